@@ -1,0 +1,3 @@
+//! The program `osimage`.
+
+fn main() {}
