@@ -1,5 +1,8 @@
 //! osimage ships operating systems the way containers are shipped.
 
+pub mod digest;
 pub mod error;
+pub mod json;
+pub mod oci;
 
-pub use error::{Error, Result};
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,337 @@
+//! The documents of the OCI image specification: descriptor, manifest, index, layout file.
+//!
+//! They are osimage's own types rather than a library's, for three reasons: fields that another tool put into an index
+//! survive its rewriting, annotations are sorted so that a digest repeats, and a digest inside JSON is parsed as strictly
+//! as anywhere else. The order of the fields is that of the Go reference types, since digests are taken over it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::json::{self, Annotations, Extra};
+use crate::{Error, Result};
+
+/// The media type of an image manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The media type of an image index.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker's media type for what OCI calls a manifest; read, never written.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's media type for what OCI calls an index; read, never written.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// The annotation that holds the name of an entry of a layout's `index.json` (image-spec, annotations.md).
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation that holds a layer's file name.
+pub const TITLE: &str = "org.opencontainers.image.title";
+/// The annotation that holds the time of creation (RFC 3339).
+pub const CREATED: &str = "org.opencontainers.image.created";
+
+/// The largest manifest or index that is read, 4 MiB: the least that registries must take (distribution-spec, "Pushing Manifests").
+pub const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
+/// The largest `index.json` of a layout that is read.
+pub const MAX_STORE_INDEX: u64 = 64 * 1024 * 1024;
+/// The largest config that is read.
+pub const MAX_CONFIG: u64 = 1024 * 1024;
+
+/// Whether a media type is that of a manifest, OCI's or Docker's.
+pub fn is_manifest(media_type: &str) -> bool {
+    matches!(media_type, MANIFEST | DOCKER_MANIFEST)
+}
+
+/// Whether a media type is that of an index, OCI's or Docker's.
+pub fn is_index(media_type: &str) -> bool {
+    matches!(media_type, INDEX | DOCKER_INDEX)
+}
+
+/// What a piece of content is: its type, digest and size (image-spec, descriptor.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The type of the content.
+    pub media_type: String,
+    /// The digest of the content.
+    pub digest: Digest,
+    /// The size in bytes.
+    pub size: u64,
+    /// Other places of the content; kept, never followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urls: Option<Vec<String>>,
+    /// Free annotations.
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
+    /// The content itself in base64; kept, never used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The machine that the content is for, in entries of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// The type of artifact that a manifest describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Fields beyond these.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Descriptor {
+    /// A descriptor of these three, with nothing else.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Descriptor {
+            media_type: media_type.into(),
+            digest,
+            size,
+            urls: None,
+            annotations: Annotations::default(),
+            data: None,
+            platform: None,
+            artifact_type: None,
+            extra: Extra::default(),
+        }
+    }
+
+    /// A descriptor of bytes in memory.
+    pub fn of(media_type: impl Into<String>, bytes: &[u8]) -> Self {
+        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// The name that an entry of a layout's index has.
+    pub fn name(&self) -> Option<&str> {
+        self.annotations.get(REF_NAME)
+    }
+
+    /// The same content under a name, as an entry of a layout's index; `None` for no name.
+    #[must_use]
+    pub fn named(&self, name: Option<&str>) -> Self {
+        let mut row = self.clone();
+        match name {
+            Some(name) => row.annotations.set(REF_NAME, name),
+            None => drop(row.annotations.0.remove(REF_NAME)),
+        }
+        row
+    }
+}
+
+/// The machine that an image is for (image-spec, image-index.md, `platform`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Platform {
+    /// The processor, as Go names it: `amd64`, `arm64`.
+    pub architecture: String,
+    /// The operating system, such as `linux`.
+    pub os: String,
+    /// The operating system's version.
+    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Features that the operating system must have.
+    #[serde(default, rename = "os.features", skip_serializing_if = "Option::is_none")]
+    pub os_features: Option<Vec<String>>,
+    /// The variant of the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Fields beyond these.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
+    }
+}
+
+/// An image manifest (image-spec, manifest.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// The manifest's own type; the Go tools leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The type of artifact, where the image is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The config.
+    pub config: Descriptor,
+    /// The layers, in order.
+    #[serde(deserialize_with = "json::null_is_empty")]
+    pub layers: Vec<Descriptor>,
+    /// The manifest that this one is attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Free annotations.
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
+    /// Fields beyond these.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// An image index (image-spec, image-index.md), which a layout's `index.json` is too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Always 2.
+    pub schema_version: u32,
+    /// The index's own type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The type of artifact, where the index is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The entries, in order.
+    #[serde(deserialize_with = "json::null_is_empty")]
+    pub manifests: Vec<Descriptor>,
+    /// The manifest that this index is attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Free annotations.
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
+    /// Fields beyond these.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Index {
+    /// An index over these entries, without a `mediaType`, as the Go tools write `index.json`.
+    pub fn over(manifests: Vec<Descriptor>) -> Self {
+        Index {
+            schema_version: 2,
+            media_type: None,
+            artifact_type: None,
+            manifests,
+            subject: None,
+            annotations: Annotations::default(),
+            extra: Extra::default(),
+        }
+    }
+}
+
+/// A manifest or an index: what an entry of an index can point to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Document {
+    /// A manifest.
+    Manifest(Manifest),
+    /// An index.
+    Index(Index),
+}
+
+impl Document {
+    /// Parses the content that `descriptor` describes; its media type says which of the two it must be.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it is neither, where it is not what its own `mediaType` or the descriptor says, or where
+    /// it could be read in two ways.
+    pub fn parse(bytes: &[u8], descriptor: &Descriptor) -> Result<Self> {
+        let digest = &descriptor.digest;
+        let (document, own, version) = if is_manifest(&descriptor.media_type) {
+            let manifest: Manifest = json::from_slice(bytes, format_args!("the manifest {digest}"))?;
+            let (own, version) = (manifest.media_type.clone(), manifest.schema_version);
+            (Document::Manifest(manifest), own, version)
+        } else if is_index(&descriptor.media_type) {
+            let index: Index = json::from_slice(bytes, format_args!("the index {digest}"))?;
+            let (own, version) = (index.media_type.clone(), index.schema_version);
+            (Document::Index(index), own, version)
+        } else {
+            return Err(Error::invalid(format!("{digest} is neither a manifest nor an index: its type is {:?}", descriptor.media_type)));
+        };
+        if let Some(own) = own.filter(|own| *own != descriptor.media_type) {
+            return Err(Error::invalid(format!("{digest} calls itself {own:?}, but its descriptor says {:?}", descriptor.media_type)));
+        }
+        if version != 2 {
+            return Err(Error::invalid(format!("{digest} has schema version {version}; only 2 is known")));
+        }
+        Ok(document)
+    }
+
+    /// Everything that the document points to and that belongs to it: a manifest's config and layers, an index's entries.
+    pub fn children(&self) -> Vec<&Descriptor> {
+        match self {
+            Document::Manifest(manifest) => std::iter::once(&manifest.config).chain(&manifest.layers).collect(),
+            Document::Index(index) => index.manifests.iter().collect(),
+        }
+    }
+}
+
+/// The file `oci-layout` (image-spec, image-layout.md).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayoutFile {
+    /// Always `1.0.0`.
+    pub image_layout_version: String,
+    /// Fields beyond this.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl LayoutFile {
+    /// The file's name.
+    pub const NAME: &'static str = "oci-layout";
+    /// What osimage and the Go tools write into it.
+    pub const CONTENT: &'static str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+    /// Checks the file's content; `origin` names the layout in the error.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it is not a layout file of version 1.0.0.
+    pub fn check(bytes: &[u8], origin: impl std::fmt::Display) -> Result<()> {
+        let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))?;
+        match file.image_layout_version.as_str() {
+            "1.0.0" => Ok(()),
+            other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "44dd616962d17884bd3609443a3c62b94d423fd1513a40098ffa1a1f75495fd5";
+
+    fn parse(json: &str, media_type: &str) -> Result<Document> {
+        Document::parse(json.as_bytes(), &Descriptor::of(media_type, json.as_bytes()))
+    }
+
+    #[test]
+    fn documents_with_two_meanings_are_refused() {
+        let config = format!(r#"{{"mediaType":"x","digest":"sha256:{HEX}","size":1}}"#);
+        let good = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+        assert!(parse(&good, MANIFEST).is_ok());
+        for (json, media_type) in [
+            (format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"manifests":[]}}"#), MANIFEST),
+            (r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_owned(), INDEX),
+            (r#"{"schemaVersion":2,"manifests":[],"Manifests":[]}"#.to_owned(), INDEX),
+            (r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#.to_owned(), INDEX),
+            (r#"{"schemaVersion":2,"manifests":[],"x":1,"x":2}"#.to_owned(), INDEX),
+            (format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","config":{config},"layers":[]}}"#), MANIFEST),
+            (format!(r#"{{"schemaVersion":1,"config":{config},"layers":[]}}"#), MANIFEST),
+            (
+                format!(
+                    r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"sha256:{HEX}","Digest":"sha256:{HEX}","size":1}},"layers":[]}}"#
+                ),
+                MANIFEST,
+            ),
+            (format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x","digest":"sha256:{HEX}","size":-1}},"layers":[]}}"#), MANIFEST),
+            (r#"{"schemaVersion":2,"config":{"mediaType":"x","digest":"sha256:../../x","size":1},"layers":[]}"#.to_owned(), MANIFEST),
+            (format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{{"a":"1","a":"2"}}}}"#), MANIFEST),
+            (good.clone(), INDEX),
+            (good.clone(), "application/json"),
+            (format!("{good}x"), MANIFEST),
+        ] {
+            assert!(parse(&json, media_type).is_err(), "{json} as {media_type}");
+        }
+    }
+
+    #[test]
+    fn what_go_and_others_write_is_read_and_kept() {
+        // Go writes a nil slice as null: onmetal-image does so after deleting the last image.
+        assert!(matches!(parse(r#"{"schemaVersion":2,"manifests":null}"#, INDEX).unwrap(), Document::Index(i) if i.manifests.is_empty()));
+        let json = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST}","digest":"sha256:{HEX}","size":713,"annotations":{{"a":"1","b":"2"}},"platform":{{"architecture":"amd64","os":"linux"}},"x-mine":[1]}}],"x-top":{{"k":"v"}}}}"#
+        );
+        let index: Index = json::from_slice(json.as_bytes(), "the test").unwrap();
+        assert_eq!(String::from_utf8(json::to_vec(&index)).unwrap(), json);
+    }
+}
