@@ -78,7 +78,11 @@ impl Error {
     /// A failed file operation; `action` is the verb of the sentence "cannot `action` `path`".
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
         let (path, source) = (path.as_ref().to_owned(), source.into());
-        Error::Io { action, path, source }
+        // A reader of ours that refuses content says so through `io::Error`, the only way through `Read`.
+        match source.downcast::<Error>() {
+            Ok(refused) => refused,
+            Err(source) => Error::Io { action, path, source },
+        }
     }
 
     /// A mistake of the caller's.

@@ -1,8 +1,14 @@
 //! osimage ships operating systems the way containers are shipped.
 
+pub mod content;
+pub mod copy;
 pub mod digest;
 pub mod error;
+pub mod file;
+pub mod image;
 pub mod json;
+pub mod layout;
 pub mod oci;
+pub mod reference;
 
 pub use error::{Error, Kind, Result};

@@ -206,6 +206,17 @@ impl Index {
             extra: Extra::default(),
         }
     }
+
+    /// Adds an entry. A name points to one thing only, so an entry of the same name makes way; an entry without a name
+    /// is added only where its content has no entry yet.
+    pub fn add(&mut self, row: Descriptor) {
+        match row.name() {
+            Some(name) => self.manifests.retain(|other| other.name() != Some(name)),
+            None if self.manifests.iter().any(|other| other.digest == row.digest) => return,
+            None => {}
+        }
+        self.manifests.push(row);
+    }
 }
 
 /// A manifest or an index: what an entry of an index can point to.

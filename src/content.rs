@@ -1,0 +1,165 @@
+//! What a folder, an archive and later a registry have in common: a [`Source`] names images and opens content.
+//!
+//! The trait is its primitives; everything else here is a function over them. Content is opened at an offset and never
+//! loaded whole; only manifests, indexes and configs are read into memory, within their limits.
+
+use std::io::Read;
+
+use crate::digest::{Digest, Verifying};
+use crate::oci::{Descriptor, Document, MAX_DOCUMENT};
+use crate::reference::Name;
+use crate::{Error, Result};
+
+/// The fewest digits by which an image can be called.
+pub const MIN_PREFIX: usize = 6;
+
+/// Something that holds images.
+pub trait Source {
+    /// What it is, for a sentence: `the layout /srv/store`.
+    fn origin(&self) -> String;
+
+    /// The entries of its top index, as they stand there.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is not what it should be.
+    fn rows(&self) -> Result<Vec<Descriptor>>;
+
+    /// Opens content at an offset in bytes. What comes out is not checked: [`verified`] does that.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where it is not there, [`Error::Invalid`] where its size is not the descriptor's.
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>>;
+
+    /// Where the content lies: reading in ascending order is cheapest. Without meaning where any order is as good.
+    fn position(&self, _digest: &Digest) -> u64 {
+        0
+    }
+}
+
+/// A source whose whole content can be enumerated, not only what its index reaches.
+pub trait Inventory: Source {
+    /// Every blob there is, with its size in bytes.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn blobs(&self) -> Result<Vec<(Digest, u64)>>;
+}
+
+/// Opens content from its beginning, checked: it reads to its end without an error only where it is what the descriptor says.
+///
+/// # Errors
+/// As [`Source::open`].
+pub fn verified<'a>(source: &'a dyn Source, descriptor: &Descriptor) -> Result<Verifying<Box<dyn Read + 'a>>> {
+    Ok(Verifying::new(source.open(descriptor, 0)?, &descriptor.digest, descriptor.size, source.origin()))
+}
+
+/// Reads a small piece of content whole and checked; at most `limit` bytes, which the errors name.
+///
+/// # Errors
+/// Where it is larger than the limit, missing, or not what the descriptor says.
+pub fn read(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    let (digest, size) = (&descriptor.digest, descriptor.size);
+    if size > limit {
+        return Err(Error::invalid(format!("{digest} in {} has {size} bytes; at most {limit} are read of its kind", source.origin())));
+    }
+    let mut bytes = Vec::new();
+    verified(source, descriptor)?.read_to_end(&mut bytes).map_err(|e| Error::io("read", source.origin(), e))?;
+    Ok(bytes)
+}
+
+/// Reads a manifest or an index: what it says, and its bytes as they are.
+///
+/// # Errors
+/// As [`read`] and [`Document::parse`].
+pub fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<(Document, Vec<u8>)> {
+    let bytes = read(source, descriptor, MAX_DOCUMENT)?;
+    Ok((Document::parse(&bytes, descriptor)?, bytes))
+}
+
+/// Finds the one image that a name means: by the name of its entry, by its digest, by the beginning of its digest; the
+/// only image there is needs no name. Digests of an index's entries are found too.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none, [`Error::Usage`] where there are several.
+pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
+    let rows = source.rows()?;
+    let origin = source.origin();
+    let Some(name) = name else {
+        return only_one(rows.iter().collect(), |n| match n {
+            0 => Error::not_found(format!("{origin} holds no image")),
+            _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(&rows)),
+        });
+    };
+    let unknown = || {
+        let error = Error::not_found(format!("there is no image {name} in {origin}"));
+        if rows.is_empty() { error } else { error.with_hint(choices(&rows)) }
+    };
+    if let Some(named) = &name.reference {
+        let mut found: Vec<_> = rows.iter().filter(|row| row.name() == Some(named)).collect();
+        if found.is_empty() {
+            let familiar = familiar(named);
+            found = rows.iter().filter(|row| row.name().map(self::familiar) == Some(familiar)).collect();
+        }
+        if !found.is_empty() {
+            let row = only_one(found, |n| {
+                Error::usage(format!("{n} images in {origin} are called {named}"))
+                    .with_hint("say which one by its digest; `osimage list` shows them")
+            })?;
+            return match &name.digest {
+                Some(digest) if *digest != row.digest => {
+                    Err(Error::invalid(format!("{named} in {origin} is {}, not {digest}", row.digest))
+                        .with_hint("name it by its tag or by its digest alone"))
+                }
+                _ => Ok(row),
+            };
+        }
+        if name.digest.is_some() || !is_prefix(named) {
+            return Err(unknown());
+        }
+        let prefix = named.as_str();
+        return only_one(rows.iter().filter(|row| row.digest.hex().starts_with(prefix)).collect(), |n| match n {
+            0 => unknown(),
+            _ => Error::usage(format!("{n} images in {origin} have ids that begin with {prefix}")).with_hint("give more digits of the id"),
+        });
+    }
+    let digest = name.digest.as_ref().expect("a name has a reference or a digest");
+    if let Some(row) = rows.iter().find(|row| row.digest == *digest) {
+        return Ok(row.clone());
+    }
+    for row in rows.iter().filter(|row| crate::oci::is_index(&row.media_type)) {
+        if let Ok((Document::Index(index), _)) = document(source, row)
+            && let Some(child) = index.manifests.into_iter().find(|child| child.digest == *digest)
+        {
+            return Ok(child);
+        }
+    }
+    Err(unknown())
+}
+
+/// Whether a name can be the beginning of an image's id.
+fn is_prefix(name: &str) -> bool {
+    (MIN_PREFIX..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The one row, where all of them are the same content; else what `error` makes of the number of images.
+fn only_one(rows: Vec<&Descriptor>, error: impl FnOnce(usize) -> Error) -> Result<Descriptor> {
+    let distinct: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.digest).collect();
+    match distinct.len() {
+        1 => Ok(rows[0].clone()),
+        n => Err(error(n)),
+    }
+}
+
+/// Docker's short names mean its own registry: `debian` is `docker.io/library/debian`.
+fn familiar(name: &str) -> &str {
+    name.strip_prefix("docker.io/library/").or_else(|| name.strip_prefix("docker.io/")).unwrap_or(name)
+}
+
+/// The first few images of an index, for a hint.
+fn choices(rows: &[Descriptor]) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<_> = rows.iter().take(SHOWN).map(|row| row.name().unwrap_or(row.digest.short()).to_owned()).collect();
+    let more = rows.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more; `osimage list` shows all") } else { String::new() };
+    format!("there are: {}{more}", names.join(", "))
+}

@@ -1,0 +1,236 @@
+//! New files that are invisible until they are whole and on the disk, and copying that keeps holes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use crate::digest::BLOCK;
+use crate::{Error, Result};
+
+/// How the names of files begin that a killed process may have left behind; nobody reads them, and [`is_leftover`] knows them.
+const TEMPORARY: &str = ".osimage-";
+
+/// Whether a file of that name was left behind by a process that was killed.
+pub fn is_leftover(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+/// Opens a folder, so that what is done in it is not led elsewhere by a rename of the folder.
+///
+/// # Errors
+/// [`Error::Io`] where it is not a folder that can be opened.
+pub fn open_dir(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| Error::io("open the folder", path, e))
+}
+
+/// A file in the making. Dropping it without [`commit`](NewFile::commit) leaves nothing behind.
+///
+/// The file has no name at all until it is committed where the file system can do that (`O_TMPFILE`), so not even a
+/// killed process leaves anything; elsewhere it has a temporary name.
+pub struct NewFile<'a> {
+    file: File,
+    dir: &'a File,
+    dir_path: &'a Path,
+    temporary: Option<PathBuf>,
+}
+
+impl<'a> NewFile<'a> {
+    /// A new, empty file that will be in `dir`, whose path `dir_path` is used in errors only.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder takes no new files.
+    pub fn create(dir: &'a File, dir_path: &'a Path, mode: u32) -> Result<Self> {
+        let mode = Mode::from_raw_mode(mode);
+        // Naming such a file later goes through /proc (open(2), O_TMPFILE).
+        if Path::new("/proc/self/fd").exists()
+            && let Ok(fd) = rustix::fs::openat(dir, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
+        {
+            return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: None });
+        }
+        loop {
+            let name = temporary_name();
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            match rustix::fs::openat(dir, &name, flags, mode) {
+                Ok(fd) => return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: Some(name) }),
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(Error::io("create a file in", dir_path, e)),
+            }
+        }
+    }
+
+    /// The file, to write to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Brings the content to the disk and then gives the file its name, replacing what has that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then the name still is what it was.
+    pub fn commit(mut self, name: impl AsRef<Path>) -> Result<()> {
+        let (dir, name) = (self.dir, name.as_ref());
+        self.sync(name)?;
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            None => loop {
+                let temporary = temporary_name();
+                match self.link(&temporary) {
+                    Ok(()) => break temporary,
+                    Err(rustix::io::Errno::EXIST) => {}
+                    Err(e) => return Err(Error::io("write", self.dir_path.join(name), e)),
+                }
+            },
+        };
+        if let Err(e) = rustix::fs::renameat(dir, &temporary, dir, name) {
+            self.temporary = Some(temporary);
+            return Err(Error::io("write", self.dir_path.join(name), e));
+        }
+        sync_dir(dir, self.dir_path)
+    }
+
+    /// Brings the content to the disk and then gives the file its name, unless there is a file of that name already.
+    /// The folder is left to the caller to [`sync_dir`], once for many files.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn commit_if_absent(self, name: impl AsRef<Path>) -> Result<()> {
+        let name = name.as_ref();
+        self.sync(name)?;
+        let linked = match &self.temporary {
+            None => self.link(name),
+            Some(temporary) => rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty()),
+        };
+        match linked {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(e) => Err(Error::io("write", self.dir_path.join(name), e)),
+        }
+    }
+
+    fn sync(&self, name: &Path) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io("write", self.dir_path.join(name), e))
+    }
+
+    /// Gives an unnamed file a name; fails where the name is taken.
+    fn link(&self, name: &Path) -> rustix::io::Result<()> {
+        let unnamed = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        rustix::fs::linkat(CWD, &unnamed, self.dir, name, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = rustix::fs::unlinkat(self.dir, temporary, AtFlags::empty());
+        }
+    }
+}
+
+/// Brings the names in a folder to the disk.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_dir(dir: &File, path: &Path) -> Result<()> {
+    dir.sync_all().map_err(|e| Error::io("write", path, e))
+}
+
+/// Writes a whole file, so that the path holds either what it held before or all of `content`; the folder must exist.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let (dir_path, name) = split(path)?;
+    let dir = open_dir(dir_path)?;
+    let new = NewFile::create(&dir, dir_path, 0o666)?;
+    new.file().write_all_at(content, 0).map_err(|e| Error::io("write", path, e))?;
+    new.commit(name)
+}
+
+/// The folder and the name of a file that is to be made.
+///
+/// # Errors
+/// [`Error::Usage`] where the path does not end in a name.
+pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
+    let name = path.file_name().ok_or_else(|| Error::usage(format!("{} is not the name of a file", path.display())))?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((dir, name))
+}
+
+fn temporary_name() -> PathBuf {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let (pid, n) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+    format!("{TEMPORARY}{pid}-{n}.tmp").into()
+}
+
+/// Copies to the end, leaving out whole pages of zeros, so that the new file is sparse where the content is zero;
+/// `each` sees every byte in order. Gives the number of bytes.
+///
+/// # Errors
+/// What either side gives.
+pub fn copy_sparse(from: &mut dyn Read, to: &File, mut each: impl FnMut(&[u8])) -> io::Result<u64> {
+    const PAGE: usize = 4096;
+    static ZEROS: [u8; PAGE] = [0; PAGE];
+    let mut block = vec![0; BLOCK];
+    let mut offset = 0;
+    loop {
+        let n = read_full(from, &mut block)?;
+        each(&block[..n]);
+        let mut data: Option<usize> = None;
+        for at in (0..n).step_by(PAGE) {
+            let page = &block[at..n.min(at + PAGE)];
+            let zero = page == &ZEROS[..page.len()];
+            match (zero, data) {
+                (false, None) => data = Some(at),
+                (true, Some(start)) => {
+                    to.write_all_at(&block[start..at], offset + start as u64)?;
+                    data = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(start) = data {
+            to.write_all_at(&block[start..n], offset + start as u64)?;
+        }
+        offset += n as u64;
+        if n < block.len() {
+            to.set_len(offset)?;
+            return Ok(offset);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the content ends.
+fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match from.read(&mut buf[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// Opens a regular file that is to be read from its beginning to its end.
+///
+/// # Errors
+/// [`Error::Io`] where it is missing or unreadable, [`Error::Usage`] where it is a folder, a pipe or a device.
+pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
+    // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| Error::io("read", path, e))?;
+    let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "a folder" } else { "not a regular file" };
+        return Err(Error::usage(format!("{} is {kind}; a file is needed here", path.display())));
+    }
+    Ok((file, metadata))
+}

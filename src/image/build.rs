@@ -1,0 +1,344 @@
+//! Making an image from files: the manifest and config of each profile, byte for byte as the tools write them.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+
+use super::{Profile, Role};
+use crate::content::Source;
+use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
+use crate::json::{self, Annotations, Extra};
+use crate::layout::Session;
+use crate::oci::{self, Descriptor, Index, Manifest, Platform};
+use crate::reference::check_new_name;
+use crate::{Error, Result, file};
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Whose media types the image bears.
+    pub profile: Profile,
+    /// The parts: one image, or one for each architecture, with an index over them.
+    pub parts: Parts,
+    /// Annotations of the manifest, or of the index where there is one.
+    pub annotations: Annotations,
+    /// The name that the image gets.
+    pub tag: Option<String>,
+}
+
+/// One image, or several under an index.
+#[derive(Debug, Clone)]
+pub enum Parts {
+    /// One image.
+    One(Part),
+    /// An image for each architecture, as Go names it, and an index over them.
+    ByArchitecture(Vec<(String, Part)>),
+}
+
+/// The files of one image.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    /// The files by role, each role once.
+    pub files: Vec<(Role, PathBuf)>,
+    /// The kernel's command line, as it stands; empty for none.
+    pub command_line: String,
+}
+
+/// What was built.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The image, or the index over the images; with its name, where it was given one.
+    pub descriptor: Descriptor,
+    /// Every entry that the image makes in the top index: the image's, and with an index one for each architecture.
+    pub rows: Vec<Descriptor>,
+}
+
+/// Where the parts of an image go while it is built.
+pub trait Shelf: Sync {
+    /// Takes a file; gives the digest and the size of its content.
+    ///
+    /// # Errors
+    /// Where it cannot be read or stored.
+    fn file(&self, path: &Path) -> Result<(Digest, u64)>;
+
+    /// Takes bytes.
+    ///
+    /// # Errors
+    /// Where they cannot be stored.
+    fn bytes(&self, bytes: Vec<u8>) -> Result<Digest>;
+}
+
+impl Shelf for Session<'_> {
+    fn file(&self, path: &Path) -> Result<(Digest, u64)> {
+        self.put_file(path)
+    }
+
+    fn bytes(&self, bytes: Vec<u8>) -> Result<Digest> {
+        self.put_bytes(&bytes)
+    }
+}
+
+/// Builds an image: its parts go to `shelf`, and what is to stand in the top index comes back.
+///
+/// ```
+/// use osimage::image::{Profile, Role, build::{self, Inputs, Part, Parts, Recipe}};
+/// # fn main() -> osimage::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let file = |name: &str| { let path = dir.path().join(name); std::fs::write(&path, name).unwrap(); path };
+/// let files = vec![(Role::Rootfs, file("rootfs")), (Role::Initramfs, file("initramfs")), (Role::Kernel, file("kernel"))];
+/// let part = Part { files, command_line: "ro quiet".into() };
+/// let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: Some("os:1".into()) };
+/// let built = build::build(&recipe, &Inputs::default())?;
+/// assert_eq!(built.descriptor.name(), Some("os:1"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Usage`] for a recipe that makes no image; what the files and the shelf give.
+pub fn build(recipe: &Recipe, shelf: &dyn Shelf) -> Result<Built> {
+    if let Some(tag) = &recipe.tag {
+        check_new_name(tag)?;
+    }
+    let (rows, descriptor) = match &recipe.parts {
+        Parts::One(part) => {
+            let descriptor = image(recipe, part, &recipe.annotations, shelf)?.named(recipe.tag.as_deref());
+            (vec![descriptor.clone()], descriptor)
+        }
+        Parts::ByArchitecture(parts) => index(recipe, parts, shelf)?,
+    };
+    Ok(Built { descriptor, rows })
+}
+
+/// An index over an image for each architecture, as ironcore-image and Garden Linux's tool make it.
+fn index(recipe: &Recipe, parts: &[(String, Part)], shelf: &dyn Shelf) -> Result<(Vec<Descriptor>, Descriptor)> {
+    let mut index = Index::over(Vec::new());
+    let mut rows = Vec::new();
+    for (n, (architecture, part)) in parts.iter().enumerate() {
+        if parts[..n].iter().any(|(other, _)| other == architecture) {
+            return Err(Error::usage(format!("the architecture {architecture} is given twice"))
+                .with_hint("give one --config for each architecture"));
+        }
+        let descriptor = image(recipe, part, &Annotations::default(), shelf)?;
+        if let Some(tag) = &recipe.tag {
+            let name = format!("{tag}-{architecture}");
+            check_new_name(&name)?;
+            rows.push(descriptor.named(Some(&name)));
+        }
+        let mut entry = descriptor;
+        let platform = Platform { architecture: architecture.clone(), os: recipe.profile.os().into(), ..Default::default() };
+        entry.platform = Some(platform);
+        if recipe.profile == Profile::Gardenlinux {
+            entry.platform.iter_mut().for_each(|platform| platform.os_version = recipe.annotations.get("version").map(str::to_owned));
+            entry.annotations.set("architecture", architecture);
+            for key in ["cname", "feature_set"] {
+                recipe.annotations.get(key).into_iter().for_each(|value| entry.annotations.set(key, value));
+            }
+        }
+        index.manifests.push(entry);
+    }
+    index.media_type = Some(oci::INDEX.into());
+    index.annotations = recipe.annotations.clone();
+    let bytes = json::to_vec(&index);
+    let descriptor = Descriptor::of(oci::INDEX, &bytes).named(recipe.tag.as_deref());
+    shelf.bytes(bytes)?;
+    rows.push(descriptor.clone());
+    Ok((rows, descriptor))
+}
+
+/// One image.
+fn image(recipe: &Recipe, part: &Part, annotations: &Annotations, shelf: &dyn Shelf) -> Result<Descriptor> {
+    let profile = recipe.profile;
+    check_part(profile, part)?;
+    let mut files = part.files.clone();
+    files.sort_by_key(|(role, _)| *role);
+    let stored = store_files(&files, shelf)?;
+    let mut layers = Vec::new();
+    for ((role, path), (digest, size)) in files.iter().zip(stored) {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let media_type = profile.media_type(*role, &name).expect("checked");
+        layers.push((*role, Descriptor::new(media_type, digest, size)));
+    }
+    let mut config = b"{}".to_vec();
+    if profile.has_command_line_layer() && !part.command_line.is_empty() {
+        let media_type = profile.media_type(Role::CommandLine, "").expect("the profile has it");
+        layers.push((Role::CommandLine, Descriptor::of(media_type, part.command_line.as_bytes())));
+        shelf.bytes(part.command_line.clone().into_bytes())?;
+    } else if !part.command_line.is_empty() {
+        config = config_of(&part.command_line);
+    }
+    if profile.has_titles() {
+        for (role, layer) in &mut layers {
+            let title = role.file_name(&layer.media_type);
+            layer.annotations.set(oci::TITLE, title);
+        }
+    }
+    let config_descriptor = Descriptor::of(profile.config_media_type(), &config);
+    let manifest = manifest_of(profile, config_descriptor, layers.into_iter().map(|(_, layer)| layer).collect(), annotations);
+    let bytes = json::to_vec(&manifest);
+    let descriptor = Descriptor::of(oci::MANIFEST, &bytes);
+    shelf.bytes(config)?;
+    shelf.bytes(bytes)?;
+    Ok(descriptor)
+}
+
+/// The config that holds a command line, as both Go tools write it.
+fn config_of(command_line: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Config<'a> {
+        command_line: &'a str,
+    }
+    json::to_vec(&Config { command_line })
+}
+
+/// The manifest of a profile over a config and layers.
+pub(super) fn manifest_of(profile: Profile, config: Descriptor, layers: Vec<Descriptor>, annotations: &Annotations) -> Manifest {
+    Manifest {
+        schema_version: 2,
+        media_type: profile.has_titles().then(|| oci::MANIFEST.to_owned()),
+        artifact_type: profile.artifact_type().map(str::to_owned),
+        config,
+        layers,
+        subject: None,
+        annotations: annotations.clone(),
+        extra: Extra::default(),
+    }
+}
+
+/// Refuses what makes no image: parts that are missing, that the profile does not have, or that are one file.
+fn check_part(profile: Profile, part: &Part) -> Result<()> {
+    let has = |role: Role| part.files.iter().any(|(other, _)| *other == role);
+    for (n, (role, path)) in part.files.iter().enumerate() {
+        if profile.media_type(*role, "").is_none() {
+            return Err(Error::usage(format!("the profile {profile} has no {role}"))
+                .with_hint("`--profile ironcore`, `gardenlinux` and `native` have one"));
+        }
+        let metadata = file::open_regular(path)?.1;
+        if metadata.len() == 0 {
+            return Err(
+                Error::usage(format!("the {role} {} is empty", path.display())).with_hint("check the step that should have written it")
+            );
+        }
+        for (other_role, other) in &part.files[..n] {
+            if other_role == role {
+                return Err(Error::usage(format!("the {role} is given twice: {} and {}", other.display(), path.display())));
+            }
+            let other_metadata = std::fs::metadata(other).map_err(|e| Error::io("read", other, e))?;
+            if (metadata.dev(), metadata.ino()) == (other_metadata.dev(), other_metadata.ino()) {
+                return Err(Error::usage(format!("{} is given as the {other_role} and as the {role}", path.display()))
+                    .with_hint("each part is a file of its own; check the arguments"));
+            }
+        }
+    }
+    let missing: Vec<_> = match profile {
+        // Its readers take an image without one of the three for incomplete.
+        Profile::Onmetal => [Role::Rootfs, Role::Initramfs, Role::Kernel].into_iter().filter(|role| !has(*role)).collect(),
+        // A virtual machine's disk alone is an image there.
+        Profile::Ironcore if !part.files.is_empty() && !has(Role::Initramfs) => Vec::new(),
+        _ if [Role::Kernel, Role::Uki, Role::Iso].into_iter().any(has) => Vec::new(),
+        _ => vec![Role::Kernel],
+    };
+    if let Some(role) = missing.first() {
+        let hint = match profile {
+            Profile::Onmetal => format!("give --{role}-file FILE; an onmetal image has a rootfs, an initramfs and a kernel"),
+            _ => "give a kernel, a UKI or an ISO".into(),
+        };
+        return Err(Error::usage(format!("the image would have no {role}")).with_hint(hint));
+    }
+    Ok(())
+}
+
+/// Hands all files to the shelf, two at a time, the largest first.
+fn store_files(files: &[(Role, PathBuf)], shelf: &dyn Shelf) -> Result<Vec<(Digest, u64)>> {
+    let mut order: Vec<_> = (0..files.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(std::fs::metadata(&files[*i].1).map_or(0, |m| m.len())));
+    let next = AtomicUsize::new(0);
+    let results: Vec<_> = files.iter().map(|_| Mutex::new(None)).collect();
+    let work = || {
+        while let Some(i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            *results[*i].lock().expect("each is locked once") = Some(shelf.file(&files[*i].1));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+    results.into_iter().map(|result| result.into_inner().expect("no thread panics").expect("every file was handled")).collect()
+}
+
+/// Files and bytes that were hashed but not copied: a source from which an archive can be written straight.
+#[derive(Default)]
+pub struct Inputs {
+    blobs: Mutex<HashMap<Digest, Blob>>,
+}
+
+#[derive(Clone)]
+enum Blob {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl Inputs {
+    fn add(&self, digest: &Digest, blob: Blob) {
+        self.blobs.lock().expect("nothing panics with this lock").insert(digest.clone(), blob);
+    }
+}
+
+impl Shelf for Inputs {
+    fn file(&self, path: &Path) -> Result<(Digest, u64)> {
+        let (mut input, _) = file::open_regular(path)?;
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut block = vec![0; BLOCK];
+        let mut size = 0;
+        loop {
+            match input.read(&mut block).map_err(|e| Error::io("read", path, e))? {
+                0 => break,
+                n => {
+                    hasher.update(&block[..n]);
+                    size += n as u64;
+                }
+            }
+        }
+        let digest = hasher.finish();
+        self.add(&digest, Blob::File(path.to_owned()));
+        Ok((digest, size))
+    }
+
+    fn bytes(&self, bytes: Vec<u8>) -> Result<Digest> {
+        let digest = Digest::of(&bytes);
+        self.add(&digest, Blob::Bytes(bytes));
+        Ok(digest)
+    }
+}
+
+impl Source for Inputs {
+    fn origin(&self) -> String {
+        "the input files".into()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        let blob = self.blobs.lock().expect("nothing panics with this lock").get(&descriptor.digest).cloned();
+        match blob.ok_or_else(|| Error::not_found(format!("{} is not among the input files", descriptor.digest)))? {
+            Blob::File(path) => {
+                let mut input = file::open_regular(&path)?.0;
+                input.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("read", &path, e))?;
+                Ok(Box::new(input))
+            }
+            Blob::Bytes(bytes) => {
+                let mut cursor = std::io::Cursor::new(bytes);
+                cursor.set_position(offset);
+                Ok(Box::new(cursor))
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! An OS image: the manifest whose layers are a kernel, an initramfs, a root file system and what else boots.
+//!
+//! [`profile`] says which media type stands for which role, [`build`] makes images, and [`Image`] reads them.
+
+pub mod build;
+pub mod profile;
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
+use crate::content::{self, Source};
+use crate::json::Extra;
+use crate::oci::{self, Descriptor, Document, Index, MAX_CONFIG, Manifest};
+use crate::{Error, Result};
+pub use profile::{Profile, Role};
+
+/// An image that was read: its manifest, its config, and what its layers are.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The manifest's descriptor, as the entry of the index has it.
+    pub descriptor: Descriptor,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The config's content, where it is JSON of a size that is read.
+    pub config: Option<serde_json::Value>,
+    /// The kernel's command line, where the config holds one.
+    pub command_line: Option<String>,
+}
+
+/// A layer of an image, with the name of its file.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// What it is for, where its media type tells.
+    pub role: Option<Role>,
+    /// The descriptor.
+    pub descriptor: Descriptor,
+    /// The name of its file when it is extracted: by its role, else by its title where that is a bare file name, else by
+    /// its digest. No two layers of an image have the same.
+    pub file_name: String,
+}
+
+/// The config of every profile that has the command line in it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    #[serde(default)]
+    command_line: Option<String>,
+    #[serde(flatten)]
+    _extra: Extra,
+}
+
+impl Image {
+    /// Reads the image that a manifest's descriptor describes.
+    ///
+    /// # Errors
+    /// Where it is missing, or not what it should be, or an index: see [`select`].
+    pub fn read(source: &dyn Source, descriptor: &Descriptor) -> Result<Self> {
+        let Document::Manifest(manifest) = content::document(source, descriptor)?.0 else {
+            return Err(Error::usage(format!("{} is an index over several images", descriptor.digest)));
+        };
+        let (mut config, mut command_line) = (None, None);
+        if manifest.config.media_type.ends_with("json") {
+            let bytes = content::read(source, &manifest.config, MAX_CONFIG)?;
+            let what = format!("the config {} in {}", manifest.config.digest, source.origin());
+            if Profile::of_config(&manifest.config.media_type).is_some() {
+                command_line = crate::json::from_slice::<Config>(&bytes, &what)?.command_line;
+            }
+            config = Some(crate::json::from_slice(&bytes, &what)?);
+        }
+        Ok(Image { descriptor: descriptor.clone(), manifest, config, command_line })
+    }
+
+    /// The profile that the image was made with, where its media types tell.
+    pub fn profile(&self) -> Option<Profile> {
+        Profile::of_config(&self.manifest.config.media_type)
+    }
+
+    /// The layers, each with a file name of its own.
+    pub fn layers(&self) -> Vec<Layer> {
+        let mut taken = HashSet::new();
+        let mut layers = Vec::new();
+        for descriptor in &self.manifest.layers {
+            let role = Role::of(&descriptor.media_type);
+            let title = descriptor.annotations.get(oci::TITLE).filter(|title| is_bare_file_name(title));
+            let base = match role {
+                Some(role) => role.file_name(&descriptor.media_type).to_owned(),
+                None => title.unwrap_or(descriptor.digest.short()).to_owned(),
+            };
+            let mut file_name = base.clone();
+            let mut n = 2;
+            while !taken.insert(file_name.clone()) {
+                file_name = format!("{base}.{n}");
+                n += 1;
+            }
+            layers.push(Layer { role, descriptor: descriptor.clone(), file_name });
+        }
+        layers
+    }
+
+    /// The sum of the sizes of the manifest, the config and the layers, in bytes.
+    pub fn size(&self) -> u64 {
+        let parts = self.manifest.layers.iter().chain([&self.manifest.config, &self.descriptor]);
+        parts.fold(0, |sum, part| part.size.saturating_add(sum))
+    }
+}
+
+/// Finds the one image that an entry means: itself, or that entry of an index which is for `architecture`.
+///
+/// # Errors
+/// [`Error::NotFound`] where the index has none for it, [`Error::Usage`] where it has several and none was asked for.
+pub fn select(source: &dyn Source, descriptor: &Descriptor, architecture: Option<&str>) -> Result<Descriptor> {
+    if !oci::is_index(&descriptor.media_type) {
+        return Ok(descriptor.clone());
+    }
+    let index = read_index(source, descriptor)?;
+    let of = |entry: &Descriptor| entry.platform.as_ref().map_or("unknown".to_owned(), |platform| platform.architecture.clone());
+    let fits: Vec<_> = index.manifests.iter().filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted)).collect();
+    let there = || format!("it has {}", index.manifests.iter().map(of).collect::<Vec<_>>().join(", "));
+    match (fits.as_slice(), architecture) {
+        ([entry], _) => select(source, entry, None),
+        ([], Some(wanted)) => {
+            Err(Error::not_found(format!("the index {} has no image for {wanted}", descriptor.digest)).with_hint(there()))
+        }
+        ([], None) => Err(Error::not_found(format!("the index {} has no image", descriptor.digest))),
+        (_, Some(wanted)) => {
+            Err(Error::usage(format!("the index {} has several images for {wanted}; name one by its digest", descriptor.digest)))
+        }
+        (_, None) => {
+            Err(Error::usage(format!("{} is an index over several images; say which with --platform", descriptor.digest))
+                .with_hint(there()))
+        }
+    }
+}
+
+/// Reads an index.
+///
+/// # Errors
+/// Where it is missing or not an index.
+pub fn read_index(source: &dyn Source, descriptor: &Descriptor) -> Result<Index> {
+    match content::document(source, descriptor)?.0 {
+        Document::Index(index) => Ok(index),
+        Document::Manifest(_) => Err(Error::invalid(format!("{} is a manifest, not an index", descriptor.digest))),
+    }
+}
+
+/// Whether a title can be used as a file name as it stands: one part, visible, nothing that leads elsewhere.
+fn is_bare_file_name(title: &str) -> bool {
+    let bad = |c: char| c == '/' || c == '\\' || c == '\0' || c.is_control();
+    !title.is_empty() && title.len() <= 255 && !title.starts_with('.') && title != SHA256SUMS && !title.contains(bad)
+}
+
+/// The file of checksums that lies beside extracted layers.
+pub const SHA256SUMS: &str = "SHA256SUMS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_by_role_and_titles_lead_nowhere() {
+        let layer = |media_type: &str, title: Option<&str>| {
+            let mut layer = Descriptor::of(media_type, title.unwrap_or(media_type).as_bytes());
+            title.inspect(|title| layer.annotations.set(oci::TITLE, *title));
+            layer
+        };
+        let kernel = Profile::Onmetal.media_type(Role::Kernel, "").unwrap();
+        let mut manifest = build::manifest_of(Profile::Onmetal, Descriptor::of("x", b""), Vec::new(), &Default::default());
+        let odd = ["../../etc/passwd", "/etc/passwd", ".bashrc", "a/b", "", "..", "a\u{1b}[2J", "SHA256SUMS", "a\0b"];
+        manifest.layers = vec![layer(&kernel, Some("../evil")), layer(&kernel, None), layer("text/x", Some("notes.txt"))];
+        manifest.layers.extend(odd.iter().map(|title| layer("text/x", Some(title))));
+        let image = Image { descriptor: Descriptor::of(oci::MANIFEST, b""), manifest, config: None, command_line: None };
+        let names: Vec<_> = image.layers().into_iter().map(|layer| layer.file_name).collect();
+        assert_eq!(names[..3], ["vmlinuz", "vmlinuz.2", "notes.txt"]);
+        for (name, layer) in names.iter().zip(image.layers()).skip(3) {
+            assert_eq!(name, layer.descriptor.digest.short());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The store: an OCI image layout in a folder (image-spec, image-layout.md), shared by many processes.
+//!
+//! ```text
+//! DIR/oci-layout            {"imageLayoutVersion":"1.0.0"}
+//! DIR/index.json            the entries: what has a name, and what has none
+//! DIR/blobs/sha256/HEX      content, mode 0444
+//! ```
+//!
+//! Durable before visible: a blob gets its name when all of it is on the disk, and an entry in `index.json` when all its
+//! blobs are. Two advisory locks keep processes apart, both on folders that are there anyway, so that no file lies about:
+//! whoever adds content or names holds `blobs/` *shared*, whoever removes content holds it *exclusively*; whoever changes
+//! `index.json` holds `DIR` *exclusively* for that moment, and always takes it second. Readers take no lock and write
+//! nothing: `index.json` is replaced by a rename, so they see the old one or the new one.
+
+mod remove;
+mod session;
+
+pub use remove::Removed;
+pub use session::Session;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::content::{Inventory, Source};
+use crate::digest::{Algorithm, Digest};
+use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_STORE_INDEX};
+use crate::reference::PathKind;
+use crate::{Error, Result, file, json};
+
+/// The name of the index in a layout.
+pub const INDEX_FILE: &str = "index.json";
+/// The name of the folder of the content in a layout.
+pub const BLOBS: &str = "blobs";
+
+/// An OCI layout in a folder.
+///
+/// ```
+/// use osimage::{content::Source, layout::Layout, oci::{Descriptor, MANIFEST}};
+/// # fn main() -> osimage::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = Layout::open_or_create(&dir.path().join("store"))?;
+/// let session = store.session()?;
+/// let config = session.put_bytes(b"{}")?;
+/// session.update(|index| index.add(Descriptor::new("application/json", config, 2).named(Some("v1"))))?;
+/// assert_eq!(store.rows()?[0].name(), Some("v1"));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Layout {
+    path: PathBuf,
+    root: File,
+}
+
+impl Layout {
+    /// Opens a layout that is there. Nothing is written, so a read-only one will do.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no folder, [`Error::Invalid`] where it is not a layout of version 1.0.0.
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = file::open_dir(path)?;
+        let layout = Layout { path: path.to_owned(), root };
+        match layout.read_small(LayoutFile::NAME, MAX_CONFIG)? {
+            Some(bytes) => LayoutFile::check(&bytes, layout.origin())?,
+            None => {
+                return Err(Error::invalid(format!("the folder {} is not an OCI layout: it has no file oci-layout", path.display()))
+                    .with_hint("name a folder that `osimage build`, `import` or another OCI tool has written"));
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Opens a layout, and makes it first where there is none. A folder with other things in it is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the folder holds something else, and as [`Layout::open`].
+    pub fn open_or_create(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path.join(BLOBS).join(Algorithm::Sha256.name())).or_else(|e| {
+            // What stands in the way is told better by looking at it.
+            if path.is_dir() && !path.join(BLOBS).is_dir() {
+                Err(Error::io("create a folder in", path, e))
+            } else {
+                Err(Error::io("create the folder", path, e))
+            }
+        })?;
+        let root = file::open_dir(path)?;
+        let layout = Layout { path: path.to_owned(), root };
+        let _lock = layout.lock_index()?;
+        if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
+            layout.refuse_foreign_folder()?;
+            layout.write_small(LayoutFile::NAME, LayoutFile::CONTENT.as_bytes())?;
+        }
+        if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none() {
+            layout.write_small(INDEX_FILE, &json::to_vec(&Index::over(Vec::new())))?;
+        }
+        Layout::open(path)
+    }
+
+    /// A folder is taken over as a store only where it holds nothing but parts of one.
+    fn refuse_foreign_folder(&self) -> Result<()> {
+        let entries = std::fs::read_dir(&self.path).map_err(|e| Error::io("read", &self.path, e))?;
+        for entry in entries {
+            let name = entry.map_err(|e| Error::io("read", &self.path, e))?.file_name();
+            if ![BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].iter().any(|known| name == *known) && !file::is_leftover(&name) {
+                // The only thing that was added to the folder goes again.
+                let _ = std::fs::remove_dir(self.path.join(BLOBS).join(Algorithm::Sha256.name()));
+                let _ = std::fs::remove_dir(self.path.join(BLOBS));
+                return Err(Error::refused(format!("the folder {} is not a store and not empty: it holds {name:?}", self.path.display()))
+                    .with_hint("name an empty folder, or one that does not exist yet"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads `index.json`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it is missing or does not parse: that is never taken for an empty store.
+    pub fn index(&self) -> Result<Index> {
+        Ok(self.read_index()?.0)
+    }
+
+    /// The index, and its bytes as they are.
+    fn read_index(&self) -> Result<(Index, Vec<u8>)> {
+        let what = format!("index.json in {}", self.origin());
+        let hint = "restore it from a backup or an archive; the blobs are not touched";
+        let bytes =
+            self.read_small(INDEX_FILE, MAX_STORE_INDEX)?.ok_or_else(|| Error::invalid(format!("{what} is missing")).with_hint(hint))?;
+        let index: Index = json::from_slice(&bytes, &what).map_err(|e| e.with_hint(hint))?;
+        match index.schema_version {
+            2 => Ok((index, bytes)),
+            other => Err(Error::invalid(format!("{what} has schema version {other}; only 2 is known"))),
+        }
+    }
+
+    /// Opens a regular file below the layout, never following a link on the way, so that nothing outside is read.
+    fn open_beneath(&self, parts: &[&str]) -> Result<Option<File>> {
+        let path = || parts.iter().fold(self.path.clone(), |path, part| path.join(part));
+        let mut dir: Option<File> = None;
+        for (i, part) in parts.iter().enumerate() {
+            let last = i + 1 == parts.len();
+            let kind = if last { OFlags::NONBLOCK } else { OFlags::DIRECTORY };
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
+            match rustix::fs::openat(dir.as_ref().unwrap_or(&self.root), *part, flags, Mode::empty()) {
+                Ok(fd) => dir = Some(fd.into()),
+                Err(rustix::io::Errno::NOENT) => return Ok(None),
+                Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => return Err(self.strange(&path())),
+                Err(e) => return Err(Error::io("read", path(), e)),
+            }
+        }
+        let file = dir.expect("there is at least one part");
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(Some(file)),
+            Ok(_) => Err(self.strange(&path())),
+            Err(e) => Err(Error::io("read", path(), e)),
+        }
+    }
+
+    fn strange(&self, path: &Path) -> Error {
+        Error::invalid(format!("{} is not a regular file, or is reached through a link; a layout holds only files", path.display()))
+    }
+
+    fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.open_beneath(&[name])? else { return Ok(None) };
+        let path = self.path.join(name);
+        let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| m.len().min(limit) as usize + 1));
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", &path, e))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::invalid(format!("{} is larger than {limit} bytes, the most that is read of it", path.display())));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn write_small(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        let new = file::NewFile::create(&self.root, &self.path, 0o644)?;
+        new.file().write_all_at(bytes, 0).map_err(|e| Error::io("write", self.path.join(name), e))?;
+        new.commit(name)
+    }
+
+    /// The lock under which `index.json` changes. The folder is opened anew, since a lock belongs to an open file, and
+    /// two users of one `Layout` in one process must be kept apart too.
+    fn lock_index(&self) -> Result<File> {
+        let dir = file::open_dir(&self.path)?;
+        dir.lock().map_err(|e| Error::io("lock", &self.path, e))?;
+        Ok(dir)
+    }
+
+    /// The folder of the content, opened anew to be locked.
+    fn open_blobs(&self) -> Result<File> {
+        file::open_dir(&self.path.join(BLOBS))
+    }
+
+    /// Starts adding to the layout; nobody removes content from it as long as the session lives.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder cannot be locked.
+    pub fn session(&self) -> Result<Session<'_>> {
+        Session::start(self)
+    }
+}
+
+impl Source for Layout {
+    fn origin(&self) -> String {
+        format!("the layout {}", self.path.display())
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        Ok(self.index()?.manifests)
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        let digest = &descriptor.digest;
+        let mut file = self
+            .open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?
+            .ok_or_else(|| Error::not_found(format!("the content {digest} is missing in {}", self.origin())))?;
+        let failed = |e| Error::io("read", self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex()), e);
+        let size = file.metadata().map_err(failed)?.len();
+        if size != descriptor.size {
+            return Err(Error::invalid(format!(
+                "{digest} in {} has {size} bytes, but its descriptor says {}",
+                self.origin(),
+                descriptor.size
+            )));
+        }
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        }
+        Ok(Box::new(file))
+    }
+}
+
+impl Inventory for Layout {
+    fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
+        let mut blobs = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let folder = self.path.join(BLOBS).join(algorithm.name());
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(Error::io("read", folder, e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|e| Error::io("read", &folder, e))?;
+                let name = entry.file_name();
+                let Some(digest) = name.to_str().and_then(|name| Digest::from_parts(algorithm, name).ok()) else { continue };
+                let metadata = entry.metadata().map_err(|e| Error::io("read", entry.path(), e))?;
+                if !metadata.is_file() {
+                    return Err(self.strange(&entry.path()));
+                }
+                blobs.push((digest, metadata.len()));
+            }
+        }
+        blobs.sort();
+        Ok(blobs)
+    }
+}
+
+/// What there is at a path, for [`crate::reference::Location::parse`].
+pub fn look(path: &Path) -> Option<PathKind> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_dir() {
+        return Some(PathKind::File);
+    }
+    let layout = [LayoutFile::NAME, INDEX_FILE].iter().any(|name| path.join(name).exists());
+    Some(if layout { PathKind::Layout } else { PathKind::Folder })
+}

@@ -1,0 +1,194 @@
+//! Adding to a layout: blobs first, then, in one step, the entries of the index that name them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{BLOBS, INDEX_FILE, Layout};
+use crate::content;
+use crate::copy::Target;
+use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
+use crate::file::{self, NewFile};
+use crate::oci::{Descriptor, Index};
+use crate::reference::{Name, check_new_name};
+use crate::{Error, Result, json};
+
+/// The mode of a blob: nobody should write to it.
+const BLOB_MODE: u32 = 0o444;
+
+/// One process's adding to a layout. Blobs that were put but never named are freed by a later `gc`.
+pub struct Session<'a> {
+    layout: &'a Layout,
+    /// Holds the shared lock.
+    _blobs: File,
+    /// The folders that got new names and are to be brought to the disk before anything points to them.
+    touched: Mutex<BTreeSet<&'static str>>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn start(layout: &'a Layout) -> Result<Self> {
+        let blobs = layout.open_blobs()?;
+        blobs.lock_shared().map_err(|e| Error::io("lock", layout.path.join(BLOBS), e))?;
+        Ok(Session { layout, _blobs: blobs, touched: Mutex::default() })
+    }
+
+    /// The folder of the blobs of an algorithm, made where it is missing.
+    fn folder(&self, algorithm: Algorithm) -> Result<(File, PathBuf)> {
+        let path = self.layout.path.join(BLOBS).join(algorithm.name());
+        let blobs = self.layout.open_blobs()?;
+        match rustix::fs::mkdirat(&blobs, algorithm.name(), Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(e) => return Err(Error::io("create the folder", path, e)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(blobs.as_fd(), algorithm.name(), flags, Mode::empty())
+            .map_err(|e| Error::io("open the folder", &path, e))?;
+        Ok((dir.into(), path))
+    }
+
+    /// Names a blob by its digest, unless it is there already.
+    fn keep(&self, new: NewFile<'_>, digest: &Digest, size: u64) -> Result<()> {
+        if !self.holds(digest, size)? {
+            new.commit_if_absent(digest.hex())?;
+        }
+        // Another process may have named it a moment ago, without having brought the name to the disk yet.
+        self.touched.lock().expect("nothing panics with this lock").insert(digest.algorithm().name());
+        Ok(())
+    }
+
+    /// Whether a blob is there. One of another size is torn or foreign, and goes to make room for the right one.
+    fn holds(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let parts = [BLOBS, digest.algorithm().name(), digest.hex()];
+        let Some(file) = self.layout.open_beneath(&parts)? else { return Ok(false) };
+        let path = || parts.iter().fold(self.layout.path.clone(), |path, part| path.join(part));
+        if file.metadata().map_err(|e| Error::io("read", path(), e))?.len() == size {
+            return Ok(true);
+        }
+        std::fs::remove_file(path()).map_err(|e| Error::io("replace the damaged", path(), e))?;
+        Ok(false)
+    }
+
+    /// Stores bytes that are in memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        self.put_stream(&mut &bytes[..], &digest, bytes.len() as u64)?;
+        Ok(digest)
+    }
+
+    /// Stores a file's content, read once: it is hashed while it is copied. Its holes are kept.
+    ///
+    /// Where the file system shares blocks between files (a reflink), nothing is copied, and the new file is hashed. A hard
+    /// link is never made: the file's owner could write to it later.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Invalid`] where the file changes while it is read.
+    pub fn put_file(&self, path: &Path) -> Result<(Digest, u64)> {
+        let (mut input, before) = file::open_regular(path)?;
+        let (dir, dir_path) = self.folder(Algorithm::Sha256)?;
+        let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let size = if rustix::fs::ioctl_ficlone(new.file(), &input).is_ok() {
+            hash_all(&mut new.file(), &mut hasher).map_err(|e| Error::io("read", path, e))?
+        } else {
+            file::copy_sparse(&mut input, new.file(), |bytes| hasher.update(bytes)).map_err(|e| Error::io("copy", path, e))?
+        };
+        let after = input.metadata().map_err(|e| Error::io("read", path, e))?;
+        if size != before.len() || after.len() != before.len() || after.modified().ok() != before.modified().ok() {
+            return Err(Error::invalid(format!("{} changed while it was read", path.display()))
+                .with_hint("run the command again when nothing writes to it"));
+        }
+        let digest = hasher.finish();
+        self.keep(new, &digest, size)?;
+        Ok((digest, size))
+    }
+
+    /// Stores content whose digest and size are known. They are checked by `content`, which must fail where they differ.
+    fn put_stream(&self, content: &mut dyn Read, digest: &Digest, size: u64) -> Result<()> {
+        if self.holds(digest, size)? {
+            self.touched.lock().expect("nothing panics with this lock").insert(digest.algorithm().name());
+            return Ok(());
+        }
+        let (dir, dir_path) = self.folder(digest.algorithm())?;
+        let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
+        file::copy_sparse(content, new.file(), |_| ()).map_err(|e| Error::io("write the content to", &dir_path, e))?;
+        self.keep(new, digest, size)
+    }
+
+    /// Changes the index, under its lock. What was put before is on the disk when the change becomes visible, and the
+    /// change is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where `index.json` does not parse, [`Error::Io`]; then it still is what it was.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
+        let layout = self.layout;
+        for name in std::mem::take(&mut *self.touched.lock().expect("nothing panics with this lock")) {
+            let path = layout.path.join(BLOBS).join(name);
+            file::sync_dir(&file::open_dir(&path)?, &path)?;
+        }
+        let _lock = layout.lock_index()?;
+        layout.rewrite_index(change)
+    }
+}
+
+impl Layout {
+    /// Gives an image a further name; what had that name loses it. Gives back the image.
+    ///
+    /// # Errors
+    /// As [`content::resolve`]; [`Error::Usage`] where `new` is not a name.
+    pub fn tag(&self, image: &Name, new: &str) -> Result<Descriptor> {
+        check_new_name(new)?;
+        // The session keeps others from deleting the image between finding and naming it.
+        let session = self.session()?;
+        let row = content::resolve(self, Some(image))?;
+        let mut named = Descriptor::new(row.media_type.clone(), row.digest.clone(), row.size).named(Some(new));
+        named.platform = row.platform.clone();
+        session.update(|index| index.add(named))?;
+        Ok(row)
+    }
+
+    /// Reads, changes and replaces `index.json`; the caller holds the lock on the folder.
+    pub(super) fn rewrite_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
+        let (mut index, before) = self.read_index()?;
+        let result = change(&mut index);
+        let after = json::to_vec(&index);
+        if after != before {
+            self.write_small(INDEX_FILE, &after)?;
+        }
+        Ok(result)
+    }
+}
+
+impl Target for Session<'_> {
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        self.holds(&descriptor.digest, descriptor.size)
+    }
+
+    fn put(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
+        self.put_stream(content, &descriptor.digest, descriptor.size)
+    }
+}
+
+/// Hashes to the end; gives the number of bytes.
+fn hash_all(from: &mut dyn Read, hasher: &mut Hasher) -> std::io::Result<u64> {
+    let mut block = vec![0; BLOCK];
+    let mut size = 0;
+    loop {
+        match from.read(&mut block) {
+            Ok(0) => return Ok(size),
+            Ok(n) => {
+                hasher.update(&block[..n]);
+                size += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
