@@ -1,5 +1,7 @@
 //! osimage ships operating systems the way containers are shipped.
 
+pub mod archive;
+pub mod compress;
 pub mod content;
 pub mod copy;
 pub mod digest;

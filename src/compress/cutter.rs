@@ -1,0 +1,138 @@
+//! Where the input is cut into blocks: by size, and where zeros or compressed content begin and end.
+
+use super::content::{self, Content, SEGMENT};
+
+/// How long a run of zeros, or of what does not compress, must be to get blocks of its own. A cut costs what the encoder had learnt
+/// before it; a run that stays inside a block costs only time.
+const ZERO_RUN: usize = 256 << 10;
+const DENSE_RUN: usize = 512 << 10;
+
+/// A block's content before it is compressed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// So many zeros.
+    Zeros(u64),
+    /// What compressing would not make smaller.
+    Dense(Vec<u8>),
+    /// Everything else.
+    Mixed(Vec<u8>),
+}
+
+impl Piece {
+    /// How many bytes of the input it is.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Piece::Zeros(len) => *len,
+            Piece::Dense(data) | Piece::Mixed(data) => data.len() as u64,
+        }
+    }
+}
+
+/// Takes the input in slices of any size and gives it back in pieces that depend on its content alone.
+pub(super) struct Cutter {
+    /// The size of the largest piece, a multiple of [`SEGMENT`].
+    max: usize,
+    /// Whether content is looked at; otherwise only size cuts.
+    sort: bool,
+    /// What the open piece is known to be.
+    kind: Content,
+    /// The zeros of an open piece of zeros, whose bytes need not be kept.
+    zeros: u64,
+    /// The bytes of the open piece: whole segments, then the one that is being filled.
+    data: Vec<u8>,
+    /// What the whole segments in `data` are.
+    segments: Vec<Content>,
+}
+
+impl Cutter {
+    pub(super) fn new(max: usize, sort: bool) -> Cutter {
+        Cutter { max, sort, kind: Content::Mixed, zeros: 0, data: Vec::new(), segments: Vec::new() }
+    }
+
+    /// Takes from `input` until a piece is complete or nothing is left of it.
+    pub(super) fn push(&mut self, input: &mut &[u8]) -> Option<Piece> {
+        while !input.is_empty() {
+            if self.data.capacity() == 0 {
+                self.data.reserve_exact(self.max);
+            }
+            let filled = self.data.len() - self.segments.len() * SEGMENT;
+            let (now, later) = input.split_at(input.len().min(SEGMENT - filled));
+            self.data.extend_from_slice(now);
+            *input = later;
+            if filled + now.len() == SEGMENT
+                && let Some(piece) = self.segment()
+            {
+                return Some(piece);
+            }
+        }
+        None
+    }
+
+    /// Ends the open piece here. To be called until it returns `None`, since zeros and a shorter rest are two pieces.
+    pub(super) fn flush(&mut self) -> Option<Piece> {
+        if self.zeros > 0 {
+            if content::is_zero(&self.data) {
+                self.zeros += self.data.len() as u64;
+                self.data.clear();
+            }
+            return Some(self.take(0));
+        }
+        (!self.data.is_empty()).then(|| self.take(self.data.len()))
+    }
+
+    /// Looks at the segment that has just been filled; the piece before it may be complete now.
+    fn segment(&mut self) -> Option<Piece> {
+        let start = self.data.len() - SEGMENT;
+        let content = if self.sort { content::classify(&self.data[start..]) } else { Content::Mixed };
+        self.segments.push(content);
+        match self.kind {
+            Content::Zero if content == Content::Zero => {
+                self.zeros += SEGMENT as u64;
+                self.data.clear();
+                self.segments.clear();
+                return (self.zeros >= self.max as u64).then(|| self.take(0));
+            }
+            Content::Zero => return Some(self.take(0)),
+            Content::Dense if content != Content::Dense => return Some(self.take(start)),
+            Content::Dense => {}
+            Content::Mixed => {
+                let run = self.segments.iter().rev().take_while(|&&other| other == content).count() * SEGMENT;
+                let before = self.data.len() - run;
+                let long = match content {
+                    Content::Zero => run >= ZERO_RUN,
+                    Content::Dense => run >= DENSE_RUN,
+                    Content::Mixed => false,
+                };
+                if long {
+                    let piece = (before > 0).then(|| self.take(before));
+                    self.kind = content;
+                    if content == Content::Zero {
+                        self.zeros = self.data.len() as u64;
+                        self.data.clear();
+                        self.segments.clear();
+                    }
+                    if piece.is_some() {
+                        return piece;
+                    }
+                }
+            }
+        }
+        (self.data.len() >= self.max).then(|| self.take(self.data.len()))
+    }
+
+    /// Ends the open piece `len` bytes into what is kept, and opens the next one with the rest.
+    fn take(&mut self, len: usize) -> Piece {
+        let rest = self.data.split_off(len);
+        let data = std::mem::take(&mut self.data);
+        if !rest.is_empty() {
+            self.data.reserve_exact(self.max);
+            self.data.extend_from_slice(&rest);
+        }
+        self.segments.drain(..len / SEGMENT);
+        match std::mem::replace(&mut self.kind, Content::Mixed) {
+            Content::Zero => Piece::Zeros(std::mem::take(&mut self.zeros)),
+            Content::Dense => Piece::Dense(data),
+            Content::Mixed => Piece::Mixed(data),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Compressed archives, in and out, on every core, with the same bytes whatever the number of threads.
+//!
+//! ```text
+//! write → cutter (what belongs together?) → encoder threads → out, in order     → index
+//! index (read from the back) → read or seek → decoder, or decoders ahead of it → read
+//! ```
+//!
+//! [`Writer`] cuts what it is given into blocks. Where it cuts depends on the content and on the calls of [`Writer::cut`] alone, so an
+//! archive's bytes depend neither on the number of threads nor on how the input was sliced into writes. A block can be decoded without
+//! the others, and [`Reader`] uses that: it seeks to the block that holds an offset, and decodes ahead of a sequential reader.
+//!
+//! All four formats are the tools' own: `xz`, `zstd` and `gzip` read what is written here, and what they write is read here.
+
+mod ahead;
+mod blocks;
+mod content;
+mod cutter;
+mod level;
+mod pool;
+mod reader;
+mod writer;
+mod xz;
+mod xz_index;
+mod zstd;
+
+use std::io;
+use std::num::NonZero;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+pub use reader::Reader;
+pub use writer::Writer;
+
+use crate::{Error, Result};
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Not at all: a plain tar file.
+    None,
+    /// RFC 1952, several members.
+    Gzip,
+    /// The .xz file format, one stream of many blocks.
+    Xz,
+    /// RFC 8878, several frames and a seek table.
+    Zstd,
+}
+
+impl Format {
+    /// The format that a file's name asks for: that of its last ending, and none for any other name.
+    pub fn from_name(path: impl AsRef<Path>) -> Format {
+        match path.as_ref().extension().and_then(|ending| ending.to_str()) {
+            Some("gz" | "tgz") => Format::Gzip,
+            Some("xz" | "txz") => Format::Xz,
+            Some("zst" | "tzst") => Format::Zstd,
+            _ => Format::None,
+        }
+    }
+
+    /// The format that a file's first bytes show; 512 of them are enough, and `None` is returned for what is no archive.
+    pub fn detect(first: &[u8]) -> Option<Format> {
+        // A tar file's first header bears its magic at offset 257 (POSIX.1-1988, ustar); an empty one begins with a block of zeros.
+        let tar = first.len() >= 512 && (&first[257..262] == b"ustar" || first[..512].iter().all(|&byte| byte == 0));
+        match first {
+            [0x1f, 0x8b, 8, ..] => Some(Format::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Format::Xz),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Format::Zstd),
+            _ if tar => Some(Format::None),
+            _ => None,
+        }
+    }
+
+    /// The levels that [`Settings::level`] may have.
+    pub fn levels(self) -> RangeInclusive<u8> {
+        match self {
+            Format::None => 0..=0,
+            Format::Gzip => 1..=9,
+            Format::Xz => 0..=9,
+            Format::Zstd => 1..=19,
+        }
+    }
+
+    /// The level that is used when none is asked for: the measured knee between time and size.
+    pub fn default_level(self) -> u8 {
+        match self {
+            Format::None => 0,
+            Format::Gzip => 6,
+            Format::Xz => level::XZ_DEFAULT,
+            Format::Zstd => level::ZSTD_DEFAULT,
+        }
+    }
+}
+
+/// How to compress.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The format of the output.
+    pub format: Format,
+    /// How hard to try; the format's default if not given.
+    pub level: Option<u8>,
+    /// How many threads compress; they cost memory and save time, and change nothing in the output.
+    pub threads: NonZero<usize>,
+}
+
+impl Settings {
+    /// The default level and as many threads as there are cores.
+    pub fn new(format: Format) -> Settings {
+        Settings { format, level: None, threads: cores() }
+    }
+}
+
+/// How many threads can run at once here.
+fn cores() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// The error behind one that [`Reader`] or [`Writer`] returned through `std::io`: its own if the content was at fault, else a failed
+/// `action` (`read`, `write`) on the file at `path`.
+pub fn error(action: &'static str, path: impl AsRef<Path>, error: io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(other) => Error::io(action, path, other),
+    }
+}
+
+/// An [`Error::Invalid`] in the only form that `std::io`'s traits let through.
+fn invalid(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Error::invalid(what))
+}
+
+/// The level to use, or why there is none.
+fn checked_level(settings: &Settings) -> Result<u8> {
+    let levels = settings.format.levels();
+    match settings.level {
+        None => Ok(settings.format.default_level()),
+        Some(level) if levels.contains(&level) || settings.format == Format::None => Ok(level),
+        Some(level) => Err(Error::usage(format!("there is no level {level} for this kind of archive")).with_hint(format!(
+            "choose one from {} to {}",
+            levels.start(),
+            levels.end()
+        ))),
+    }
+}

@@ -1,0 +1,316 @@
+//! Reading at any offset: from the block that holds it where there are blocks, else by decoding what is before.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::ahead::{Ahead, Job};
+use super::blocks::{BlockDecoder, Blocks, Section};
+use super::zstd::WINDOW_LOG_MAX;
+use super::{Format, cores, invalid, xz_index, zstd};
+use crate::{Error, Result};
+
+/// After so many bytes read on end, blocks are decoded ahead; who reads less wants no more than a look.
+const SEQUENTIAL: u64 = 1 << 20;
+
+/// More threads than this decode faster than anybody reads, and each has its queue.
+const MAX_THREADS: usize = 8;
+
+/// The decompressed content of an archive.
+pub struct Reader {
+    path: PathBuf,
+    format: Format,
+    source: Source,
+    position: u64,
+    limit: u64,
+}
+
+enum Source {
+    Plain { file: File, len: u64 },
+    Blocks(BlockReader),
+    Stream(StreamReader),
+}
+
+impl Reader {
+    /// Finds out how the file is compressed, and reads its table of blocks if it has one. The path is for messages only.
+    pub fn open(file: File, path: impl AsRef<Path>) -> Result<Reader> {
+        let path = path.as_ref();
+        let failed = |error: io::Error| super::error("read", path, error);
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(Error::usage(format!("{} is no regular file, so it cannot be read as an archive", path.display()))
+                .with_hint("write it to a file first"));
+        }
+        let len = metadata.len();
+        let mut first = [0; 512];
+        let have = read_up_to(&file, &mut first, 0).map_err(failed)?;
+        let Some(format) = Format::detect(&first[..have]) else {
+            return Err(Error::invalid(format!("{} is not an archive: neither a tar file nor gzip, xz or zstd", path.display())));
+        };
+        let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display()));
+        let file = Arc::new(file);
+        let source = match format {
+            Format::None => Source::Plain { file: Arc::into_inner(file).ok_or_else(|| corrupt(String::new()))?, len },
+            Format::Gzip => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
+            Format::Xz => Source::Blocks(BlockReader::new(file.clone(), xz_index::read(&file, len).map_err(failed)?.map_err(corrupt)?)),
+            Format::Zstd => match zstd::read_seek_table(&file, len).map_err(failed)?.map_err(corrupt)? {
+                Some(blocks) => Source::Blocks(BlockReader::new(file, blocks)),
+                None => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
+            },
+        };
+        Ok(Reader { path: path.to_owned(), format, source, position: 0, limit: u64::MAX })
+    }
+
+    /// Refuses to read more than the first `bytes` of the content: what a few bytes unfold to has no bound otherwise.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Reader {
+        self.limit = bytes;
+        self
+    }
+
+    /// How many threads decode; as many as there are cores if not set.
+    #[must_use]
+    pub fn with_threads(mut self, threads: NonZero<usize>) -> Reader {
+        if let Source::Blocks(blocks) = &mut self.source {
+            blocks.threads = threads.get();
+        }
+        self
+    }
+
+    /// How the file is compressed.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether a seek costs no more than decoding a part of the file.
+    pub fn is_seekable(&self) -> bool {
+        match &self.source {
+            Source::Plain { .. } => true,
+            Source::Blocks(blocks) => blocks.table.blocks.len() > 1,
+            Source::Stream(_) => false,
+        }
+    }
+
+    /// The size of the content, where the file says so.
+    pub fn len(&self) -> Option<u64> {
+        match &self.source {
+            Source::Plain { len, .. } => Some(*len),
+            Source::Blocks(blocks) => Some(blocks.table.total),
+            Source::Stream(_) => None,
+        }
+    }
+
+    /// Whether there is no content, where the file says so.
+    pub fn is_empty(&self) -> Option<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Puts the file's name before what is wrong with it.
+    fn located(&self, error: io::Error) -> io::Error {
+        match error.downcast::<Error>() {
+            Ok(Error::Invalid { what, .. }) => invalid(format!("{} is corrupt: {what}", self.path.display())),
+            Ok(own) => io::Error::other(own),
+            // What a decoder of a stream says of its content.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+                invalid(format!("{} is corrupt: {error}", self.path.display()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                invalid(format!("{} is cut short: it ends in the middle of its content", self.path.display()))
+            }
+            Err(error) => error,
+        }
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let left = self.limit.saturating_sub(self.position);
+        // At the limit, one byte more tells whether it is the end.
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX)).max(1);
+        let read = match &mut self.source {
+            Source::Plain { file, .. } => file.read_at(&mut buffer[..most], self.position),
+            _ if self.position > self.limit => Ok(1),
+            Source::Blocks(blocks) => blocks.read_at(&mut buffer[..most], self.position),
+            Source::Stream(stream) => stream.read_at(&mut buffer[..most], self.position),
+        };
+        let read = read.map_err(|error| self.located(error))?;
+        if read as u64 > left {
+            let (path, limit) = (self.path.display(), self.limit);
+            return Err(invalid(format!("{path} unfolds to more than the limit of {limit} bytes")));
+        }
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Reader {
+    /// Takes no time and cannot fail for what is behind the end; the next read does the work. The end is known only to files with a
+    /// table of blocks.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => match self.len() {
+                Some(len) => len.checked_add_signed(by),
+                None => return Err(io::Error::new(io::ErrorKind::Unsupported, "the size of the content is not known")),
+            },
+        };
+        self.position = position.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an offset before the start"))?;
+        Ok(self.position)
+    }
+}
+
+/// Reads content that has a table of blocks.
+struct BlockReader {
+    file: Arc<File>,
+    table: Arc<Blocks>,
+    threads: usize,
+    /// What is being read, if anything.
+    cursor: Option<Cursor>,
+}
+
+struct Cursor {
+    /// The number of the block.
+    block: usize,
+    content: Content,
+    /// The offset in the whole that the next byte has.
+    at: u64,
+    /// How much was read since the last seek.
+    sequential: u64,
+    ahead: Option<Ahead>,
+}
+
+enum Content {
+    Here(BlockDecoder),
+    Thread(Job),
+}
+
+impl BlockReader {
+    fn new(file: Arc<File>, table: Blocks) -> BlockReader {
+        BlockReader { file, table: Arc::new(table), threads: cores().get().min(MAX_THREADS), cursor: None }
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if offset >= self.table.total {
+            return Ok(0);
+        }
+        // After an error the cursor is gone, so that the next read begins anew and finds it again.
+        let mut cursor = match self.cursor.take() {
+            Some(cursor) if cursor.at == offset => cursor,
+            Some(cursor) if cursor.at < offset && offset < self.end(cursor.block) => cursor,
+            _ => self.begin(self.table.find(offset))?,
+        };
+        if cursor.at < offset {
+            let skip = offset - cursor.at;
+            let skipped = io::copy(&mut cursor.content.by_ref().take(skip), &mut io::sink())?;
+            if skipped != skip {
+                return Err(invalid("a block is shorter than the archive's index says"));
+            }
+            cursor.at = offset;
+            cursor.sequential = 0;
+        }
+        while cursor.at == self.end(cursor.block) {
+            cursor = self.advance(cursor)?;
+        }
+        let read = cursor.content.read(buffer)?;
+        if read == 0 {
+            return Err(invalid("a block is shorter than the archive's index says"));
+        }
+        cursor.at += read as u64;
+        cursor.sequential += read as u64;
+        if self.threads > 1 && cursor.sequential >= SEQUENTIAL {
+            let ahead = cursor.ahead.get_or_insert_with(|| Ahead::new(self.file.clone(), self.table.clone(), cursor.block + 1));
+            // The thread that reads counts as one while it decodes or takes over what another has decoded.
+            ahead.fill(self.threads)?;
+        }
+        self.cursor = Some(cursor);
+        Ok(read)
+    }
+
+    /// The offset at which a block's content ends.
+    fn end(&self, block: usize) -> u64 {
+        self.table.blocks[block].offset + self.table.blocks[block].len
+    }
+
+    fn begin(&self, block: usize) -> io::Result<Cursor> {
+        let entry = &self.table.blocks[block];
+        let content = Content::Here(BlockDecoder::new(&self.file, self.table.codec, entry)?);
+        Ok(Cursor { block, content, at: entry.offset, sequential: 0, ahead: None })
+    }
+
+    /// Goes on to the block behind the cursor's own, which there must be.
+    fn advance(&self, mut cursor: Cursor) -> io::Result<Cursor> {
+        match cursor.ahead.as_mut().and_then(Ahead::pop) {
+            Some(job) => Ok(Cursor { block: cursor.block + 1, content: Content::Thread(job), ..cursor }),
+            None => Ok(Cursor { sequential: cursor.sequential, ..self.begin(cursor.block + 1)? }),
+        }
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Content::Here(decoder) => decoder.read(buffer),
+            Content::Thread(job) => job.read(buffer),
+        }
+    }
+}
+
+/// Reads content that can only be decoded from its start.
+struct StreamReader {
+    file: Arc<File>,
+    format: Format,
+    decoder: Box<dyn Read + Send>,
+    at: u64,
+}
+
+impl StreamReader {
+    fn new(file: Arc<File>, format: Format) -> io::Result<StreamReader> {
+        let decoder = Self::decoder(&file, format)?;
+        Ok(StreamReader { file, format, decoder, at: 0 })
+    }
+
+    fn decoder(file: &Arc<File>, format: Format) -> io::Result<Box<dyn Read + Send>> {
+        let input = BufReader::with_capacity(64 << 10, Section::new(file.clone(), 0, u64::MAX));
+        if format == Format::Gzip {
+            return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
+        }
+        let mut decoder = ::zstd::stream::read::Decoder::with_buffer(input)?;
+        decoder.window_log_max(WINDOW_LOG_MAX)?;
+        Ok(Box::new(decoder))
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if offset < self.at {
+            self.decoder = Self::decoder(&self.file, self.format)?;
+            self.at = 0;
+        }
+        if self.at < offset {
+            self.at += io::copy(&mut self.decoder.by_ref().take(offset - self.at), &mut io::sink())?;
+            if self.at < offset {
+                return Ok(0);
+            }
+        }
+        let read = self.decoder.read(buffer)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut section = Section::new(Arc::new(file.try_clone()?), offset, buffer.len() as u64);
+    let mut have = 0;
+    loop {
+        match section.read(&mut buffer[have..])? {
+            0 => return Ok(have),
+            read => have += read,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The .xz file format, version 1.2.1: <https://tukaani.org/xz/xz-file-format.txt>, whose sections are named below.
+//!
+//! liblzma encodes and decodes; the container around the blocks is written here, since its own writer has one set of filters for the
+//! whole file and its reader cannot begin in the middle.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
+
+use super::content::{self, Branches};
+use super::cutter::Piece;
+use super::level::XzLevel;
+
+/// The integrity check of what is written (2.1.1.2): CRC32, since the blobs of an archive have their SHA-256 above it.
+const CHECK_CRC32: u8 = 1;
+/// Filter IDs (5.3).
+const FILTER_X86: u8 = 0x04;
+const FILTER_ARM64: u8 = 0x0a;
+const FILTER_LZMA2: u8 = 0x21;
+
+pub(super) const HEADER_LEN: usize = 12;
+pub(super) const HEADER_MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
+pub(super) const FOOTER_MAGIC: [u8; 2] = *b"YZ";
+
+/// What the index says of a block (4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The size of the block without its padding.
+    pub(super) unpadded: u64,
+    /// The size of its content.
+    pub(super) uncompressed: u64,
+}
+
+/// Stream Header (2.1.1), with the number of the integrity check.
+pub(super) fn header(check: u8) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[..6].copy_from_slice(&HEADER_MAGIC);
+    header[7] = check;
+    let crc = crc32fast::hash(&header[6..8]);
+    header[8..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// The header of every stream that is written here.
+pub(super) fn own_header() -> [u8; HEADER_LEN] {
+    header(CHECK_CRC32)
+}
+
+/// Index (4) and Stream Footer (2.1.2).
+pub(super) fn index_and_footer(records: &[Record], check: u8) -> Vec<u8> {
+    let mut out = vec![0];
+    put_number(&mut out, records.len() as u64);
+    for record in records {
+        put_number(&mut out, record.unpadded);
+        put_number(&mut out, record.uncompressed);
+    }
+    out.resize(out.len().next_multiple_of(4), 0);
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+
+    let mut footer = [0; 6];
+    footer[..4].copy_from_slice(&(out.len() as u32 / 4 - 1).to_le_bytes());
+    footer[5] = check;
+    out.extend_from_slice(&crc32fast::hash(&footer).to_le_bytes());
+    out.extend_from_slice(&footer);
+    out.extend_from_slice(&FOOTER_MAGIC);
+    out
+}
+
+/// The index and footer of every stream that is written here.
+pub(super) fn own_index_and_footer(records: &[Record]) -> Vec<u8> {
+    index_and_footer(records, CHECK_CRC32)
+}
+
+/// A multibyte integer (1.2).
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Takes a multibyte integer (1.2) off the front of `input`.
+pub(super) fn take_number(input: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for (at, &byte) in input.iter().enumerate().take(9) {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            // The shortest form is the only one.
+            if byte == 0 && at > 0 {
+                return None;
+            }
+            *input = &input[at + 1..];
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Encodes a piece as a block (3).
+pub(super) fn block(piece: &Piece, level: &XzLevel, stop: &AtomicBool) -> io::Result<(Vec<u8>, Record)> {
+    match piece {
+        Piece::Zeros(len) => zeros(*len, stop),
+        Piece::Dense(data) => Ok(assemble(Branches::None, 4 << 10, &stored(data), crc32fast::hash(data), data.len() as u64)),
+        Piece::Mixed(data) => {
+            let branches = content::branches(data);
+            let mut filters = Filters::new();
+            match branches {
+                Branches::None => &mut filters,
+                Branches::X86 => filters.x86(),
+                Branches::Arm64 => filters.arm64(),
+            };
+            filters.lzma2(&level.options(data.len()));
+            let mut body = Vec::with_capacity(data.len() / 3);
+            encode(&filters, std::iter::once(&data[..]), &mut body, stop)?;
+            Ok(assemble(branches, level.dict(data.len()), &body, crc32fast::hash(data), data.len() as u64))
+        }
+    }
+}
+
+/// A block of zeros, which never exist in memory.
+fn zeros(len: u64, stop: &AtomicBool) -> io::Result<(Vec<u8>, Record)> {
+    const STRETCH: &[u8] = &[0; 64 << 10];
+    let stretches = || (0..len).step_by(STRETCH.len()).map(|at| &STRETCH[..STRETCH.len().min((len - at) as usize)]);
+    let mut options = LzmaOptions::new_preset(0).map_err(coder)?;
+    options.dict_size(4 << 10).nice_len(273);
+    let mut filters = Filters::new();
+    filters.lzma2(&options);
+    let mut body = Vec::new();
+    encode(&filters, stretches(), &mut body, stop)?;
+    let mut check = crc32fast::Hasher::new();
+    stretches().for_each(|stretch| check.update(stretch));
+    Ok(assemble(Branches::None, 4 << 10, &body, check.finalize(), len))
+}
+
+/// LZMA2 chunks that hold the data as it is (5.3.1 names no details; these are liblzma's lzma2_encoder.c): a control byte, 1 for the
+/// first and 2 for the others, the size less one in two bytes, big-endian, and a zero at the end of all.
+fn stored(data: &[u8]) -> Vec<u8> {
+    const CHUNK: usize = 64 << 10;
+    let mut out = Vec::with_capacity(data.len() + 3 * data.len().div_ceil(CHUNK) + 1);
+    for (at, chunk) in data.chunks(CHUNK).enumerate() {
+        out.push(if at == 0 { 1 } else { 2 });
+        out.extend_from_slice(&((chunk.len() - 1) as u16).to_be_bytes());
+        out.extend_from_slice(chunk);
+    }
+    out.push(0);
+    out
+}
+
+/// Runs the raw encoder over all the slices.
+fn encode<'a>(filters: &Filters, slices: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
+    /// Small enough that a writer that was dropped need not wait long.
+    const STEP: usize = 256 << 10;
+    let mut stream = Stream::new_raw_encoder(filters).map_err(coder)?;
+    let mut run = |mut input: &[u8], action: Action| -> io::Result<()> {
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("the archive was given up"));
+            }
+            if out.spare_capacity_mut().len() < STEP {
+                out.reserve(STEP);
+            }
+            let before = stream.total_in();
+            let status = stream.process_vec(input, out, action).map_err(coder)?;
+            input = &input[(stream.total_in() - before) as usize..];
+            let done = match action {
+                Action::Finish => status == Status::StreamEnd,
+                _ => input.is_empty(),
+            };
+            if done {
+                return Ok(());
+            }
+        }
+    };
+    for slice in slices {
+        for step in slice.chunks(STEP) {
+            run(step, Action::Run)?;
+        }
+    }
+    run(&[], Action::Finish)
+}
+
+/// Puts header, padding and check around the compressed data.
+fn assemble(branches: Branches, dict: u32, body: &[u8], check: u32, len: u64) -> (Vec<u8>, Record) {
+    // Block Header (3.1): its own size comes last of all, so that byte is filled in below. Both sizes are given, since that is what
+    // lets `xz -T` decode the blocks side by side.
+    let mut block = Vec::with_capacity(body.len() + 48);
+    block.extend_from_slice(&[0, 0xc0]);
+    put_number(&mut block, body.len() as u64);
+    put_number(&mut block, len);
+    let branch_filter = match branches {
+        Branches::None => None,
+        Branches::X86 => Some(FILTER_X86),
+        Branches::Arm64 => Some(FILTER_ARM64),
+    };
+    if let Some(id) = branch_filter {
+        block.extend_from_slice(&[id, 0]);
+        block[1] |= 1;
+    }
+    block.extend_from_slice(&[FILTER_LZMA2, 1, dict_property(dict)]);
+    block.resize(block.len().next_multiple_of(4), 0);
+    block[0] = (block.len() / 4) as u8;
+    block.extend_from_slice(&crc32fast::hash(&block).to_le_bytes());
+
+    block.extend_from_slice(body);
+    let padding = body.len().next_multiple_of(4) - body.len();
+    block.resize(block.len() + padding, 0);
+    block.extend_from_slice(&check.to_le_bytes());
+    let record = Record { unpadded: (block.len() - padding) as u64, uncompressed: len };
+    (block, record)
+}
+
+/// The smallest dictionary size that can be written (5.3.1) and is not less than `size`.
+fn dict_property(size: u32) -> u8 {
+    (0..40).find(|&bits: &u8| u64::from(2 | (bits & 1)) << (bits / 2 + 11) >= u64::from(size)).unwrap_or(40)
+}
+
+/// What liblzma says when encoding fails, which is lack of memory or a mistake of ours.
+fn coder(error: liblzma::stream::Error) -> io::Error {
+    io::Error::other(format!("the xz encoder failed: {error}"))
+}
