@@ -12,5 +12,6 @@ pub mod json;
 pub mod layout;
 pub mod oci;
 pub mod reference;
+pub mod verify;
 
 pub use error::{Error, Kind, Result};

@@ -1,0 +1,134 @@
+//! Writing an archive: the front first, then the layers, straight from their source.
+
+use std::io::{BufWriter, Read};
+use std::path::Path;
+
+use tar::{Builder, EntryType, Header};
+
+use crate::compress::{Settings, Writer};
+use crate::content::{self, Source};
+use crate::copy::{Graph, Node};
+use crate::digest::BLOCK;
+use crate::file::{self, NewFile};
+use crate::layout::{BLOBS, INDEX_FILE};
+use crate::oci::{Index, LayoutFile};
+use crate::{Error, Result, compress, json};
+
+/// Members from this size on begin a block of their own; smaller ones would only make the archive larger.
+const OWN_BLOCK: u64 = 64 * 1024;
+
+/// The time of every member. Not zero, since tar takes that for implausible and warns.
+const TIME: u64 = 1;
+
+/// How an archive is written.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The name of the top folder; `None` for an archive without one, as skopeo and oras read it.
+    pub top: Option<String>,
+    /// Format, level and threads.
+    pub settings: Settings,
+}
+
+/// Writes everything in `graph` to an archive; what the path held before is replaced when the whole archive is on the
+/// disk. Gives its size in bytes.
+///
+/// # Errors
+/// What the source gives, also where content is not what its descriptor says; [`Error::Io`] for the archive. Then nothing
+/// has changed at the path.
+pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options) -> Result<u64> {
+    if let Some(top) = &options.top {
+        check_top(top)?;
+    }
+    let (dir_path, name) = file::split(path)?;
+    let dir = file::open_dir(dir_path)?;
+    let new = NewFile::create(&dir, dir_path, 0o666)?;
+    fill(new.file(), path, source, graph, options)?;
+    let size = new.file().metadata().map_err(|e| Error::io("write", path, e))?.len();
+    new.commit(name)?;
+    Ok(size)
+}
+
+/// Writes the members, in their order, and finishes the compressed file.
+fn fill(out: &std::fs::File, path: &Path, source: &dyn Source, graph: &Graph, options: &Options) -> Result<()> {
+    let failed = |e| compress::error("write", path, e);
+    let writer = Writer::new(BufWriter::with_capacity(BLOCK, out), &options.settings)?;
+    let mut members = Members { tar: Builder::new(writer), top: options.top.as_deref(), path };
+
+    let index = json::to_vec(&Index::over(graph.rows.clone()));
+    let mut nodes: Vec<&Node> = graph.nodes.iter().collect();
+    nodes.sort_by_key(|node| (node.document.is_none(), node.descriptor.size, &node.descriptor.digest));
+    let mut folders = vec!["".to_owned(), BLOBS.to_owned()];
+    folders.extend(nodes.iter().map(|node| format!("{BLOBS}/{}", node.descriptor.digest.algorithm().name())));
+    folders.dedup();
+    folders[2..].sort();
+    folders.dedup();
+    members.add_folder(&folders[0])?;
+    members.add(LayoutFile::NAME, LayoutFile::CONTENT.len() as u64, 0o644, &mut LayoutFile::CONTENT.as_bytes())?;
+    members.add(INDEX_FILE, index.len() as u64, 0o644, &mut index.as_slice())?;
+    folders[1..].iter().try_for_each(|folder| members.add_folder(folder))?;
+    for node in nodes {
+        let (digest, size) = (&node.descriptor.digest, node.descriptor.size);
+        let name = format!("{BLOBS}/{}/{}", digest.algorithm().name(), digest.hex());
+        match &node.document {
+            Some(bytes) => members.add(&name, size, 0o444, &mut bytes.as_slice())?,
+            None => members.add(&name, size, 0o444, &mut content::verified(source, &node.descriptor)?)?,
+        }
+    }
+    let writer = members.tar.into_inner().map_err(failed)?;
+    writer.finish().and_then(|buffer| buffer.into_inner().map_err(|e| e.into_error())).map_err(failed)?;
+    Ok(())
+}
+
+/// A top folder's name is one plain part of a path, and not one that a layout has itself.
+fn check_top(top: &str) -> Result<()> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let reserved = [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].contains(&top);
+    if top.is_empty() || top.len() > 64 || top.starts_with('.') || reserved || !top.bytes().all(plain) {
+        return Err(Error::usage(format!("{top:?} cannot be the top folder of an archive"))
+            .with_hint("up to 64 letters, digits, '.', '_' and '-' make one; --flat writes none"));
+    }
+    Ok(())
+}
+
+struct Members<'a> {
+    tar: Builder<Writer<BufWriter<&'a std::fs::File>>>,
+    top: Option<&'a str>,
+    path: &'a Path,
+}
+
+impl Members<'_> {
+    fn add_folder(&mut self, name: &str) -> Result<()> {
+        let full = self.full_name(name);
+        if full.is_empty() {
+            return Ok(());
+        }
+        self.append(EntryType::Directory, &format!("{full}/"), 0, 0o755, &mut std::io::empty())
+    }
+
+    fn add(&mut self, name: &str, size: u64, mode: u32, content: &mut dyn Read) -> Result<()> {
+        let full = self.full_name(name);
+        if size >= OWN_BLOCK {
+            self.tar.get_mut().cut().map_err(|e| compress::error("write", self.path, e))?;
+        }
+        self.append(EntryType::Regular, &full, size, mode, content)
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        match (self.top, name) {
+            (Some(top), "") => top.to_owned(),
+            (Some(top), name) => format!("{top}/{name}"),
+            (None, name) => name.to_owned(),
+        }
+    }
+
+    fn append(&mut self, kind: EntryType, name: &str, size: u64, mode: u32, content: &mut dyn Read) -> Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(mode);
+        header.set_mtime(TIME);
+        header.set_uid(0);
+        header.set_gid(0);
+        self.tar.append_data(&mut header, name, content).map_err(|e| compress::error("write", self.path, e))
+    }
+}

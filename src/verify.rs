@@ -1,0 +1,96 @@
+//! Checking a layout or an archive: everything that is there, and everything that should be.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+
+use crate::content::{self, Inventory};
+use crate::digest::{BLOCK, Digest};
+use crate::oci::{self, Descriptor};
+use crate::{Error, Kind, Result};
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many entries the index has, or how many were checked.
+    pub images: usize,
+    /// How many blobs were read and hashed.
+    pub blobs: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// What is wrong, a sentence each; none where all is well.
+    pub problems: Vec<String>,
+    /// Blobs that nothing reaches, with their sizes; no fault, `gc` frees them.
+    pub unreached: Vec<(Digest, u64)>,
+}
+
+/// Reads and hashes every blob, and checks that everything the entries reach is there with the right size. With `only`,
+/// just what that entry reaches is read.
+///
+/// # Errors
+/// Where the layout or the archive itself cannot be read; what is wrong in it is in the report.
+pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Report> {
+    let rows = only.map_or_else(|| source.rows(), |row| Ok(vec![row.clone()]))?;
+    let mut report = Report { images: rows.len(), ..Report::default() };
+    let mut reached = BTreeMap::new();
+    for row in &rows {
+        reach(source, row, &mut reached, &mut report.problems);
+    }
+    let mut there: HashSet<Digest> = HashSet::new();
+    let mut blobs = source.blobs()?;
+    blobs.sort_by_key(|(digest, _)| source.position(digest));
+    for (digest, size) in blobs {
+        let wanted = reached.get(&digest);
+        if wanted.is_none() && only.is_some() {
+            continue;
+        }
+        there.insert(digest.clone());
+        let descriptor = Descriptor::new("", digest.clone(), size);
+        match hash(source, &descriptor) {
+            Ok(()) => {
+                report.blobs += 1;
+                report.bytes += size;
+            }
+            Err(e) => report.problems.push(e.to_string()),
+        }
+        match wanted {
+            Some(wanted) if *wanted != size => {
+                report.problems.push(format!("{digest} has {size} bytes, but its descriptor says {wanted}"));
+            }
+            None => report.unreached.push((digest, size)),
+            Some(_) => {}
+        }
+    }
+    let missing = reached.keys().filter(|digest| !there.contains(*digest));
+    report.problems.extend(missing.map(|digest| format!("{digest} is missing")));
+    Ok(report)
+}
+
+fn hash(source: &dyn Inventory, descriptor: &Descriptor) -> Result<()> {
+    let mut content = content::verified(source, descriptor)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        match content.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(Error::io("read", source.origin(), e)),
+        }
+    }
+}
+
+/// Collects everything that an entry reaches, with its size.
+fn reach(source: &dyn Inventory, descriptor: &Descriptor, reached: &mut BTreeMap<Digest, u64>, problems: &mut Vec<String>) {
+    if reached.insert(descriptor.digest.clone(), descriptor.size).is_some() {
+        return;
+    }
+    if !(oci::is_manifest(&descriptor.media_type) || oci::is_index(&descriptor.media_type)) {
+        return;
+    }
+    match content::document(source, descriptor) {
+        Ok((document, _)) => {
+            document.children().into_iter().for_each(|child| reach(source, child, reached, problems));
+        }
+        // What is missing or does not hash is told once, with the blobs.
+        Err(e) if e.kind() == Kind::NotFound => {}
+        Err(e) => problems.push(e.to_string()),
+    }
+}
