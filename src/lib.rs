@@ -6,6 +6,7 @@ pub mod content;
 pub mod copy;
 pub mod digest;
 pub mod error;
+pub mod features;
 pub mod file;
 pub mod image;
 pub mod json;

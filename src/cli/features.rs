@@ -1,0 +1,257 @@
+//! `osimage features`: what a target of an OS build stands for.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Subcommand, ValueEnum};
+use osimage::features::{Arch, Build, Dropped, Feature, FeatureType, Graph, Selection, Target};
+use osimage::{Error, Result};
+use serde::Serialize;
+use serde_json::json;
+
+/// Arguments of `osimage features`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the features of a target in the order of their hooks, and what the build is called
+    #[command(
+        after_help = "Examples:\n  osimage features resolve gcp_oci\n  osimage features resolve --format json kvm-gardener_oci-arm64\n  \
+                            vars=$(osimage features resolve --format env gcp_oci) && eval \"$vars\""
+    )]
+    Resolve(Resolve),
+    /// Show which features include and exclude which
+    #[command(after_help = "Examples:\n  osimage features graph\n  osimage features graph --format dot gcp_oci | dot -Tsvg >gcp_oci.svg")]
+    Graph(ShowGraph),
+}
+
+#[derive(Debug, clap::Args)]
+struct Resolve {
+    /// Folder with one folder for each feature
+    #[arg(long, value_name = "DIR", default_value = "features")]
+    features_dir: PathBuf,
+    /// One feature a line, a JSON object, or the hooks' environment as lines for a shell
+    #[arg(long, value_enum, default_value_t = ResolveFormat::Text)]
+    format: ResolveFormat,
+    /// Architecture, if the target has none: amd64 or arm64 [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+    /// Version, if the target has none [default: the first line of the file VERSION beside the features folder, or `today`]
+    #[arg(long)]
+    version: Option<String>,
+    /// Commit that is built [default: $GITHUB_SHA, $CI_COMMIT_SHA or `local`]
+    #[arg(long)]
+    commit: Option<String>,
+    /// Time that files in the image bear, in seconds since 1970 [default: $SOURCE_DATE_EPOCH or the start of this day, UTC]
+    #[arg(long, value_name = "SECONDS")]
+    timestamp: Option<u64>,
+    /// What to build, such as gcp_oci or kvm-gardener_oci-arm64
+    #[arg(value_name = "CNAME[-ARCH[-VERSION]]")]
+    target: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ResolveFormat {
+    Text,
+    Json,
+    Env,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowGraph {
+    /// Folder with one folder for each feature
+    #[arg(long, value_name = "DIR", default_value = "features")]
+    features_dir: PathBuf,
+    /// Lines to read, a JSON object, or a drawing for Graphviz
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    format: GraphFormat,
+    /// Only what this target selects, and what its excludes drop
+    #[arg(value_name = "CNAME")]
+    target: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GraphFormat {
+    Text,
+    Json,
+    Dot,
+}
+
+/// Runs `osimage features …`; data goes to `out`.
+pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
+    let text = match args.command {
+        Command::Resolve(args) => resolve(args)?,
+        Command::Graph(args) => graph(&args)?,
+    };
+    out.write_all(text.as_bytes()).map_err(|e| Error::io("write", "standard output", e))
+}
+
+fn resolve(args: Resolve) -> Result<String> {
+    let target: Target = args.target.parse()?;
+    let arch = args.arch.map(|arch| arch.parse::<Arch>()).transpose()?;
+    let arch = match either(arch, target.arch, "architectures")?.or_else(Arch::host) {
+        Some(arch) => arch,
+        None => return Err(Error::usage("this machine is neither amd64 nor arm64").with_hint("name the target's architecture with --arch")),
+    };
+    let version = match either(args.version, target.version, "versions")? {
+        Some(version) => version,
+        None => version_file(&args.features_dir)?.unwrap_or_else(|| "today".to_owned()),
+    };
+    let ci_commit = || ["GITHUB_SHA", "CI_COMMIT_SHA"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let commit = args.commit.or_else(ci_commit).unwrap_or_else(|| "local".to_owned());
+    let timestamp = match args.timestamp {
+        Some(timestamp) => timestamp,
+        None => default_timestamp()?,
+    };
+    let graph = Graph::load(&args.features_dir)?;
+    let build = Build::new(graph.resolve(&target.features)?, arch, &version, &commit, timestamp)?;
+    Ok(match args.format {
+        ResolveFormat::Text => build.selection.names().into_iter().map(|name| format!("{name}\n")).collect(),
+        ResolveFormat::Json => json_lines(&BuildJson::of(&build)),
+        ResolveFormat::Env => build.environment().iter().map(|(name, value)| format!("{name}={}\n", shell_quoted(value))).collect(),
+    })
+}
+
+/// One of two sources of the same thing; they must not contradict each other.
+fn either<T: PartialEq + std::fmt::Display>(option: Option<T>, target: Option<T>, what: &str) -> Result<Option<T>> {
+    match (option, target) {
+        (Some(option), Some(target)) if option != target => {
+            Err(Error::usage(format!("two {what} are given: {target} in the target and {option} as an option"))
+                .with_hint("leave one of them out"))
+        }
+        (option, target) => Ok(option.or(target)),
+    }
+}
+
+/// The first line with content in the file VERSION beside the features folder, `#` comments apart.
+fn version_file(features_dir: &Path) -> Result<Option<String>> {
+    let path = match features_dir.file_name() {
+        Some(_) => features_dir.with_file_name("VERSION"),
+        None => features_dir.join("../VERSION"),
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+/// A build of `today` repeats all day long.
+fn default_timestamp() -> Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().map_err(|_| Error::usage(format!("SOURCE_DATE_EPOCH is no number of seconds: {text:?}"))),
+        Err(_) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            Ok(now - now % (24 * 60 * 60))
+        }
+    }
+}
+
+fn shell_quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+fn json_lines(value: &impl Serialize) -> String {
+    // These are structs of strings and numbers, which always serialise.
+    serde_json::to_string_pretty(value).expect("plain data") + "\n"
+}
+
+/// What `resolve --format json` prints.
+#[derive(Serialize)]
+struct BuildJson<'a> {
+    name: String,
+    cname: String,
+    cname_base: &'a str,
+    arch: String,
+    version: &'a str,
+    commit: &'a str,
+    timestamp: u64,
+    features: Vec<&'a str>,
+    platform: &'a str,
+    elements: Vec<&'a str>,
+    flags: Vec<&'a str>,
+}
+
+impl<'a> BuildJson<'a> {
+    fn of(build: &'a Build) -> Self {
+        let selection = &build.selection;
+        BuildJson {
+            name: build.name(),
+            cname: build.cname(),
+            cname_base: &selection.cname,
+            arch: build.arch().to_string(),
+            version: build.version(),
+            commit: build.commit(),
+            timestamp: build.timestamp(),
+            features: selection.names(),
+            platform: selection.of_type(FeatureType::Platform)[0],
+            elements: selection.of_type(FeatureType::Element),
+            flags: selection.of_type(FeatureType::Flag),
+        }
+    }
+}
+
+fn graph(args: &ShowGraph) -> Result<String> {
+    let graph = Graph::load(&args.features_dir)?;
+    let (features, dropped) = match &args.target {
+        None => (graph.features(), Vec::new()),
+        Some(target) => {
+            let target: Target = target.parse()?;
+            let Selection { features, dropped, .. } = graph.resolve(&target.features)?;
+            (features, dropped)
+        }
+    };
+    Ok(match args.format {
+        GraphFormat::Text => graph_text(&features, &dropped),
+        GraphFormat::Json => {
+            let dropped: Vec<_> = dropped.iter().map(|d| json!({ "name": d.feature.name, "by": d.by.name })).collect();
+            json_lines(&json!({ "features": features, "dropped": dropped }))
+        }
+        GraphFormat::Dot => graph_dot(&features, &dropped),
+    })
+}
+
+fn graph_text(features: &[&Feature], dropped: &[Dropped]) -> String {
+    let mut text = String::new();
+    for feature in features {
+        text += &format!("{} ({})\n", feature.name, feature.kind);
+        for (verb, names) in [("includes", &feature.include), ("excludes", &feature.exclude)] {
+            if !names.is_empty() {
+                text += &format!("  {verb} {}\n", names.join(", "));
+            }
+        }
+    }
+    for Dropped { feature, by } in dropped {
+        text += &format!("{} ({}) is excluded by {}\n", feature.name, feature.kind, by.name);
+    }
+    text
+}
+
+/// Names have nothing in them that would need escaping in a quoted string of Graphviz's.
+fn graph_dot(features: &[&Feature], dropped: &[Dropped]) -> String {
+    let mut dot = "digraph features {\n  rankdir=LR;\n  node [style=filled, fillcolor=white];\n".to_owned();
+    let shown = features.iter().map(|feature| (*feature, "")).chain(dropped.iter().map(|d| (d.feature, ", style=dashed")));
+    let mut names = std::collections::BTreeSet::new();
+    for (feature, style) in shown.clone() {
+        let shape = match feature.kind {
+            FeatureType::Platform => "house",
+            FeatureType::Element => "box",
+            FeatureType::Flag => "ellipse",
+        };
+        dot += &format!("  \"{}\" [shape={shape}{style}];\n", feature.name);
+        names.insert(&feature.name);
+    }
+    for (feature, _) in shown {
+        for (targets, style) in [(&feature.include, ""), (&feature.exclude, " [label=excludes, style=dashed]")] {
+            for name in targets.iter().filter(|name| names.contains(name)) {
+                dot += &format!("  \"{}\" -> \"{name}\"{style};\n", feature.name);
+            }
+        }
+    }
+    dot + "}\n"
+}

@@ -1,0 +1,188 @@
+//! A build's target, `CNAME[-ARCH[-VERSION]]`, and what a build of it is called. Pure text, no files.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use super::{FeatureType, Selection};
+use crate::error::{Error, Result};
+
+/// The architectures that a target can name, by their Debian names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// 64-bit x86.
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Arch {
+    /// The one this program runs on, if it is one of them.
+    pub fn host() -> Option<Arch> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Arch::Amd64),
+            "aarch64" => Some(Arch::Arm64),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Arch::Amd64 => "amd64",
+            Arch::Arm64 => "arm64",
+        })
+    }
+}
+
+impl FromStr for Arch {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Arch> {
+        match text {
+            "amd64" => Ok(Arch::Amd64),
+            "arm64" => Ok(Arch::Arm64),
+            _ => Err(Error::usage(format!("there is no architecture {text:?}")).with_hint("name amd64 or arm64")),
+        }
+    }
+}
+
+/// What is asked for: a set of features, and an architecture and a version if the text has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The names of the features; whether they exist is the graph's to say.
+    pub features: BTreeSet<String>,
+    /// The architecture after the name.
+    pub arch: Option<Arch>,
+    /// The version after the architecture.
+    pub version: Option<String>,
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    /// The first architecture behind which at most a version stands ends the name. In the name a `-` or the `_` of a flag begins the next
+    /// feature: `gcp-gardener_prod_oci` is gcp, gardener, _prod and _oci.
+    fn from_str(text: &str) -> Result<Target> {
+        let wrong = |what: String| {
+            Error::usage(what).with_hint("a target is CNAME[-ARCH[-VERSION]], such as gcp_oci, kvm-gardener_oci-arm64 or gcp_oci-amd64-1.0")
+        };
+        let (cname, arch, version) = split(text);
+        if !cname.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return Err(wrong(format!("{text:?} is no target: it does not begin with a feature's lower-case letter")));
+        }
+        if let Some(c) = cname.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')) {
+            return Err(wrong(format!("{text:?} is no target: {c:?} is in no feature's name")));
+        }
+        let features: BTreeSet<String> = cname.replace('_', "-_").split('-').map(str::to_owned).collect();
+        if features.iter().any(|name| name.is_empty() || name == "_") {
+            return Err(wrong(format!("{text:?} is no target: a feature's name is missing in it")));
+        }
+        Ok(Target { features, arch, version: version.map(str::to_owned) })
+    }
+}
+
+fn split(text: &str) -> (&str, Option<Arch>, Option<&str>) {
+    for (at, _) in text.match_indices('-') {
+        let (word, version) = match text[at + 1..].split_once('-') {
+            Some((word, version)) => (word, Some(version)),
+            None => (&text[at + 1..], None),
+        };
+        if let Ok(arch) = word.parse()
+            && version.is_none_or(valid_version)
+        {
+            return (&text[..at], Some(arch), version);
+        }
+    }
+    (text, None, None)
+}
+
+fn valid_version(version: &str) -> bool {
+    !version.is_empty() && version.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
+}
+
+fn valid_commit(commit: &str) -> bool {
+    commit == "local" || ((8..=64).contains(&commit.len()) && commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')))
+}
+
+/// Features as they stand in a name: `-` before each but the first, nothing before a flag.
+pub(super) fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.fold(String::new(), |joined, name| {
+        let dash = if joined.is_empty() || name.starts_with('_') { "" } else { "-" };
+        joined + dash + name
+    })
+}
+
+/// One build: what is built, and the identity it gets.
+#[derive(Debug, Clone)]
+pub struct Build<'a> {
+    /// The features.
+    pub selection: Selection<'a>,
+    arch: Arch,
+    version: String,
+    commit: String,
+    timestamp: u64,
+}
+
+impl<'a> Build<'a> {
+    /// `commit` is `local` or a commit id of 8 digits or more; `timestamp` counts seconds since 1970 and is what files in the image bear.
+    pub fn new(selection: Selection<'a>, arch: Arch, version: &str, commit: &str, timestamp: u64) -> Result<Build<'a>> {
+        if !valid_version(version) {
+            return Err(Error::usage(format!("{version:?} is no version"))
+                .with_hint("a version has lower-case letters, digits and dots, such as `today` or `1443.3`"));
+        }
+        if !valid_commit(commit) {
+            return Err(
+                Error::usage(format!("{commit:?} is no commit id")).with_hint("give 8 to 64 lower-case hexadecimal digits, or `local`")
+            );
+        }
+        Ok(Build { selection, arch, version: version.to_owned(), commit: commit.to_owned(), timestamp })
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    /// The version, such as `today`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The whole commit id, or `local`.
+    pub fn commit(&self) -> &str {
+        &self.commit
+    }
+
+    /// Seconds since 1970.
+    pub fn timestamp(&self) -> u64 {
+        self.timestamp
+    }
+
+    /// The whole canonical name, `CNAME-ARCH-VERSION`.
+    pub fn cname(&self) -> String {
+        format!("{}-{}-{}", self.selection.cname, self.arch, self.version)
+    }
+
+    /// What all files of the build begin with: the canonical name and the first 8 digits of the commit, or `local`.
+    pub fn name(&self) -> String {
+        format!("{}-{:.8}", self.cname(), self.commit)
+    }
+
+    /// The environment of the features' hooks, under the names and with the contents that Garden Linux's builder gives them.
+    pub fn environment(&self) -> [(&'static str, String); 10] {
+        [
+            ("BUILDER_CNAME", self.cname()),
+            ("BUILDER_CNAME_BASE", self.selection.cname.clone()),
+            ("BUILDER_VERSION", self.version.clone()),
+            ("BUILDER_ARCH", self.arch.to_string()),
+            ("BUILDER_TIMESTAMP", self.timestamp.to_string()),
+            ("BUILDER_COMMIT", self.commit.clone()),
+            ("BUILDER_FEATURES", self.selection.names().join(",")),
+            ("BUILDER_FEATURES_PLATFORMS", self.selection.of_type(FeatureType::Platform).join(",")),
+            ("BUILDER_FEATURES_ELEMENTS", self.selection.of_type(FeatureType::Element).join(",")),
+            ("BUILDER_FEATURES_FLAGS", self.selection.of_type(FeatureType::Flag).join(",")),
+        ]
+    }
+}
