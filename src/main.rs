@@ -1,3 +1,7 @@
-//! The program `osimage`.
+//! The program `osimage`: its command line is in [`cli`], all else in the library.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

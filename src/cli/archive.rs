@@ -1,0 +1,130 @@
+//! `osimage export` and `import`: between layouts and archives.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use osimage::archive::{self, Options};
+use osimage::compress::{Format, Settings};
+use osimage::content::{self, Inventory, Source};
+use osimage::copy::{self, Graph};
+use osimage::oci::Descriptor;
+use osimage::reference::{Name, is_archive_name};
+use osimage::{Error, Result};
+
+use super::context::Context;
+use super::output;
+
+/// How an archive is written.
+#[derive(Debug, clap::Args)]
+pub struct ArchiveArgs {
+    /// Compression level of the archive, 0 (fast) to 9 (small) for .xz [default: the measured knee]
+    #[arg(long, value_name = "N")]
+    level: Option<u8>,
+    /// Threads that compress; the archive is the same with any number [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
+    /// Top folder in the archive
+    #[arg(long, value_name = "NAME", default_value = "onmetal")]
+    top: String,
+    /// No top folder: skopeo and oras read such an archive
+    #[arg(long)]
+    flat: bool,
+}
+
+impl ArchiveArgs {
+    /// Writes an archive, in the format that its name asks for.
+    pub fn write(&self, path: &Path, source: &dyn Source, graph: &Graph) -> Result<()> {
+        if !is_archive_name(path) {
+            return Err(Error::usage(format!("{} is not named like an archive", path.display()))
+                .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
+        }
+        let options = Options { top: (!self.flat).then(|| self.top.clone()), settings: settings(path, self.level, self.threads) };
+        let size = archive::write(path, source, graph, &options)?;
+        eprintln!("{}: {}", path.display(), output::size(size));
+        Ok(())
+    }
+
+    /// These options say nothing about a store.
+    pub fn refuse_without_output(&self) -> Result<()> {
+        if self.level.is_some() || self.threads.is_some() || self.flat {
+            return Err(Error::usage("--level, --threads and --flat belong to an archive").with_hint("name the archive with --output"));
+        }
+        Ok(())
+    }
+}
+
+/// The settings for a file of that name.
+pub fn settings(path: &Path, level: Option<u8>, threads: Option<NonZero<usize>>) -> Settings {
+    let mut settings = Settings::new(Format::from_name(path));
+    settings.level = level;
+    settings.threads = threads.unwrap_or(settings.threads);
+    settings
+}
+
+/// Write images of a store, a layout or an archive to an archive
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage export ghcr.io/me/os:1.0 os-1.0.oci.tar.xz       one image of the store
+  osimage export all.oci.tar.zst                           the whole store
+  osimage export onmetal/ os.oci.tar.xz                    what a layout's folder holds
+  osimage export --flat os.oci.tar.xz os.oci.tar           for skopeo and oras
+
+The archive's name says how it is compressed. An archive of that name is replaced when the new one is whole.")]
+pub struct ExportArgs {
+    /// What to export: [REF|DIR[:REF]|ARCHIVE[:REF]] OUTPUT; all of the store where only OUTPUT is given
+    #[arg(num_args = 1..=2, required = true, value_names = ["SOURCE", "OUTPUT"])]
+    paths: Vec<String>,
+    #[command(flatten)]
+    archive: ArchiveArgs,
+}
+
+pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
+    let (output, source) = args.paths.split_last().expect("there is at least one");
+    let (source, name) = context.open(source.first().map(String::as_str))?;
+    let rows = chosen(&*source, name.as_ref())?;
+    let graph = copy::walk(&*source, &rows)?;
+    let path = PathBuf::from(output);
+    args.archive.write(&path, &*source, &graph)?;
+    rows.iter().try_for_each(|row| output::line(&format!("Successfully exported {}", described(row))))
+}
+
+/// Take images of an archive or a layout's folder into the store
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage import os-1.0.oci.tar.xz                 every image, under the names it has there
+  osimage import os-1.0.oci.tar.xz:v1              one of them
+  osimage --store-path ./onmetal import os.oci.tar")]
+pub struct ImportArgs {
+    /// What to import
+    #[arg(value_name = "DIR[:REF]|ARCHIVE[:REF]")]
+    source: String,
+}
+
+pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
+    // The argument is always a path here, also where the store is named.
+    let location = osimage::reference::Location::parse(&args.source, osimage::layout::look)?;
+    let (source, name) = context.open_location(location)?;
+    let rows = chosen(&*source, name.as_ref())?;
+    let graph = copy::walk(&*source, &rows)?;
+    let store = context.writable_store()?;
+    let mut session = store.session()?;
+    copy::transfer(&*source, &graph, &mut session)?;
+    session.update(|index| rows.iter().cloned().for_each(|row| index.add(row)))?;
+    rows.iter().try_for_each(|row| output::line(&format!("Successfully imported {}", described(row))))
+}
+
+/// The entry that a name means, or all of them.
+fn chosen(source: &dyn Inventory, name: Option<&Name>) -> Result<Vec<Descriptor>> {
+    match name {
+        Some(_) => Ok(vec![content::resolve(source, name)?]),
+        None => {
+            let rows = source.rows()?;
+            if rows.is_empty() { Err(Error::not_found(format!("{} holds no image", source.origin()))) } else { Ok(rows) }
+        }
+    }
+}
+
+fn described(row: &Descriptor) -> String {
+    let name = row.name().map(|name| format!("{} ", output::visible(name))).unwrap_or_default();
+    format!("{name}{}", row.digest.hex())
+}

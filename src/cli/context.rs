@@ -1,0 +1,154 @@
+//! What every command needs to know: whose name the program has, where the store is, what an argument means.
+
+use std::path::PathBuf;
+
+use osimage::archive::{self, Archive};
+use osimage::content::Inventory;
+use osimage::image::Profile;
+use osimage::layout::{self, Layout};
+use osimage::reference::{Location, Name};
+use osimage::{Error, Result};
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Folder of the store: images, and what they are called [default: osimage in the user's data folder]
+    #[arg(long, global = true, value_name = "DIR", env = "OSIMAGE_STORE")]
+    store_path: Option<PathBuf>,
+    /// Folder or file of docker's credentials, for commands that talk to a registry; can be repeated
+    #[arg(long, global = true, value_name = "PATH")]
+    docker_config_path: Vec<PathBuf>,
+    /// The most that an archive may unfold to, in bytes or as 500M, 64G
+    #[arg(long, global = true, value_name = "SIZE", default_value = "64G", value_parser = parse_size)]
+    max_size: u64,
+}
+
+/// Under whose name the program was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persona {
+    Osimage,
+    OnmetalImage,
+    IroncoreImage,
+}
+
+impl Persona {
+    /// Tells it by the name of the file that was started.
+    pub fn of_program() -> Self {
+        let program = std::env::args_os().next().map(PathBuf::from);
+        match program.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str()) {
+            Some("onmetal-image") => Persona::OnmetalImage,
+            Some("ironcore-image") => Persona::IroncoreImage,
+            _ => Persona::Osimage,
+        }
+    }
+
+    /// The profile where none is asked for.
+    pub fn profile(self) -> Profile {
+        if self == Persona::IroncoreImage { Profile::Ironcore } else { Profile::Onmetal }
+    }
+}
+
+/// What the command was given and where it runs.
+pub struct Context {
+    pub persona: Persona,
+    store_path: Option<PathBuf>,
+    max_size: u64,
+}
+
+impl Context {
+    pub fn new(global: Global, persona: Persona) -> Self {
+        Context { persona, store_path: global.store_path, max_size: global.max_size }
+    }
+
+    /// The store's folder.
+    fn store_path(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.store_path {
+            return Ok(path.clone());
+        }
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || variable("HOME");
+        let path = match self.persona {
+            Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),
+            Persona::IroncoreImage => home().map(|home| home.join(".ironcore")),
+            // The XDG base directory specification; a relative path there is to be ignored.
+            Persona::Osimage => variable("XDG_DATA_HOME")
+                .filter(|path| path.is_absolute())
+                .or_else(|| home().map(|home| home.join(".local/share")))
+                .map(|data| data.join("osimage")),
+        };
+        path.ok_or_else(|| Error::usage("there is no home folder to keep a store in").with_hint("name the store's folder with --store-path"))
+    }
+
+    /// The store, made where it is missing.
+    pub fn writable_store(&self) -> Result<Layout> {
+        Layout::open_or_create(&self.store_path()?)
+    }
+
+    /// Whether there is anything where the store should be.
+    pub fn store_is_there(&self) -> bool {
+        self.store_path().is_ok_and(|path| path.exists())
+    }
+
+    /// The store as it is.
+    pub fn store(&self) -> Result<Layout> {
+        let path = self.store_path()?;
+        if self.store_is_there() {
+            return Layout::open(&path);
+        }
+        Err(Error::not_found(format!("there is no store at {}", path.display()))
+            .with_hint("`osimage build` and `osimage import` make one; --store-path names another, and a layout's folder or an archive can be named too"))
+    }
+
+    /// What an argument means. With `--store-path`, and under the Go tools' names, it is always a name in that store.
+    pub fn locate(&self, argument: &str) -> Result<Location> {
+        if self.store_path.is_some() || self.persona != Persona::Osimage {
+            return Location::parse(argument, |_| None);
+        }
+        Location::parse(argument, layout::look)
+    }
+
+    /// Opens what an argument names: the store, a layout's folder or an archive, and the image's name in it. Without an
+    /// argument it is the store.
+    pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Name>)> {
+        self.open_location(argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?)
+    }
+
+    /// Opens a place.
+    pub fn open_location(&self, location: Location) -> Result<(Box<dyn Inventory>, Option<Name>)> {
+        Ok(match location {
+            Location::Store(name) => (Box::new(self.store()?), name),
+            Location::Folder(path, name) => (Box::new(Layout::open(&path)?), name),
+            Location::Archive(path, name) => (Box::new(Archive::open(&path, self.max_size)?), name),
+            Location::Registry(reference) => return Err(no_registry(&reference)),
+        })
+    }
+
+    /// Opens the layout that an argument names, to change it. An archive cannot be changed in place.
+    pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Name>)> {
+        match self.locate(argument)? {
+            Location::Store(name) => Ok((self.store()?, name)),
+            Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
+            Location::Archive(path, _) => Err(Error::usage(format!("{} is an archive; its names cannot be changed in place", path.display()))
+                .with_hint("import it into a store, change it there, and export it again")),
+            Location::Registry(reference) => Err(no_registry(&reference)),
+        }
+    }
+}
+
+fn no_registry(reference: &str) -> Error {
+    Error::usage(format!("oci://{reference} names an image in a registry; this command works on local images"))
+        .with_hint("name an image of the store, a layout's folder or an archive")
+}
+
+/// Bytes, with an optional binary suffix.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        Some(b'T' | b't') => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_shl(shift).filter(|bytes| bytes >> shift == number));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is not a size such as 500M or {}G", archive::MAX_SIZE >> 30))
+}

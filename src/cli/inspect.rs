@@ -1,0 +1,92 @@
+//! `osimage inspect`: an image's manifest and config, as JSON for programs and as a tree for people.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+
+use osimage::content::{self, Inventory};
+use osimage::image::{self, Image};
+use osimage::oci::{self, Descriptor, Manifest};
+use osimage::{Result, json};
+use serde::Serialize;
+
+use super::context::Context;
+use super::output::{self, visible};
+
+/// Show an image's manifest and config
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage inspect ghcr.io/me/os:1.0
+  osimage inspect --format json os-1.0.oci.tar.xz | jq -r .config.commandLine
+  osimage inspect ./onmetal:ghcr.io/me/os:1.0")]
+pub struct Args {
+    /// Image to show [default: the only one of the store]
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    image: Option<String>,
+    /// JSON, or a tree [default: the tree on a terminal, else JSON]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Json,
+    Tree,
+}
+
+/// What onmetal-image prints.
+#[derive(Serialize)]
+struct Inspected<'a> {
+    descriptor: &'a Descriptor,
+    manifest: &'a Manifest,
+    config: &'a Option<serde_json::Value>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let (source, name) = context.open(args.image.as_deref())?;
+    let row = content::resolve(&*source, name.as_ref())?;
+    let by_default = if std::io::stdout().is_terminal() { Format::Tree } else { Format::Json };
+    match args.format.unwrap_or(by_default) {
+        Format::Tree => output::print(&tree(&*source, &row)?),
+        // ironcore-image prints an index as it is.
+        Format::Json if oci::is_index(&row.media_type) => output::line(&json::to_string_pretty(&image::read_index(&*source, &row)?)),
+        Format::Json => {
+            let image = Image::read(&*source, &row)?;
+            let inspected = Inspected { descriptor: &row, manifest: &image.manifest, config: &image.config };
+            output::line(&json::to_string_pretty(&inspected))
+        }
+    }
+}
+
+/// The image, or the index and its images, drawn with lines.
+fn tree(source: &dyn Inventory, row: &Descriptor) -> Result<String> {
+    let mut text = format!("{}\n", visible(row.name().unwrap_or("<none>")));
+    if !oci::is_index(&row.media_type) {
+        branch(&mut text, "", &Image::read(source, row)?, &row.digest.to_string());
+        return Ok(text);
+    }
+    let index = image::read_index(source, row)?;
+    let _ = writeln!(text, "{} index", row.digest);
+    for (n, entry) in index.manifests.iter().enumerate() {
+        let (corner, line) = if n + 1 == index.manifests.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
+        let platform = entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
+        let _ = writeln!(text, "{corner}{}", visible(&platform));
+        branch(&mut text, line, &Image::read(source, entry)?, &entry.digest.to_string());
+    }
+    Ok(text)
+}
+
+fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {
+    let profile = image.profile().map_or_else(|| "unknown profile".to_owned(), |profile| profile.to_string());
+    let _ = writeln!(text, "{indent}{digest} {profile}, {}", output::size(image.size()));
+    let layers = image.layers();
+    let mut lines = vec![("config".to_owned(), &image.manifest.config)];
+    lines.extend(layers.iter().map(|layer| (layer.role.map_or_else(|| visible(&layer.file_name), |role| role.to_string()), &layer.descriptor)));
+    for (n, (what, descriptor)) in lines.iter().enumerate() {
+        let corner = if n + 1 == lines.len() && image.command_line.is_none() { "└──" } else { "├──" };
+        let (size, media_type) = (output::size(descriptor.size), visible(&descriptor.media_type));
+        let _ = writeln!(text, "{indent}{corner} {what:<10} {size:>9}  sha256:{}  {media_type}", descriptor.digest.short());
+    }
+    if let Some(command_line) = &image.command_line {
+        let _ = writeln!(text, "{indent}└── command line: {}", visible(command_line));
+    }
+}

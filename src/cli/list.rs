@@ -1,0 +1,156 @@
+//! `osimage list`: the images of a store, a layout or an archive.
+
+use osimage::content::{self, Inventory};
+use osimage::image::Image;
+use osimage::oci::{self, Descriptor};
+use osimage::reference::split_tag;
+use osimage::{Kind, Result, json};
+use serde::Serialize;
+
+use super::context::Context;
+use super::output;
+
+/// List the images of the store, a layout or an archive
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage list
+  osimage list --wide os-1.0.oci.tar.xz
+  osimage list --format json | jq -r '.[].digest'
+  osimage list -q | xargs -n1 osimage inspect")]
+pub struct Args {
+    /// What to list [default: the store]
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    source: Option<String>,
+    /// Platform, size, time of creation and profile too
+    #[arg(long)]
+    wide: bool,
+    /// A table, or a JSON array with everything
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Only the digests, each once
+    #[arg(long, short, conflicts_with_all = ["wide", "format"])]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// What is told of an image beyond its entry.
+#[derive(Debug, Default, Serialize)]
+struct Details {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    /// The manifest, the config and the layers; of an index, all its images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let (source, name) = match context.open(args.source.as_deref()) {
+        // The Go tools make a store when they list it; a store that is not there yet holds no images.
+        Err(e) if args.source.is_none() && e.kind() == Kind::NotFound && !context.store_is_there() => return show(args, None, Vec::new()),
+        opened => opened?,
+    };
+    let mut rows = match &name {
+        Some(_) => vec![content::resolve(&*source, name.as_ref())?],
+        None => source.rows()?,
+    };
+    rows.retain(|row| oci::is_manifest(&row.media_type) || oci::is_index(&row.media_type));
+    rows.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
+    show(args, Some(&*source), rows)
+}
+
+fn show(args: &Args, source: Option<&dyn Inventory>, rows: Vec<Descriptor>) -> Result<()> {
+    let details = |row: &Descriptor| source.map_or_else(Details::default, |source| details(source, row));
+    if args.quiet {
+        let mut digests: Vec<_> = rows.iter().map(|row| row.digest.to_string()).collect();
+        digests.sort();
+        digests.dedup();
+        return output::print(&digests.iter().map(|digest| format!("{digest}\n")).collect::<String>());
+    }
+    if args.format == Format::Json {
+        let list: Vec<_> = rows.iter().map(|row| entry(row, details(row))).collect();
+        return output::line(&json::to_string_pretty(&list));
+    }
+    let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID"];
+    if args.wide {
+        heads.extend(["PLATFORM", "SIZE", "CREATED", "PROFILE"]);
+    }
+    let mut table = vec![heads.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    for row in &rows {
+        let none = || "<none>".to_owned();
+        let (repository, tag) = columns(row.name());
+        let mut cells = vec![repository.map_or_else(none, str::to_owned), tag.map_or_else(none, str::to_owned), row.digest.short().to_owned()];
+        if args.wide {
+            let details = details(row);
+            let dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+            cells.extend([dash(details.platform), dash(details.size.map(output::size)), dash(details.created), dash(details.profile)]);
+        }
+        table.push(cells);
+    }
+    output::print(&output::table(&table))
+}
+
+/// A name's repository and tag; a name that has neither host nor folder nor colon is a tag, as other tools write it.
+fn columns(name: Option<&str>) -> (Option<&str>, Option<&str>) {
+    match name.map(split_tag) {
+        None => (None, None),
+        Some((tag, None)) if !tag.contains('/') => (None, Some(tag)),
+        Some((repository, tag)) => (Some(repository), tag),
+    }
+}
+
+fn entry(row: &Descriptor, details: Details) -> impl Serialize {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        name: Option<String>,
+        repository: Option<String>,
+        tag: Option<String>,
+        digest: String,
+        media_type: String,
+        #[serde(flatten)]
+        details: Details,
+    }
+    let (repository, tag) = columns(row.name());
+    Entry {
+        name: row.name().map(str::to_owned),
+        repository: repository.map(str::to_owned),
+        tag: tag.map(str::to_owned),
+        digest: row.digest.to_string(),
+        media_type: row.media_type.clone(),
+        details,
+    }
+}
+
+/// What can be told of an image; nothing where it is damaged, which is for `verify` to say.
+fn details(source: &dyn Inventory, row: &Descriptor) -> Details {
+    let mut details = Details {
+        platform: row.platform.as_ref().map(ToString::to_string),
+        created: row.annotations.get(oci::CREATED).map(str::to_owned),
+        ..Details::default()
+    };
+    if oci::is_index(&row.media_type) {
+        if let Ok(index) = osimage::image::read_index(source, row) {
+            let platforms: Vec<_> = index.manifests.iter().filter_map(|entry| Some(entry.platform.as_ref()?.to_string())).collect();
+            let images: Vec<_> = index.manifests.iter().filter_map(|entry| Image::read(source, entry).ok()).collect();
+            details.platform = details.platform.or((!platforms.is_empty()).then(|| platforms.join(",")));
+            details.size = Some(images.iter().fold(row.size, |sum, image| sum.saturating_add(image.size())));
+            details.created = details.created.or_else(|| index.annotations.get(oci::CREATED).map(str::to_owned));
+            details.profile = images.first().and_then(Image::profile).map(|profile| profile.to_string());
+        }
+    } else if let Ok(image) = Image::read(source, row) {
+        details.size = Some(image.size());
+        details.created = details.created.or_else(|| image.manifest.annotations.get(oci::CREATED).map(str::to_owned));
+        details.profile = image.profile().map(|profile| profile.to_string());
+        details.platform = details.platform.or_else(|| image.manifest.annotations.get("architecture").map(|arch| format!("linux/{arch}")));
+    }
+    details
+}

@@ -1,0 +1,114 @@
+//! The command line: arguments in, the library's functions, output and exit codes out.
+//!
+//! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: its store and its profile are theirs.
+
+mod archive;
+mod build;
+mod compress;
+mod context;
+mod extract;
+mod features;
+mod inspect;
+mod list;
+mod names;
+mod output;
+mod shell;
+mod upkeep;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use osimage::{Error, Kind, Result};
+
+use context::{Context, Global, Persona};
+
+/// Ship operating systems the way containers are shipped: kernel, initramfs and root file system as an OCI image.
+#[derive(Debug, Parser)]
+#[command(name = "osimage", version, max_term_width = 120, propagate_version = true)]
+#[command(after_help = "Examples:
+  osimage build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz \\
+      --command-line 'root=LABEL=ROOT ro' --output os.oci.tar.xz    pack a build
+  osimage list os.oci.tar.xz                                        what is in it
+  osimage inspect os.oci.tar.xz                                     its layers and command line
+  osimage extract os.oci.tar.xz -o boot                             its files, checked
+
+An image is named by its tag, its digest or the first digits of its id, in the store, or in a
+layout's folder or an archive: DIR[:REF], DIR@DIGEST, FILE.oci.tar.xz[:REF]. The only image of a
+store, a layout or an archive needs no name.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not authorised, 5 content does not
+match its digest or format, 6 network, 7 refused, since it would overwrite something.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::Args),
+    List(list::Args),
+    Tag(names::TagArgs),
+    Untag(names::UntagArgs),
+    Delete(names::DeleteArgs),
+    Gc(upkeep::GcArgs),
+    Inspect(inspect::Args),
+    Extract(extract::Args),
+    Verify(upkeep::VerifyArgs),
+    Export(archive::ExportArgs),
+    Import(archive::ImportArgs),
+    Compress(compress::Args),
+    /// Resolve the features of an OS build
+    Features(features::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
+}
+
+/// Runs the program; what went wrong goes to stderr, its class into the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context::new(cli.global, Persona::of_program());
+    match run(cli.command, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("osimage: {}", output::visible(&error.to_string()));
+            if let Some(hint) = error.hint() {
+                eprintln!("  {}", output::visible(&hint));
+            }
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        Kind::Other => 1,
+        Kind::Usage => 2,
+        Kind::NotFound => 3,
+        Kind::Unauthorised => 4,
+        Kind::Verification => 5,
+        Kind::Network => 6,
+        Kind::Refused => 7,
+    }
+}
+
+fn run(command: Command, context: &Context) -> Result<()> {
+    match command {
+        Command::Build(args) => build::run(args, context),
+        Command::List(args) => list::run(&args, context),
+        Command::Tag(args) => names::tag(&args, context),
+        Command::Untag(args) => names::untag(&args, context),
+        Command::Delete(args) => names::delete(&args, context),
+        Command::Gc(args) => upkeep::gc(&args, context),
+        Command::Inspect(args) => inspect::run(&args, context),
+        Command::Extract(args) => extract::run(&args, context),
+        Command::Verify(args) => upkeep::verify(&args, context),
+        Command::Export(args) => archive::export(&args, context),
+        Command::Import(args) => archive::import(&args, context),
+        Command::Compress(args) => compress::run(&args),
+        Command::Features(args) => features::run(args, &mut output::Stdout),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
+    }
+}

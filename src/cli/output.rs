@@ -1,0 +1,93 @@
+//! Output: tables as the Go tools print them, sizes, and text that cannot play tricks on a terminal.
+
+use std::io::{self, Write};
+
+use osimage::{Error, Result};
+
+/// The standard output. A reader that goes away early, as `head` does, is no failure: the program just ends.
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        quiet(io::stdout().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        quiet(io::stdout().flush())
+    }
+}
+
+fn quiet<T>(result: io::Result<T>) -> io::Result<T> {
+    if let Err(e) = &result
+        && e.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+    result
+}
+
+/// Prints data.
+pub fn print(text: &str) -> Result<()> {
+    Stdout.write_all(text.as_bytes()).and_then(|()| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e))
+}
+
+/// Prints a line of data.
+pub fn line(text: &str) -> Result<()> {
+    print(&format!("{text}\n"))
+}
+
+/// The text with every control character written out, so that a name from elsewhere cannot steer the terminal.
+pub fn visible(text: &str) -> String {
+    // Bidirectional marks can make a line read as another one.
+    let tricky = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().flat_map(|c| if tricky(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// A table with the columns' widths of the Go tools: at least 12, one space between, the last one as it is.
+pub fn table(rows: &[Vec<String>]) -> String {
+    const MIN_WIDTH: usize = 12;
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 1).max().unwrap_or(0).max(MIN_WIDTH);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for (column, cell) in row.iter().enumerate() {
+            text.push_str(cell);
+            if column + 1 < row.len() {
+                text.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count()));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A size for people.
+pub fn size(bytes: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        assert_eq!(visible("a\u{1b}[2Jb\r\n\u{202e}"), "a\\u{1b}[2Jb\\r\\n\\u{202e}");
+        assert_eq!(visible("größe ✓"), "größe ✓");
+    }
+
+    #[test]
+    fn tables_are_those_of_the_go_tools() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["REPOSITORY", "TAG", "IMAGE ID"]), row(["<none>", "<none>", "f0dcfde4f8b4"])];
+        assert_eq!(table(&rows), "REPOSITORY  TAG         IMAGE ID\n<none>      <none>      f0dcfde4f8b4\n");
+        let rows = [row(["REPOSITORY", "TAG", "IMAGE ID"]), row(["ghcr.io/someone/something", "1.0", "f0dcfde4f8b4"])];
+        assert_eq!(table(&rows), "REPOSITORY                TAG         IMAGE ID\nghcr.io/someone/something 1.0         f0dcfde4f8b4\n");
+    }
+}

@@ -1,0 +1,67 @@
+//! `osimage gc` and `verify`: keeping a store small and sound.
+
+use osimage::content;
+use osimage::{Error, Result};
+
+use super::context::Context;
+use super::output;
+
+/// Free the content that no image needs any more
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage gc --dry-run
+  osimage --store-path ./onmetal gc
+
+It is safe beside running commands: it waits for those that add to the store.")]
+pub struct GcArgs {
+    /// Say what would be freed, and free nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Layout's folder, instead of the store
+    #[arg(value_name = "DIR")]
+    layout: Option<String>,
+}
+
+pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
+    let layout = match &args.layout {
+        Some(folder) => context.open_layout(folder)?.0,
+        None => context.store()?,
+    };
+    let removed = layout.gc(args.dry_run)?;
+    let done = if args.dry_run { "would free" } else { "freed" };
+    for (digest, size) in &removed.blobs {
+        output::line(&format!("{done} {digest} {}", output::size(*size)))?;
+    }
+    output::line(&format!("{done} {} blobs, {}", removed.blobs.len(), output::size(removed.bytes())))
+}
+
+/// Check a store, a layout or an archive: everything that is there, and everything that should be
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage verify                        the whole store
+  osimage verify os-1.0.oci.tar.xz
+  osimage verify ghcr.io/me/os:1.0      one image
+
+Every fault is a line of the output; the exit code is 5 if there is one.")]
+pub struct VerifyArgs {
+    /// What to check
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    source: Option<String>,
+}
+
+pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
+    let (source, name) = context.open(args.source.as_deref())?;
+    let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
+    let report = osimage::verify::verify(&*source, only.as_ref())?;
+    for problem in &report.problems {
+        output::line(&output::visible(problem))?;
+    }
+    if !report.unreached.is_empty() {
+        let bytes = report.unreached.iter().map(|(_, size)| size).sum();
+        eprintln!("{} blobs, {}, belong to no image; `osimage gc` frees them", report.unreached.len(), output::size(bytes));
+    }
+    match report.problems.len() {
+        0 => output::line(&format!("{} images, {} blobs, {}: all as they should be", report.images, report.blobs, output::size(report.bytes))),
+        n => Err(Error::invalid(format!("{} has {n} faults", source.origin())).with_hint("import or pull the damaged images again, or delete them")),
+    }
+}
