@@ -11,7 +11,7 @@ use crate::{Error, Kind, Result};
 /// What a check found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many entries the index has, or how many were checked.
+    /// How many images the entries name.
     pub images: usize,
     /// How many blobs were read and hashed.
     pub blobs: usize,
@@ -30,7 +30,8 @@ pub struct Report {
 /// Where the layout or the archive itself cannot be read; what is wrong in it is in the report.
 pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Report> {
     let rows = only.map_or_else(|| source.rows(), |row| Ok(vec![row.clone()]))?;
-    let mut report = Report { images: rows.len(), ..Report::default() };
+    let images: HashSet<_> = rows.iter().map(|row| &row.digest).collect();
+    let mut report = Report { images: images.len(), ..Report::default() };
     let mut reached = BTreeMap::new();
     for row in &rows {
         reach(source, row, &mut reached, &mut report.problems);

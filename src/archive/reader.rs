@@ -184,7 +184,11 @@ impl Source for Archive {
         let missing = || Error::not_found(format!("the content {digest} is missing in {}", self.origin()));
         let &(start, size) = self.blobs.get(digest).ok_or_else(missing)?;
         if size != descriptor.size {
-            return Err(Error::invalid(format!("{digest} in {} has {size} bytes, but its descriptor says {}", self.origin(), descriptor.size)));
+            return Err(Error::invalid(format!(
+                "{digest} in {} has {size} bytes, but its descriptor says {}",
+                self.origin(),
+                descriptor.size
+            )));
         }
         let offset = offset.min(size);
         if let Some(bytes) = self.kept.get(digest) {

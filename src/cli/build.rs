@@ -129,7 +129,8 @@ fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
     let mut annotations = Annotations::default();
     for pair in args.annotation.iter().chain(&args.annotations) {
         let (key, value) = pair.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-            Error::usage(format!("{pair:?} is not an annotation")).with_hint("an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0")
+            Error::usage(format!("{pair:?} is not an annotation"))
+                .with_hint("an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0")
         })?;
         if annotations.get(key).is_some() {
             return Err(Error::usage(format!("the annotation {key:?} is given twice")));
@@ -169,7 +170,8 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
             let mut architecture = None;
             let mut part = Part::default();
             for pair in value.split(',') {
-                let (key, value) = pair.split_once('=').ok_or_else(|| Error::usage(format!("{pair:?} in --config has no value")).with_hint(keys))?;
+                let (key, value) =
+                    pair.split_once('=').ok_or_else(|| Error::usage(format!("{pair:?} in --config has no value")).with_hint(keys))?;
                 match key {
                     "arch" => architecture = Some(value.to_owned()),
                     "cmdline" => part.command_line = read_command_line(value.as_ref())?,
@@ -180,7 +182,12 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
                 }
             }
             let architecture = architecture.filter(|architecture| !architecture.is_empty());
-            Ok((architecture.ok_or_else(|| Error::usage(format!("--config {value:?} names no architecture")).with_hint("add arch=amd64 or arch=arm64"))?, part))
+            Ok((
+                architecture.ok_or_else(|| {
+                    Error::usage(format!("--config {value:?} names no architecture")).with_hint("add arch=amd64 or arch=arm64")
+                })?,
+                part,
+            ))
         })
         .collect()
 }

@@ -34,7 +34,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     if Format::from_name(&args.output) == Format::None {
-        return Err(Error::usage(format!("the name {} asks for no compression", args.output.display())).with_hint("let it end in .xz, .zst or .gz"));
+        return Err(
+            Error::usage(format!("the name {} asks for no compression", args.output.display())).with_hint("let it end in .xz, .zst or .gz")
+        );
     }
     let mut input = file::open_regular(&args.input)?.0;
     let (dir_path, name) = file::split(&args.output)?;

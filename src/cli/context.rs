@@ -76,7 +76,9 @@ impl Context {
                 .or_else(|| home().map(|home| home.join(".local/share")))
                 .map(|data| data.join("osimage")),
         };
-        path.ok_or_else(|| Error::usage("there is no home folder to keep a store in").with_hint("name the store's folder with --store-path"))
+        path.ok_or_else(|| {
+            Error::usage("there is no home folder to keep a store in").with_hint("name the store's folder with --store-path")
+        })
     }
 
     /// The store, made where it is missing.
@@ -128,8 +130,10 @@ impl Context {
         match self.locate(argument)? {
             Location::Store(name) => Ok((self.store()?, name)),
             Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
-            Location::Archive(path, _) => Err(Error::usage(format!("{} is an archive; its names cannot be changed in place", path.display()))
-                .with_hint("import it into a store, change it there, and export it again")),
+            Location::Archive(path, _) => {
+                Err(Error::usage(format!("{} is an archive; its names cannot be changed in place", path.display()))
+                    .with_hint("import it into a store, change it there, and export it again"))
+            }
             Location::Registry(reference) => Err(no_registry(&reference)),
         }
     }

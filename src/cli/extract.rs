@@ -41,7 +41,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = context.open(args.image.as_deref())?;
     let row = content::resolve(&*source, name.as_ref())?;
     // Both `arm64` and `linux/arm64` name an architecture.
-    let architecture = args.platform.as_deref().map(|platform| platform.rsplit_once('/').map_or(platform, |(_, architecture)| architecture));
+    let architecture =
+        args.platform.as_deref().map(|platform| platform.rsplit_once('/').map_or(platform, |(_, architecture)| architecture));
     let image = Image::read(&*source, &image::select(&*source, &row, architecture)?)?;
     let wanted = |role: Option<Role>| args.layer.is_empty() || role.is_some_and(|role| args.layer.contains(&role));
     let mut layers = image.layers();
@@ -50,7 +51,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let there = layers.iter().any(|layer| layer.role == Some(*role)) || (*role == Role::CommandLine && command_line.is_some());
         if !there {
             let has: Vec<_> = layers.iter().filter_map(|layer| layer.role).map(|role| role.to_string()).collect();
-            return Err(Error::not_found(format!("the image {} has no {role}", image.descriptor.digest)).with_hint(format!("it has {}", has.join(", "))));
+            return Err(Error::not_found(format!("the image {} has no {role}", image.descriptor.digest))
+                .with_hint(format!("it has {}", has.join(", "))));
         }
     }
     layers.retain(|layer| wanted(layer.role));
@@ -68,7 +70,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let mut hasher = Hasher::new(osimage::digest::Algorithm::Sha256);
         // The content is checked against its own digest anyway; only another algorithm's needs a second hash for the sums.
         let known = digest.filter(|digest| digest.algorithm() == osimage::digest::Algorithm::Sha256);
-        file::copy_sparse(content, new.file(), |bytes| if known.is_none() { hasher.update(bytes) }).map_err(|e| Error::io("write", &path, e))?;
+        file::copy_sparse(content, new.file(), |bytes| {
+            if known.is_none() {
+                hasher.update(bytes)
+            }
+        })
+        .map_err(|e| Error::io("write", &path, e))?;
         new.commit(name)?;
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
         output::line(&path.display().to_string())
@@ -89,7 +96,10 @@ fn to_stdout(source: &dyn Inventory, layers: &[image::Layer], command_line: Opti
             std::io::copy(&mut content, &mut Stdout).and_then(|_| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e))
         }
         ([], Some(command_line)) => output::line(command_line),
-        _ => Err(Error::usage("only one layer can be written to standard output").with_hint("say which with --layer, such as --layer kernel")),
+        _ => {
+            Err(Error::usage("only one layer can be written to standard output")
+                .with_hint("say which with --layer, such as --layer kernel"))
+        }
     }
 }
 

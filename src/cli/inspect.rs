@@ -80,7 +80,9 @@ fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {
     let _ = writeln!(text, "{indent}{digest} {profile}, {}", output::size(image.size()));
     let layers = image.layers();
     let mut lines = vec![("config".to_owned(), &image.manifest.config)];
-    lines.extend(layers.iter().map(|layer| (layer.role.map_or_else(|| visible(&layer.file_name), |role| role.to_string()), &layer.descriptor)));
+    lines.extend(
+        layers.iter().map(|layer| (layer.role.map_or_else(|| visible(&layer.file_name), |role| role.to_string()), &layer.descriptor)),
+    );
     for (n, (what, descriptor)) in lines.iter().enumerate() {
         let corner = if n + 1 == lines.len() && image.command_line.is_none() { "└──" } else { "├──" };
         let (size, media_type) = (output::size(descriptor.size), visible(&descriptor.media_type));

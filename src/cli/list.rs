@@ -87,7 +87,8 @@ fn show(args: &Args, source: Option<&dyn Inventory>, rows: Vec<Descriptor>) -> R
     for row in &rows {
         let none = || "<none>".to_owned();
         let (repository, tag) = columns(row.name());
-        let mut cells = vec![repository.map_or_else(none, str::to_owned), tag.map_or_else(none, str::to_owned), row.digest.short().to_owned()];
+        let mut cells =
+            vec![repository.map_or_else(none, str::to_owned), tag.map_or_else(none, str::to_owned), row.digest.short().to_owned()];
         if args.wide {
             let details = details(row);
             let dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());

@@ -29,7 +29,8 @@ pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
     };
     let row = layout.tag(&name, &args.target)?;
     // The Go tools repeat what they were given, but for the beginning of an id, which they write out.
-    let is_prefix = name.reference.as_deref().is_some_and(|reference| row.name() != Some(reference) && row.digest.hex().starts_with(reference));
+    let is_prefix =
+        name.reference.as_deref().is_some_and(|reference| row.name() != Some(reference) && row.digest.hex().starts_with(reference));
     let source = if is_prefix { row.digest.to_string() } else { args.source.clone() };
     output::line(&format!("Successfully tagged {} with {source}", args.target))
 }

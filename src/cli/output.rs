@@ -48,7 +48,9 @@ pub fn table(rows: &[Vec<String>]) -> String {
     const MIN_WIDTH: usize = 12;
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 1).max().unwrap_or(0).max(MIN_WIDTH);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 1).max().unwrap_or(0).max(MIN_WIDTH)
+    };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in &rows {

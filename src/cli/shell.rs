@@ -54,7 +54,10 @@ fn write_pages(folder: &std::path::Path, command: &clap::Command) -> Result<()> 
     let path = folder.join(format!("{name}.1"));
     file::write(&path, page(command)?.as_bytes())?;
     output::line(&path.display().to_string())?;
-    command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help").try_for_each(|subcommand| write_pages(folder, subcommand))
+    command
+        .get_subcommands()
+        .filter(|subcommand| subcommand.get_name() != "help")
+        .try_for_each(|subcommand| write_pages(folder, subcommand))
 }
 
 fn page(command: &clap::Command) -> Result<String> {

@@ -61,7 +61,13 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
         eprintln!("{} blobs, {}, belong to no image; `osimage gc` frees them", report.unreached.len(), output::size(bytes));
     }
     match report.problems.len() {
-        0 => output::line(&format!("{} images, {} blobs, {}: all as they should be", report.images, report.blobs, output::size(report.bytes))),
-        n => Err(Error::invalid(format!("{} has {n} faults", source.origin())).with_hint("import or pull the damaged images again, or delete them")),
+        0 => output::line(&format!(
+            "{} images, {} blobs, {}: all as they should be",
+            report.images,
+            report.blobs,
+            output::size(report.bytes)
+        )),
+        n => Err(Error::invalid(format!("{} has {n} faults", source.origin()))
+            .with_hint("import or pull the damaged images again, or delete them")),
     }
 }

@@ -1,0 +1,101 @@
+//! What the tests share: a scratch folder that goes away, the program, and inputs that compress or do not.
+#![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder for one test, with a home of its own, removed at its end.
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub fn new() -> Self {
+        Scratch(tempfile::Builder::new().prefix("osimage-test-").tempdir().expect("a scratch folder"))
+    }
+
+    /// The path of something in the folder.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file in the folder and gives its path.
+    pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("below the folder")).expect("create folders");
+        std::fs::write(&path, content).expect("write a file");
+        path
+    }
+
+    /// The program, to be run in the folder, with a clean environment and the folder as its home.
+    pub fn osimage(&self) -> Command {
+        self.program(env!("CARGO_BIN_EXE_osimage"))
+    }
+
+    /// Any program, to be run in the folder, with a clean environment and the folder as its home.
+    pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.current_dir(self.0.path()).env_clear().env("HOME", self.0.path()).env("PATH", path);
+        command
+    }
+
+    /// Runs the program, which must succeed, and gives its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        success(self.osimage().args(args), args)
+    }
+
+    /// Runs the program, which must fail with this code, and gives its standard error.
+    pub fn fails(&self, code: i32, args: &[&str]) -> String {
+        let output = self.osimage().args(args).output().expect("run osimage");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "osimage {args:?}: {stderr}");
+        stderr
+    }
+
+    /// The three parts of a small image, `rootfs`, `initramfs` and `kernel`; another seed gives other content.
+    pub fn parts(&self, seed: u64) -> [PathBuf; 3] {
+        [("rootfs", 300_000), ("initramfs", 70_000), ("kernel", 90_000)]
+            .map(|(name, len)| self.write(format!("parts-{seed}/{name}"), noise(seed * 31 + len as u64, len)))
+    }
+
+    /// Builds a small image into a store and gives its id; further arguments can be added.
+    pub fn build(&self, store: &str, seed: u64, more: &[&str]) -> String {
+        let parts = self.parts(seed);
+        let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
+        let mut args = vec!["--store-path", store, "build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
+        args.extend(more);
+        self.ok(&args).split_whitespace().last().expect("an id").to_owned()
+    }
+}
+
+/// Runs a command, which must succeed, and gives its standard output.
+pub fn success(command: &mut Command, shown: impl std::fmt::Debug) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{shown:?}: {e}"));
+    assert!(status.success(), "{shown:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("UTF-8")
+}
+
+/// Bytes that look random and are the same for the same seed (xorshift64*).
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// A program of another project, where it is installed. The tests that need one say so and pass without it, unless
+/// `OSIMAGE_TEST_PEERS` is set, as the test script sets it after installing them.
+pub fn peer(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("OSIMAGE_TEST_PEERS").is_none(), "{name} is not installed");
+        eprintln!("LEFT OUT: {name} is not installed");
+    }
+    found
+}
