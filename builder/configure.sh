@@ -29,17 +29,26 @@ run_in_rootfs() {
 	done
 }
 
-open_rootfs() {
+bind_kernel_folders() {
 	local folder
+	for folder in proc sys dev; do
+		mount --rbind "/$folder" "$rootfs/$folder"
+		mount --make-rslave "$rootfs/$folder"
+	done
+}
+
+unbind_kernel_folders() {
+	local folder
+	for folder in proc sys dev; do umount --lazy "$rootfs/$folder"; done
+}
+
+open_rootfs() {
 	step "unpack"
 	mkdir "$rootfs"
 	mount -t tmpfs -o size=90%,mode=755 tmpfs "$rootfs"
 	# Only the owner of a machine can make device nodes; the image needs none, since the kernel has them.
 	tar --extract --file "$work/bootstrap.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --exclude='./dev/*'
-	for folder in proc sys dev; do
-		mount --rbind "/$folder" "$rootfs/$folder"
-		mount --make-rslave "$rootfs/$folder"
-	done
+	bind_kernel_folders
 	mkdir -p "$rootfs/builder/features"
 	mount --bind "$work/features" "$rootfs/builder/features"
 	mount --bind "$work/packages" "$rootfs/var/cache/apt/archives"
@@ -118,10 +127,9 @@ run_post() {
 
 # close_rootfs: takes away what the build itself has put in.
 close_rootfs() {
-	local folder
 	step "clean up"
 	umount "$rootfs/builder/features"
-	for folder in proc sys dev; do umount --recursive --lazy "$rootfs/$folder"; done
+	unbind_kernel_folders
 	rm -rf "$rootfs/builder" "$rootfs/usr/sbin/policy-rc.d" "$rootfs/etc/apt/apt.conf.d/99mmdebstrap"
 	find "$rootfs/dev" "$rootfs/proc" "$rootfs/run" "$rootfs/sys" "$rootfs/tmp" "$rootfs/var/tmp" -mindepth 1 -delete
 	find "$rootfs/var/cache/apt" "$rootfs/var/lib/apt/lists" -type f -delete
