@@ -61,7 +61,8 @@ impl Scratch {
     pub fn build(&self, store: &str, seed: u64, more: &[&str]) -> String {
         let parts = self.parts(seed);
         let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
-        let mut args = vec!["--store-path", store, "build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
+        let mut args =
+            vec!["--store-path", store, "build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
         args.extend(more);
         self.ok(&args).split_whitespace().last().expect("an id").to_owned()
     }
