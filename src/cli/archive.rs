@@ -13,6 +13,7 @@ use osimage::{Error, Result};
 
 use super::context::Context;
 use super::output;
+use super::progress::Watched;
 
 /// How an archive is written.
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,9 @@ impl ArchiveArgs {
                 .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
         }
         let options = Options { top: (!self.flat).then(|| self.top.clone()), settings: settings(path, self.level, self.threads) };
-        let size = archive::write(path, source, graph, &options)?;
+        let watched = Watched::new(source, graph, "writing");
+        let size = archive::write(path, &watched, graph, &options)?;
+        drop(watched);
         eprintln!("{}: {}", path.display(), output::size(size));
         Ok(())
     }
@@ -108,7 +111,7 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     let graph = copy::walk(&*source, &rows)?;
     let store = context.writable_store()?;
     let mut session = store.session()?;
-    copy::transfer(&*source, &graph, &mut session)?;
+    copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &mut session)?;
     session.update(|index| rows.iter().cloned().for_each(|row| index.add(row)))?;
     rows.iter().try_for_each(|row| output::line(&format!("Successfully imported {}", described(row))))
 }

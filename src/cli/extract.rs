@@ -12,6 +12,7 @@ use osimage::{Error, Result};
 
 use super::context::Context;
 use super::output::{self, Stdout};
+use super::progress::Watched;
 
 /// Write an image's layers to files, named by role, with their checksums
 #[derive(Debug, clap::Args)]
@@ -80,8 +81,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
         output::line(&path.display().to_string())
     };
+    let watched = Watched::over(&*source, layers.iter().map(|layer| layer.descriptor.size).sum(), "extracting");
     for layer in &layers {
-        write(&layer.file_name, &mut content::verified(&*source, &layer.descriptor)?, Some(&layer.descriptor.digest))?;
+        write(&layer.file_name, &mut content::verified(&watched, &layer.descriptor)?, Some(&layer.descriptor.digest))?;
     }
     if let Some(command_line) = command_line {
         write("cmdline", &mut format!("{command_line}\n").as_bytes(), None)?;

@@ -12,6 +12,7 @@ mod inspect;
 mod list;
 mod names;
 mod output;
+mod progress;
 mod shell;
 mod upkeep;
 

@@ -5,6 +5,7 @@ use osimage::{Error, Result};
 
 use super::context::Context;
 use super::output;
+use super::progress::Watched;
 
 /// Free the content that no image needs any more
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,8 @@ pub struct VerifyArgs {
 pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     let (source, name) = context.open(args.source.as_deref())?;
     let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
-    let report = osimage::verify::verify(&*source, only.as_ref())?;
+    let total = source.blobs()?.iter().map(|(_, size)| size).sum();
+    let report = osimage::verify::verify(&Watched::over(&*source, total, "checking"), only.as_ref())?;
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
