@@ -26,7 +26,7 @@ const MAX_HEADERS: u64 = 1 << 20;
 /// How many members an archive may have.
 const MAX_MEMBERS: usize = 1_000_000;
 /// How much small content is kept in memory from the first pass over an archive that cannot be sought in.
-const MAX_KEPT: usize = 64 << 20;
+const MAX_KEPT: u64 = 64 << 20;
 
 /// An archive that is open for reading. Nothing of it is extracted; content is read where it lies.
 pub struct Archive {
@@ -76,7 +76,7 @@ impl Archive {
         let budget = Rc::new(Cell::new(MAX_HEADERS));
         let mut tar = tar::Archive::new(Guarded { reader, budget: budget.clone() });
         let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
-        let mut members = 0;
+        let (mut members, mut kept) = (0, 0);
         let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
         for entry in entries.map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
@@ -86,7 +86,10 @@ impl Archive {
             let is_folder = match entry.header().entry_type() {
                 EntryType::Directory => true,
                 EntryType::Regular | EntryType::Continuous => false,
-                EntryType::XGlobalHeader => continue,
+                EntryType::XGlobalHeader => {
+                    budget.set(MAX_HEADERS);
+                    continue;
+                }
                 EntryType::GNUSparse => return Err(bad(format!("{name:?} was packed as a sparse file; pack it without tar's --sparse"))),
                 _ => return Err(bad(format!("{name:?} is neither a folder nor a regular file"))),
             };
@@ -116,8 +119,8 @@ impl Archive {
                 Member::Layout => layout.replace(read(MAX_CONFIG)?).is_some(),
                 Member::Index => index.replace(read(MAX_STORE_INDEX)?).is_some(),
                 Member::Blob(digest) => {
-                    let kept: usize = self.kept.values().map(Vec::len).sum();
-                    if !seekable && size <= MAX_DOCUMENT && kept + size as usize <= MAX_KEPT {
+                    if !seekable && size <= MAX_DOCUMENT && kept + size <= MAX_KEPT {
+                        kept += size;
                         self.kept.insert(digest.clone(), read(MAX_DOCUMENT)?);
                     }
                     self.blobs.insert(digest, (offset, size)).is_some()

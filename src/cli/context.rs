@@ -12,8 +12,8 @@ use osimage::{Error, Result};
 /// Options of every command.
 #[derive(Debug, clap::Args)]
 pub struct Global {
-    /// Folder of the store: images, and what they are called [default: osimage in the user's data folder]
-    #[arg(long, global = true, value_name = "DIR", env = "OSIMAGE_STORE")]
+    /// Folder of the store: images, and what they are called [default: $OSIMAGE_STORE, or osimage in the user's data folder]
+    #[arg(long, global = true, value_name = "DIR")]
     store_path: Option<PathBuf>,
     /// Folder or file of docker's credentials, for commands that talk to a registry; can be repeated
     #[arg(long, global = true, value_name = "PATH")]
@@ -66,6 +66,9 @@ impl Context {
             return Ok(path.clone());
         }
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = variable("OSIMAGE_STORE") {
+            return Ok(path);
+        }
         let home = || variable("HOME");
         let path = match self.persona {
             Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),

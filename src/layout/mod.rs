@@ -77,14 +77,8 @@ impl Layout {
     /// # Errors
     /// [`Error::Refused`] where the folder holds something else, and as [`Layout::open`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path.join(BLOBS).join(Algorithm::Sha256.name())).or_else(|e| {
-            // What stands in the way is told better by looking at it.
-            if path.is_dir() && !path.join(BLOBS).is_dir() {
-                Err(Error::io("create a folder in", path, e))
-            } else {
-                Err(Error::io("create the folder", path, e))
-            }
-        })?;
+        let blobs = path.join(BLOBS).join(Algorithm::Sha256.name());
+        std::fs::create_dir_all(&blobs).map_err(|e| Error::io("create the folder", blobs, e))?;
         let root = file::open_dir(path)?;
         let layout = Layout { path: path.to_owned(), root };
         let _lock = layout.lock_index()?;
