@@ -76,17 +76,28 @@ impl Archive {
         let budget = Rc::new(Cell::new(MAX_HEADERS));
         let mut tar = tar::Archive::new(Guarded { reader, budget: budget.clone() });
         let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
-        let mut members = 0;
+        let (mut members, mut kept) = (0, 0);
         let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
         for entry in entries.map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
             budget.set(u64::MAX);
+            members += 1;
+            if members > MAX_MEMBERS {
+                return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
+            }
             let raw = entry.path_bytes();
             let name = std::str::from_utf8(&raw).map_err(|_| bad("a member's name is not UTF-8".into()))?.to_owned();
             let is_folder = match entry.header().entry_type() {
                 EntryType::Directory => true,
                 EntryType::Regular | EntryType::Continuous => false,
-                EntryType::XGlobalHeader => continue,
+                // It says nothing of a member; its content is passed over like a member's.
+                EntryType::XGlobalHeader => {
+                    if !seekable {
+                        io::copy(&mut entry, &mut io::sink()).map_err(failed)?;
+                    }
+                    budget.set(MAX_HEADERS);
+                    continue;
+                }
                 EntryType::GNUSparse => return Err(bad(format!("{name:?} was packed as a sparse file; pack it without tar's --sparse"))),
                 _ => return Err(bad(format!("{name:?} is neither a folder nor a regular file"))),
             };
@@ -97,10 +108,6 @@ impl Archive {
                 if first.as_deref() != own_top {
                     return Err(bad(format!("{name:?} lies outside of its top folder")));
                 }
-            }
-            members += 1;
-            if members > MAX_MEMBERS {
-                return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
             }
             let (offset, size) = (entry.raw_file_position(), entry.size());
             let mut read = |limit: u64| -> Result<Vec<u8>> {
@@ -116,8 +123,8 @@ impl Archive {
                 Member::Layout => layout.replace(read(MAX_CONFIG)?).is_some(),
                 Member::Index => index.replace(read(MAX_STORE_INDEX)?).is_some(),
                 Member::Blob(digest) => {
-                    let kept: usize = self.kept.values().map(Vec::len).sum();
                     if !seekable && size <= MAX_DOCUMENT && kept + size as usize <= MAX_KEPT {
+                        kept += size as usize;
                         self.kept.insert(digest.clone(), read(MAX_DOCUMENT)?);
                     }
                     self.blobs.insert(digest, (offset, size)).is_some()
