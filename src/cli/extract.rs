@@ -78,7 +78,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .map_err(|e| Error::io("write", &path, e))?;
         new.commit(name)?;
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
-        output::line(&path.display().to_string())
+        output::line(&output::visible(&path.display().to_string()))
     };
     for layer in &layers {
         write(&layer.file_name, &mut content::verified(&*source, &layer.descriptor)?, Some(&layer.descriptor.digest))?;
