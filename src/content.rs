@@ -3,10 +3,11 @@
 //! The trait is its primitives; everything else here is a function over them. Content is opened at an offset and never
 //! loaded whole; only manifests, indexes and configs are read into memory, within their limits.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use crate::digest::{Digest, Verifying};
-use crate::oci::{Descriptor, Document, MAX_DOCUMENT};
+use crate::oci::{self, Descriptor, Document, MAX_DOCUMENT};
 use crate::reference::Name;
 use crate::{Error, Result};
 
@@ -43,6 +44,51 @@ pub trait Inventory: Source {
     /// # Errors
     /// Where it cannot be read.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>>;
+}
+
+/// How deep indexes may point to indexes, and these to manifests.
+pub const MAX_DEPTH: usize = 8;
+
+/// What a walk over manifests has met, and what it has followed. These are two things: a manifest that something else
+/// lists as a mere layer is met there, but what it points to is found only where it is listed as a manifest.
+#[derive(Debug, Default)]
+pub(crate) struct Visited {
+    met: HashSet<Digest>,
+    followed: HashSet<Digest>,
+}
+
+/// What a walk is to do with a descriptor.
+pub(crate) struct Visit {
+    /// The content was not met before.
+    pub new: bool,
+    /// It is a manifest or an index that was not followed before.
+    pub follow: bool,
+}
+
+impl Visited {
+    /// Meets what a descriptor describes, `depth` steps below the top index.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] beyond [`MAX_DEPTH`].
+    pub fn meet(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Visit> {
+        let digest = &descriptor.digest;
+        let is_document = oci::is_manifest(&descriptor.media_type) || oci::is_index(&descriptor.media_type);
+        let visit = Visit { new: self.met.insert(digest.clone()), follow: is_document && self.followed.insert(digest.clone()) };
+        if visit.follow && depth > MAX_DEPTH {
+            return Err(Error::invalid(format!("{digest} lies below more than {MAX_DEPTH} indexes; deeper is not read")));
+        }
+        Ok(visit)
+    }
+
+    /// How much was met.
+    pub fn len(&self) -> usize {
+        self.met.len()
+    }
+
+    /// Everything that was met.
+    pub fn into_met(self) -> HashSet<Digest> {
+        self.met
+    }
 }
 
 /// Opens content from its beginning, checked: it reads to its end without an error only where it is what the descriptor says.
@@ -126,7 +172,7 @@ pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
     if let Some(row) = rows.iter().find(|row| row.digest == *digest) {
         return Ok(row.clone());
     }
-    for row in rows.iter().filter(|row| crate::oci::is_index(&row.media_type)) {
+    for row in rows.iter().filter(|row| oci::is_index(&row.media_type)) {
         if let Ok((Document::Index(index), _)) = document(source, row)
             && let Some(child) = index.manifests.into_iter().find(|child| child.digest == *digest)
         {

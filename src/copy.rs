@@ -3,16 +3,12 @@
 //! Children come before what points to them, so that a target never holds a manifest whose layers are missing; naming
 //! what was copied is the target's last step.
 
-use std::collections::HashSet;
 use std::io::Read;
 
-use crate::content::{self, Source};
-use crate::digest::Digest;
-use crate::oci::{self, Descriptor};
+use crate::content::{self, Source, Visited};
+use crate::oci::Descriptor;
 use crate::{Error, Result};
 
-/// How deep indexes may point to indexes.
-const MAX_DEPTH: usize = 8;
 /// How many pieces of content one transfer may have.
 const MAX_NODES: usize = 200_000;
 
@@ -55,30 +51,29 @@ pub trait Target {
 /// Where one of them is missing or not what it should be, or where the graph is deeper or larger than the limits.
 pub fn walk(source: &dyn Source, rows: &[Descriptor]) -> Result<Graph> {
     let mut graph = Graph { rows: rows.to_vec(), nodes: Vec::new() };
-    let mut visited = HashSet::new();
+    let mut visited = Visited::default();
     for row in rows {
         visit(source, row, 0, &mut visited, &mut graph.nodes)?;
     }
     Ok(graph)
 }
 
-fn visit(source: &dyn Source, descriptor: &Descriptor, depth: usize, visited: &mut HashSet<Digest>, nodes: &mut Vec<Node>) -> Result<()> {
-    if !visited.insert(descriptor.digest.clone()) {
-        return Ok(());
-    }
-    if depth > MAX_DEPTH || visited.len() > MAX_NODES {
-        let origin = source.origin();
-        return Err(Error::invalid(format!("{origin} reaches deeper than {MAX_DEPTH} manifests or further than {MAX_NODES} blobs")));
+fn visit(source: &dyn Source, descriptor: &Descriptor, depth: usize, visited: &mut Visited, nodes: &mut Vec<Node>) -> Result<()> {
+    let met = visited.meet(descriptor, depth)?;
+    if visited.len() > MAX_NODES {
+        return Err(Error::invalid(format!("{} reaches more than {MAX_NODES} pieces of content", source.origin())));
     }
     let mut document = None;
-    if oci::is_manifest(&descriptor.media_type) || oci::is_index(&descriptor.media_type) {
+    if met.follow {
         let (parsed, bytes) = content::document(source, descriptor)?;
         for child in parsed.children() {
             visit(source, child, depth + 1, visited, nodes)?;
         }
         document = Some(bytes);
     }
-    nodes.push(Node { descriptor: descriptor.clone(), document });
+    if met.new {
+        nodes.push(Node { descriptor: descriptor.clone(), document });
+    }
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! New files that are invisible until they are whole and on the disk, and copying that keeps holes.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +29,23 @@ pub fn is_leftover(name: &OsStr) -> bool {
 pub fn open_dir(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| Error::io("open the folder", path, e))
+}
+
+/// The names in a folder, in no order.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be read.
+pub fn names(dir: &File, path: &Path) -> Result<Vec<OsString>> {
+    let failed = |e| Error::io("read", path, e);
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// A file in the making. Dropping it without [`commit`](NewFile::commit) leaves nothing behind.
@@ -77,21 +95,27 @@ impl<'a> NewFile<'a> {
     pub fn commit(mut self, name: impl AsRef<Path>) -> Result<()> {
         let (dir, name) = (self.dir, name.as_ref());
         self.sync(name)?;
-        let temporary = match self.temporary.take() {
-            Some(temporary) => temporary,
-            None => loop {
+        let failed = |e| Error::io("write", self.dir_path.join(name), e);
+        if self.temporary.is_none() {
+            // A name that is free needs no temporary one, which a process killed in between would leave behind.
+            match self.link(name) {
+                Ok(()) => return sync_dir(dir, self.dir_path),
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(failed(e)),
+            }
+            self.temporary = Some(loop {
                 let temporary = temporary_name();
                 match self.link(&temporary) {
                     Ok(()) => break temporary,
                     Err(rustix::io::Errno::EXIST) => {}
-                    Err(e) => return Err(Error::io("write", self.dir_path.join(name), e)),
+                    Err(e) => return Err(failed(e)),
                 }
-            },
-        };
-        if let Err(e) = rustix::fs::renameat(dir, &temporary, dir, name) {
-            self.temporary = Some(temporary);
-            return Err(Error::io("write", self.dir_path.join(name), e));
+            });
         }
+        let temporary = self.temporary.as_ref().expect("it has one by now");
+        // Where this fails, the drop removes the temporary name.
+        rustix::fs::renameat(dir, temporary, dir, name).map_err(failed)?;
+        self.temporary = None;
         sync_dir(dir, self.dir_path)
     }
 
@@ -217,6 +241,22 @@ fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// By what it is noticed that a file has changed: its size, and when it was written to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State(u64, i64, i64);
+
+impl State {
+    /// The state of an open file.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        State(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    }
+}
+
+/// The error for a file that changed while it was read.
+pub fn changed(path: &Path) -> Error {
+    Error::invalid(format!("{} changed while it was read", path.display())).with_hint("run the command again when nothing writes to it")
 }
 
 /// Opens a regular file that is to be read from its beginning to its end.

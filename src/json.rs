@@ -82,7 +82,7 @@ pub struct Extra(pub BTreeMap<String, serde_json::Value>);
 impl<'de> Deserialize<'de> for Extra {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         unique_map(deserializer, "an object's further fields").and_then(|map| {
-            match map.keys().find(|key| SPEC_KEYS.contains(&key.to_ascii_lowercase().as_str())) {
+            match map.keys().find(|key| SPEC_KEYS.contains(&folded(key).as_str())) {
                 Some(key) => {
                     Err(D::Error::custom(format!("the key {key:?} does not belong here, or is a second spelling of one that does")))
                 }
@@ -90,6 +90,11 @@ impl<'de> Deserialize<'de> for Extra {
             }
         })
     }
+}
+
+/// A key as Go's `encoding/json` compares it: without regard to case, where the long s is an s and the Kelvin sign a k.
+fn folded(key: &str) -> String {
+    key.to_ascii_lowercase().replace('\u{17f}', "s").replace('\u{212a}', "k")
 }
 
 /// Annotations (image-spec, annotations.md): strings by key, sorted, so that a digest repeats.

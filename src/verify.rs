@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
-use crate::content::{self, Inventory};
+use crate::content::{self, Inventory, Visited};
 use crate::digest::{BLOCK, Digest};
-use crate::oci::{self, Descriptor};
+use crate::oci::Descriptor;
 use crate::{Error, Kind, Result};
 
 /// What a check found.
@@ -32,10 +32,10 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
     let rows = only.map_or_else(|| source.rows(), |row| Ok(vec![row.clone()]))?;
     let images: HashSet<_> = rows.iter().map(|row| &row.digest).collect();
     let mut report = Report { images: images.len(), ..Report::default() };
-    let mut reached = BTreeMap::new();
-    for row in &rows {
-        reach(source, row, &mut reached, &mut report.problems);
-    }
+    let mut walk = Walk { source, visited: Visited::default(), reached: BTreeMap::new(), problems: Vec::new() };
+    rows.iter().for_each(|row| walk.reach(row, 0));
+    let reached = walk.reached;
+    report.problems = walk.problems;
     let mut there: HashSet<Digest> = HashSet::new();
     let mut blobs = source.blobs()?;
     blobs.sort_by_key(|(digest, _)| source.position(digest));
@@ -78,20 +78,34 @@ fn hash(source: &dyn Inventory, descriptor: &Descriptor) -> Result<()> {
     }
 }
 
-/// Collects everything that an entry reaches, with its size.
-fn reach(source: &dyn Inventory, descriptor: &Descriptor, reached: &mut BTreeMap<Digest, u64>, problems: &mut Vec<String>) {
-    if reached.insert(descriptor.digest.clone(), descriptor.size).is_some() {
-        return;
-    }
-    if !(oci::is_manifest(&descriptor.media_type) || oci::is_index(&descriptor.media_type)) {
-        return;
-    }
-    match content::document(source, descriptor) {
-        Ok((document, _)) => {
-            document.children().into_iter().for_each(|child| reach(source, child, reached, problems));
+/// The walk over everything that the entries reach.
+struct Walk<'a> {
+    source: &'a dyn Inventory,
+    visited: Visited,
+    /// What was met, with the size that is promised for it.
+    reached: BTreeMap<Digest, u64>,
+    problems: Vec<String>,
+}
+
+impl Walk<'_> {
+    fn reach(&mut self, descriptor: &Descriptor, depth: usize) {
+        let met = match self.visited.meet(descriptor, depth) {
+            Ok(met) => met,
+            Err(e) => return self.problems.push(e.to_string()),
+        };
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        let promised = *self.reached.entry(digest.clone()).or_insert(size);
+        if promised != size {
+            self.problems.push(format!("{digest} has two descriptors, one of which says {promised} bytes and the other {size}"));
         }
-        // What is missing or does not hash is told once, with the blobs.
-        Err(e) if e.kind() == Kind::NotFound => {}
-        Err(e) => problems.push(e.to_string()),
+        if !met.follow {
+            return;
+        }
+        match content::document(self.source, descriptor) {
+            Ok((document, _)) => document.children().into_iter().for_each(|child| self.reach(child, depth + 1)),
+            // What is missing or does not hash is told once, with the blobs.
+            Err(e) if e.kind() == Kind::NotFound => {}
+            Err(e) => self.problems.push(e.to_string()),
+        }
     }
 }

@@ -26,7 +26,7 @@ const MAX_HEADERS: u64 = 1 << 20;
 /// How many members an archive may have.
 const MAX_MEMBERS: usize = 1_000_000;
 /// How much small content is kept in memory from the first pass over an archive that cannot be sought in.
-const MAX_KEPT: u64 = 64 << 20;
+const MAX_KEPT: usize = 64 << 20;
 
 /// An archive that is open for reading. Nothing of it is extracted; content is read where it lies.
 pub struct Archive {
@@ -81,12 +81,20 @@ impl Archive {
         for entry in entries.map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
             budget.set(u64::MAX);
+            members += 1;
+            if members > MAX_MEMBERS {
+                return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
+            }
             let raw = entry.path_bytes();
             let name = std::str::from_utf8(&raw).map_err(|_| bad("a member's name is not UTF-8".into()))?.to_owned();
             let is_folder = match entry.header().entry_type() {
                 EntryType::Directory => true,
                 EntryType::Regular | EntryType::Continuous => false,
+                // It says nothing of a member; its content is passed over like a member's.
                 EntryType::XGlobalHeader => {
+                    if !seekable {
+                        io::copy(&mut entry, &mut io::sink()).map_err(failed)?;
+                    }
                     budget.set(MAX_HEADERS);
                     continue;
                 }
@@ -100,10 +108,6 @@ impl Archive {
                 if first.as_deref() != own_top {
                     return Err(bad(format!("{name:?} lies outside of its top folder")));
                 }
-            }
-            members += 1;
-            if members > MAX_MEMBERS {
-                return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
             }
             let (offset, size) = (entry.raw_file_position(), entry.size());
             let mut read = |limit: u64| -> Result<Vec<u8>> {
@@ -119,8 +123,8 @@ impl Archive {
                 Member::Layout => layout.replace(read(MAX_CONFIG)?).is_some(),
                 Member::Index => index.replace(read(MAX_STORE_INDEX)?).is_some(),
                 Member::Blob(digest) => {
-                    if !seekable && size <= MAX_DOCUMENT && kept + size <= MAX_KEPT {
-                        kept += size;
+                    if !seekable && size <= MAX_DOCUMENT && kept + size as usize <= MAX_KEPT {
+                        kept += size as usize;
                         self.kept.insert(digest.clone(), read(MAX_DOCUMENT)?);
                     }
                     self.blobs.insert(digest, (offset, size)).is_some()

@@ -89,15 +89,10 @@ impl Context {
         Layout::open_or_create(&self.store_path()?)
     }
 
-    /// Whether there is anything where the store should be.
-    pub fn store_is_there(&self) -> bool {
-        self.store_path().is_ok_and(|path| path.exists())
-    }
-
     /// The store as it is.
     pub fn store(&self) -> Result<Layout> {
         let path = self.store_path()?;
-        if self.store_is_there() {
+        if path.exists() {
             return Layout::open(&path);
         }
         Err(Error::not_found(format!("there is no store at {}", path.display()))

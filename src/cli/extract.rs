@@ -79,7 +79,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .map_err(|e| Error::io("write", &path, e))?;
         new.commit(name)?;
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
-        output::line(&path.display().to_string())
+        output::line(&output::visible(&path.display().to_string()))
     };
     let watched = Watched::over(&*source, layers.iter().map(|layer| layer.descriptor.size).sum(), "extracting");
     for layer in &layers {

@@ -4,7 +4,7 @@ use osimage::content::{self, Inventory};
 use osimage::image::Image;
 use osimage::oci::{self, Descriptor};
 use osimage::reference::split_tag;
-use osimage::{Kind, Result, json};
+use osimage::{Kind, Result};
 use serde::Serialize;
 
 use super::context::Context;
@@ -55,7 +55,7 @@ struct Details {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = match context.open(args.source.as_deref()) {
         // The Go tools make a store when they list it; a store that is not there yet holds no images.
-        Err(e) if args.source.is_none() && e.kind() == Kind::NotFound && !context.store_is_there() => return show(args, None, Vec::new()),
+        Err(e) if args.source.is_none() && e.kind() == Kind::NotFound => return show(args, None, Vec::new()),
         opened => opened?,
     };
     let mut rows = match &name {
@@ -77,7 +77,7 @@ fn show(args: &Args, source: Option<&dyn Inventory>, rows: Vec<Descriptor>) -> R
     }
     if args.format == Format::Json {
         let list: Vec<_> = rows.iter().map(|row| entry(row, details(row))).collect();
-        return output::line(&json::to_string_pretty(&list));
+        return output::json(&list);
     }
     let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID"];
     if args.wide {

@@ -36,11 +36,27 @@ pub fn line(text: &str) -> Result<()> {
     print(&format!("{text}\n"))
 }
 
+/// Characters that steer a terminal, or (bidirectional marks) make a line read as another one.
+fn is_tricky(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The text with every control character written out, so that a name from elsewhere cannot steer the terminal.
 pub fn visible(text: &str) -> String {
-    // Bidirectional marks can make a line read as another one.
-    let tricky = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().flat_map(|c| if tricky(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if is_tricky(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Prints a value as indented JSON. JSON itself lets some control characters stand in strings; they are escaped as the
+/// others are, which changes nothing of what the JSON means.
+pub fn json(value: &impl serde::Serialize) -> Result<()> {
+    let mut text = String::new();
+    for c in osimage::json::to_string_pretty(value).chars() {
+        match c {
+            c if c != '\n' && is_tricky(c) => text.push_str(&format!("\\u{:04x}", c as u32)),
+            c => text.push(c),
+        }
+    }
+    line(&text)
 }
 
 /// A table with the columns' widths of the Go tools: at least 12, one space between, the last one as it is.

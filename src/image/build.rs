@@ -1,7 +1,8 @@
 //! Making an image from files: the manifest and config of each profile, byte for byte as the tools write them.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,11 +13,12 @@ use serde::Serialize;
 use super::{Profile, Role};
 use crate::content::Source;
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
+use crate::file::{self, State};
 use crate::json::{self, Annotations, Extra};
 use crate::layout::Session;
 use crate::oci::{self, Descriptor, Index, Manifest, Platform};
 use crate::reference::check_new_name;
-use crate::{Error, Result, file};
+use crate::{Error, Result};
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -280,7 +282,7 @@ pub struct Inputs {
 
 #[derive(Clone)]
 enum Blob {
-    File(PathBuf),
+    File(PathBuf, State),
     Bytes(Vec<u8>),
 }
 
@@ -292,7 +294,8 @@ impl Inputs {
 
 impl Shelf for Inputs {
     fn file(&self, path: &Path) -> Result<(Digest, u64)> {
-        let (mut input, _) = file::open_regular(path)?;
+        let (mut input, metadata) = file::open_regular(path)?;
+        let state = State::of(&metadata);
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut block = vec![0; BLOCK];
         let mut size = 0;
@@ -306,7 +309,7 @@ impl Shelf for Inputs {
             }
         }
         let digest = hasher.finish();
-        self.add(&digest, Blob::File(path.to_owned()));
+        self.add(&digest, Blob::File(path.to_owned(), state));
         Ok((digest, size))
     }
 
@@ -314,6 +317,23 @@ impl Shelf for Inputs {
         let digest = Digest::of(&bytes);
         self.add(&digest, Blob::Bytes(bytes));
         Ok(digest)
+    }
+}
+
+/// A file that is read a second time, and must be what it was the first time. The digest would tell too, but not why.
+struct Unchanged {
+    input: File,
+    path: PathBuf,
+    state: State,
+}
+
+impl Read for Unchanged {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buf)?;
+        if State::of(&self.input.metadata()?) != self.state {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, file::changed(&self.path)));
+        }
+        Ok(n)
     }
 }
 
@@ -329,10 +349,10 @@ impl Source for Inputs {
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let blob = self.blobs.lock().expect("nothing panics with this lock").get(&descriptor.digest).cloned();
         match blob.ok_or_else(|| Error::not_found(format!("{} is not among the input files", descriptor.digest)))? {
-            Blob::File(path) => {
+            Blob::File(path, state) => {
                 let mut input = file::open_regular(&path)?.0;
                 input.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("read", &path, e))?;
-                Ok(Box::new(input))
+                Ok(Box::new(Unchanged { input, path, state }))
             }
             Blob::Bytes(bytes) => {
                 let mut cursor = std::io::Cursor::new(bytes);

@@ -5,11 +5,11 @@
 pub mod build;
 pub mod profile;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use crate::content::{self, Source};
+use crate::content::{self, MAX_DEPTH, Source};
 use crate::json::Extra;
 use crate::oci::{self, Descriptor, Document, Index, MAX_CONFIG, Manifest};
 use crate::{Error, Result};
@@ -78,24 +78,21 @@ impl Image {
 
     /// The layers, each with a file name of its own.
     pub fn layers(&self) -> Vec<Layer> {
-        let mut taken = HashSet::new();
-        let mut layers = Vec::new();
-        for descriptor in &self.manifest.layers {
-            let role = Role::of(&descriptor.media_type);
-            let title = descriptor.annotations.get(oci::TITLE).filter(|title| is_bare_file_name(title));
-            let base = match role {
-                Some(role) => role.file_name(&descriptor.media_type).to_owned(),
-                None => title.unwrap_or(descriptor.digest.short()).to_owned(),
-            };
-            let mut file_name = base.clone();
-            let mut n = 2;
-            while !taken.insert(file_name.clone()) {
-                file_name = format!("{base}.{n}");
-                n += 1;
-            }
-            layers.push(Layer { role, descriptor: descriptor.clone(), file_name });
+        let mut names = Names::default();
+        // Where the config holds the command line, that is the file of this name.
+        self.command_line.iter().for_each(|_| drop(names.take(Role::CommandLine.file_name(""))));
+        let mut layers: Vec<_> = self.manifest.layers.iter().map(|layer| (Role::of(&layer.media_type), layer, String::new())).collect();
+        // Roles first, so that no title takes the name of the kernel.
+        for (role, layer, file_name) in &mut layers {
+            role.inspect(|role| *file_name = names.take(role.file_name(&layer.media_type)));
         }
-        layers
+        for (role, layer, file_name) in &mut layers {
+            if role.is_none() {
+                let title = layer.annotations.get(oci::TITLE).filter(|title| is_bare_file_name(title));
+                *file_name = names.take(title.unwrap_or(layer.digest.short()));
+            }
+        }
+        layers.into_iter().map(|(role, layer, file_name)| Layer { role, descriptor: layer.clone(), file_name }).collect()
     }
 
     /// The sum of the sizes of the manifest, the config and the layers, in bytes.
@@ -105,20 +102,48 @@ impl Image {
     }
 }
 
+/// File names that are taken, and how often each was asked for.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    asked: HashMap<String, usize>,
+}
+
+impl Names {
+    /// The name itself, or the name with the first free number behind it.
+    fn take(&mut self, base: &str) -> String {
+        let asked = self.asked.entry(base.to_owned()).or_default();
+        loop {
+            *asked += 1;
+            let name = if *asked == 1 { base.to_owned() } else { format!("{base}.{asked}") };
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
 /// Finds the one image that an entry means: itself, or that entry of an index which is for `architecture`.
 ///
 /// # Errors
 /// [`Error::NotFound`] where the index has none for it, [`Error::Usage`] where it has several and none was asked for.
 pub fn select(source: &dyn Source, descriptor: &Descriptor, architecture: Option<&str>) -> Result<Descriptor> {
+    select_below(source, descriptor, architecture, 0)
+}
+
+fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Option<&str>, depth: usize) -> Result<Descriptor> {
     if !oci::is_index(&descriptor.media_type) {
         return Ok(descriptor.clone());
+    }
+    if depth >= MAX_DEPTH {
+        return Err(Error::invalid(format!("{} lies below {MAX_DEPTH} indexes; deeper is not read", descriptor.digest)));
     }
     let index = read_index(source, descriptor)?;
     let of = |entry: &Descriptor| entry.platform.as_ref().map_or("unknown".to_owned(), |platform| platform.architecture.clone());
     let fits: Vec<_> = index.manifests.iter().filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted)).collect();
     let there = || format!("it has {}", index.manifests.iter().map(of).collect::<Vec<_>>().join(", "));
     match (fits.as_slice(), architecture) {
-        ([entry], _) => select(source, entry, None),
+        ([entry], _) => select_below(source, entry, None, depth + 1),
         ([], Some(wanted)) => {
             Err(Error::not_found(format!("the index {} has no image for {wanted}", descriptor.digest)).with_hint(there()))
         }

@@ -18,11 +18,12 @@ mod session;
 pub use remove::Removed;
 pub use session::Session;
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::content::{Inventory, Source};
 use crate::digest::{Algorithm, Digest};
@@ -64,6 +65,13 @@ impl Layout {
         let layout = Layout { path: path.to_owned(), root };
         match layout.read_small(LayoutFile::NAME, MAX_CONFIG)? {
             Some(bytes) => LayoutFile::check(&bytes, layout.origin())?,
+            None if layout.is_unborn()? => {
+                return Err(Error::not_found(format!(
+                    "there is no store at {} yet: whoever began to make one was cut off",
+                    path.display()
+                ))
+                .with_hint("`osimage build` and `osimage import` finish it"));
+            }
             None => {
                 return Err(Error::invalid(format!("the folder {} is not an OCI layout: it has no file oci-layout", path.display()))
                     .with_hint("name a folder that `osimage build`, `import` or another OCI tool has written"));
@@ -77,35 +85,61 @@ impl Layout {
     /// # Errors
     /// [`Error::Refused`] where the folder holds something else, and as [`Layout::open`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
-        let blobs = path.join(BLOBS).join(Algorithm::Sha256.name());
-        std::fs::create_dir_all(&blobs).map_err(|e| Error::io("create the folder", blobs, e))?;
-        let root = file::open_dir(path)?;
-        let layout = Layout { path: path.to_owned(), root };
-        let _lock = layout.lock_index()?;
+        std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))?;
+        let layout = Layout { path: path.to_owned(), root: file::open_dir(path)? };
+        let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
             layout.refuse_foreign_folder()?;
+            if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none() {
+                layout.write_small(INDEX_FILE, &empty_index())?;
+            }
+            // The last step: from now on the folder is a layout.
             layout.write_small(LayoutFile::NAME, LayoutFile::CONTENT.as_bytes())?;
         }
-        if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none() {
-            layout.write_small(INDEX_FILE, &json::to_vec(&Index::over(Vec::new())))?;
-        }
+        layout.make_folder(Algorithm::Sha256)?;
+        drop(lock);
         Layout::open(path)
+    }
+
+    /// Whether a process was killed while it made this store: nothing is in it yet, and it has no file `oci-layout`.
+    fn is_unborn(&self) -> Result<bool> {
+        let index = self.read_small(INDEX_FILE, MAX_STORE_INDEX)?;
+        Ok(index.is_none_or(|bytes| bytes == empty_index()) && self.blobs()?.is_empty() && self.foreign_entry()?.is_none())
+    }
+
+    /// Makes the folder of the content, and in it that of an algorithm, where they are missing, and opens the latter.
+    fn make_folder(&self, algorithm: Algorithm) -> Result<File> {
+        let mut path = self.path.clone();
+        let mut dir = None;
+        for part in [BLOBS, algorithm.name()] {
+            let parent = dir.as_ref().unwrap_or(&self.root);
+            match rustix::fs::mkdirat(parent, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) => file::sync_dir(parent, &path)?,
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(Error::io("create a folder in", path, e)),
+            }
+            path.push(part);
+            dir = Some(open_folder(parent, part).map_err(|e| self.no_folder(&path, e))?);
+        }
+        Ok(dir.expect("there are two parts"))
     }
 
     /// A folder is taken over as a store only where it holds nothing but parts of one.
     fn refuse_foreign_folder(&self) -> Result<()> {
-        let entries = std::fs::read_dir(&self.path).map_err(|e| Error::io("read", &self.path, e))?;
-        for entry in entries {
-            let name = entry.map_err(|e| Error::io("read", &self.path, e))?.file_name();
-            if ![BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].iter().any(|known| name == *known) && !file::is_leftover(&name) {
-                // The only thing that was added to the folder goes again.
-                let _ = std::fs::remove_dir(self.path.join(BLOBS).join(Algorithm::Sha256.name()));
-                let _ = std::fs::remove_dir(self.path.join(BLOBS));
-                return Err(Error::refused(format!("the folder {} is not a store and not empty: it holds {name:?}", self.path.display()))
-                    .with_hint("name an empty folder, or one that does not exist yet"));
+        match self.foreign_entry()? {
+            None => Ok(()),
+            Some(name) => {
+                Err(Error::refused(format!("the folder {} is not a store and not empty: it holds {name:?}", self.path.display()))
+                    .with_hint("name an empty folder, or one that does not exist yet"))
             }
         }
-        Ok(())
+    }
+
+    /// Something in the folder that is no part of a store.
+    fn foreign_entry(&self) -> Result<Option<OsString>> {
+        let known = |name: &OsStr| [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].iter().any(|known| name == *known);
+        let names = file::names(&self.root, &self.path)?;
+        Ok(names.into_iter().find(|name| !known(name) && !file::is_leftover(name)))
     }
 
     /// The folder.
@@ -182,14 +216,36 @@ impl Layout {
     /// The lock under which `index.json` changes. The folder is opened anew, since a lock belongs to an open file, and
     /// two users of one `Layout` in one process must be kept apart too.
     fn lock_index(&self) -> Result<File> {
-        let dir = file::open_dir(&self.path)?;
+        let dir = open_folder(&self.root, ".").map_err(|e| Error::io("open the folder", &self.path, e))?;
         dir.lock().map_err(|e| Error::io("lock", &self.path, e))?;
         Ok(dir)
     }
 
     /// The folder of the content, opened anew to be locked.
     fn open_blobs(&self) -> Result<File> {
-        file::open_dir(&self.path.join(BLOBS))
+        open_folder(&self.root, BLOBS).map_err(|e| self.no_folder(&self.path.join(BLOBS), e))
+    }
+
+    /// The folder of an algorithm's content; `None` where there is none.
+    fn open_algorithm(&self, algorithm: Algorithm) -> Result<Option<File>> {
+        let missing = |e: &rustix::io::Errno| *e == rustix::io::Errno::NOENT;
+        let path = self.path.join(BLOBS);
+        match open_folder(&self.root, BLOBS).and_then(|blobs| open_folder(&blobs, algorithm.name())) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(e) if missing(&e) => Ok(None),
+            Err(e) => Err(self.no_folder(&path.join(algorithm.name()), e)),
+        }
+    }
+
+    /// Why a folder of the layout cannot be opened.
+    fn no_folder(&self, path: &Path, e: rustix::io::Errno) -> Error {
+        match e {
+            rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => {
+                Error::invalid(format!("{} is not a folder, or is reached through a link", path.display()))
+                    .with_hint("a layout's content lies in its own folder; make a link to the whole layout instead")
+            }
+            e => Error::io("open the folder", path, e),
+        }
     }
 
     /// Starts adding to the layout; nobody removes content from it as long as the session lives.
@@ -235,26 +291,35 @@ impl Inventory for Layout {
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         let mut blobs = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let folder = self.path.join(BLOBS).join(algorithm.name());
-            let entries = match std::fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(Error::io("read", folder, e)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(|e| Error::io("read", &folder, e))?;
-                let name = entry.file_name();
+            let Some(dir) = self.open_algorithm(algorithm)? else { continue };
+            let path = self.path.join(BLOBS).join(algorithm.name());
+            for name in file::names(&dir, &path)? {
                 let Some(digest) = name.to_str().and_then(|name| Digest::from_parts(algorithm, name).ok()) else { continue };
-                let metadata = entry.metadata().map_err(|e| Error::io("read", entry.path(), e))?;
-                if !metadata.is_file() {
-                    return Err(self.strange(&entry.path()));
+                let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    // It was deleted in the meantime.
+                    Err(rustix::io::Errno::NOENT) => continue,
+                    stat => stat.map_err(|e| Error::io("read", path.join(&name), e))?,
+                };
+                if !FileType::from_raw_mode(stat.st_mode).is_file() {
+                    return Err(self.strange(&path.join(name)));
                 }
-                blobs.push((digest, metadata.len()));
+                blobs.push((digest, stat.st_size as u64));
             }
         }
         blobs.sort();
         Ok(blobs)
     }
+}
+
+/// Opens a folder in a folder; a link to one is not followed.
+fn open_folder(dir: &File, name: &str) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty()).map(File::from)
+}
+
+/// The index of a store without images.
+fn empty_index() -> Vec<u8> {
+    json::to_vec(&Index::over(Vec::new()))
 }
 
 /// What there is at a path, for [`crate::reference::Location::parse`].

@@ -1,11 +1,14 @@
 //! Removing from a layout: names, images, and the content that nothing reaches.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+
+use rustix::fs::AtFlags;
 
 use super::{BLOBS, Layout};
-use crate::content::{self, Inventory, Source};
+use crate::content::{self, Inventory, Source, Visited};
 use crate::digest::{Algorithm, Digest};
-use crate::oci::{self, Descriptor};
+use crate::oci::Descriptor;
 use crate::{Error, Kind, Result, file};
 
 /// What was removed, or would be.
@@ -71,9 +74,10 @@ impl Layout {
         if gone.is_empty() {
             return Err(Error::not_found(format!("no entry of {} is {digest}", self.origin())));
         }
-        let mut candidates = HashSet::new();
+        let mut candidates = Visited::default();
         // A damaged image can be deleted too; what it reached beyond the damage is left to gc.
-        let _ = self.mark(&gone[0], &mut candidates);
+        let _ = self.mark(&gone[0], 0, &mut candidates);
+        let candidates = candidates.into_met();
         // The entry goes first: a process that is killed in between leaves content that nothing reaches, not a torn image.
         self.rewrite_index(|index| index.manifests.retain(|row| !goes(row)))?;
         match self.reached(&kept) {
@@ -90,8 +94,7 @@ impl Layout {
                 continue;
             }
             if !dry_run {
-                let path = self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex());
-                std::fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))?;
+                self.remove_in(digest.algorithm(), digest.hex().as_ref())?;
             }
             removed.blobs.push((digest, size));
         }
@@ -100,32 +103,42 @@ impl Layout {
 
     /// Everything that these entries reach.
     fn reached(&self, rows: &[Descriptor]) -> Result<HashSet<Digest>> {
-        let mut reached = HashSet::new();
-        rows.iter().try_for_each(|row| self.mark(row, &mut reached))?;
-        Ok(reached)
+        let mut visited = Visited::default();
+        rows.iter().try_for_each(|row| self.mark(row, 0, &mut visited))?;
+        Ok(visited.into_met())
     }
 
     /// Adds everything that an entry reaches. A missing manifest reaches nothing: an index may name images that are not
     /// in the layout (image-spec, image-layout.md); a damaged one is an error.
-    fn mark(&self, descriptor: &Descriptor, reached: &mut HashSet<Digest>) -> Result<()> {
-        if !reached.insert(descriptor.digest.clone())
-            || !(oci::is_manifest(&descriptor.media_type) || oci::is_index(&descriptor.media_type))
-        {
+    fn mark(&self, descriptor: &Descriptor, depth: usize, visited: &mut Visited) -> Result<()> {
+        if !visited.meet(descriptor, depth)?.follow {
             return Ok(());
         }
         match content::document(self, descriptor) {
-            Ok((document, _)) => document.children().into_iter().try_for_each(|child| self.mark(child, reached)),
+            Ok((document, _)) => document.children().into_iter().try_for_each(|child| self.mark(child, depth + 1, visited)),
             Err(e) if e.kind() == Kind::NotFound => Ok(()),
             Err(e) => Err(e),
         }
     }
 
+    /// Removes a file from the folder of an algorithm.
+    fn remove_in(&self, algorithm: Algorithm, name: &OsStr) -> Result<()> {
+        let Some(dir) = self.open_algorithm(algorithm)? else { return Ok(()) };
+        let path = || self.path.join(BLOBS).join(algorithm.name()).join(name);
+        rustix::fs::unlinkat(&dir, name, AtFlags::empty()).map_err(|e| Error::io("remove", path(), e))
+    }
+
+    /// Removes what killed processes left behind. The lock on the index keeps the file of a process that is just replacing
+    /// it; whoever writes blobs is held back by the caller's lock.
     fn remove_leftovers(&self) -> Result<()> {
-        let blobs = self.path.join(BLOBS);
-        for folder in [self.path.clone(), blobs.join(Algorithm::Sha256.name()), blobs.join(Algorithm::Sha512.name())] {
-            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| file::is_leftover(&entry.file_name())) {
-                std::fs::remove_file(entry.path()).map_err(|e| Error::io("remove", entry.path(), e))?;
-            }
+        let root = self.lock_index()?;
+        for name in file::names(&root, &self.path)?.iter().filter(|name| file::is_leftover(name)) {
+            rustix::fs::unlinkat(&root, name, AtFlags::empty()).map_err(|e| Error::io("remove", self.path.join(name), e))?;
+        }
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let Some(dir) = self.open_algorithm(algorithm)? else { continue };
+            let names = file::names(&dir, &self.path.join(BLOBS).join(algorithm.name()))?;
+            names.iter().filter(|name| file::is_leftover(name)).try_for_each(|name| self.remove_in(algorithm, name))?;
         }
         Ok(())
     }

@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-use rustix::fs::{Mode, OFlags};
 
 use super::{BLOBS, INDEX_FILE, Layout};
 use crate::content;
 use crate::copy::Target;
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
-use crate::file::{self, NewFile};
+use crate::file::{self, NewFile, State};
 use crate::oci::{Descriptor, Index};
 use crate::reference::{Name, check_new_name};
 use crate::{Error, Result, json};
@@ -27,7 +24,7 @@ pub struct Session<'a> {
     /// Holds the shared lock.
     _blobs: File,
     /// The folders that got new names and are to be brought to the disk before anything points to them.
-    touched: Mutex<BTreeSet<&'static str>>,
+    touched: Mutex<BTreeSet<Algorithm>>,
 }
 
 impl<'a> Session<'a> {
@@ -39,38 +36,33 @@ impl<'a> Session<'a> {
 
     /// The folder of the blobs of an algorithm, made where it is missing.
     fn folder(&self, algorithm: Algorithm) -> Result<(File, PathBuf)> {
-        let path = self.layout.path.join(BLOBS).join(algorithm.name());
-        let blobs = self.layout.open_blobs()?;
-        match rustix::fs::mkdirat(&blobs, algorithm.name(), Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(e) => return Err(Error::io("create the folder", path, e)),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(blobs.as_fd(), algorithm.name(), flags, Mode::empty())
-            .map_err(|e| Error::io("open the folder", &path, e))?;
-        Ok((dir.into(), path))
+        Ok((self.layout.make_folder(algorithm)?, self.layout.path.join(BLOBS).join(algorithm.name())))
     }
 
-    /// Names a blob by its digest, unless it is there already.
+    /// Names a blob by its digest, unless it is there already. One of another size is torn or foreign, and makes way: what
+    /// is in `new` has been checked.
     fn keep(&self, new: NewFile<'_>, digest: &Digest, size: u64) -> Result<()> {
-        if !self.holds(digest, size)? {
-            new.commit_if_absent(digest.hex())?;
+        match self.size(digest)? {
+            Some(there) if there == size => {}
+            Some(_) => new.commit(digest.hex())?,
+            None => new.commit_if_absent(digest.hex())?,
         }
         // Another process may have named it a moment ago, without having brought the name to the disk yet.
-        self.touched.lock().expect("nothing panics with this lock").insert(digest.algorithm().name());
+        self.touch(digest);
         Ok(())
     }
 
-    /// Whether a blob is there. One of another size is torn or foreign, and goes to make room for the right one.
-    fn holds(&self, digest: &Digest, size: u64) -> Result<bool> {
+    /// Remembers to bring the name of a blob to the disk before anything points to it.
+    fn touch(&self, digest: &Digest) {
+        self.touched.lock().expect("nothing panics with this lock").insert(digest.algorithm());
+    }
+
+    /// The size of a blob that is there.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let parts = [BLOBS, digest.algorithm().name(), digest.hex()];
-        let Some(file) = self.layout.open_beneath(&parts)? else { return Ok(false) };
+        let Some(file) = self.layout.open_beneath(&parts)? else { return Ok(None) };
         let path = || parts.iter().fold(self.layout.path.clone(), |path, part| path.join(part));
-        if file.metadata().map_err(|e| Error::io("read", path(), e))?.len() == size {
-            return Ok(true);
-        }
-        std::fs::remove_file(path()).map_err(|e| Error::io("replace the damaged", path(), e))?;
-        Ok(false)
+        Ok(Some(file.metadata().map_err(|e| Error::io("read", path(), e))?.len()))
     }
 
     /// Stores bytes that are in memory.
@@ -101,9 +93,8 @@ impl<'a> Session<'a> {
             file::copy_sparse(&mut input, new.file(), |bytes| hasher.update(bytes)).map_err(|e| Error::io("copy", path, e))?
         };
         let after = input.metadata().map_err(|e| Error::io("read", path, e))?;
-        if size != before.len() || after.len() != before.len() || after.modified().ok() != before.modified().ok() {
-            return Err(Error::invalid(format!("{} changed while it was read", path.display()))
-                .with_hint("run the command again when nothing writes to it"));
+        if size != before.len() || State::of(&after) != State::of(&before) {
+            return Err(file::changed(path));
         }
         let digest = hasher.finish();
         self.keep(new, &digest, size)?;
@@ -112,8 +103,8 @@ impl<'a> Session<'a> {
 
     /// Stores content whose digest and size are known. They are checked by `content`, which must fail where they differ.
     fn put_stream(&self, content: &mut dyn Read, digest: &Digest, size: u64) -> Result<()> {
-        if self.holds(digest, size)? {
-            self.touched.lock().expect("nothing panics with this lock").insert(digest.algorithm().name());
+        if self.size(digest)? == Some(size) {
+            self.touch(digest);
             return Ok(());
         }
         let (dir, dir_path) = self.folder(digest.algorithm())?;
@@ -129,9 +120,9 @@ impl<'a> Session<'a> {
     /// [`Error::Invalid`] where `index.json` does not parse, [`Error::Io`]; then it still is what it was.
     pub fn update<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
         let layout = self.layout;
-        for name in std::mem::take(&mut *self.touched.lock().expect("nothing panics with this lock")) {
-            let path = layout.path.join(BLOBS).join(name);
-            file::sync_dir(&file::open_dir(&path)?, &path)?;
+        for algorithm in std::mem::take(&mut *self.touched.lock().expect("nothing panics with this lock")) {
+            let (dir, path) = self.folder(algorithm)?;
+            file::sync_dir(&dir, &path)?;
         }
         let _lock = layout.lock_index()?;
         layout.rewrite_index(change)
@@ -168,7 +159,12 @@ impl Layout {
 
 impl Target for Session<'_> {
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        self.holds(&descriptor.digest, descriptor.size)
+        let there = self.size(&descriptor.digest)? == Some(descriptor.size);
+        if there {
+            // Whoever wrote it may not have brought its name to the disk yet.
+            self.touch(&descriptor.digest);
+        }
+        Ok(there)
     }
 
     fn put(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
