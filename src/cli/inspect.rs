@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use osimage::content::{self, Inventory};
 use osimage::image::{self, Image};
 use osimage::oci::{self, Descriptor, Manifest};
-use osimage::{Result, json};
+use osimage::{Kind, Result, json};
 use serde::Serialize;
 
 use super::context::Context;
@@ -70,7 +70,12 @@ fn tree(source: &dyn Inventory, row: &Descriptor) -> Result<String> {
         let (corner, line) = if n + 1 == index.manifests.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
         let platform = entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
         let _ = writeln!(text, "{corner}{}", visible(&platform));
-        branch(&mut text, line, &Image::read(source, entry)?, &entry.digest.to_string());
+        match Image::read(source, entry) {
+            Ok(image) => branch(&mut text, line, &image, &entry.digest.to_string()),
+            // An index may name images that are not in the layout (image-spec, image-layout.md).
+            Err(e) if e.kind() == Kind::NotFound => drop(writeln!(text, "{line}{} is not here", entry.digest)),
+            Err(e) => return Err(e),
+        }
     }
     Ok(text)
 }
