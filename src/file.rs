@@ -269,8 +269,11 @@ pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| Error::io("read", path, e))?;
     let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
     if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(Error::usage(format!("{} is {kind}; a file is needed here", path.display())));
+        let (kind, hint) = match metadata.is_dir() {
+            true => ("a folder", "name the file itself"),
+            false => ("not a regular file", "write the content to a file first, and name that"),
+        };
+        return Err(Error::usage(format!("{} is {kind}; a file is needed here", path.display())).with_hint(hint));
     }
     Ok((file, metadata))
 }

@@ -290,7 +290,8 @@ impl LayoutFile {
         let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))?;
         match file.image_layout_version.as_str() {
             "1.0.0" => Ok(()),
-            other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))),
+            other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))
+                .with_hint("a newer osimage may read it")),
         }
     }
 }

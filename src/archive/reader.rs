@@ -12,7 +12,7 @@ use tar::EntryType;
 
 use super::{Member, classify};
 use crate::compress::{self, Reader};
-use crate::content::{Inventory, Source};
+use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
 use crate::layout::INDEX_FILE;
 use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_DOCUMENT, MAX_STORE_INDEX};
@@ -71,7 +71,10 @@ impl Archive {
     fn scan(&mut self, reader: Reader) -> Result<()> {
         let path = self.path.clone();
         let failed = |e| compress::error("read", &path, e);
-        let bad = |why: String| Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()));
+        let bad = |why: String| {
+            Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()))
+                .with_hint("check that it is the right file; `osimage export` and `tar` on a layout's folder make one")
+        };
         let seekable = reader.is_seekable();
         let budget = Rc::new(Cell::new(MAX_HEADERS));
         let mut tar = tar::Archive::new(Guarded { reader, budget: budget.clone() });
@@ -146,7 +149,7 @@ impl Archive {
         if let Some(len) = reader.len()
             && let Some((digest, _)) = self.blobs.iter().find(|(_, (offset, size))| offset.checked_add(*size).is_none_or(|end| end > len))
         {
-            return Err(Error::invalid(format!("{} is cut short: {digest} goes beyond its end", path.display())));
+            return Err(Error::invalid(format!("{} is cut short: {digest} goes beyond its end", path.display())).with_hint("get it again"));
         }
         self.idle.lock().expect("nothing panics with this lock").push(reader);
         Ok(())
@@ -188,14 +191,9 @@ impl Source for Archive {
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let digest = &descriptor.digest;
-        let missing = || Error::not_found(format!("the content {digest} is missing in {}", self.origin()));
-        let &(start, size) = self.blobs.get(digest).ok_or_else(missing)?;
+        let &(start, size) = self.blobs.get(digest).ok_or_else(|| content::missing(self, digest))?;
         if size != descriptor.size {
-            return Err(Error::invalid(format!(
-                "{digest} in {} has {size} bytes, but its descriptor says {}",
-                self.origin(),
-                descriptor.size
-            )));
+            return Err(content::wrong_size(self, descriptor, size));
         }
         let offset = offset.min(size);
         if let Some(bytes) = self.kept.get(digest) {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use osimage::archive::{self, Archive};
-use osimage::content::Inventory;
+use osimage::content::{self, Inventory};
 use osimage::image::Profile;
 use osimage::layout::{self, Layout};
-use osimage::reference::{Location, Name};
-use osimage::{Error, Result};
+use osimage::reference::{Location, Name, PathKind};
+use osimage::{Error, Kind, Result};
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -73,11 +73,11 @@ impl Context {
         let path = match self.persona {
             Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),
             Persona::IroncoreImage => home().map(|home| home.join(".ironcore")),
-            // The XDG base directory specification; a relative path there is to be ignored.
-            Persona::Osimage => variable("XDG_DATA_HOME")
-                .filter(|path| path.is_absolute())
-                .or_else(|| home().map(|home| home.join(".local/share")))
-                .map(|data| data.join("osimage")),
+            Persona::Osimage => variable("OSIMAGE_STORE").or_else(|| {
+                // The XDG base directory specification; a relative path there is to be ignored.
+                let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
+                data.or_else(|| Some(home()?.join(".local/share"))).map(|data| data.join("osimage"))
+            }),
         };
         path.ok_or_else(|| {
             Error::usage("there is no home folder to keep a store in").with_hint("name the store's folder with --store-path")
@@ -110,7 +110,24 @@ impl Context {
     /// Opens what an argument names: the store, a layout's folder or an archive, and the image's name in it. Without an
     /// argument it is the store.
     pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Name>)> {
-        self.open_location(argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?)
+        let location = argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
+        if let (Some(argument), Location::Store(name)) = (argument, &location) {
+            self.suggest_path(argument, name.as_ref())?;
+        }
+        self.open_location(location)
+    }
+
+    /// Where the store has no such image, but there is a file or a folder of that name, the error says how to mean it.
+    fn suggest_path(&self, argument: &str, name: Option<&Name>) -> Result<()> {
+        let kind = match layout::look(argument.as_ref()) {
+            None => return Ok(()),
+            Some(PathKind::File) => "file",
+            Some(PathKind::Layout | PathKind::Folder) => "folder",
+        };
+        match self.store().and_then(|store| content::resolve(&store, name)) {
+            Err(e) if e.kind() == Kind::NotFound => Err(e.with_hint(format!("./{argument} means the {kind} of that name"))),
+            _ => Ok(()),
+        }
     }
 
     /// Opens a place.
@@ -126,12 +143,13 @@ impl Context {
     /// Opens the layout that an argument names, to change it. An archive cannot be changed in place.
     pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Name>)> {
         match self.locate(argument)? {
-            Location::Store(name) => Ok((self.store()?, name)),
-            Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
-            Location::Archive(path, _) => {
-                Err(Error::usage(format!("{} is an archive; its names cannot be changed in place", path.display()))
-                    .with_hint("import it into a store, change it there, and export it again"))
+            Location::Store(name) => {
+                self.suggest_path(argument, name.as_ref())?;
+                Ok((self.store()?, name))
             }
+            Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
+            Location::Archive(path, _) => Err(Error::usage(format!("{} is an archive; it cannot be changed in place", path.display()))
+                .with_hint("import it into a store, change it there, and export it again")),
             Location::Registry(reference) => Err(no_registry(&reference)),
         }
     }

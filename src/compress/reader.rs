@@ -48,9 +48,10 @@ impl Reader {
         let mut first = [0; 512];
         let have = read_up_to(&file, &mut first, 0).map_err(failed)?;
         let Some(format) = Format::detect(&first[..have]) else {
-            return Err(Error::invalid(format!("{} is not an archive: neither a tar file nor gzip, xz or zstd", path.display())));
+            let why = if len == 0 { "it is empty" } else { "neither a tar file nor gzip, xz or zstd" };
+            return Err(Error::invalid(format!("{} is not an archive: {why}", path.display())).with_hint(super::DAMAGED));
         };
-        let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display()));
+        let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display())).with_hint(super::DAMAGED);
         let file = Arc::new(file);
         let source = match format {
             Format::None => Source::Plain { file: Arc::into_inner(file).ok_or_else(|| corrupt(String::new()))?, len },
@@ -142,7 +143,9 @@ impl Read for Reader {
         let read = read.map_err(|error| self.located(error))?;
         if read as u64 > left {
             let (path, limit) = (self.path.display(), self.limit);
-            return Err(invalid(format!("{path} unfolds to more than the limit of {limit} bytes")));
+            let error = Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
+                .with_hint("name a higher limit if you trust it (--max-size)");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         self.position += read as u64;
         Ok(read)
