@@ -221,6 +221,7 @@ impl Index {
 
 /// A manifest or an index: what an entry of an index can point to.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are never many at once")]
 pub enum Document {
     /// A manifest.
     Manifest(Manifest),

@@ -80,7 +80,7 @@ fn run(document: &Path) {
     let script: String = steps.iter().map(|step| format!("{}\necho '{mark}'\n", step.command)).collect();
     let program = Path::new(env!("CARGO_BIN_EXE_osimage"));
     let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
-    let output = success(scratch.program("bash").args(["-euo", "pipefail", "-c", &script]).env("PATH", path), document);
+    let output = success(scratch.program("bash").args(["-euc", &script]).env("PATH", path), document);
     let outputs: Vec<_> = output.split(&format!("{mark}\n")).collect();
     for (step, actual) in steps.iter().zip(outputs) {
         let place = format!("{}:{}: {}", document.display(), step.line, step.command);

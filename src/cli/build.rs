@@ -90,8 +90,8 @@ impl From<ProfileArg> for Profile {
     }
 }
 
-pub fn run(args: Args, context: &Context) -> Result<()> {
-    let recipe = recipe(&args, context)?;
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let recipe = recipe(args, context)?;
     recipe.check()?;
     let built = match &args.output {
         None => {

@@ -48,7 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Build(build::Args),
+    Build(Box<build::Args>),
     List(list::Args),
     Tag(names::TagArgs),
     Untag(names::UntagArgs),
@@ -96,7 +96,7 @@ fn exit_code(error: &Error) -> u8 {
 
 fn run(command: Command, context: &Context) -> Result<()> {
     match command {
-        Command::Build(args) => build::run(args, context),
+        Command::Build(args) => build::run(&args, context),
         Command::List(args) => list::run(&args, context),
         Command::Tag(args) => names::tag(&args, context),
         Command::Untag(args) => names::untag(&args, context),
