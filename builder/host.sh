@@ -43,7 +43,7 @@ new_enough() {
 install_cargo() {
 	local packages=()
 	if [ -d "$HOME/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
-	if ! new_enough cargo || ! new_enough rustc; then packages+=(cargo-web rustc-web); fi
+	if ! new_enough cargo || ! new_enough rustc; then packages+=(cargo-web rustc-web ca-certificates); fi
 	# Some of the libraries below osimage are written in C.
 	if ! command -v cc > /dev/null; then packages+=(gcc libc6-dev); fi
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi

@@ -7,12 +7,13 @@ machine_suite() {
 	(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
 }
 
-# machine_sources SUITE: the Debian sources of this machine (apt reads both of its formats for us), turned to SUITE.
+# machine_sources SUITE: the Debian sources of this machine (apt reads both of its formats for us), turned to SUITE. Without release info, apt names
+# also what it has not downloaded yet.
 machine_sources() {
 	local suite="$1" own uri release
 	own="$(machine_suite)"
 	# shellcheck disable=SC2016
-	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' \
+	apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' \
 		| awk -v own="$own" '$3 == "main" && ($2 == own || $2 == own "-updates" || $2 == own "-security")' | sort -u \
 		| while read -r uri release _; do
 			case "$suite:$release" in
