@@ -68,6 +68,6 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
             output::size(report.bytes)
         )),
         n => Err(Error::invalid(format!("{} has {n} faults", source.origin()))
-            .with_hint("import or pull the damaged images again, or delete them")),
+            .with_hint("delete the damaged images, and import or pull them again")),
     }
 }
