@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// How much is read at a time while hashing and copying. Measured: 256 KiB copies 1.1 GB/s on one thread; blocks of
 /// several MiB fall out of the processor's cache and cost four times as much.
@@ -122,7 +122,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let json::Key(text) = json::Key::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }

@@ -4,7 +4,9 @@
 //! survive its rewriting, annotations are sorted so that a digest repeats, and a digest inside JSON is parsed as strictly
 //! as anywhere else. The order of the fields is that of the Go reference types, since digests are taken over it.
 
-use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::json::{self, Annotations, Extra};
@@ -44,7 +46,7 @@ pub fn is_index(media_type: &str) -> bool {
 }
 
 /// What a piece of content is: its type, digest and size (image-spec, descriptor.md).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// The type of the content.
@@ -54,24 +56,35 @@ pub struct Descriptor {
     /// The size in bytes.
     pub size: u64,
     /// Other places of the content; kept, never followed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub urls: Option<Vec<String>>,
     /// Free annotations.
-    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// The content itself in base64; kept, never used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// The machine that the content is for, in entries of an index.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// The type of artifact that a manifest describes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Fields beyond these.
     #[serde(flatten)]
     pub extra: Extra,
 }
+
+json::document!(Descriptor {
+    required "mediaType" media_type,
+    required "digest" digest,
+    required "size" size,
+    optional "urls" urls,
+    optional "annotations" annotations,
+    optional "data" data,
+    optional "platform" platform,
+    optional "artifactType" artifact_type,
+});
 
 impl Descriptor {
     /// A descriptor of these three, with nothing else.
@@ -112,25 +125,33 @@ impl Descriptor {
 }
 
 /// The machine that an image is for (image-spec, image-index.md, `platform`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Platform {
     /// The processor, as Go names it: `amd64`, `arm64`.
     pub architecture: String,
     /// The operating system, such as `linux`.
     pub os: String,
     /// The operating system's version.
-    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "os.version", skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
     /// Features that the operating system must have.
-    #[serde(default, rename = "os.features", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "os.features", skip_serializing_if = "Option::is_none")]
     pub os_features: Option<Vec<String>>,
     /// The variant of the processor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// Fields beyond these.
     #[serde(flatten)]
     pub extra: Extra,
 }
+
+json::document!(Platform {
+    required "architecture" architecture,
+    required "os" os,
+    optional "os.version" os_version,
+    optional "os.features" os_features,
+    optional "variant" variant,
+});
 
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,58 +161,75 @@ impl std::fmt::Display for Platform {
 }
 
 /// An image manifest (image-spec, manifest.md).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// Always 2.
     pub schema_version: u32,
     /// The manifest's own type; the Go tools leave it out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The type of artifact, where the image is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The config.
     pub config: Descriptor,
     /// The layers, in order.
-    #[serde(deserialize_with = "json::null_is_empty")]
     pub layers: Vec<Descriptor>,
     /// The manifest that this one is attached to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free annotations.
-    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// Fields beyond these.
     #[serde(flatten)]
     pub extra: Extra,
 }
 
+json::document!(Manifest {
+    required "schemaVersion" schema_version,
+    optional "mediaType" media_type,
+    optional "artifactType" artifact_type,
+    required "config" config,
+    list "layers" layers,
+    optional "subject" subject,
+    optional "annotations" annotations,
+});
+
 /// An image index (image-spec, image-index.md), which a layout's `index.json` is too.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Index {
     /// Always 2.
     pub schema_version: u32,
     /// The index's own type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The type of artifact, where the index is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The entries, in order.
-    #[serde(deserialize_with = "json::null_is_empty")]
     pub manifests: Vec<Descriptor>,
     /// The manifest that this index is attached to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free annotations.
-    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// Fields beyond these.
     #[serde(flatten)]
     pub extra: Extra,
 }
+
+json::document!(Index {
+    required "schemaVersion" schema_version,
+    optional "mediaType" media_type,
+    optional "artifactType" artifact_type,
+    list "manifests" manifests,
+    optional "subject" subject,
+    optional "annotations" annotations,
+});
 
 impl Index {
     /// An index over these entries, without a `mediaType`, as the Go tools write `index.json`.
@@ -210,12 +248,20 @@ impl Index {
     /// Adds an entry. A name points to one thing only, so an entry of the same name makes way; an entry without a name
     /// is added only where its content has no entry yet.
     pub fn add(&mut self, row: Descriptor) {
-        match row.name() {
-            Some(name) => self.manifests.retain(|other| other.name() != Some(name)),
-            None if self.manifests.iter().any(|other| other.digest == row.digest) => return,
-            None => {}
+        self.extend(vec![row]);
+    }
+
+    /// Adds entries as [`add`](Index::add) does, one after the other, in one pass.
+    pub fn extend(&mut self, rows: Vec<Descriptor>) {
+        let last: HashMap<_, _> = rows.iter().enumerate().filter_map(|(n, row)| Some((row.name()?.to_owned(), n))).collect();
+        self.manifests.retain(|other| other.name().is_none_or(|name| !last.contains_key(name)));
+        let mut there: HashSet<_> = self.manifests.iter().map(|other| other.digest.clone()).collect();
+        for (n, row) in rows.into_iter().enumerate() {
+            let new = there.insert(row.digest.clone());
+            if row.name().map_or(new, |name| last[name] == n) {
+                self.manifests.push(row);
+            }
         }
-        self.manifests.push(row);
     }
 }
 
@@ -267,7 +313,7 @@ impl Document {
 }
 
 /// The file `oci-layout` (image-spec, image-layout.md).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayoutFile {
     /// Always `1.0.0`.
@@ -276,6 +322,8 @@ pub struct LayoutFile {
     #[serde(flatten)]
     pub extra: Extra,
 }
+
+json::document!(LayoutFile { required "imageLayoutVersion" image_layout_version });
 
 impl LayoutFile {
     /// The file's name.

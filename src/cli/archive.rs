@@ -128,7 +128,7 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     let store = context.writable_store()?;
     let mut session = store.session()?;
     copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &mut session)?;
-    session.update(|index| rows.iter().cloned().for_each(|row| index.add(row)))?;
+    session.update(|index| index.extend(rows.clone()))?;
     rows.iter().try_for_each(|row| output::line(&format!("Successfully imported {}", described(row))))
 }
 

@@ -99,7 +99,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let store = context.writable_store()?;
             let session = store.session()?;
             let built = build::build(&recipe, &session)?;
-            session.update(|index| built.rows.iter().cloned().for_each(|row| index.add(row)))?;
+            session.update(|index| index.extend(built.rows.clone()))?;
             built
         }
         Some(path) => {

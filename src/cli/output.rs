@@ -43,7 +43,11 @@ fn is_tricky(c: char) -> bool {
 
 /// The text with every control character written out, so that a name from elsewhere cannot steer the terminal.
 pub fn visible(text: &str) -> String {
-    text.chars().flat_map(|c| if is_tricky(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_tricky(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// Prints a value as indented JSON. JSON itself lets some control characters stand in strings; they are escaped as the

@@ -7,10 +7,8 @@ pub mod profile;
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
-
 use crate::content::{self, MAX_DEPTH, Source};
-use crate::json::Extra;
+use crate::json::{self, Extra};
 use crate::oci::{self, Descriptor, Document, Index, MAX_CONFIG, Manifest};
 use crate::{Error, Result};
 pub use profile::{Profile, Role};
@@ -41,14 +39,13 @@ pub struct Layer {
 }
 
 /// The config of every profile that has the command line in it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Config {
-    #[serde(default)]
     command_line: Option<String>,
-    #[serde(flatten)]
-    _extra: Extra,
+    #[expect(dead_code, reason = "it is read only to refuse a second spelling of commandLine")]
+    extra: Extra,
 }
+
+json::document!(Config { optional "commandLine" command_line });
 
 impl Image {
     /// Reads the image that a manifest's descriptor describes.
@@ -64,9 +61,9 @@ impl Image {
             let bytes = content::read(source, &manifest.config, MAX_CONFIG)?;
             let what = format!("the config {} in {}", manifest.config.digest, source.origin());
             if Profile::of_config(&manifest.config.media_type).is_some() {
-                command_line = crate::json::from_slice::<Config>(&bytes, &what)?.command_line;
+                command_line = json::from_slice::<Config>(&bytes, &what)?.command_line;
             }
-            config = Some(crate::json::from_slice(&bytes, &what)?);
+            config = Some(json::from_slice(&bytes, &what)?);
         }
         Ok(Image { descriptor: descriptor.clone(), manifest, config, command_line })
     }

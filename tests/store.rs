@@ -1,0 +1,639 @@
+//! The store under stress: many processes, processes that are killed or stopped at any moment, a full disk, holes, changing inputs, and
+//! 10,000 images.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Scratch, noise, success};
+use osimage::content::Source;
+use osimage::digest::Digest;
+use osimage::image::build::{self, Part, Parts, Recipe, Shelf};
+use osimage::image::{Profile, Role};
+use osimage::layout::Layout;
+use osimage::oci::{self, Descriptor, Index, Manifest};
+use osimage::reference::Name;
+
+/// The names in a store.
+fn names(store: &Path) -> BTreeSet<String> {
+    let rows = Layout::open(store).and_then(|store| store.rows()).expect("the index is whole at any moment");
+    rows.iter().filter_map(|row| row.name().map(str::to_owned)).collect()
+}
+
+/// Everything below a folder, by path.
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.extend([path]),
+        }
+    }
+    found
+}
+
+/// Random numbers that a failed test can be repeated with: the seed is printed, and OSIMAGE_TEST_SEED sets it.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let given = std::env::var("OSIMAGE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).expect("a time after 1970");
+        let seed = given.unwrap_or(now.as_micros() as u64);
+        eprintln!("OSIMAGE_TEST_SEED={seed}");
+        Random(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    /// A moment in a piece of work that takes about `whole`, and sometimes one behind its end.
+    fn moment(&mut self, whole: Duration) -> Duration {
+        whole.mul_f64(self.below(1_200) as f64 / 1_000.0)
+    }
+}
+
+/// Runs the program to its end, for the time that takes.
+fn time(command: &mut Command) -> Duration {
+    let start = Instant::now();
+    success(command, "a first run");
+    start.elapsed()
+}
+
+/// A run of the program that can be interrupted; what it prints goes to a file, where it outlives the program.
+struct Run {
+    child: Child,
+    stdout: PathBuf,
+}
+
+impl Run {
+    fn start(command: &mut Command, stdout: PathBuf) -> Self {
+        let out = File::create(&stdout).expect("a file");
+        Run { child: command.stdout(out).stderr(Stdio::null()).spawn().expect("run osimage"), stdout }
+    }
+
+    /// Kills it after a while, unless it has ended; gives what it printed.
+    fn kill_after(mut self, delay: Duration) -> String {
+        thread::sleep(delay);
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+        fs::read_to_string(&self.stdout).expect("UTF-8")
+    }
+
+    fn signal(&self, name: &str) {
+        success(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]), name);
+    }
+}
+
+#[test]
+fn thirty_two_processes_with_fifty_tags_each_lose_none() {
+    const PROCESSES: usize = 32;
+    const TAGS: usize = 50;
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &[]);
+    let store = scratch.path("store");
+    // Content that no image needs, for gc to find something.
+    Layout::open(&store).unwrap().session().unwrap().put_bytes(b"garbage").unwrap();
+    let writing = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..PROCESSES)
+            .map(|process| {
+                let (scratch, id) = (&scratch, &id);
+                scope.spawn(move || {
+                    for tag in 0..TAGS {
+                        scratch.ok(&["--store-path", "store", "tag", id, &format!("example.org/os:{process}-{tag}")]);
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while writing.load(Ordering::Relaxed) {
+                scratch.ok(&["--store-path", "store", "gc"]);
+            }
+        });
+        scope.spawn(|| {
+            let mut before = 0;
+            while writing.load(Ordering::Relaxed) {
+                let list = scratch.ok(&["--store-path", "store", "list"]);
+                let lines: Vec<_> = list.lines().skip(1).collect();
+                assert!(lines.iter().all(|line| line.ends_with(&id[..12])), "torn: {list}");
+                assert!(lines.len() >= before, "names were lost: {} after {before}", lines.len());
+                before = lines.len();
+            }
+        });
+        let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        writing.store(false, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok), "a tag failed");
+    });
+    let expected = (0..PROCESSES).flat_map(|process| (0..TAGS).map(move |tag| format!("example.org/os:{process}-{tag}"))).collect();
+    assert_eq!(names(&store), expected);
+    scratch.ok(&["--store-path", "store", "gc"]);
+    assert!(!store.join("blobs/sha256").join(Digest::of(b"garbage").hex()).exists());
+    scratch.ok(&["--store-path", "store", "verify"]);
+}
+
+#[test]
+fn processes_that_make_one_store_together_all_have_their_image_in_it() {
+    let scratch = Scratch::new();
+    let ids: BTreeSet<_> = thread::scope(|scope| {
+        let builds: Vec<_> =
+            (0..8).map(|seed| (seed, &scratch)).map(|(seed, scratch)| scope.spawn(move || scratch.build("new/store", seed, &[]))).collect();
+        builds.into_iter().map(|build| build.join().expect("a build")).collect()
+    });
+    let rows = Layout::open(&scratch.path("new/store")).unwrap().rows().unwrap();
+    assert_eq!(rows.iter().map(|row| row.digest.hex().to_owned()).collect::<BTreeSet<_>>(), ids);
+    scratch.ok(&["--store-path", "new/store", "verify"]);
+}
+
+/// What the killed processes do to the store; each has a name of its own that it gives, if it gives one.
+fn doing(scratch: &Scratch, what: u64, n: u64, seed: u64) -> (Command, Option<String>) {
+    let mut command = scratch.osimage();
+    command.args(["--store-path", "store"]);
+    let name = match what {
+        0 => {
+            let [rootfs, initramfs, kernel] = scratch.parts(100 + seed % 16);
+            let name = format!("built:{n}");
+            command.args(["build", "--tag", &name, "--command-line", &n.to_string()]);
+            command.arg("--rootfs-file").arg(rootfs).arg("--initramfs-file").arg(initramfs).arg("--kernel-file").arg(kernel);
+            Some(name)
+        }
+        1 => {
+            let name = format!("tagged:{n}");
+            command.args(["tag", "base:1", &name]);
+            Some(name)
+        }
+        2 => {
+            let name = format!("imported:{}", seed % 4);
+            command.args(["import", &format!("imported-{}.oci.tar.zst", seed % 4)]);
+            Some(name)
+        }
+        _ => {
+            command.arg("gc");
+            None
+        }
+    };
+    (command, name)
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
+    const KILLS: u64 = 200;
+    let scratch = Scratch::new();
+    let store = scratch.path("store");
+    scratch.build("store", 1, &["--tag", "base:1"]);
+    for n in 0..4 {
+        scratch.build("other", 200 + n, &["--tag", &format!("imported:{n}")]);
+        scratch.ok(&["--store-path", "other", "export", &format!("imported:{n}"), &format!("imported-{n}.oci.tar.zst")]);
+    }
+    let mut random = Random::new();
+    let times: Vec<_> = (0..4).map(|what| time(&mut doing(&scratch, what, 1_000 + what, what).0)).collect();
+    let mut kept = names(&store);
+    let (mut killed, mut done) = (0, 0);
+    for n in 0..KILLS {
+        let what = random.below(4);
+        let (mut command, name) = doing(&scratch, what, n, random.below(1 << 20));
+        let run = Run::start(&mut command, scratch.path("stdout"));
+        let printed = run.kill_after(random.moment(times[what as usize]));
+        match name {
+            Some(name) if printed.contains("Successfully") => {
+                assert!(printed.contains(&name), "{printed}");
+                kept.insert(name);
+                done += 1;
+            }
+            _ => killed += 1,
+        }
+        scratch.ok(&["--store-path", "store", "verify"]);
+        let there = names(&store);
+        assert!(kept.is_subset(&there), "round {n}: reported as done, and lost: {:?}", kept.difference(&there));
+        scratch.ok(&["--store-path", "store", "tag", "base:1", "probe:1"]);
+        kept.insert("probe:1".into());
+        // Images that are deleted make room for builds and imports that have to write again.
+        if n % 10 == 9 {
+            for name in names(&store).iter().filter(|name| name.starts_with("built:") || name.starts_with("imported:")) {
+                scratch.ok(&["--store-path", "store", "delete", name]);
+                kept.remove(name);
+            }
+        }
+    }
+    eprintln!("{killed} killed before they were done, {done} done");
+    assert!(killed > KILLS / 10 && done > KILLS / 20, "the moments were not spread: {killed} killed, {done} done");
+    scratch.ok(&["--store-path", "store", "gc"]);
+    let leftovers: Vec<_> = files(&store).into_iter().filter(|path| osimage::file::is_leftover(path.file_name().unwrap())).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[test]
+fn a_store_whose_making_is_killed_is_none_yet_or_whole() {
+    let scratch = Scratch::new();
+    let [rootfs, initramfs, kernel] = scratch.parts(1);
+    let build = |store: &str| {
+        let mut command = scratch.osimage();
+        command.args(["--store-path", store, "build", "--tag", "os:1"]);
+        command.arg("--rootfs-file").arg(&rootfs).arg("--initramfs-file").arg(&initramfs).arg("--kernel-file").arg(&kernel);
+        command
+    };
+    let mut random = Random::new();
+    let whole = time(&mut build("first"));
+    for n in 0..25 {
+        let store = format!("store-{n}");
+        let printed = Run::start(&mut build(&store), scratch.path("stdout")).kill_after(random.moment(whole));
+        let list = scratch.ok(&["--store-path", &store, "list"]);
+        assert_eq!(list.lines().count() == 2, names_or_none(&scratch.path(&store)).contains("os:1"), "{list}");
+        assert!(!printed.contains("Successfully") || list.contains("os "), "{printed}{list}");
+        success(&mut build(&store), "the next build");
+        scratch.ok(&["--store-path", &store, "verify"]);
+    }
+}
+
+/// The names in a store that may not be there.
+fn names_or_none(store: &Path) -> BTreeSet<String> {
+    if store.join("oci-layout").exists() { names(store) } else { BTreeSet::new() }
+}
+
+#[test]
+fn an_archive_whose_writing_is_killed_is_the_old_one_or_the_new_one() {
+    let scratch = Scratch::new();
+    let [rootfs, initramfs, kernel] = scratch.parts(1);
+    scratch.build("store", 1, &["--tag", "os:1"]);
+    fs::create_dir(scratch.path("out")).unwrap();
+    let archive = scratch.path("out/os.oci.tar.xz");
+    let command = |export: bool| {
+        let mut command = scratch.osimage();
+        command.args(["--store-path", "store"]);
+        if export {
+            command.args(["export", "os:1"]).arg(&archive);
+        } else {
+            command.args(["build", "--tag", "os:1", "--output"]).arg(&archive);
+            command.arg("--rootfs-file").arg(&rootfs).arg("--initramfs-file").arg(&initramfs).arg("--kernel-file").arg(&kernel);
+        }
+        command
+    };
+    let mut random = Random::new();
+    for export in [false, true] {
+        let whole = time(&mut command(export));
+        let new = fs::read(&archive).unwrap();
+        for round in 0..30 {
+            let old = (round % 2 == 0).then(|| noise(round, 1_000));
+            match &old {
+                Some(old) => fs::write(&archive, old).unwrap(),
+                None => drop(fs::remove_file(&archive)),
+            }
+            let printed = Run::start(&mut command(export), scratch.path("stdout")).kill_after(random.moment(whole));
+            let there = fs::read(&archive).ok();
+            assert!(there == old || there.as_ref() == Some(&new), "torn, export {export}, round {round}");
+            assert!(!printed.contains("Successfully") || there.as_ref() == Some(&new), "reported, and not there");
+            for path in files(&scratch.path("out")).into_iter().filter(|path| *path != archive) {
+                // No call replaces a file by one without a name, so between two calls the new file has a name of its own.
+                let whole = old.is_some() && osimage::file::is_leftover(path.file_name().unwrap()) && fs::read(&path).unwrap() == new;
+                assert!(whole, "{} was left behind", path.display());
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn gc_waits_for_writers_that_were_stopped_at_any_moment() {
+    let scratch = Scratch::new();
+    let mut random = Random::new();
+    scratch.build("store", 1, &["--tag", "base:1"]);
+    let whole = time(&mut doing(&scratch, 0, 1_000, 0).0);
+    time(&mut doing(&scratch, 3, 0, 0).0);
+    for n in 0..24 {
+        let (mut command, name) = doing(&scratch, 0, n, n);
+        let mut writer = Run::start(&mut command, scratch.path("stdout"));
+        thread::sleep(random.moment(whole));
+        writer.signal("STOP");
+        let mut gc = Run::start(&mut doing(&scratch, 3, 0, 0).0, scratch.path("gc"));
+        thread::sleep(Duration::from_millis(20));
+        writer.signal("CONT");
+        assert!(writer.child.wait().unwrap().success() && gc.child.wait().unwrap().success());
+        scratch.ok(&["--store-path", "store", "verify"]);
+        let name = name.unwrap();
+        assert!(names(&scratch.path("store")).contains(&name), "round {n}");
+        scratch.ok(&["--store-path", "store", "delete", &name]);
+    }
+}
+
+#[test]
+fn a_read_of_the_store_needs_no_lock() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "os:1"]);
+    let (root, blobs) = (File::open(scratch.path("store")).unwrap(), File::open(scratch.path("store/blobs")).unwrap());
+    root.lock().unwrap();
+    blobs.lock().unwrap();
+    for command in [["list"].as_slice(), &["inspect"], &["verify"], &["extract", "-o", "out"], &["export", "os.oci.tar"]] {
+        scratch.ok(&[&["--store-path", "store"], command].concat());
+    }
+}
+
+/// Runs the test of that name in this program again, with a small tmpfs at the folder. The mount is in a namespace of its own
+/// and goes with it. False where namespaces are not to be had.
+fn again_with_small_disk(test: &str, folder: &Path) -> bool {
+    let user = if fs::metadata("/proc/self").unwrap().uid() == 0 { "-m" } else { "-rm" };
+    let probe = Command::new("unshare").args([user, "mount", "-t", "tmpfs", "none"]).arg(folder).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        eprintln!("LEFT OUT: {test}: no small disk can be mounted here");
+        return false;
+    }
+    let mut command = Command::new("unshare");
+    command.args([user, "sh", "-c", r#"mount -t tmpfs -o size=4m none "$1" && exec "$2" --exact "$3" --nocapture"#, "sh"]);
+    command.arg(folder).arg(std::env::current_exe().unwrap()).arg(test).env("OSIMAGE_TEST_SMALL_DISK", folder);
+    eprint!("{}", success(&mut command, test));
+    true
+}
+
+/// Fills a disk until this many bytes are left.
+fn fill(disk: &Path, leave: usize) -> PathBuf {
+    let filler = disk.join("filler");
+    let mut size = 0;
+    {
+        use std::io::Write;
+        let mut file = File::create(&filler).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {
+            size += 4096;
+        }
+    }
+    File::options().write(true).open(&filler).unwrap().set_len(size - leave.next_multiple_of(4096) as u64).unwrap();
+    filler
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
+    let Some(disk) = std::env::var_os("OSIMAGE_TEST_SMALL_DISK").map(PathBuf::from) else {
+        let scratch = Scratch::new();
+        let folder = scratch.path("disk");
+        fs::create_dir(&folder).unwrap();
+        again_with_small_disk("a_full_disk_is_told_and_nothing_is_lost_or_half_written", &folder);
+        return;
+    };
+    let scratch = Scratch::new();
+    let [rootfs, initramfs, kernel] = scratch.parts(2).map(|path| path.to_str().unwrap().to_owned());
+    let store = disk.join("store").to_str().unwrap().to_owned();
+    scratch.build(&store, 1, &["--tag", "os:1"]);
+    scratch.build("elsewhere", 3, &["--tag", "os:3"]);
+    scratch.ok(&["--store-path", "elsewhere", "export", "os:3", "os-3.oci.tar"]);
+    let parts = ["--rootfs-file", &rootfs, "--initramfs-file", &initramfs, "--kernel-file", &kernel];
+    let archive = disk.join("os.oci.tar.xz").to_str().unwrap().to_owned();
+    let out = disk.join("out").to_str().unwrap().to_owned();
+    fs::create_dir(&out).unwrap();
+    fs::write(&archive, "old").unwrap();
+    // A tag makes the index longer than it was by more than a page, so that it cannot fit where it was.
+    let long = format!("example.org/{}:1", ["a"; 60].join("/"));
+    let tags: Vec<_> = (0..40).map(|n| format!("{long}-{n}")).collect();
+    tags.iter().for_each(|tag| drop(scratch.ok(&["--store-path", &store, "tag", "os:1", tag])));
+
+    let build = [&["--store-path", &store, "build", "--tag", "os:2"], parts.as_slice()].concat();
+    let output = [&["build", "--output", &archive], parts.as_slice()].concat();
+    let cases: [(&str, usize, Vec<&str>); 10] = [
+        ("build with no space at all", 0, build.clone()),
+        ("build with space for a part", 200_000, build.clone()),
+        ("build with space for all but the index", 464_000, build),
+        ("tag", 0, vec!["--store-path", &store, "tag", "os:1", "os:new"]),
+        ("import", 200_000, vec!["--store-path", &store, "import", "os-3.oci.tar"]),
+        ("export", 200_000, vec!["--store-path", &store, "export", "os:1", &archive]),
+        ("extract", 200_000, vec!["--store-path", &store, "extract", "os:1", "-o", &out]),
+        ("extract with no space at all", 0, vec!["--store-path", &store, "extract", "os:1", "-o", &out]),
+        ("build --output", 200_000, output.clone()),
+        ("build --output with no space at all", 0, output),
+    ];
+    for (what, leave, args) in cases {
+        let before = (names(store.as_ref()), fs::read(&archive).unwrap(), files(Path::new(&out)));
+        let filler = fill(&disk, leave);
+        let error = scratch.fails(1, &args);
+        assert!(error.contains("No space left on device") && error.contains("free some space"), "{what}: {error}");
+        let after = (names(store.as_ref()), fs::read(&archive).unwrap(), files(Path::new(&out)));
+        assert_eq!((&before.0, &before.1), (&after.0, &after.1), "{what}");
+        for path in after.2 {
+            let expected = match path.file_name().unwrap().to_str().unwrap() {
+                "vmlinuz" => 90_000,
+                "initrd" => 70_000,
+                "rootfs.raw" => 300_000,
+                other => panic!("{what} left {other} behind"),
+            };
+            assert_eq!(fs::metadata(&path).unwrap().len(), expected, "{what} left {} half-written", path.display());
+        }
+        let strays: Vec<_> = files(&disk).into_iter().filter(|path| osimage::file::is_leftover(path.file_name().unwrap())).collect();
+        assert!(strays.is_empty(), "{what} left {strays:?}");
+        scratch.ok(&["--store-path", &store, "verify"]);
+        fs::remove_file(filler).unwrap();
+        scratch.ok(&args);
+        scratch.ok(&["--store-path", &store, "verify"]);
+        // The next case finds what this one found.
+        fs::remove_dir_all(&out).unwrap();
+        fs::create_dir(&out).unwrap();
+        fs::write(&archive, "old").unwrap();
+        for name in names(store.as_ref()).into_iter().filter(|name| ["os:2", "os:3", "os:new"].contains(&name.as_str())) {
+            scratch.ok(&["--store-path", &store, "delete", &name]);
+        }
+    }
+}
+
+/// How much of a file is on the disk.
+fn on_disk(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn holes_are_kept_in_the_store_in_an_import_and_in_an_extract() {
+    const SIZE: u64 = 24 << 20;
+    let scratch = Scratch::new();
+    let [rootfs, initramfs, kernel] = scratch.parts(1);
+    {
+        use std::os::unix::fs::FileExt;
+        let file = File::options().write(true).open(&rootfs).unwrap();
+        file.set_len(SIZE).unwrap();
+        // Zeros that were written take space, and need not.
+        file.write_all_at(&vec![0; 4 << 20], 8 << 20).unwrap();
+        file.write_all_at(b"the end", SIZE - 7).unwrap();
+    }
+    let digest = Digest::of(&fs::read(&rootfs).unwrap());
+    if on_disk(&rootfs) > SIZE / 2 {
+        return eprintln!("LEFT OUT: this file system keeps no holes");
+    }
+    let blob = |store: &str| scratch.path(store).join("blobs/sha256").join(digest.hex());
+    let sparse = |path: PathBuf| {
+        assert_eq!(Digest::of(&fs::read(&path).unwrap()), digest);
+        assert!(on_disk(&path) < 1 << 20, "{} takes {} bytes", path.display(), on_disk(&path));
+    };
+    let files = ["--rootfs-file", "--initramfs-file", "--kernel-file"].into_iter().zip([&rootfs, &initramfs, &kernel]);
+    let mut command = scratch.osimage();
+    command.args(["--store-path", "store", "build", "--tag", "os:1"]);
+    command.args(files.flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]));
+    success(&mut command, "build");
+    sparse(blob("store"));
+    for archive in ["os.oci.tar", "os.oci.tar.xz", "os.oci.tar.zst", "os.oci.tar.gz"] {
+        scratch.ok(&["--store-path", "store", "export", "os:1", archive]);
+        scratch.ok(&["--store-path", archive.strip_prefix("os.oci.").unwrap(), "import", archive]);
+        sparse(blob(archive.strip_prefix("os.oci.").unwrap()));
+        scratch.ok(&["extract", archive, "-o", "out"]);
+        sparse(scratch.path("out/rootfs.raw"));
+    }
+}
+
+#[test]
+fn an_input_that_changes_while_it_is_read_makes_no_image() {
+    let scratch = Scratch::new();
+    let [rootfs, initramfs, kernel] = scratch.parts(1);
+    scratch.build("store", 2, &["--tag", "os:1"]);
+    // Large enough for the program to be reading it while it changes, and all holes.
+    File::options().write(true).open(&rootfs).unwrap().set_len(200 << 20).unwrap();
+    let outputs: [&[&str]; 2] = [&["--store-path", "store"], &["--output", "os.oci.tar.zst"]];
+    for output in outputs {
+        let mut command = scratch.osimage();
+        command.arg("build").args(output).arg("--initramfs-file").arg(&initramfs).arg("--kernel-file").arg(&kernel);
+        let reading = AtomicBool::new(true);
+        let result = thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = File::options().write(true).open(&rootfs).unwrap();
+                let mut time = std::time::SystemTime::UNIX_EPOCH;
+                while reading.load(Ordering::Relaxed) {
+                    time += Duration::from_secs(1);
+                    file.set_modified(time).unwrap();
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+            let result = command.arg("--rootfs-file").arg(&rootfs).output().unwrap();
+            reading.store(false, Ordering::Relaxed);
+            result
+        });
+        let error = String::from_utf8(result.stderr).unwrap();
+        assert_eq!(result.status.code(), Some(5), "{error}");
+        assert!(error.contains("rootfs changed while it was read"), "{error}");
+        assert_eq!(names(&scratch.path("store")).len(), 1);
+        assert!(!scratch.path("os.oci.tar.zst").exists());
+        scratch.ok(&["--store-path", "store", "verify"]);
+    }
+}
+
+/// A shelf that only counts what is asked of it.
+#[derive(Default)]
+struct Counting(std::sync::Mutex<Vec<PathBuf>>);
+
+impl Shelf for Counting {
+    fn file(&self, path: &Path) -> osimage::Result<(Digest, u64)> {
+        self.0.lock().unwrap().push(path.to_owned());
+        Ok((Digest::of(path.as_os_str().as_encoded_bytes()), 1))
+    }
+
+    fn bytes(&self, bytes: Vec<u8>) -> osimage::Result<Digest> {
+        Ok(Digest::of(&bytes))
+    }
+}
+
+#[test]
+fn a_build_reads_each_input_once() {
+    let scratch = Scratch::new();
+    let parts = scratch.parts(1);
+    let files = [Role::Rootfs, Role::Initramfs, Role::Kernel].into_iter().zip(parts.clone()).collect();
+    let part = Part { files, command_line: String::new() };
+    let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: None };
+    let counting = Counting::default();
+    build::build(&recipe, &counting).unwrap();
+    let mut asked = counting.0.into_inner().unwrap();
+    asked.sort();
+    assert_eq!(
+        asked,
+        {
+            let mut parts = parts.to_vec();
+            parts.sort();
+            parts
+        },
+        "each file goes to the shelf once"
+    );
+
+    // What this thread has read so far, as the kernel counts it.
+    let read = || {
+        let io = fs::read_to_string("/proc/thread-self/io").ok()?;
+        io.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse::<u64>().ok()
+    };
+    let Some(before) = read() else { return eprintln!("LEFT OUT: this kernel does not count what is read") };
+    let big = scratch.write("big", noise(1, 8 << 20));
+    let store = Layout::open_or_create(&scratch.path("store")).unwrap();
+    let session = store.session().unwrap();
+    session.put_file(&big).unwrap();
+    let read = read().unwrap() - before;
+    assert!((8 << 20..9 << 20).contains(&read), "{read} bytes were read of {}", 8 << 20);
+}
+
+#[test]
+fn what_verify_finds_damaged_can_be_replaced_and_another_image_is_not_touched() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "os:1"]);
+    scratch.build("store", 2, &["--tag", "os:2"]);
+    scratch.ok(&["--store-path", "store", "export", "os:1", "os-1.oci.tar"]);
+    let kernel = Digest::of(&fs::read(&scratch.parts(1)[2]).unwrap());
+    let blob = scratch.path("store/blobs/sha256").join(kernel.hex());
+    for damage in [noise(9, 90_000), noise(9, 70_000), Vec::new()] {
+        fs::remove_file(&blob).unwrap();
+        fs::write(&blob, damage).unwrap();
+        scratch.fails(5, &["--store-path", "store", "verify"]);
+        scratch.fails(5, &["--store-path", "store", "extract", "os:1", "-o", "out"]);
+        scratch.ok(&["--store-path", "store", "verify", "os:2"]);
+        scratch.ok(&["--store-path", "store", "delete", "os:1"]);
+        scratch.ok(&["--store-path", "store", "import", "os-1.oci.tar"]);
+        scratch.ok(&["--store-path", "store", "verify"]);
+        assert!(!scratch.path("out/vmlinuz").exists(), "a damaged kernel was extracted");
+    }
+}
+
+/// A store with so many images, all under names, made without bringing each blob to the disk.
+fn large_store(path: &Path, images: usize) {
+    let store = Layout::open_or_create(path).unwrap();
+    let session = store.session().unwrap();
+    let config = session.put_bytes(b"{}").unwrap();
+    let config = Descriptor::new(Profile::Onmetal.config_media_type(), config, 2);
+    let kernel = Profile::Onmetal.media_type(Role::Kernel, "").unwrap();
+    let rows: Vec<_> = (0..images)
+        .map(|n| {
+            let layer = Descriptor::new(&kernel, config.digest.clone(), 2);
+            let manifest = Manifest {
+                schema_version: 2,
+                media_type: None,
+                artifact_type: None,
+                config: config.clone(),
+                layers: vec![layer],
+                subject: None,
+                annotations: osimage::json::Annotations([("n".to_owned(), n.to_string())].into()),
+                extra: Default::default(),
+            };
+            let bytes = osimage::json::to_vec(&manifest);
+            let row = Descriptor::of(oci::MANIFEST, &bytes).named(Some(&format!("ghcr.io/example/os:{n}")));
+            fs::write(path.join("blobs/sha256").join(row.digest.hex()), bytes).unwrap();
+            row
+        })
+        .collect();
+    session.update(|index: &mut Index| index.extend(rows)).unwrap();
+}
+
+#[test]
+fn ten_thousand_images_are_listed_named_imported_and_freed() {
+    const IMAGES: usize = 10_000;
+    let scratch = Scratch::new();
+    let store = scratch.path("store");
+    large_store(&store, IMAGES);
+    assert_eq!(scratch.ok(&["--store-path", "store", "list"]).lines().count(), IMAGES + 1);
+    assert_eq!(scratch.ok(&["--store-path", "store", "list", "-q"]).lines().count(), IMAGES);
+    scratch.ok(&["--store-path", "store", "tag", "ghcr.io/example/os:77", "os:77"]);
+    let image = Layout::open(&store).unwrap();
+    let find = |name: &str| osimage::content::resolve(&image, Some(&name.parse::<Name>().unwrap())).unwrap();
+    assert_eq!(find("os:77").digest, find("ghcr.io/example/os:77").digest);
+    assert_eq!(find(&find("os:77").digest.hex()[..16]).digest, find("os:77").digest);
+    scratch.ok(&["--store-path", "store", "delete", "ghcr.io/example/os:78"]);
+    assert_eq!(scratch.ok(&["--store-path", "store", "gc"]), "freed 0 blobs, 0 B\n");
+    let verified = scratch.ok(&["--store-path", "store", "verify"]);
+    assert!(verified.starts_with("9999 images"), "{verified}");
+}
