@@ -208,9 +208,10 @@ impl Index {
     }
 
     /// Adds an entry. A name points to one thing only, so an entry of the same name makes way; an entry without a name
-    /// is added only where its content has no entry yet.
+    /// is added only where its content has no entry yet. An entry that is there already stays where it is.
     pub fn add(&mut self, row: Descriptor) {
         match row.name() {
+            Some(name) if self.manifests.iter().filter(|other| other.name() == Some(name)).eq([&row]) => return,
             Some(name) => self.manifests.retain(|other| other.name() != Some(name)),
             None if self.manifests.iter().any(|other| other.digest == row.digest) => return,
             None => {}
@@ -287,7 +288,8 @@ impl LayoutFile {
     /// # Errors
     /// [`Error::Invalid`] where it is not a layout file of version 1.0.0.
     pub fn check(bytes: &[u8], origin: impl std::fmt::Display) -> Result<()> {
-        let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))?;
+        let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))
+            .map_err(|e| e.with_hint(format!("a layout's file oci-layout holds {}", Self::CONTENT)))?;
         match file.image_layout_version.as_str() {
             "1.0.0" => Ok(()),
             other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))

@@ -10,8 +10,11 @@ use osimage::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
-/// Arguments of `osimage features`.
+/// Resolve the features of an OS build
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage features resolve gcp_oci                 what a build is made of
+  osimage features graph                           which features include and exclude which")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -24,6 +27,8 @@ enum Command {
         after_help = "Examples:\n  osimage features resolve gcp_oci\n  osimage features resolve --format json kvm-gardener_oci-arm64\n  \
                             vars=$(osimage features resolve --format env gcp_oci) && eval \"$vars\""
     )]
+    // `--version` is the build's there.
+    #[command(disable_version_flag = true)]
     Resolve(Resolve),
     /// Show which features include and exclude which
     #[command(after_help = "Examples:\n  osimage features graph\n  osimage features graph --format dot gcp_oci | dot -Tsvg >gcp_oci.svg")]

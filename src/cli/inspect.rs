@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use osimage::content::{self, Inventory};
 use osimage::image::{self, Image};
 use osimage::oci::{self, Descriptor, Manifest};
-use osimage::{Kind, Result, json};
+use osimage::{Kind, Result};
 use serde::Serialize;
 
 use super::context::Context;
@@ -48,11 +48,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     match args.format.unwrap_or(by_default) {
         Format::Tree => output::print(&tree(&*source, &row)?),
         // ironcore-image prints an index as it is.
-        Format::Json if oci::is_index(&row.media_type) => output::line(&json::to_string_pretty(&image::read_index(&*source, &row)?)),
+        Format::Json if oci::is_index(&row.media_type) => output::json(&image::read_index(&*source, &row)?),
         Format::Json => {
             let image = Image::read(&*source, &row)?;
             let inspected = Inspected { descriptor: &row, manifest: &image.manifest, config: &image.config };
-            output::line(&json::to_string_pretty(&inspected))
+            output::json(&inspected)
         }
     }
 }

@@ -4,7 +4,7 @@ use osimage::content::{self, Inventory};
 use osimage::image::Image;
 use osimage::oci::{self, Descriptor};
 use osimage::reference::split_tag;
-use osimage::{Kind, Result, json};
+use osimage::{Kind, Result};
 use serde::Serialize;
 
 use super::context::Context;
@@ -79,7 +79,7 @@ fn show(args: &Args, source: Option<&dyn Inventory>, rows: Vec<Descriptor>) -> R
     }
     if args.format == Format::Json {
         let list: Vec<_> = rows.iter().map(|row| entry(row, details(row))).collect();
-        return output::line(&json::to_string_pretty(&list));
+        return output::json(&list);
     }
     let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID"];
     if args.wide {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use osimage::{Error, Result};
+use osimage::{Error, Result, json};
+use serde::Serialize;
 
 /// The standard output. A reader that goes away early, as `head` does, is no failure: the program just ends.
 pub struct Stdout;
@@ -36,11 +37,20 @@ pub fn line(text: &str) -> Result<()> {
     print(&format!("{text}\n"))
 }
 
+/// Prints a value as JSON, indented as Go's tools do. What could steer a terminal is escaped in JSON's own way.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let escaped = |c: char| if c != '\n' && is_tricky(c) { format!("\\u{:04x}", c as u32) } else { c.to_string() };
+    line(&json::to_string_pretty(value).chars().map(escaped).collect::<String>())
+}
+
+/// Whether a character does something to a terminal. Bidirectional marks can make a line read as another one.
+fn is_tricky(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The text with every control character written out, so that a name from elsewhere cannot steer the terminal.
 pub fn visible(text: &str) -> String {
-    // Bidirectional marks can make a line read as another one.
-    let tricky = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().flat_map(|c| if tricky(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if is_tricky(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 /// A table with the columns' widths of the Go tools: at least 12, one space between, the last one as it is.
