@@ -206,7 +206,7 @@ impl Location {
 }
 
 /// Whether a text can only be meant as a path.
-fn looks_like_path(text: &str) -> bool {
+pub fn looks_like_path(text: &str) -> bool {
     text == "." || text == ".." || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start)) || text.ends_with('/')
 }
 

@@ -71,6 +71,7 @@ impl Archive {
     fn scan(&mut self, reader: Reader) -> Result<()> {
         let path = self.path.clone();
         let failed = |e| compress::error("read", &path, e);
+        let damaged = |e| tar_error(&path, e);
         let bad = |why: String| {
             Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()))
                 .with_hint("check that it is the right file; `osimage export` and `tar` on a layout's folder make one")
@@ -81,8 +82,8 @@ impl Archive {
         let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
         let (mut members, mut kept) = (0, 0);
         let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
-        for entry in entries.map_err(failed)? {
-            let mut entry = entry.map_err(failed)?;
+        for entry in entries.map_err(damaged)? {
+            let mut entry = entry.map_err(damaged)?;
             budget.set(u64::MAX);
             members += 1;
             if members > MAX_MEMBERS {
@@ -141,7 +142,11 @@ impl Archive {
             }
             budget.set(MAX_HEADERS);
         }
-        let reader = tar.into_inner().reader;
+        let mut reader = tar.into_inner().reader;
+        if !seekable {
+            // Behind the last member is padding only; a file that is cut short there is noticed by reading it.
+            io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+        }
         let layout = layout.ok_or_else(|| bad(format!("it has no file {}", LayoutFile::NAME)))?;
         LayoutFile::check(&layout, self.origin())?;
         let index = index.ok_or_else(|| bad(format!("it has no file {INDEX_FILE}")))?;
@@ -154,6 +159,22 @@ impl Archive {
         self.idle.lock().expect("nothing panics with this lock").push(reader);
         Ok(())
     }
+}
+
+/// What tar finds wrong: a read that failed stays one, all else is the fault of what was read.
+fn tar_error(path: &Path, error: io::Error) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(own) = error.downcast_ref::<Error>() {
+            return Error::invalid(own.to_string()).with_hint(own.hint().unwrap_or_else(|| compress::DAMAGED.into()));
+        }
+        cause = match error.downcast_ref::<io::Error>() {
+            Some(io) if io.raw_os_error().is_some() => return Error::io("read", path, io::Error::from(io.kind())),
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
+    }
+    Error::invalid(format!("{} is damaged or cut short: {error}", path.display())).with_hint(compress::DAMAGED)
 }
 
 /// A reader of an archive that goes back to the others when it is done with.

@@ -6,7 +6,7 @@ use osimage::archive::{self, Archive};
 use osimage::content::{self, Inventory};
 use osimage::image::Profile;
 use osimage::layout::{self, Layout};
-use osimage::reference::{Location, Name, PathKind};
+use osimage::reference::{Location, Name, PathKind, looks_like_path};
 use osimage::{Error, Kind, Result};
 
 /// Options of every command.
@@ -99,10 +99,11 @@ impl Context {
             .with_hint("`osimage build` and `osimage import` make one; --store-path names another, and a layout's folder or an archive can be named too"))
     }
 
-    /// What an argument means. With `--store-path`, and under the Go tools' names, it is always a name in that store.
+    /// What an argument means. With `--store-path`, and under the Go tools' names, it is a name in that store unless it can
+    /// only be a path.
     pub fn locate(&self, argument: &str) -> Result<Location> {
         if self.store_path.is_some() || self.persona != Persona::Osimage {
-            return Location::parse(argument, |_| None);
+            return Location::parse(argument, |path| layout::look(path).filter(|_| path.to_str().is_some_and(looks_like_path)));
         }
         Location::parse(argument, layout::look)
     }

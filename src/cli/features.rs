@@ -10,8 +10,11 @@ use osimage::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
-/// Arguments of `osimage features`.
+/// Resolve the features of an OS build
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage features resolve gcp_oci                 what a build is made of
+  osimage features graph                           which features include and exclude which")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

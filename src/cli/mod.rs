@@ -60,7 +60,6 @@ enum Command {
     Export(archive::ExportArgs),
     Import(archive::ImportArgs),
     Compress(compress::Args),
-    /// Resolve the features of an OS build
     Features(features::Args),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),

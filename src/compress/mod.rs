@@ -124,7 +124,7 @@ pub fn error(action: &'static str, path: impl AsRef<Path>, error: io::Error) -> 
 }
 
 /// What can be done about an archive that is not one, or not whole.
-const DAMAGED: &str = "check that it is the right file, or get it again";
+pub(crate) const DAMAGED: &str = "check that it is the right file, or get it again";
 
 /// An [`Error::Invalid`] in the only form that `std::io`'s traits let through.
 fn invalid(what: impl Into<String>) -> io::Error {
