@@ -161,7 +161,7 @@ fn stores_that_cannot_be_written_to() {
     bench.scratch.write("file", "mine");
     for (code, store, words) in [
         (7, "foreign", ["foreign is not a store", "\"notes.txt\""]),
-        (1, "file", ["cannot create the folder file", "a folder is needed"]),
+        (7, "file", ["cannot create the folder file", "move away what is there"]),
         (1, "file/below", ["cannot create the folder file/below", "a folder is needed"]),
     ] {
         bench.fails(code, &[&["--store-path", store], &BUILD[..]].concat(), &words);
