@@ -161,7 +161,7 @@ fn stores_that_cannot_be_written_to() {
     bench.scratch.write("file", "mine");
     for (code, store, words) in [
         (7, "foreign", ["foreign is not a store", "\"notes.txt\""]),
-        (7, "file", ["cannot create the folder file", "move away what is there"]),
+        (7, "file", ["cannot create the folder file: File exists", "name another path"]),
         (1, "file/below", ["cannot create the folder file/below", "a folder is needed"]),
     ] {
         bench.fails(code, &[&["--store-path", store], &BUILD[..]].concat(), &words);
@@ -328,13 +328,16 @@ fn with_manifest(bench: &Bench, change: impl Fn(&str) -> String) {
     bench.replace("store/index.json", index.as_bytes());
 }
 
+/// What is done to a manifest's text.
+type Change = fn(&str) -> String;
+
 /// One document with two meanings, sizes that are lies, digests that are paths, links among the blobs.
 #[test]
 fn documents_and_blobs_that_lie() {
     let bench = Bench::new();
     let kernel = format!("blobs/sha256/{}", Digest::of(&std::fs::read(bench.scratch.path("parts-1/kernel")).unwrap()).hex());
     let path = format!("store/{kernel}");
-    let cases: [(&str, fn(&str) -> String); 8] = [
+    let cases: [(&str, Change); 8] = [
         ("manifests", |m| m.replace(r#""layers""#, r#""manifests":[],"layers""#)),
         ("stands twice|duplicate", |m| m.replace(r#""layers""#, r#""layers":[],"layers""#)),
         ("Layers", |m| m.replace(r#""layers""#, r#""Layers":[],"layers""#)),
