@@ -113,8 +113,11 @@ impl Reader {
         match error.downcast::<Error>() {
             Ok(Error::Invalid { what, .. }) => invalid(format!("{} is corrupt: {what}", self.path.display())),
             Ok(own) => io::Error::other(own),
-            // What a decoder of a stream says of its content.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+            // What the operating system did not say, a decoder has said of its content.
+            Err(error)
+                if error.raw_os_error().is_none()
+                    && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other) =>
+            {
                 invalid(format!("{} is corrupt: {error}", self.path.display()))
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -226,7 +229,7 @@ impl BlockReader {
         cursor.sequential += read as u64;
         if self.threads > 1 && cursor.sequential >= SEQUENTIAL {
             let ahead = cursor.ahead.get_or_insert_with(|| Ahead::new(self.file.clone(), self.table.clone(), cursor.block + 1));
-            // The thread that reads counts as one while it decodes or takes over what another has decoded.
+            // Beside the block that is being read, which may long be decoded when its last byte is taken.
             ahead.fill(self.threads)?;
         }
         self.cursor = Some(cursor);
