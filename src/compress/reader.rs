@@ -29,7 +29,7 @@ pub struct Reader {
 }
 
 enum Source {
-    Plain { file: File, len: u64 },
+    Plain { file: Arc<File>, len: u64 },
     Blocks(BlockReader),
     Stream(StreamReader),
 }
@@ -46,14 +46,14 @@ impl Reader {
         }
         let len = metadata.len();
         let mut first = [0; 512];
-        let have = read_up_to(&file, &mut first, 0).map_err(failed)?;
+        let have = read_start(&file, &mut first).map_err(failed)?;
         let Some(format) = Format::detect(&first[..have]) else {
             return Err(Error::invalid(format!("{} is not an archive: neither a tar file nor gzip, xz or zstd", path.display())));
         };
         let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display()));
         let file = Arc::new(file);
         let source = match format {
-            Format::None => Source::Plain { file: Arc::into_inner(file).ok_or_else(|| corrupt(String::new()))?, len },
+            Format::None => Source::Plain { file, len },
             Format::Gzip => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
             Format::Xz => Source::Blocks(BlockReader::new(file.clone(), xz_index::read(&file, len).map_err(failed)?.map_err(corrupt)?)),
             Format::Zstd => match zstd::read_seek_table(&file, len).map_err(failed)?.map_err(corrupt)? {
@@ -306,12 +306,11 @@ impl StreamReader {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut section = Section::new(Arc::new(file.try_clone()?), offset, buffer.len() as u64);
+/// Reads from the file's start until the buffer is full or the file ends.
+fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     loop {
-        match section.read(&mut buffer[have..])? {
+        match file.read_at(&mut buffer[have..], have as u64)? {
             0 => return Ok(have),
             read => have += read,
         }
