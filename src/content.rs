@@ -128,17 +128,21 @@ pub fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<(Documen
 /// # Errors
 /// [`Error::NotFound`] where there is none, [`Error::Usage`] where there are several.
 pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
-    let rows = source.rows()?;
+    resolve_among(source, &source.rows()?, name)
+}
+
+/// Finds an image among rows that have been read already.
+pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Option<&Name>) -> Result<Descriptor> {
     let origin = source.origin();
     let Some(name) = name else {
         return only_one(rows.iter().collect(), |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")),
-            _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(&rows)),
+            _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(rows)),
         });
     };
     let unknown = || {
         let error = Error::not_found(format!("there is no image {name} in {origin}"));
-        if rows.is_empty() { error } else { error.with_hint(choices(&rows)) }
+        if rows.is_empty() { error } else { error.with_hint(choices(rows)) }
     };
     if let Some(named) = &name.reference {
         let mut found: Vec<_> = rows.iter().filter(|row| row.name() == Some(named)).collect();

@@ -255,10 +255,16 @@ impl Index {
     pub fn extend(&mut self, rows: Vec<Descriptor>) {
         let last: HashMap<_, _> = rows.iter().enumerate().filter_map(|(n, row)| Some((row.name()?.to_owned(), n))).collect();
         self.manifests.retain(|other| other.name().is_none_or(|name| !last.contains_key(name)));
-        let mut there: HashSet<_> = self.manifests.iter().map(|other| other.digest.clone()).collect();
+        // Content without a name that has no entry yet.
+        let mut new: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
+        if !new.is_empty() {
+            self.manifests.iter().for_each(|other| {
+                new.remove(&other.digest);
+            });
+        }
         for (n, row) in rows.into_iter().enumerate() {
-            let new = there.insert(row.digest.clone());
-            if row.name().map_or(new, |name| last[name] == n) {
+            let is_new = new.remove(&row.digest);
+            if row.name().map_or(is_new, |name| last[name] == n) {
                 self.manifests.push(row);
             }
         }
