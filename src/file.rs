@@ -266,11 +266,17 @@ pub fn changed(path: &Path) -> Error {
 pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| Error::io("read", path, e))?;
+    let unfit = |kind: &str| Error::usage(format!("{} is {kind}; a file is needed here", path.display()));
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // A socket.
+        Err(rustix::io::Errno::NXIO) => return Err(unfit("not a regular file")),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
     let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
     if !metadata.is_file() {
         let kind = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(Error::usage(format!("{} is {kind}; a file is needed here", path.display())));
+        return Err(unfit(kind));
     }
     Ok((file, metadata))
 }

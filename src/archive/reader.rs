@@ -70,13 +70,17 @@ impl Archive {
 
     fn scan(&mut self, reader: Reader) -> Result<()> {
         let path = self.path.clone();
-        let failed = |e| compress::error("read", &path, e);
         let bad = |why: String| Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()));
+        // What the tar reader says of the content has no error of the operating system in it.
+        let failed = |e: io::Error| match compress::error("read", &path, e) {
+            Error::Io { source, .. } if source.raw_os_error().is_none() && source.kind() == io::ErrorKind::Other => bad(source.to_string()),
+            error => error,
+        };
         let seekable = reader.is_seekable();
         let budget = Rc::new(Cell::new(MAX_HEADERS));
         let mut tar = tar::Archive::new(Guarded { reader, budget: budget.clone() });
         let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
-        let (mut members, mut kept) = (0, 0);
+        let (mut members, mut kept, mut index_end) = (0, 0, 0);
         let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
         for entry in entries.map_err(failed)? {
             let mut entry = entry.map_err(failed)?;
@@ -121,7 +125,10 @@ impl Archive {
             let twice = match member {
                 Member::Folder => false,
                 Member::Layout => layout.replace(read(MAX_CONFIG)?).is_some(),
-                Member::Index => index.replace(read(MAX_STORE_INDEX)?).is_some(),
+                Member::Index => {
+                    index_end = offset + size;
+                    index.replace(read(MAX_STORE_INDEX)?).is_some()
+                }
                 Member::Blob(digest) => {
                     if !seekable && size <= MAX_DOCUMENT && kept + size as usize <= MAX_KEPT {
                         kept += size as usize;
@@ -138,7 +145,12 @@ impl Archive {
             }
             budget.set(MAX_HEADERS);
         }
-        let reader = tar.into_inner().reader;
+        let mut reader = tar.into_inner().reader;
+        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with.
+        match seekable {
+            true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
+            false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),
+        }
         let layout = layout.ok_or_else(|| bad(format!("it has no file {}", LayoutFile::NAME)))?;
         LayoutFile::check(&layout, self.origin())?;
         let index = index.ok_or_else(|| bad(format!("it has no file {INDEX_FILE}")))?;
