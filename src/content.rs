@@ -143,12 +143,16 @@ pub fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<(Documen
 /// # Errors
 /// [`Error::NotFound`] where there is none, [`Error::Usage`] where there are several.
 pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
-    let rows = source.rows()?;
+    resolve_among(source, &source.rows()?, name)
+}
+
+/// Finds an image among rows that have been read already.
+pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Option<&Name>) -> Result<Descriptor> {
     let origin = source.origin();
     let Some(name) = name else {
         return only_one(rows.iter().collect(), |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_hint("`osimage build` and `osimage import` put one there"),
-            _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(&rows)),
+            _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(rows)),
         });
     };
     let unknown = || {
@@ -158,7 +162,7 @@ pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
         } else if name.reference.as_ref().is_some_and(|named| named.len() < MIN_PREFIX && is_hex(named)) {
             error.with_hint(format!("give at least {MIN_PREFIX} digits of an id"))
         } else {
-            error.with_hint(choices(&rows))
+            error.with_hint(choices(rows))
         }
     };
     if let Some(named) = &name.reference {

@@ -257,11 +257,14 @@ impl Index {
         self.manifests.retain(|other| other.name().and_then(|name| last.get(name)).is_none_or(|row| row == other));
         let stayed = self.manifests.iter().filter_map(Descriptor::name).filter(|name| last.contains_key(*name));
         let mut names: HashSet<_> = stayed.map(str::to_owned).collect();
-        let mut digests: HashSet<_> = self.manifests.iter().map(|other| other.digest.clone()).collect();
+        // Content without a name that has no entry yet.
+        let mut nameless: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
+        for other in &self.manifests {
+            nameless.remove(&other.digest);
+        }
         for row in rows {
-            let new_digest = digests.insert(row.digest.clone());
-            let new = row.name().map_or(new_digest, |name| last[name] == row && names.insert(name.to_owned()));
-            if new {
+            let is_new = nameless.remove(&row.digest);
+            if row.name().map_or(is_new, |name| last[name] == row && names.insert(name.to_owned())) {
                 self.manifests.push(row);
             }
         }

@@ -80,7 +80,7 @@ impl Archive {
         let budget = Rc::new(Cell::new(MAX_HEADERS));
         let mut tar = tar::Archive::new(Guarded { reader, budget: budget.clone() });
         let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
-        let (mut members, mut kept) = (0, 0);
+        let (mut members, mut kept, mut index_end) = (0, 0, 0);
         let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
         for entry in entries.map_err(damaged)? {
             let mut entry = entry.map_err(damaged)?;
@@ -125,7 +125,10 @@ impl Archive {
             let twice = match member {
                 Member::Folder => false,
                 Member::Layout => layout.replace(read(MAX_CONFIG)?).is_some(),
-                Member::Index => index.replace(read(MAX_STORE_INDEX)?).is_some(),
+                Member::Index => {
+                    index_end = offset + size;
+                    index.replace(read(MAX_STORE_INDEX)?).is_some()
+                }
                 Member::Blob(digest) => {
                     if !seekable && size <= MAX_DOCUMENT && kept + size as usize <= MAX_KEPT {
                         kept += size as usize;
@@ -143,9 +146,10 @@ impl Archive {
             budget.set(MAX_HEADERS);
         }
         let mut reader = tar.into_inner().reader;
-        if !seekable {
-            // Behind the last member is padding only; a file that is cut short there is noticed by reading it.
-            io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with.
+        match seekable {
+            true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
+            false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),
         }
         let layout = layout.ok_or_else(|| bad(format!("it has no file {}", LayoutFile::NAME)))?;
         LayoutFile::check(&layout, self.origin())?;

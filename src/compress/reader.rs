@@ -109,6 +109,25 @@ impl Reader {
         self.len().map(|len| len == 0)
     }
 
+    /// Decodes the block that holds a byte to its end, where its checksum is: who reads only a part of a block has not
+    /// checked that part. There is nothing to do where there are no blocks.
+    pub fn check_block(&mut self, offset: u64) -> io::Result<()> {
+        let Source::Blocks(blocks) = &self.source else { return Ok(()) };
+        if offset >= blocks.table.total {
+            return Ok(());
+        }
+        let mut cursor = blocks.begin(blocks.table.find(offset)).map_err(|error| self.located(error))?;
+        let unfolded = io::copy(&mut cursor.content.by_ref().take(self.limit), &mut io::sink()).map_err(|error| self.located(error))?;
+        if unfolded >= self.limit { Err(self.beyond_limit()) } else { Ok(()) }
+    }
+
+    fn beyond_limit(&self) -> io::Error {
+        let (path, limit) = (self.path.display(), self.limit);
+        let error = Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
+            .with_hint("name a higher limit if you trust it (--max-size)");
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
     /// Puts the file's name before what is wrong with it.
     fn located(&self, error: io::Error) -> io::Error {
         match error.downcast::<Error>() {
@@ -138,6 +157,8 @@ impl Read for Reader {
         // At the limit, one byte more tells whether it is the end.
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX)).max(1);
         let read = match &mut self.source {
+            // The system takes no offset of more than 63 bits.
+            Source::Plain { len, .. } if self.position >= *len => Ok(0),
             Source::Plain { file, .. } => file.read_at(&mut buffer[..most], self.position),
             _ if self.position > self.limit => Ok(1),
             Source::Blocks(blocks) => blocks.read_at(&mut buffer[..most], self.position),
@@ -145,10 +166,7 @@ impl Read for Reader {
         };
         let read = read.map_err(|error| self.located(error))?;
         if read as u64 > left {
-            let (path, limit) = (self.path.display(), self.limit);
-            let error = Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
-                .with_hint("name a higher limit if you trust it (--max-size)");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            return Err(self.beyond_limit());
         }
         self.position += read as u64;
         Ok(read)

@@ -183,7 +183,8 @@ impl Layout {
             match rustix::fs::openat(dir.as_ref().unwrap_or(&self.root), *part, flags, Mode::empty()) {
                 Ok(fd) => dir = Some(fd.into()),
                 Err(rustix::io::Errno::NOENT) => return Ok(None),
-                Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => return Err(self.strange(&path())),
+                // A link, a file for a folder, a socket.
+                Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR | rustix::io::Errno::NXIO) => return Err(self.strange(&path())),
                 Err(e) => return Err(Error::io("read", path(), e)),
             }
         }

@@ -136,13 +136,13 @@ impl Layout {
     /// As [`content::resolve`]; [`Error::Usage`] where `new` is not a name.
     pub fn tag(&self, image: &Name, new: &str) -> Result<Descriptor> {
         check_new_name(new)?;
-        // The session keeps others from deleting the image between finding and naming it.
-        let session = self.session()?;
-        let row = content::resolve(self, Some(image))?;
-        let mut named = Descriptor::new(row.media_type.clone(), row.digest.clone(), row.size).named(Some(new));
-        named.platform = row.platform.clone();
-        session.update(|index| index.add(named))?;
-        Ok(row)
+        self.session()?.update(|index| {
+            let row = content::resolve_among(self, &index.manifests, Some(image))?;
+            let mut named = Descriptor::new(row.media_type.clone(), row.digest.clone(), row.size).named(Some(new));
+            named.platform = row.platform.clone();
+            index.add(named);
+            Ok(row)
+        })?
     }
 
     /// Reads, changes and replaces `index.json`; the caller holds the lock on the folder.
