@@ -3,8 +3,8 @@
 
 readonly MSRV=1.89
 
-# install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to do.
-install() {
+# apt_install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to do.
+apt_install() {
 	local why="$1"
 	shift
 	if [ "$EUID" -ne 0 ]; then
@@ -29,7 +29,9 @@ install_tools() {
 	END
 	# A namespace in which a user's files may have more than one owner needs newuidmap.
 	if [ "$EUID" -ne 0 ] && ! command -v newuidmap > /dev/null; then missing+=(uidmap); fi
-	if [ "${#missing[@]}" -gt 0 ]; then install "to build an OS" "${missing[@]}"; fi
+	# scripts/boot installs QEMU as root, with more care; anybody else is told before the build rather than after it.
+	if [ "$EUID" -ne 0 ] && [ -n "$tests" ] && ! command -v qemu-system-x86_64 > /dev/null; then missing+=(qemu-system-x86 seabios); fi
+	if [ "${#missing[@]}" -gt 0 ]; then apt_install "to build an OS" "${missing[@]}"; fi
 }
 
 # new_enough PROGRAM: whether cargo or rustc is there in a version that builds osimage.
@@ -47,7 +49,7 @@ install_cargo() {
 	# Some of the libraries below osimage are written in C.
 	if ! command -v cc > /dev/null; then packages+=(gcc libc6-dev); fi
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi
-	install "to build osimage" "${packages[@]}"
+	apt_install "to build osimage" "${packages[@]}"
 	if ! new_enough cargo || ! new_enough rustc; then
 		refuse "cargo is too old: $(cargo --version), and osimage needs $MSRV" "take it from https://rustup.rs, or set OSIMAGE to a built osimage"
 	fi
@@ -63,7 +65,7 @@ build_osimage() {
 	fi
 	(
 		# cargo locks its folder for itself, but not what it leaves there.
-		exec 9> "$source/.build/cargo.lock"
+		exec 9> "$source/.build/.cargo.lock"
 		flock 9
 		cargo build --release --locked --manifest-path "$source/Cargo.toml" 9>&-
 		cp "${CARGO_TARGET_DIR:-$source/target}/release/osimage" "$output"
