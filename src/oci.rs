@@ -64,9 +64,9 @@ pub struct Descriptor {
     /// The content itself in base64; kept, never used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The machine that the content is for, in entries of an index.
+    /// The machine that the content is for, in entries of an index; in a box, since most descriptors have none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
+    pub platform: Option<Box<Platform>>,
     /// The type of artifact that a manifest describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
@@ -118,7 +118,7 @@ impl Descriptor {
         let mut row = self.clone();
         match name {
             Some(name) => row.annotations.set(REF_NAME, name),
-            None => drop(row.annotations.0.remove(REF_NAME)),
+            None => row.annotations.remove(REF_NAME),
         }
         row
     }
