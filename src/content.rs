@@ -113,13 +113,28 @@ pub fn read(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> Result<
     Ok(bytes)
 }
 
+/// The error for content that is not where it should be.
+pub(crate) fn missing(source: &dyn Source, digest: &Digest) -> Error {
+    Error::not_found(format!("the content {digest} is missing in {}", source.origin()))
+        .with_hint("`osimage verify` lists all that is missing; import the image again")
+}
+
+/// The error for content of another size than its descriptor's.
+pub(crate) fn wrong_size(source: &dyn Source, descriptor: &Descriptor, size: u64) -> Error {
+    let (digest, origin, wanted) = (&descriptor.digest, source.origin(), descriptor.size);
+    Error::invalid(format!("{digest} in {origin} has {size} bytes, but its descriptor says {wanted}"))
+        .with_hint("it is damaged or was changed; get the image again")
+}
+
 /// Reads a manifest or an index: what it says, and its bytes as they are.
 ///
 /// # Errors
 /// As [`read`] and [`Document::parse`].
 pub fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<(Document, Vec<u8>)> {
     let bytes = read(source, descriptor, MAX_DOCUMENT)?;
-    Ok((Document::parse(&bytes, descriptor)?, bytes))
+    let document = Document::parse(&bytes, descriptor)
+        .map_err(|e| e.with_hint("it is not what the image-spec allows; ask whoever made the image for a sound one"))?;
+    Ok((document, bytes))
 }
 
 /// Finds the one image that a name means: by the name of its entry, by its digest, by the beginning of its digest; the
@@ -136,19 +151,30 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
     let origin = source.origin();
     let Some(name) = name else {
         return only_one(rows.iter().collect(), |n| match n {
-            0 => Error::not_found(format!("{origin} holds no image")),
+            0 => Error::not_found(format!("{origin} holds no image")).with_hint("`osimage build` and `osimage import` put one there"),
             _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(rows)),
         });
     };
     let unknown = || {
         let error = Error::not_found(format!("there is no image {name} in {origin}"));
-        if rows.is_empty() { error } else { error.with_hint(choices(rows)) }
+        if rows.is_empty() {
+            error.with_hint("it holds none yet; `osimage build` and `osimage import` put one there")
+        } else if name.reference.as_ref().is_some_and(|named| named.len() < MIN_PREFIX && is_hex(named)) {
+            error.with_hint(format!("give at least {MIN_PREFIX} digits of an id"))
+        } else {
+            error.with_hint(choices(rows))
+        }
     };
     if let Some(named) = &name.reference {
         let mut found: Vec<_> = rows.iter().filter(|row| row.name() == Some(named)).collect();
         if found.is_empty() {
             let familiar = familiar(named);
             found = rows.iter().filter(|row| row.name().map(self::familiar) == Some(familiar)).collect();
+        }
+        if let Some(digest) = &name.digest
+            && found.iter().any(|row| row.digest == *digest)
+        {
+            found.retain(|row| row.digest == *digest);
         }
         if !found.is_empty() {
             let row = only_one(found, |n| {
@@ -188,7 +214,11 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
 
 /// Whether a name can be the beginning of an image's id.
 fn is_prefix(name: &str) -> bool {
-    (MIN_PREFIX..=64).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    (MIN_PREFIX..=64).contains(&name.len()) && is_hex(name)
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The one row, where all of them are the same content; else what `error` makes of the number of images.

@@ -190,7 +190,11 @@ impl<R: Read> Verifying<R> {
 
     fn refuse(&self, why: &str) -> io::Error {
         let (origin, digest) = (&self.origin, &self.digest);
-        io::Error::new(io::ErrorKind::InvalidData, Error::invalid(format!("the content of {digest} in {origin} {why}")))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            Error::invalid(format!("the content of {digest} in {origin} {why}"))
+                .with_hint("it is damaged or was changed; get the image again"),
+        )
     }
 }
 

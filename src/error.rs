@@ -31,7 +31,7 @@ pub enum Kind {
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused an operation on a file.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {}", path.display(), plain(source))]
     Io {
         /// The verb of the sentence: `read`, `create`, …
         action: &'static str,
@@ -121,6 +121,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => Kind::Refused,
             Error::Io { .. } => Kind::Other,
             Error::Usage { .. } => Kind::Usage,
             Error::NotFound { .. } => Kind::NotFound,
@@ -143,8 +144,20 @@ impl Error {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                     Some("check who owns it and its mode, or run as a user who may".into())
                 }
+                ErrorKind::NotFound => Some("check the path".into()),
+                ErrorKind::AlreadyExists => Some("name another path, or move away what is there".into()),
+                ErrorKind::NotADirectory => Some("a folder is needed there; name another path, or move the file away".into()),
                 _ => None,
             },
         }
+    }
+}
+
+/// What the operating system answered, without the number that Rust puts behind it.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) if text.ends_with(')') => text[..end].to_owned(),
+        _ => text,
     }
 }

@@ -266,17 +266,20 @@ pub fn changed(path: &Path) -> Error {
 pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let unfit = |kind: &str| Error::usage(format!("{} is {kind}; a file is needed here", path.display()));
+    let unfit = |kind: &str, hint: &str| Error::usage(format!("{} is {kind}; a file is needed here", path.display())).with_hint(hint);
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         // A socket.
-        Err(rustix::io::Errno::NXIO) => return Err(unfit("not a regular file")),
+        Err(rustix::io::Errno::NXIO) => return Err(unfit("a socket", "write the content to a file first, and name that")),
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
     if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(unfit(kind));
+        let (kind, hint) = match metadata.is_dir() {
+            true => ("a folder", "name the file itself"),
+            false => ("not a regular file", "write the content to a file first, and name that"),
+        };
+        return Err(unfit(kind, hint));
     }
     Ok((file, metadata))
 }

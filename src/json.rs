@@ -73,6 +73,9 @@ fn escape(json: String) -> String {
 /// # Errors
 /// [`Error::Invalid`] where it is not that document, with the line and column.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], what: impl fmt::Display) -> Result<T> {
+    if bytes.is_empty() {
+        return Err(Error::invalid(format!("{what} is empty")));
+    }
     serde_json::from_slice(bytes).map_err(|e| Error::invalid(format!("{what} cannot be read: {e}")))
 }
 

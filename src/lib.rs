@@ -1,4 +1,48 @@
-//! osimage ships operating systems the way containers are shipped.
+//! osimage ships operating systems the way containers are shipped: as OCI images whose layers are a kernel, an initramfs,
+//! a root file system, and whose config holds the kernel's command line.
+//!
+//! The library is silent and typed; the program `osimage` is a thin voice on top of it. From the bottom up:
+//!
+//! - [`error`]: the one error type; its kind is the program's exit code.
+//! - [`digest`], [`json`], [`oci`], [`reference`]: digests, documents and names, parsed strictly and without I/O.
+//! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in common, and finding an image by its name.
+//! - [`copy`]: the one walk over a graph of manifests, and the trait [`Target`](copy::Target).
+//! - [`file`](mod@file): new files that nobody sees before they are whole.
+//! - [`layout`]: the store, an OCI layout in a folder that many processes share.
+//! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the encoder and decoder below it.
+//! - [`image`]: what makes an image one of an operating system: roles, media types, building, reading.
+//! - [`verify`]: the check of a layout or an archive.
+//! - [`features`]: the feature graph of an OS build.
+//!
+//! Packing a build into an archive, and reading it back:
+//!
+//! ```
+//! use osimage::archive::{self, Archive, Options};
+//! use osimage::compress::{Format, Settings};
+//! use osimage::image::build::{Inputs, Part, Parts, Recipe, build};
+//! use osimage::image::{Image, Profile, Role};
+//! use osimage::{content, copy};
+//!
+//! # fn main() -> osimage::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let file = |name: &str| { let path = dir.path().join(name); std::fs::write(&path, name).unwrap(); path };
+//! # let (rootfs, initrd, vmlinuz) = (file("rootfs.raw"), file("initrd"), file("vmlinuz"));
+//! # let path = dir.path().join("os.oci.tar.xz");
+//! let files = vec![(Role::Rootfs, rootfs), (Role::Initramfs, initrd), (Role::Kernel, vmlinuz)];
+//! let part = Part { files, command_line: "root=LABEL=ROOT ro".into() };
+//! let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: None };
+//!
+//! let inputs = Inputs::default();
+//! let built = build(&recipe, &inputs)?;
+//! let graph = copy::walk(&inputs, &built.rows)?;
+//! archive::write(&path, &inputs, &graph, &Options { top: Some("onmetal".into()), settings: Settings::new(Format::Xz) })?;
+//!
+//! let archive = Archive::open(&path, archive::MAX_SIZE)?;
+//! let image = Image::read(&archive, &content::resolve(&archive, None)?)?;
+//! assert_eq!(image.command_line.as_deref(), Some("root=LABEL=ROOT ro"));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod archive;
 pub mod compress;

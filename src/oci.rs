@@ -246,25 +246,28 @@ impl Index {
     }
 
     /// Adds an entry. A name points to one thing only, so an entry of the same name makes way; an entry without a name
-    /// is added only where its content has no entry yet.
+    /// is added only where its content has no entry yet. An entry that is there already stays where it is.
     pub fn add(&mut self, row: Descriptor) {
         self.extend(vec![row]);
     }
 
     /// Adds entries as [`add`](Index::add) does, one after the other, in one pass.
     pub fn extend(&mut self, rows: Vec<Descriptor>) {
-        let last: HashMap<_, _> = rows.iter().enumerate().filter_map(|(n, row)| Some((row.name()?.to_owned(), n))).collect();
-        self.manifests.retain(|other| other.name().is_none_or(|name| !last.contains_key(name)));
+        let last: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.name()?.to_owned(), row.clone()))).collect();
+        self.manifests.retain(|other| other.name().and_then(|name| last.get(name)).is_none_or(|row| row == other));
+        let stayed = self.manifests.iter().filter_map(Descriptor::name).filter(|name| last.contains_key(*name));
+        let mut names: HashSet<_> = stayed.map(str::to_owned).collect();
         // Content without a name that has no entry yet.
-        let mut new: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
-        if !new.is_empty() {
+        let mut unnamed: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
+        if !unnamed.is_empty() {
             self.manifests.iter().for_each(|other| {
-                new.remove(&other.digest);
+                unnamed.remove(&other.digest);
             });
         }
-        for (n, row) in rows.into_iter().enumerate() {
-            let is_new = new.remove(&row.digest);
-            if row.name().map_or(is_new, |name| last[name] == n) {
+        for row in rows {
+            let first = unnamed.remove(&row.digest);
+            let new = row.name().map_or(first, |name| last[name] == row && names.insert(name.to_owned()));
+            if new {
                 self.manifests.push(row);
             }
         }
@@ -273,6 +276,7 @@ impl Index {
 
 /// A manifest or an index: what an entry of an index can point to.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are never many at once")]
 pub enum Document {
     /// A manifest.
     Manifest(Manifest),
@@ -341,10 +345,12 @@ impl LayoutFile {
     /// # Errors
     /// [`Error::Invalid`] where it is not a layout file of version 1.0.0.
     pub fn check(bytes: &[u8], origin: impl std::fmt::Display) -> Result<()> {
-        let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))?;
+        let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))
+            .map_err(|e| e.with_hint(format!("a layout's file oci-layout holds {}", Self::CONTENT)))?;
         match file.image_layout_version.as_str() {
             "1.0.0" => Ok(()),
-            other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))),
+            other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))
+                .with_hint("a newer osimage may read it")),
         }
     }
 }

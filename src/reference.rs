@@ -8,10 +8,13 @@ use crate::digest::Digest;
 use crate::{Error, Result};
 
 /// The endings of an archive's name.
-pub const ARCHIVE_ENDINGS: &[&str] = &[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst"];
+pub const ARCHIVE_ENDINGS: &[&str] = &[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
 
 /// The longest name of an entry that is taken.
 const MAX_NAME: usize = 512;
+
+/// What can be done about a digest that is none.
+const DIGEST_HINT: &str = "a digest is sha256: and 64 hex digits; `osimage list -q` shows those that there are";
 
 /// What an image is called inside a store, a layout or an archive: by its entry's name, by its digest, by both, or by
 /// the beginning of its digest (which looks like a name, and is told apart when it is looked up).
@@ -36,7 +39,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self> {
         if text.starts_with("sha256:") || text.starts_with("sha512:") {
-            let digest = text.parse().map_err(|e| Error::usage(format!("{e}")))?;
+            let digest = text.parse().map_err(|e| Error::usage(format!("{e}")).with_hint(DIGEST_HINT))?;
             return Ok(Name { reference: None, digest: Some(digest) });
         }
         if text.len() == 64
@@ -45,7 +48,9 @@ impl FromStr for Name {
             return Ok(Name { reference: None, digest: Some(digest) });
         }
         let (reference, digest) = match text.split_once('@') {
-            Some((reference, digest)) => (reference, Some(digest.parse().map_err(|e| Error::usage(format!("in {text:?}: {e}")))?)),
+            Some((reference, digest)) => {
+                (reference, Some(digest.parse().map_err(|e| Error::usage(format!("in {text:?}: {e}")).with_hint(DIGEST_HINT))?))
+            }
             None => (text, None),
         };
         check(reference)?;
@@ -201,7 +206,7 @@ impl Location {
 }
 
 /// Whether a text can only be meant as a path.
-fn looks_like_path(text: &str) -> bool {
+pub fn looks_like_path(text: &str) -> bool {
     text == "." || text == ".." || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start)) || text.ends_with('/')
 }
 

@@ -12,7 +12,7 @@ use tar::EntryType;
 
 use super::{Member, classify};
 use crate::compress::{self, Reader};
-use crate::content::{Inventory, Source};
+use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
 use crate::layout::INDEX_FILE;
 use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_DOCUMENT, MAX_STORE_INDEX};
@@ -70,11 +70,11 @@ impl Archive {
 
     fn scan(&mut self, reader: Reader) -> Result<()> {
         let path = self.path.clone();
-        let bad = |why: String| Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()));
-        // What the tar reader says of the content has no error of the operating system in it.
-        let failed = |e: io::Error| match compress::error("read", &path, e) {
-            Error::Io { source, .. } if source.raw_os_error().is_none() && source.kind() == io::ErrorKind::Other => bad(source.to_string()),
-            error => error,
+        let failed = |e| compress::error("read", &path, e);
+        let damaged = |e| tar_error(&path, e);
+        let bad = |why: String| {
+            Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()))
+                .with_hint("check that it is the right file; `osimage export` and `tar` on a layout's folder make one")
         };
         let seekable = reader.is_seekable();
         let budget = Rc::new(Cell::new(MAX_HEADERS));
@@ -82,8 +82,8 @@ impl Archive {
         let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
         let (mut members, mut kept, mut index_end) = (0, 0, 0);
         let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
-        for entry in entries.map_err(failed)? {
-            let mut entry = entry.map_err(failed)?;
+        for entry in entries.map_err(damaged)? {
+            let mut entry = entry.map_err(damaged)?;
             budget.set(u64::MAX);
             members += 1;
             if members > MAX_MEMBERS {
@@ -146,7 +146,8 @@ impl Archive {
             budget.set(MAX_HEADERS);
         }
         let mut reader = tar.into_inner().reader;
-        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with.
+        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with. And behind the
+        // last member is padding only: a file that is cut short there is noticed by reading it.
         match seekable {
             true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
             false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),
@@ -158,11 +159,27 @@ impl Archive {
         if let Some(len) = reader.len()
             && let Some((digest, _)) = self.blobs.iter().find(|(_, (offset, size))| offset.checked_add(*size).is_none_or(|end| end > len))
         {
-            return Err(Error::invalid(format!("{} is cut short: {digest} goes beyond its end", path.display())));
+            return Err(Error::invalid(format!("{} is cut short: {digest} goes beyond its end", path.display())).with_hint("get it again"));
         }
         self.idle.lock().expect("nothing panics with this lock").push(reader);
         Ok(())
     }
+}
+
+/// What tar finds wrong: a read that failed stays one, all else is the fault of what was read.
+fn tar_error(path: &Path, error: io::Error) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(own) = error.downcast_ref::<Error>() {
+            return Error::invalid(own.to_string()).with_hint(own.hint().unwrap_or_else(|| compress::DAMAGED.into()));
+        }
+        cause = match error.downcast_ref::<io::Error>() {
+            Some(io) if io.raw_os_error().is_some() => return Error::io("read", path, io::Error::from(io.kind())),
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
+    }
+    Error::invalid(format!("{} is damaged or cut short: {error}", path.display())).with_hint(compress::DAMAGED)
 }
 
 /// A reader of an archive that goes back to the others when it is done with.
@@ -200,14 +217,9 @@ impl Source for Archive {
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let digest = &descriptor.digest;
-        let missing = || Error::not_found(format!("the content {digest} is missing in {}", self.origin()));
-        let &(start, size) = self.blobs.get(digest).ok_or_else(missing)?;
+        let &(start, size) = self.blobs.get(digest).ok_or_else(|| content::missing(self, digest))?;
         if size != descriptor.size {
-            return Err(Error::invalid(format!(
-                "{digest} in {} has {size} bytes, but its descriptor says {}",
-                self.origin(),
-                descriptor.size
-            )));
+            return Err(content::wrong_size(self, descriptor, size));
         }
         let offset = offset.min(size);
         if let Some(bytes) = self.kept.get(digest) {

@@ -8,11 +8,15 @@ use osimage::compress::{Format, Settings};
 use osimage::content::{self, Inventory, Source};
 use osimage::copy::{self, Graph};
 use osimage::oci::Descriptor;
-use osimage::reference::{Name, is_archive_name};
+use osimage::reference::{Location, Name, is_archive_name};
 use osimage::{Error, Result};
 
 use super::context::Context;
 use super::output;
+use super::progress::Watched;
+
+/// The top folder of an archive that Garden Linux's hook packs.
+const DEFAULT_TOP: &str = "onmetal";
 
 /// How an archive is written.
 #[derive(Debug, clap::Args)]
@@ -23,9 +27,9 @@ pub struct ArchiveArgs {
     /// Threads that compress; the archive is the same with any number [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
-    /// Top folder in the archive
-    #[arg(long, value_name = "NAME", default_value = "onmetal")]
-    top: String,
+    /// Top folder in the archive [default: onmetal]
+    #[arg(long, value_name = "NAME", conflicts_with = "flat")]
+    top: Option<String>,
     /// No top folder: skopeo and oras read such an archive
     #[arg(long)]
     flat: bool,
@@ -38,16 +42,23 @@ impl ArchiveArgs {
             return Err(Error::usage(format!("{} is not named like an archive", path.display()))
                 .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
         }
-        let options = Options { top: (!self.flat).then(|| self.top.clone()), settings: settings(path, self.level, self.threads) };
-        let size = archive::write(path, source, graph, &options)?;
+        let options = Options {
+            top: (!self.flat).then(|| self.top.clone().unwrap_or_else(|| DEFAULT_TOP.into())),
+            settings: settings(path, self.level, self.threads),
+        };
+        let watched = Watched::new(source, graph, "writing");
+        let size = archive::write(path, &watched, graph, &options)?;
+        drop(watched);
         eprintln!("{}: {}", path.display(), output::size(size));
         Ok(())
     }
 
     /// These options say nothing about a store.
     pub fn refuse_without_output(&self) -> Result<()> {
-        if self.level.is_some() || self.threads.is_some() || self.flat {
-            return Err(Error::usage("--level, --threads and --flat belong to an archive").with_hint("name the archive with --output"));
+        if self.level.is_some() || self.threads.is_some() || self.flat || self.top.is_some() {
+            return Err(
+                Error::usage("--level, --threads, --top and --flat belong to an archive").with_hint("name the archive with --output")
+            );
         }
         Ok(())
     }
@@ -63,6 +74,7 @@ pub fn settings(path: &Path, level: Option<u8>, threads: Option<NonZero<usize>>)
 
 /// Write images of a store, a layout or an archive to an archive
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "osimage export [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <OUTPUT>")]
 #[command(after_help = "Examples:
   osimage export ghcr.io/me/os:1.0 os-1.0.oci.tar.xz       one image of the store
   osimage export all.oci.tar.zst                           the whole store
@@ -71,7 +83,7 @@ pub fn settings(path: &Path, level: Option<u8>, threads: Option<NonZero<usize>>)
 
 The archive's name says how it is compressed. An archive of that name is replaced when the new one is whole.")]
 pub struct ExportArgs {
-    /// What to export: [REF|DIR[:REF]|ARCHIVE[:REF]] OUTPUT; all of the store where only OUTPUT is given
+    /// What to export, and the archive to write; all of the store where only OUTPUT is given
     #[arg(num_args = 1..=2, required = true, value_names = ["SOURCE", "OUTPUT"])]
     paths: Vec<String>,
     #[command(flatten)]
@@ -101,14 +113,21 @@ pub struct ImportArgs {
 }
 
 pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
-    // The argument is always a path here, also where the store is named.
-    let location = osimage::reference::Location::parse(&args.source, osimage::layout::look)?;
+    // The argument is always a path here, also where the store is named; a file of any name is taken for an archive.
+    let location = match Location::parse(&args.source, osimage::layout::look) {
+        Ok(Location::Store(_)) | Err(_) if Path::new(&args.source).is_file() => Location::Archive(args.source.clone().into(), None),
+        Ok(Location::Store(_)) => {
+            return Err(Error::not_found(format!("there is no layout and no archive {}", args.source))
+                .with_hint("name an archive, or the folder of a layout"));
+        }
+        location => location?,
+    };
     let (source, name) = context.open_location(location)?;
     let rows = chosen(&*source, name.as_ref())?;
     let graph = copy::walk(&*source, &rows)?;
     let store = context.writable_store()?;
     let mut session = store.session()?;
-    copy::transfer(&*source, &graph, &mut session)?;
+    copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &mut session)?;
     session.update(|index| index.extend(rows.clone()))?;
     rows.iter().try_for_each(|row| output::line(&format!("Successfully imported {}", described(row))))
 }
@@ -119,7 +138,7 @@ fn chosen(source: &dyn Inventory, name: Option<&Name>) -> Result<Vec<Descriptor>
         Some(_) => Ok(vec![content::resolve(source, name)?]),
         None => {
             let rows = source.rows()?;
-            if rows.is_empty() { Err(Error::not_found(format!("{} holds no image", source.origin()))) } else { Ok(rows) }
+            if rows.is_empty() { content::resolve(source, None).map(|row| vec![row]) } else { Ok(rows) }
         }
     }
 }

@@ -90,8 +90,9 @@ impl From<ProfileArg> for Profile {
     }
 }
 
-pub fn run(args: Args, context: &Context) -> Result<()> {
-    let recipe = recipe(&args, context)?;
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let recipe = recipe(args, context)?;
+    recipe.check()?;
     let built = match &args.output {
         None => {
             args.archive.refuse_without_output()?;
@@ -133,7 +134,7 @@ fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
                 .with_hint("an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0")
         })?;
         if annotations.get(key).is_some() {
-            return Err(Error::usage(format!("the annotation {key:?} is given twice")));
+            return Err(Error::usage(format!("the annotation {key:?} is given twice")).with_hint("leave one of them out"));
         }
         annotations.set(key, value);
     }
@@ -195,7 +196,11 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
 fn read_command_line(path: &std::path::Path) -> Result<String> {
     let (input, metadata) = file::open_regular(path)?;
     if metadata.len() > MAX_CONFIG {
-        return Err(Error::usage(format!("{} is too large for a command line", path.display())));
+        return Err(Error::usage(format!("{} is too large for a command line", path.display())).with_hint("check which file you named"));
     }
-    std::io::read_to_string(input).map_err(|e| Error::io("read", path, e))
+    match std::io::read_to_string(input) {
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(Error::usage(format!("{} is not text in UTF-8", path.display()))
+            .with_hint("a command line is text; check which file you named")),
+        text => text.map_err(|e| Error::io("read", path, e)),
+    }
 }

@@ -10,7 +10,7 @@ use osimage::file::{self, NewFile};
 use osimage::{Error, Result};
 
 use super::archive::settings;
-use super::output;
+use super::{output, progress};
 
 /// Compress one file as archives are compressed: on all cores, and sparing what does not compress
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,8 @@ pub fn run(args: &Args) -> Result<()> {
             Error::usage(format!("the name {} asks for no compression", args.output.display())).with_hint("let it end in .xz, .zst or .gz")
         );
     }
-    let mut input = file::open_regular(&args.input)?.0;
+    let (input, metadata) = file::open_regular(&args.input)?;
+    let mut input = progress::bar(metadata.len(), "compressing").wrap_read(input);
     let (dir_path, name) = file::split(&args.output)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;

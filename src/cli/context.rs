@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use osimage::archive::{self, Archive};
-use osimage::content::Inventory;
+use osimage::content::{self, Inventory};
 use osimage::image::Profile;
 use osimage::layout::{self, Layout};
-use osimage::reference::{Location, Name};
-use osimage::{Error, Result};
+use osimage::reference::{Location, Name, PathKind, looks_like_path};
+use osimage::{Error, Kind, Result};
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
 pub struct Global {
-    /// Folder of the store: images, and what they are called [default: osimage in the user's data folder]
-    #[arg(long, global = true, value_name = "DIR", env = "OSIMAGE_STORE")]
+    /// Folder of the store: images, and what they are called [default: $OSIMAGE_STORE, or osimage in the user's data folder]
+    #[arg(long, global = true, value_name = "DIR")]
     store_path: Option<PathBuf>,
     /// Folder or file of docker's credentials, for commands that talk to a registry; can be repeated
     #[arg(long, global = true, value_name = "PATH")]
@@ -66,15 +66,18 @@ impl Context {
             return Ok(path.clone());
         }
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(path) = variable("OSIMAGE_STORE") {
+            return Ok(path);
+        }
         let home = || variable("HOME");
         let path = match self.persona {
             Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),
             Persona::IroncoreImage => home().map(|home| home.join(".ironcore")),
-            // The XDG base directory specification; a relative path there is to be ignored.
-            Persona::Osimage => variable("XDG_DATA_HOME")
-                .filter(|path| path.is_absolute())
-                .or_else(|| home().map(|home| home.join(".local/share")))
-                .map(|data| data.join("osimage")),
+            Persona::Osimage => variable("OSIMAGE_STORE").or_else(|| {
+                // The XDG base directory specification; a relative path there is to be ignored.
+                let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
+                data.or_else(|| Some(home()?.join(".local/share"))).map(|data| data.join("osimage"))
+            }),
         };
         path.ok_or_else(|| {
             Error::usage("there is no home folder to keep a store in").with_hint("name the store's folder with --store-path")
@@ -96,10 +99,11 @@ impl Context {
             .with_hint("`osimage build` and `osimage import` make one; --store-path names another, and a layout's folder or an archive can be named too"))
     }
 
-    /// What an argument means. With `--store-path`, and under the Go tools' names, it is always a name in that store.
+    /// What an argument means. With `--store-path`, and under the Go tools' names, it is a name in that store unless it can
+    /// only be a path.
     pub fn locate(&self, argument: &str) -> Result<Location> {
         if self.store_path.is_some() || self.persona != Persona::Osimage {
-            return Location::parse(argument, |_| None);
+            return Location::parse(argument, |path| layout::look(path).filter(|_| path.to_str().is_some_and(looks_like_path)));
         }
         Location::parse(argument, layout::look)
     }
@@ -107,7 +111,24 @@ impl Context {
     /// Opens what an argument names: the store, a layout's folder or an archive, and the image's name in it. Without an
     /// argument it is the store.
     pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Name>)> {
-        self.open_location(argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?)
+        let location = argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
+        if let (Some(argument), Location::Store(name)) = (argument, &location) {
+            self.suggest_path(argument, name.as_ref())?;
+        }
+        self.open_location(location)
+    }
+
+    /// Where the store has no such image, but there is a file or a folder of that name, the error says how to mean it.
+    fn suggest_path(&self, argument: &str, name: Option<&Name>) -> Result<()> {
+        let kind = match layout::look(argument.as_ref()) {
+            None => return Ok(()),
+            Some(PathKind::File) => "file",
+            Some(PathKind::Layout | PathKind::Folder) => "folder",
+        };
+        match self.store().and_then(|store| content::resolve(&store, name)) {
+            Err(e) if e.kind() == Kind::NotFound => Err(e.with_hint(format!("./{argument} means the {kind} of that name"))),
+            _ => Ok(()),
+        }
     }
 
     /// Opens a place.
@@ -123,12 +144,13 @@ impl Context {
     /// Opens the layout that an argument names, to change it. An archive cannot be changed in place.
     pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Name>)> {
         match self.locate(argument)? {
-            Location::Store(name) => Ok((self.store()?, name)),
-            Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
-            Location::Archive(path, _) => {
-                Err(Error::usage(format!("{} is an archive; its names cannot be changed in place", path.display()))
-                    .with_hint("import it into a store, change it there, and export it again"))
+            Location::Store(name) => {
+                self.suggest_path(argument, name.as_ref())?;
+                Ok((self.store()?, name))
             }
+            Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
+            Location::Archive(path, _) => Err(Error::usage(format!("{} is an archive; it cannot be changed in place", path.display()))
+                .with_hint("import it into a store, change it there, and export it again")),
             Location::Registry(reference) => Err(no_registry(&reference)),
         }
     }

@@ -1,9 +1,12 @@
 //! `osimage extract`: an image's layers as files, named by role, checked while they are written.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::content::{self, Inventory};
 use osimage::digest::{Digest, Hasher};
 use osimage::file::{self, NewFile};
@@ -12,6 +15,7 @@ use osimage::{Error, Result};
 
 use super::context::Context;
 use super::output::{self, Stdout};
+use super::progress::Watched;
 
 /// Write an image's layers to files, named by role, with their checksums
 #[derive(Debug, clap::Args)]
@@ -30,32 +34,38 @@ pub struct Args {
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     output: PathBuf,
     /// Only this layer: rootfs, initramfs, kernel, squashfs, uki, iso or cmdline; can be repeated
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", value_parser = role_parser(), hide_possible_values = true)]
     layer: Vec<Role>,
     /// Architecture, for an image of several
     #[arg(long, value_name = "ARCH")]
     platform: Option<String>,
 }
 
+/// Names the roles in the errors and in a shell's completions.
+fn role_parser() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::name)).try_map(|name| name.parse::<Role>())
+}
+
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = context.open(args.image.as_deref())?;
     let row = content::resolve(&*source, name.as_ref())?;
-    // Both `arm64` and `linux/arm64` name an architecture.
-    let architecture =
-        args.platform.as_deref().map(|platform| platform.rsplit_once('/').map_or(platform, |(_, architecture)| architecture));
+    // `arm64`, `linux/arm64` and `linux/arm64/v8` all name an architecture.
+    let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
     let image = Image::read(&*source, &image::select(&*source, &row, architecture)?)?;
     let wanted = |role: Option<Role>| args.layer.is_empty() || role.is_some_and(|role| args.layer.contains(&role));
     let mut layers = image.layers();
-    let command_line = image.command_line.as_deref().filter(|_| wanted(Some(Role::CommandLine)));
+    let command_line = image.command_line.as_deref();
     for role in &args.layer {
         let there = layers.iter().any(|layer| layer.role == Some(*role)) || (*role == Role::CommandLine && command_line.is_some());
         if !there {
-            let has: Vec<_> = layers.iter().filter_map(|layer| layer.role).map(|role| role.to_string()).collect();
+            let own_file = command_line.is_some().then_some(Role::CommandLine);
+            let has: Vec<_> = layers.iter().filter_map(|layer| layer.role).chain(own_file).map(Role::name).collect();
             return Err(Error::not_found(format!("the image {} has no {role}", image.descriptor.digest))
                 .with_hint(format!("it has {}", has.join(", "))));
         }
     }
     layers.retain(|layer| wanted(layer.role));
+    let command_line = command_line.filter(|_| wanted(Some(Role::CommandLine)));
     layers.sort_by_key(|layer| source.position(&layer.descriptor.digest));
 
     if args.output == Path::new("-") {
@@ -80,13 +90,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
         output::line(&output::visible(&path.display().to_string()))
     };
-    for layer in &layers {
-        write(&layer.file_name, &mut content::verified(&*source, &layer.descriptor)?, Some(&layer.descriptor.digest))?;
-    }
-    if let Some(command_line) = command_line {
-        write("cmdline", &mut format!("{command_line}\n").as_bytes(), None)?;
-    }
-    write_sums(&args.output.join(SHA256SUMS), sums)
+    let watched = Watched::over(&*source, layers.iter().map(|layer| layer.descriptor.size).sum(), "extracting");
+    let written = layers.iter().try_for_each(|layer| {
+        write(&layer.file_name, &mut content::verified(&watched, &layer.descriptor)?, Some(&layer.descriptor.digest))
+    });
+    let written = written.and_then(|()| match command_line {
+        Some(command_line) => write("cmdline", &mut format!("{command_line}\n").as_bytes(), None),
+        None => Ok(()),
+    });
+    // The files that were written before one failed are whole, and their checksums belong to them.
+    let summed = if sums.is_empty() { Ok(()) } else { write_sums(&args.output.join(SHA256SUMS), sums) };
+    written.and(summed)
 }
 
 fn to_stdout(source: &dyn Inventory, layers: &[image::Layer], command_line: Option<&str>) -> Result<()> {
@@ -103,16 +117,19 @@ fn to_stdout(source: &dyn Inventory, layers: &[image::Layer], command_line: Opti
     }
 }
 
-/// Writes the checksums, as sha256sum reads them. Those of other files, from an earlier run into the folder, stay.
-fn write_sums(path: &Path, mut sums: BTreeMap<String, String>) -> Result<()> {
+/// Writes the checksums, as sha256sum reads them. The lines of other files that are there, from an earlier run into the
+/// folder or from another tool, stay as they are.
+fn write_sums(path: &Path, sums: BTreeMap<String, String>) -> Result<()> {
+    let before = match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        before => before.map_err(|e| Error::io("read", path, e))?,
+    };
+    // Two characters stand between a sum and the name: a space, and a space or, for what was read as binary, an asterisk.
+    const NAME: usize = 64 + 2;
     let folder = path.parent().unwrap_or(Path::new("."));
-    for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
-        if let Some((hex, name)) = line.split_once("  ")
-            && folder.join(name).is_file()
-        {
-            sums.entry(name.to_owned()).or_insert_with(|| hex.to_owned());
-        }
-    }
-    let text: String = sums.iter().map(|(name, hex)| format!("{hex}  {name}\n")).collect();
-    file::write(path, text.as_bytes())
+    let others = before.split(|byte| *byte == b'\n').filter_map(|line| Some((line.get(NAME..)?, line)));
+    let mut lines: BTreeMap<_, _> =
+        others.filter(|(name, _)| folder.join(OsStr::from_bytes(name)).exists()).map(|(name, line)| (name, line.to_owned())).collect();
+    lines.extend(sums.iter().map(|(name, hex)| (name.as_bytes(), format!("{hex}  {name}").into_bytes())));
+    file::write(path, &lines.into_values().flat_map(|line| [line, b"\n".to_vec()].concat()).collect::<Vec<_>>())
 }

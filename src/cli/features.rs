@@ -10,8 +10,11 @@ use osimage::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 
-/// Arguments of `osimage features`.
+/// Resolve the features of an OS build
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage features resolve gcp_oci                 what a build is made of
+  osimage features graph                           which features include and exclude which")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -20,15 +23,18 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the features of a target in the order of their hooks, and what the build is called
-    #[command(
-        after_help = "Examples:\n  osimage features resolve gcp_oci\n  osimage features resolve --format json kvm-gardener_oci-arm64\n  \
-                            vars=$(osimage features resolve --format env gcp_oci) && eval \"$vars\""
-    )]
+    // Here the version is the build's.
+    #[command(disable_version_flag = true, after_help = RESOLVE_EXAMPLES)]
     Resolve(Resolve),
     /// Show which features include and exclude which
-    #[command(after_help = "Examples:\n  osimage features graph\n  osimage features graph --format dot gcp_oci | dot -Tsvg >gcp_oci.svg")]
+    #[command(after_help = GRAPH_EXAMPLES)]
     Graph(ShowGraph),
 }
+
+const RESOLVE_EXAMPLES: &str = "Examples:
+  osimage features resolve gcp_oci
+  osimage features resolve --format json kvm-gardener_oci-arm64
+  vars=$(osimage features resolve --format env gcp_oci) && eval \"$vars\"";
 
 #[derive(Debug, clap::Args)]
 struct Resolve {
@@ -61,6 +67,10 @@ enum ResolveFormat {
     Json,
     Env,
 }
+
+const GRAPH_EXAMPLES: &str = "Examples:
+  osimage features graph
+  osimage features graph --format dot gcp_oci | dot -Tsvg >gcp_oci.svg";
 
 #[derive(Debug, clap::Args)]
 struct ShowGraph {

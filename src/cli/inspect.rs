@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use osimage::Result;
 use osimage::content::{self, Inventory};
 use osimage::image::{self, Image};
 use osimage::oci::{self, Descriptor, Manifest};
+use osimage::{Kind, Result};
 use serde::Serialize;
 
 use super::context::Context;
@@ -70,7 +70,12 @@ fn tree(source: &dyn Inventory, row: &Descriptor) -> Result<String> {
         let (corner, line) = if n + 1 == index.manifests.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
         let platform = entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
         let _ = writeln!(text, "{corner}{}", visible(&platform));
-        branch(&mut text, line, &Image::read(source, entry)?, &entry.digest.to_string());
+        match Image::read(source, entry) {
+            Ok(image) => branch(&mut text, line, &image, &entry.digest.to_string()),
+            // An index may name images that are not in the layout (image-spec, image-layout.md).
+            Err(e) if e.kind() == Kind::NotFound => drop(writeln!(text, "{line}{} is not here", entry.digest)),
+            Err(e) => return Err(e),
+        }
     }
     Ok(text)
 }

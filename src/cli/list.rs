@@ -64,6 +64,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     rows.retain(|row| oci::is_manifest(&row.media_type) || oci::is_index(&row.media_type));
     rows.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
+    // onmetal-image adds a further entry without a name each time it builds an image again.
+    rows.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
     show(args, Some(&*source), rows)
 }
 

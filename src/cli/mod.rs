@@ -12,6 +12,7 @@ mod inspect;
 mod list;
 mod names;
 mod output;
+mod progress;
 mod shell;
 mod upkeep;
 
@@ -47,7 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Build(build::Args),
+    Build(Box<build::Args>),
     List(list::Args),
     Tag(names::TagArgs),
     Untag(names::UntagArgs),
@@ -59,7 +60,6 @@ enum Command {
     Export(archive::ExportArgs),
     Import(archive::ImportArgs),
     Compress(compress::Args),
-    /// Resolve the features of an OS build
     Features(features::Args),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -95,7 +95,7 @@ fn exit_code(error: &Error) -> u8 {
 
 fn run(command: Command, context: &Context) -> Result<()> {
     match command {
-        Command::Build(args) => build::run(args, context),
+        Command::Build(args) => build::run(&args, context),
         Command::List(args) => list::run(&args, context),
         Command::Tag(args) => names::tag(&args, context),
         Command::Untag(args) => names::untag(&args, context),

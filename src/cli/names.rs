@@ -1,6 +1,8 @@
 //! `osimage tag`, `untag` and `delete`: what images are called, and their going.
 
 use osimage::content;
+use osimage::oci::Descriptor;
+use osimage::reference::Name;
 use osimage::{Error, Result};
 
 use super::context::Context;
@@ -29,10 +31,13 @@ pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
     };
     let row = layout.tag(&name, &args.target)?;
     // The Go tools repeat what they were given, but for the beginning of an id, which they write out.
-    let is_prefix =
-        name.reference.as_deref().is_some_and(|reference| row.name() != Some(reference) && row.digest.hex().starts_with(reference));
-    let source = if is_prefix { row.digest.to_string() } else { args.source.clone() };
+    let source = if is_prefix(&name, &row) { row.digest.to_string() } else { args.source.clone() };
     output::line(&format!("Successfully tagged {} with {source}", args.target))
+}
+
+/// Whether an image was found by the beginning of its id, not by what it is called.
+fn is_prefix(name: &Name, row: &Descriptor) -> bool {
+    name.reference.as_deref().is_some_and(|reference| row.name() != Some(reference) && row.digest.hex().starts_with(reference))
 }
 
 /// Take a name away from an image; the image stays
@@ -46,10 +51,12 @@ pub struct UntagArgs {
 
 pub fn untag(args: &UntagArgs, context: &Context) -> Result<()> {
     let (layout, name) = context.open_layout(&args.name)?;
-    let reference = name.and_then(|name| name.reference).ok_or_else(|| {
+    let no_name = || {
         Error::usage(format!("{:?} is not the name of an image", args.name)).with_hint("`osimage delete` takes an image away altogether")
-    })?;
-    layout.untag(&reference)?;
+    };
+    let name = name.filter(|name| name.reference.is_some()).ok_or_else(no_name)?;
+    let row = content::resolve(&layout, Some(&name))?;
+    layout.untag(row.name().filter(|_| !is_prefix(&name, &row)).ok_or_else(no_name)?)?;
     output::line(&format!("Successfully untagged {}", args.name))
 }
 
@@ -67,11 +74,13 @@ pub struct DeleteArgs {
 pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
     let (layout, name) = context.open_layout(&args.image)?;
     let row = content::resolve(&layout, name.as_ref())?;
-    let by_name = name.and_then(|name| name.reference).filter(|reference| !row.digest.hex().starts_with(reference.as_str()));
-    let removed = layout.delete(&row.digest, by_name.as_deref().and(row.name()))?;
+    let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &row));
+    let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.reference.is_some());
+    let removed = layout.delete(&row.digest, row.name().filter(|_| by_name))?;
     if !removed.blobs.is_empty() {
-        eprintln!("{} blobs freed, {}", removed.blobs.len(), output::size(removed.bytes()));
+        eprintln!("{} freed, {}", output::count(removed.blobs.len(), "blob"), output::size(removed.bytes()));
     }
-    let shown = if by_name.is_some() { args.image.clone() } else { row.digest.to_string() };
+    // The words of the Go tools, as for `tag`.
+    let shown = if by_prefix || name.is_none() { row.digest.to_string() } else { args.image.clone() };
     output::line(&format!("Successfully deleted {shown}"))
 }

@@ -85,6 +85,11 @@ pub fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of things.
+pub fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A size for people.
 pub fn size(bytes: u64) -> String {
     let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];

@@ -5,6 +5,7 @@ use osimage::{Error, Result};
 
 use super::context::Context;
 use super::output;
+use super::progress::Watched;
 
 /// Free the content that no image needs any more
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,13 @@ pub struct GcArgs {
 
 pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
     let layout = match &args.layout {
-        Some(folder) => context.open_layout(folder)?.0,
+        Some(folder) => match context.open_layout(folder)? {
+            (layout, None) => layout,
+            (layout, Some(name)) => {
+                return Err(Error::usage(format!("gc works on all of {}, not on the image {name}", layout.path().display()))
+                    .with_hint("name a layout's folder, such as ./onmetal, or nothing for the store"));
+            }
+        },
         None => context.store()?,
     };
     let removed = layout.gc(args.dry_run)?;
@@ -32,7 +39,7 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
     for (digest, size) in &removed.blobs {
         output::line(&format!("{done} {digest} {}", output::size(*size)))?;
     }
-    output::line(&format!("{done} {} blobs, {}", removed.blobs.len(), output::size(removed.bytes())))
+    output::line(&format!("{done} {}, {}", output::count(removed.blobs.len(), "blob"), output::size(removed.bytes())))
 }
 
 /// Check a store, a layout or an archive: everything that is there, and everything that should be
@@ -52,22 +59,24 @@ pub struct VerifyArgs {
 pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     let (source, name) = context.open(args.source.as_deref())?;
     let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
-    let report = osimage::verify::verify(&*source, only.as_ref())?;
+    let total = source.blobs()?.iter().map(|(_, size)| size).sum();
+    let report = osimage::verify::verify(&Watched::over(&*source, total, "checking"), only.as_ref())?;
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
     if !report.unreached.is_empty() {
         let bytes = report.unreached.iter().map(|(_, size)| size).sum();
-        eprintln!("{} blobs, {}, belong to no image; `osimage gc` frees them", report.unreached.len(), output::size(bytes));
+        let blobs = output::count(report.unreached.len(), "blob");
+        eprintln!("{blobs}, {}, that no image needs; `osimage gc` frees them", output::size(bytes));
     }
     match report.problems.len() {
         0 => output::line(&format!(
-            "{} images, {} blobs, {}: all as they should be",
-            report.images,
-            report.blobs,
+            "{}, {}, {}: all as they should be",
+            output::count(report.images, "image"),
+            output::count(report.blobs, "blob"),
             output::size(report.bytes)
         )),
-        n => Err(Error::invalid(format!("{} has {n} faults", source.origin()))
-            .with_hint("delete the damaged images, and import or pull them again")),
+        n => Err(Error::invalid(format!("{} has {}", source.origin(), output::count(n, "fault")))
+            .with_hint("delete the damaged images, and import or build them again")),
     }
 }

@@ -1,7 +1,7 @@
 //! A file's table of blocks, and the decoder of one block.
 
 use std::fs::File;
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl Read for BlockDecoder {
 /// to check: the block's header, its sizes, its padding, and its checksum of whatever kind.
 struct XzDecoder {
     stream: Stream,
-    input: Chain<Chain<Cursor<[u8; xz::HEADER_LEN]>, Section>, Cursor<Vec<u8>>>,
+    input: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     /// What of the buffer is still to be decoded.
     from: usize,
@@ -152,7 +152,7 @@ impl XzDecoder {
         let input = Cursor::new(xz::header(block.check)).chain(section).chain(Cursor::new(xz::index_and_footer(&[record], block.check)));
         // A check that liblzma does not know cannot be verified, so such a file is refused.
         let stream = Stream::new_stream_decoder(XZ_MEMORY, TELL_UNSUPPORTED_CHECK).map_err(xz_error)?;
-        Ok(XzDecoder { stream, input, buffer: vec![0; Self::BUFFER], from: 0, to: 0, done: false })
+        Ok(XzDecoder { stream, input: Box::new(input), buffer: vec![0; Self::BUFFER], from: 0, to: 0, done: false })
     }
 }
 

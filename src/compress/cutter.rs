@@ -6,6 +6,8 @@ use super::content::{self, Content, SEGMENT};
 /// before it; a run that stays inside a block costs only time.
 const ZERO_RUN: usize = 256 << 10;
 const DENSE_RUN: usize = 512 << 10;
+/// The size of a block of what does not compress: a larger one would not be smaller, and would be in memory twice.
+const DENSE_MAX: usize = 1 << 20;
 
 /// A block's content before it is compressed.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,10 +21,10 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    /// How many bytes of the input it is.
-    pub(super) fn len(&self) -> u64 {
+    /// How much memory it needs.
+    pub(super) fn weight(&self) -> u64 {
         match self {
-            Piece::Zeros(len) => *len,
+            Piece::Zeros(_) => 0,
             Piece::Dense(data) | Piece::Mixed(data) => data.len() as u64,
         }
     }
@@ -77,7 +79,12 @@ impl Cutter {
             }
             return Some(self.take(0));
         }
-        (!self.data.is_empty()).then(|| self.take(self.data.len()))
+        if self.data.is_empty() {
+            // What follows a cut has nothing to do with what was before.
+            self.kind = Content::Mixed;
+            return None;
+        }
+        Some(self.take(self.data.len()))
     }
 
     /// Looks at the segment that has just been filled; the piece before it may be complete now.
@@ -93,7 +100,12 @@ impl Cutter {
                 return (self.zeros >= self.max as u64).then(|| self.take(0));
             }
             Content::Zero => return Some(self.take(0)),
-            Content::Dense if content != Content::Dense => return Some(self.take(start)),
+            Content::Dense if content != Content::Dense => {
+                if start > 0 {
+                    return Some(self.take(start));
+                }
+                self.kind = Content::Mixed;
+            }
             Content::Dense => {}
             Content::Mixed => {
                 let run = self.segments.iter().rev().take_while(|&&other| other == content).count() * SEGMENT;
@@ -116,6 +128,12 @@ impl Cutter {
                     }
                 }
             }
+        }
+        // A dense run goes on as one, in the next block.
+        if self.kind == Content::Dense && self.data.len() >= DENSE_MAX.min(self.max) {
+            let piece = self.take(self.data.len());
+            self.kind = Content::Dense;
+            return Some(piece);
         }
         (self.data.len() >= self.max).then(|| self.take(self.data.len()))
     }

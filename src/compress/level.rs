@@ -28,13 +28,13 @@ impl XzLevel {
         use MatchFinder::{BinaryTree4, HashChain3, HashChain4};
         use Mode::{Fast, Normal};
         let (block, dict, mode, finder, nice, depth) = match level {
-            0 => (2 * MIB, 256 * KIB, Fast, HashChain3, 128, 4),
-            1 => (4 * MIB, MIB, Fast, HashChain4, 128, 8),
-            2 => (4 * MIB, 2 * MIB, Fast, HashChain4, 273, 24),
-            3 => (4 * MIB, 4 * MIB, Fast, HashChain4, 273, 48),
-            4 => (8 * MIB, 4 * MIB, Normal, BinaryTree4, 16, 0),
-            5 => (12 * MIB, 8 * MIB, Normal, BinaryTree4, 32, 0),
-            6 => (12 * MIB, 8 * MIB, Normal, BinaryTree4, 64, 0),
+            0 => (4 * MIB, 256 * KIB, Fast, HashChain3, 128, 4),
+            1 => (3 * MIB, 2 * MIB, Fast, HashChain4, 128, 4),
+            2 => (8 * MIB, 4 * MIB, Fast, HashChain4, 128, 4),
+            3 => (16 * MIB, 8 * MIB, Fast, HashChain4, 273, 8),
+            4 => (12 * MIB, 8 * MIB, Normal, HashChain4, 24, 3),
+            5 => (12 * MIB, 8 * MIB, Normal, HashChain4, 32, 8),
+            6 => (12 * MIB, 8 * MIB, Normal, BinaryTree4, 48, 0),
             7 => (32 * MIB, 16 * MIB, Normal, BinaryTree4, 64, 0),
             8 => (64 * MIB, 32 * MIB, Normal, BinaryTree4, 64, 0),
             _ => (128 * MIB, 64 * MIB, Normal, BinaryTree4, 64, 0),

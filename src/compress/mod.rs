@@ -123,9 +123,12 @@ pub fn error(action: &'static str, path: impl AsRef<Path>, error: io::Error) -> 
     }
 }
 
+/// What can be done about an archive that is not one, or not whole.
+pub(crate) const DAMAGED: &str = "check that it is the right file, or get it again";
+
 /// An [`Error::Invalid`] in the only form that `std::io`'s traits let through.
 fn invalid(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, Error::invalid(what))
+    io::Error::new(io::ErrorKind::InvalidData, Error::invalid(what).with_hint(DAMAGED))
 }
 
 /// The level to use, or why there is none.

@@ -3,89 +3,136 @@
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 /// What a thread does with each job; the flag tells it to give up.
-type Work<J, R> = dyn Fn(J, &AtomicBool) -> io::Result<R> + Send + Sync;
+pub(super) type Work<J, R> = dyn Fn(J, &AtomicBool) -> io::Result<R> + Send + Sync;
 
-/// A fixed number of threads. Results come back in the order of the jobs, and no more than one job waits for a thread.
+/// A fixed number of threads, whose results come back in the order of the jobs.
+///
+/// What bounds the memory is not a number of jobs but their weight: while a thread is at a heavy one, others go on with many light ones.
 pub(super) struct Pool<J, R> {
     threads: usize,
     work: Arc<Work<J, R>>,
     stop: Arc<AtomicBool>,
-    /// `None` before the first job: an archive that fits one write needs no threads at all.
-    jobs: Option<SyncSender<(J, SyncSender<io::Result<R>>)>>,
+    /// `None` before the first job, when no thread runs yet.
+    jobs: Option<Sender<(u64, J)>>,
+    results: Option<Receiver<(u64, io::Result<R>)>>,
     workers: Vec<JoinHandle<()>>,
-    waiting: VecDeque<Receiver<io::Result<R>>>,
+    /// The jobs that have not been taken back, the oldest first; its number is `first`.
+    slots: VecDeque<Slot<R>>,
+    first: u64,
+    /// The weight of all slots, and how much of it is allowed.
+    weight: u64,
+    most: u64,
 }
 
-impl<J: Send + 'static, R: Send + 'static> Pool<J, R> {
-    pub(super) fn new(threads: NonZero<usize>, work: impl Fn(J, &AtomicBool) -> io::Result<R> + Send + Sync + 'static) -> Pool<J, R> {
+struct Slot<R> {
+    weight: u64,
+    result: Option<R>,
+}
+
+/// What a result costs as long as it waits for older ones.
+pub(super) trait Weight {
+    fn weight(&self) -> u64;
+}
+
+impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
+    /// `most` is the weight of all jobs that are in memory at once, beside the one that is being added.
+    pub(super) fn new(threads: NonZero<usize>, most: u64, work: Arc<Work<J, R>>) -> Self {
         Pool {
             threads: threads.get(),
-            work: Arc::new(work),
+            work,
             stop: Arc::new(AtomicBool::new(false)),
             jobs: None,
+            results: None,
             workers: Vec::new(),
-            waiting: VecDeque::new(),
+            slots: VecDeque::new(),
+            first: 0,
+            weight: 0,
+            most,
         }
     }
 
-    /// Whether a job can be added without one too many being in memory; otherwise [`Pool::next`] makes room.
-    pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() <= self.threads
+    /// Whether a job of this weight can be added; otherwise [`Pool::next`] makes room.
+    pub(super) fn has_room(&self, weight: u64) -> bool {
+        self.slots.is_empty() || self.weight + weight <= self.most
     }
 
-    pub(super) fn add(&mut self, job: J) -> io::Result<()> {
+    pub(super) fn add(&mut self, job: J, weight: u64) -> io::Result<()> {
         if self.jobs.is_none() {
             self.start()?;
         }
-        let (reply, result) = sync_channel(1);
-        self.waiting.push_back(result);
-        match &self.jobs {
-            Some(jobs) => jobs.send((job, reply)).map_err(|_| lost()),
-            None => Err(lost()),
+        let number = self.first + self.slots.len() as u64;
+        self.slots.push_back(Slot { weight, result: None });
+        self.weight += weight;
+        self.jobs.as_ref().and_then(|jobs| jobs.send((number, job)).ok()).ok_or_else(lost)
+    }
+
+    /// Waits until a job is done, and returns the results that are next in order: none if an older job is still being worked on.
+    /// `None` if no job is left.
+    pub(super) fn next(&mut self) -> Option<io::Result<Vec<R>>> {
+        if self.slots.is_empty() {
+            return None;
         }
+        let done = self.results.as_ref().and_then(|results| results.recv().ok()).ok_or_else(lost);
+        Some(done.and_then(|done| self.settle(done)))
     }
 
-    /// The oldest job's result, waiting for it; `None` if no job is left.
-    pub(super) fn next(&mut self) -> Option<io::Result<R>> {
-        self.waiting.pop_front().map(|result| result.recv().unwrap_or_else(|_| Err(lost())))
+    /// The same without waiting.
+    pub(super) fn ready(&mut self) -> io::Result<Vec<R>> {
+        let mut all = Vec::new();
+        while let Some(done) = self.results.as_ref().and_then(|results| results.try_recv().ok()) {
+            all.extend(self.settle(done)?);
+        }
+        Ok(all)
     }
 
-    /// The oldest job's result, if it is there already.
-    pub(super) fn ready(&mut self) -> Option<io::Result<R>> {
-        let result = match self.waiting.front()?.try_recv() {
-            Ok(result) => result,
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(lost()),
-        };
-        self.waiting.pop_front();
-        Some(result)
+    /// Puts a result in its slot and takes out those that no older one is missing before.
+    fn settle(&mut self, (number, result): (u64, io::Result<R>)) -> io::Result<Vec<R>> {
+        let result = result?;
+        let slot = &mut self.slots[(number - self.first) as usize];
+        self.weight = self.weight - slot.weight + result.weight();
+        slot.weight = result.weight();
+        slot.result = Some(result);
+        let mut in_order = Vec::new();
+        while self.slots.front().is_some_and(|slot| slot.result.is_some()) {
+            if let Some(slot) = self.slots.pop_front() {
+                self.weight -= slot.weight;
+                self.first += 1;
+                in_order.extend(slot.result);
+            }
+        }
+        Ok(in_order)
     }
 
     fn start(&mut self) -> io::Result<()> {
-        let (sender, receiver) = sync_channel::<(J, SyncSender<io::Result<R>>)>(self.threads + 1);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let (jobs, inbox) = channel::<(u64, J)>();
+        let (outbox, results) = channel();
+        let inbox = Arc::new(Mutex::new(inbox));
         for _ in 0..self.threads {
-            let (receiver, work, stop) = (receiver.clone(), self.work.clone(), self.stop.clone());
+            let (inbox, outbox, work, stop) = (inbox.clone(), outbox.clone(), self.work.clone(), self.stop.clone());
             let worker = move || {
                 loop {
-                    let job = match receiver.lock() {
-                        Ok(receiver) => receiver.recv(),
+                    let job = match inbox.lock() {
+                        Ok(inbox) => inbox.recv(),
                         Err(_) => return,
                     };
-                    let Ok((job, reply)) = job else { return };
-                    // Nobody may be waiting any more, which is no concern of this thread's.
-                    let _ = reply.send(work(job, &stop));
+                    let Ok((number, job)) = job else { return };
+                    // Nobody would wait for a thread that has panicked if it did not say so.
+                    let result = catch_unwind(AssertUnwindSafe(|| work(job, &stop))).unwrap_or_else(|_| Err(lost()));
+                    if outbox.send((number, result)).is_err() {
+                        return;
+                    }
                 }
             };
             self.workers.push(Builder::new().name("compress".into()).spawn(worker)?);
         }
-        self.jobs = Some(sender);
+        (self.jobs, self.results) = (Some(jobs), Some(results));
         Ok(())
     }
 }
@@ -93,10 +140,9 @@ impl<J: Send + 'static, R: Send + 'static> Pool<J, R> {
 impl<J, R> Drop for Pool<J, R> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.jobs = None;
-        self.waiting.clear();
+        (self.jobs, self.results) = (None, None);
         for worker in self.workers.drain(..) {
-            // A panic in it has already reached the caller as a lost block.
+            // It has nothing to say: its panics have been caught.
             let _ = worker.join();
         }
     }

@@ -29,7 +29,7 @@ pub struct Reader {
 }
 
 enum Source {
-    Plain { file: File, len: u64 },
+    Plain { file: Arc<File>, len: u64 },
     Blocks(BlockReader),
     Stream(StreamReader),
 }
@@ -46,14 +46,15 @@ impl Reader {
         }
         let len = metadata.len();
         let mut first = [0; 512];
-        let have = read_up_to(&file, &mut first, 0).map_err(failed)?;
+        let have = read_start(&file, &mut first).map_err(failed)?;
         let Some(format) = Format::detect(&first[..have]) else {
-            return Err(Error::invalid(format!("{} is not an archive: neither a tar file nor gzip, xz or zstd", path.display())));
+            let why = if len == 0 { "it is empty" } else { "neither a tar file nor gzip, xz or zstd" };
+            return Err(Error::invalid(format!("{} is not an archive: {why}", path.display())).with_hint(super::DAMAGED));
         };
-        let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display()));
+        let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display())).with_hint(super::DAMAGED);
         let file = Arc::new(file);
         let source = match format {
-            Format::None => Source::Plain { file: Arc::into_inner(file).ok_or_else(|| corrupt(String::new()))?, len },
+            Format::None => Source::Plain { file, len },
             Format::Gzip => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
             Format::Xz => Source::Blocks(BlockReader::new(file.clone(), xz_index::read(&file, len).map_err(failed)?.map_err(corrupt)?)),
             Format::Zstd => match zstd::read_seek_table(&file, len).map_err(failed)?.map_err(corrupt)? {
@@ -122,7 +123,9 @@ impl Reader {
 
     fn beyond_limit(&self) -> io::Error {
         let (path, limit) = (self.path.display(), self.limit);
-        invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
+        let error = Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
+            .with_hint("name a higher limit if you trust it (--max-size)");
+        io::Error::new(io::ErrorKind::InvalidData, error)
     }
 
     /// Puts the file's name before what is wrong with it.
@@ -130,7 +133,7 @@ impl Reader {
         match error.downcast::<Error>() {
             Ok(Error::Invalid { what, .. }) => invalid(format!("{} is corrupt: {what}", self.path.display())),
             Ok(own) => io::Error::other(own),
-            // What a decoder of a stream says of its content.
+            // What the operating system did not say, a decoder has said of its content.
             Err(error)
                 if error.raw_os_error().is_none()
                     && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other) =>
@@ -247,7 +250,7 @@ impl BlockReader {
         cursor.sequential += read as u64;
         if self.threads > 1 && cursor.sequential >= SEQUENTIAL {
             let ahead = cursor.ahead.get_or_insert_with(|| Ahead::new(self.file.clone(), self.table.clone(), cursor.block + 1));
-            // The thread that reads counts as one while it decodes or takes over what another has decoded.
+            // Beside the block that is being read, which may long be decoded when its last byte is taken.
             ahead.fill(self.threads)?;
         }
         self.cursor = Some(cursor);
@@ -324,12 +327,11 @@ impl StreamReader {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut section = Section::new(Arc::new(file.try_clone()?), offset, buffer.len() as u64);
+/// Reads from the file's start until the buffer is full or the file ends.
+fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     loop {
-        match section.read(&mut buffer[have..])? {
+        match file.read_at(&mut buffer[have..], have as u64)? {
             0 => return Ok(have),
             read => have += read,
         }

@@ -1,18 +1,19 @@
 //! Writing: blocks are encoded side by side and written one after another.
 
 use std::io::{self, Write};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use super::cutter::{Cutter, Piece};
-use super::level::{self, XzLevel};
-use super::pool::Pool;
-use super::{Format, Settings, checked_level, xz, zstd};
+use super::level;
+use super::pool::{Pool, Weight, Work};
+use super::xz::{self, Block, Record};
+use super::{Format, Settings, checked_level, zstd};
 use crate::Result;
 
-/// A block as it goes into the output.
-struct Encoded {
-    bytes: Vec<u8>,
-    record: xz::Record,
+impl Weight for Block {
+    fn weight(&self) -> u64 {
+        self.bytes.len() as u64
+    }
 }
 
 /// Compresses what is written to it. [`Writer::finish`] must be called: without it the output is not whole.
@@ -20,8 +21,8 @@ pub struct Writer<W: Write> {
     out: W,
     format: Format,
     cutter: Cutter,
-    pool: Pool<Piece, Encoded>,
-    records: Vec<xz::Record>,
+    pool: Pool<Piece, Block>,
+    records: Vec<Record>,
     /// Whether anything has been written to `out`.
     begun: bool,
     /// The kind of the first error, after which nothing is accepted.
@@ -33,17 +34,21 @@ impl<W: Write> Writer<W> {
     pub fn new(out: W, settings: &Settings) -> Result<Writer<W>> {
         let level = checked_level(settings)?;
         let format = settings.format;
-        let max = match format {
-            Format::None => 1,
-            Format::Gzip => level::GZIP_BLOCK,
-            Format::Xz => XzLevel::new(level).block,
-            Format::Zstd => level::zstd_block(level),
+        let (max, encode): (usize, Arc<Work<Piece, Block>>) = match format {
+            Format::None => (1, Arc::new(|_, _| Err(io::Error::other("a plain tar file has no blocks")))),
+            Format::Gzip => (level::GZIP_BLOCK, Arc::new(move |piece, _| by_size(piece, |data| gzip_member(data, level)))),
+            Format::Zstd => (level::zstd_block(level), Arc::new(move |piece, _| by_size(piece, |data| zstd::frame(data, level)))),
+            Format::Xz => {
+                let encoder = xz::Encoder::new(level);
+                (encoder.block_size(), Arc::new(move |piece, stop| encoder.block(&piece, stop)))
+            }
         };
         Ok(Writer {
             out,
             format,
             cutter: Cutter::new(max, format == Format::Xz),
-            pool: Pool::new(settings.threads, move |piece, stop| encode(format, level, piece, stop)),
+            // A block for each thread; the one that is being filled comes on top, and is complete long before a thread is free.
+            pool: Pool::new(settings.threads, (max * settings.threads.get()) as u64, encode),
             records: Vec::new(),
             begun: false,
             failed: None,
@@ -59,8 +64,8 @@ impl<W: Write> Writer<W> {
     pub fn finish(mut self) -> io::Result<W> {
         self.guarded(|writer| {
             writer.flush_pieces()?;
-            while let Some(encoded) = writer.pool.next() {
-                writer.emit(encoded?)?;
+            while let Some(blocks) = writer.pool.next() {
+                writer.emit(blocks?)?;
             }
             match writer.format {
                 Format::None => {}
@@ -75,7 +80,7 @@ impl<W: Write> Writer<W> {
                 }
                 Format::Zstd => {
                     if !writer.begun {
-                        writer.emit(encode(Format::Zstd, 1, Piece::Mixed(Vec::new()), &AtomicBool::new(false))?)?;
+                        writer.emit(vec![by_size(Piece::Mixed(Vec::new()), |data| zstd::frame(data, 1))?])?;
                     }
                     let frames: Vec<_> = writer.records.iter().map(|it| (it.unpadded as u32, it.uncompressed as u32)).collect();
                     writer.out.write_all(&zstd::seek_table(&frames))?;
@@ -109,24 +114,26 @@ impl<W: Write> Writer<W> {
 
     /// Hands a piece to the threads, and writes what they have done in the meantime.
     fn submit(&mut self, piece: Piece) -> io::Result<()> {
-        while let Some(encoded) = self.pool.ready() {
-            self.emit(encoded?)?;
+        let ready = self.pool.ready()?;
+        self.emit(ready)?;
+        let weight = piece.weight();
+        while !self.pool.has_room(weight)
+            && let Some(blocks) = self.pool.next()
+        {
+            self.emit(blocks?)?;
         }
-        while !self.pool.has_room() {
-            if let Some(encoded) = self.pool.next() {
-                self.emit(encoded?)?;
-            }
-        }
-        self.pool.add(piece)
+        self.pool.add(piece, weight)
     }
 
-    fn emit(&mut self, encoded: Encoded) -> io::Result<()> {
-        if !self.begun && self.format == Format::Xz {
-            self.out.write_all(&xz::own_header())?;
+    fn emit(&mut self, blocks: Vec<Block>) -> io::Result<()> {
+        for block in blocks {
+            if !self.begun && self.format == Format::Xz {
+                self.out.write_all(&xz::own_header())?;
+            }
+            self.begun = true;
+            self.out.write_all(&block.bytes)?;
+            self.records.push(block.record);
         }
-        self.begun = true;
-        self.out.write_all(&encoded.bytes)?;
-        self.records.push(encoded.record);
         Ok(())
     }
 }
@@ -151,21 +158,15 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// What a thread does with a piece.
-fn encode(format: Format, level: u8, piece: Piece, stop: &AtomicBool) -> io::Result<Encoded> {
-    let uncompressed = piece.len();
-    let bytes = match (format, piece) {
-        (Format::Xz, piece) => {
-            let (bytes, record) = xz::block(&piece, &XzLevel::new(level), stop)?;
-            return Ok(Encoded { bytes, record });
-        }
-        (Format::Zstd, Piece::Mixed(data)) => zstd::frame(&data, level)?,
-        (Format::Gzip, Piece::Mixed(data)) => gzip_member(&data, level)?,
-        // These two formats are cut by size alone, and plain tar is never encoded.
-        (_, _) => return Err(io::Error::other("a piece of a kind that this format has not")),
+/// Encodes a piece of a format that is cut by size alone.
+fn by_size(piece: Piece, encode: impl Fn(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<Block> {
+    let data = match piece {
+        Piece::Mixed(data) | Piece::Dense(data) => data,
+        Piece::Zeros(len) => vec![0; len as usize],
     };
-    let record = xz::Record { unpadded: bytes.len() as u64, uncompressed };
-    Ok(Encoded { bytes, record })
+    let bytes = encode(&data)?;
+    let record = Record { unpadded: bytes.len() as u64, uncompressed: data.len() as u64 };
+    Ok(Block { bytes, record })
 }
 
 /// A gzip member (RFC 1952) without a name and a time.

@@ -4,6 +4,7 @@
 //! whole file and its reader cannot begin in the middle.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
@@ -18,6 +19,8 @@ const CHECK_CRC32: u8 = 1;
 const FILTER_X86: u8 = 0x04;
 const FILTER_ARM64: u8 = 0x0a;
 const FILTER_LZMA2: u8 = 0x21;
+/// The smallest dictionary that can be named (5.3.1).
+const MIN_DICT: u32 = 4 << 10;
 
 pub(super) const HEADER_LEN: usize = 12;
 pub(super) const HEADER_MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
@@ -98,54 +101,90 @@ pub(super) fn take_number(input: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Encodes a piece as a block (3).
-pub(super) fn block(piece: &Piece, level: &XzLevel, stop: &AtomicBool) -> io::Result<(Vec<u8>, Record)> {
-    match piece {
-        Piece::Zeros(len) => zeros(*len, stop),
-        Piece::Dense(data) => Ok(assemble(Branches::None, 4 << 10, &stored(data), crc32fast::hash(data), data.len() as u64)),
-        Piece::Mixed(data) => {
-            let branches = content::branches(data);
-            let mut filters = Filters::new();
-            match branches {
-                Branches::None => &mut filters,
-                Branches::X86 => filters.x86(),
-                Branches::Arm64 => filters.arm64(),
-            };
-            filters.lzma2(&level.options(data.len()));
-            let mut body = Vec::with_capacity(data.len() / 3);
-            encode(&filters, std::iter::once(&data[..]), &mut body, stop)?;
-            Ok(assemble(branches, level.dict(data.len()), &body, crc32fast::hash(data), data.len() as u64))
+/// An encoded block (3), with its record for the index.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) bytes: Vec<u8>,
+    pub(super) record: Record,
+}
+
+/// Encodes pieces as blocks, on any number of threads.
+pub(super) struct Encoder {
+    level: XzLevel,
+    /// The block of as many zeros as fit one, which is encoded once.
+    zeros: OnceLock<Block>,
+}
+
+impl Encoder {
+    pub(super) fn new(level: u8) -> Encoder {
+        Encoder { level: XzLevel::new(level), zeros: OnceLock::new() }
+    }
+
+    /// The size of the largest block.
+    pub(super) fn block_size(&self) -> usize {
+        self.level.block
+    }
+
+    pub(super) fn block(&self, piece: &Piece, stop: &AtomicBool) -> io::Result<Block> {
+        match piece {
+            Piece::Zeros(len) if *len == self.level.block as u64 => match self.zeros.get() {
+                Some(block) => Ok(block.clone()),
+                None => zeros(*len, stop).map(|block| self.zeros.get_or_init(|| block).clone()),
+            },
+            Piece::Zeros(len) => zeros(*len, stop),
+            Piece::Dense(data) => {
+                let mut block = Unfinished::new(stored_len(data.len()));
+                store(data, &mut block.bytes);
+                Ok(block.finish(Branches::None, MIN_DICT, crc32fast::hash(data), data.len() as u64))
+            }
+            Piece::Mixed(data) => {
+                let branches = content::branches(data);
+                let mut filters = Filters::new();
+                match branches {
+                    Branches::None => &mut filters,
+                    Branches::X86 => filters.x86(),
+                    Branches::Arm64 => filters.arm64(),
+                };
+                filters.lzma2(&self.level.options(data.len()));
+                let mut block = Unfinished::new(data.len() / 3);
+                encode(&filters, std::iter::once(&data[..]), &mut block.bytes, stop)?;
+                Ok(block.finish(branches, self.level.dict(data.len()), crc32fast::hash(data), data.len() as u64))
+            }
         }
     }
 }
 
 /// A block of zeros, which never exist in memory.
-fn zeros(len: u64, stop: &AtomicBool) -> io::Result<(Vec<u8>, Record)> {
+fn zeros(len: u64, stop: &AtomicBool) -> io::Result<Block> {
     const STRETCH: &[u8] = &[0; 64 << 10];
     let stretches = || (0..len).step_by(STRETCH.len()).map(|at| &STRETCH[..STRETCH.len().min((len - at) as usize)]);
     let mut options = LzmaOptions::new_preset(0).map_err(coder)?;
-    options.dict_size(4 << 10).nice_len(273);
+    options.dict_size(MIN_DICT).nice_len(273);
     let mut filters = Filters::new();
     filters.lzma2(&options);
-    let mut body = Vec::new();
-    encode(&filters, stretches(), &mut body, stop)?;
+    let mut block = Unfinished::new(0);
+    encode(&filters, stretches(), &mut block.bytes, stop)?;
     let mut check = crc32fast::Hasher::new();
     stretches().for_each(|stretch| check.update(stretch));
-    Ok(assemble(Branches::None, 4 << 10, &body, check.finalize(), len))
+    Ok(block.finish(Branches::None, MIN_DICT, check.finalize(), len))
 }
 
-/// LZMA2 chunks that hold the data as it is (5.3.1 names no details; these are liblzma's lzma2_encoder.c): a control byte, 1 for the
-/// first and 2 for the others, the size less one in two bytes, big-endian, and a zero at the end of all.
-fn stored(data: &[u8]) -> Vec<u8> {
-    const CHUNK: usize = 64 << 10;
-    let mut out = Vec::with_capacity(data.len() + 3 * data.len().div_ceil(CHUNK) + 1);
+/// The size of an LZMA2 chunk that is not compressed.
+const CHUNK: usize = 64 << 10;
+
+fn stored_len(len: usize) -> usize {
+    len + 3 * len.div_ceil(CHUNK) + 1
+}
+
+/// LZMA2 chunks that hold the data as it is: a control byte, 1 for the first (which resets the dictionary) and 2 for the others, the
+/// size less one in two bytes, big-endian, and a zero at the end of all. The format's text leaves this to liblzma's lzma2_encoder.c.
+fn store(data: &[u8], out: &mut Vec<u8>) {
     for (at, chunk) in data.chunks(CHUNK).enumerate() {
         out.push(if at == 0 { 1 } else { 2 });
         out.extend_from_slice(&((chunk.len() - 1) as u16).to_be_bytes());
         out.extend_from_slice(chunk);
     }
     out.push(0);
-    out
 }
 
 /// Runs the raw encoder over all the slices.
@@ -181,34 +220,52 @@ fn encode<'a>(filters: &Filters, slices: impl Iterator<Item = &'a [u8]>, out: &m
     run(&[], Action::Finish)
 }
 
-/// Puts header, padding and check around the compressed data.
-fn assemble(branches: Branches, dict: u32, body: &[u8], check: u32, len: u64) -> (Vec<u8>, Record) {
-    // Block Header (3.1): its own size comes last of all, so that byte is filled in below. Both sizes are given, since that is what
-    // lets `xz -T` decode the blocks side by side.
-    let mut block = Vec::with_capacity(body.len() + 48);
-    block.extend_from_slice(&[0, 0xc0]);
-    put_number(&mut block, body.len() as u64);
-    put_number(&mut block, len);
-    let branch_filter = match branches {
-        Branches::None => None,
-        Branches::X86 => Some(FILTER_X86),
-        Branches::Arm64 => Some(FILTER_ARM64),
-    };
-    if let Some(id) = branch_filter {
-        block.extend_from_slice(&[id, 0]);
-        block[1] |= 1;
-    }
-    block.extend_from_slice(&[FILTER_LZMA2, 1, dict_property(dict)]);
-    block.resize(block.len().next_multiple_of(4), 0);
-    block[0] = (block.len() / 4) as u8;
-    block.extend_from_slice(&crc32fast::hash(&block).to_le_bytes());
+/// A block whose compressed data is being collected, behind room for its header: the header names the data's size, and so comes last.
+struct Unfinished {
+    bytes: Vec<u8>,
+}
 
-    block.extend_from_slice(body);
-    let padding = body.len().next_multiple_of(4) - body.len();
-    block.resize(block.len() + padding, 0);
-    block.extend_from_slice(&check.to_le_bytes());
-    let record = Record { unpadded: (block.len() - padding) as u64, uncompressed: len };
-    (block, record)
+impl Unfinished {
+    /// The largest header that is written here, a multiple of four.
+    const ROOM: usize = 40;
+
+    fn new(expected: usize) -> Unfinished {
+        let mut bytes = Vec::with_capacity(Self::ROOM + expected + 8);
+        bytes.resize(Self::ROOM, 0);
+        Unfinished { bytes }
+    }
+
+    /// Puts header, padding and check around the compressed data.
+    fn finish(mut self, branches: Branches, dict: u32, check: u32, len: u64) -> Block {
+        let body = self.bytes.len() - Self::ROOM;
+        // Block Header (3.1). Both sizes are given, since that is what lets `xz -T` decode the blocks side by side.
+        let mut header = vec![0, 0xc0];
+        put_number(&mut header, body as u64);
+        put_number(&mut header, len);
+        let filter = match branches {
+            Branches::None => None,
+            Branches::X86 => Some(FILTER_X86),
+            Branches::Arm64 => Some(FILTER_ARM64),
+        };
+        if let Some(id) = filter {
+            header[1] |= 1;
+            header.extend_from_slice(&[id, 0]);
+        }
+        header.extend_from_slice(&[FILTER_LZMA2, 1, dict_property(dict)]);
+        header.resize(header.len().next_multiple_of(4), 0);
+        header[0] = (header.len() / 4) as u8;
+        let crc = crc32fast::hash(&header);
+        header.extend_from_slice(&crc.to_le_bytes());
+
+        let unused = Self::ROOM - header.len();
+        self.bytes[unused..Self::ROOM].copy_from_slice(&header);
+        let padding = body.next_multiple_of(4) - body;
+        self.bytes.resize(self.bytes.len() + padding, 0);
+        self.bytes.extend_from_slice(&check.to_le_bytes());
+        self.bytes.drain(..unused);
+        let record = Record { unpadded: (self.bytes.len() - padding) as u64, uncompressed: len };
+        Block { bytes: self.bytes, record }
+    }
 }
 
 /// The smallest dictionary size that can be written (5.3.1) and is not less than `size`.

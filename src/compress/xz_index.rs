@@ -24,7 +24,7 @@ pub(super) fn read(file: &File, len: u64) -> io::Result<Result<Blocks, String>> 
             Some(end) => end,
             None => return Ok(Err("there is nothing but zeros where a stream should be".into())),
         };
-        if padded == end && parts.is_empty() && end % 4 != 0 {
+        if padded == end && parts.is_empty() && !end.is_multiple_of(4) {
             return Ok(Err(format!("its size, {end} bytes, is no multiple of four: it is cut short, or something is behind it")));
         }
         match stream(file, end, MAX_BLOCKS - count)? {

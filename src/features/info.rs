@@ -71,9 +71,8 @@ fn parse(name: &str, path: &Path, text: &[u8]) -> Result<Info> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIAS_EVENTS },
     };
     // The parser's own message says where it stopped.
-    let document: Document = serde_saphyr::from_slice_with_options(text, options).map_err(|e| {
-        invalid(path, None, &format!("is no valid info.yaml: {}", printable(&e.render_with_formatter(&UserMessageFormatter))))
-    })?;
+    let document: Document = serde_saphyr::from_slice_with_options(text, options)
+        .map_err(|e| invalid(path, None, &format!("is no valid info.yaml: {}", e.render_with_formatter(&UserMessageFormatter))))?;
 
     let kind = match &document.r#type {
         None => return Err(invalid(path, None, "has no `type`").with_hint(TYPES)),
@@ -126,11 +125,6 @@ impl Info {
             }
         }
     }
-}
-
-/// The parser's messages may quote the file.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// `features/gcp/info.yaml, line 3 …`

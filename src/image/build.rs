@@ -33,6 +33,35 @@ pub struct Recipe {
     pub tag: Option<String>,
 }
 
+impl Recipe {
+    /// Refuses a recipe that makes no image, before anything of it is read or stored: the names, the parts that are
+    /// there and that are missing, the files themselves.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]; [`Error::Io`] for a file that cannot be opened.
+    pub fn check(&self) -> Result<()> {
+        self.tag.as_deref().map_or(Ok(()), check_new_name)?;
+        let parts = match &self.parts {
+            Parts::One(part) => return check_part(self.profile, part),
+            Parts::ByArchitecture(parts) => parts,
+        };
+        for (n, (architecture, part)) in parts.iter().enumerate() {
+            if parts[..n].iter().any(|(other, _)| other == architecture) {
+                return Err(Error::usage(format!("the architecture {architecture} is given twice"))
+                    .with_hint("give one --config for each architecture"));
+            }
+            self.tag.as_ref().map_or(Ok(()), |tag| check_new_name(&architecture_name(tag, architecture)))?;
+            check_part(self.profile, part)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the image of an architecture is called beside the index over it, as ironcore-image calls it.
+fn architecture_name(tag: &str, architecture: &str) -> String {
+    format!("{tag}-{architecture}")
+}
+
 /// One image, or several under an index.
 #[derive(Debug, Clone)]
 pub enum Parts {
@@ -104,9 +133,7 @@ impl Shelf for Session<'_> {
 /// # Errors
 /// [`Error::Usage`] for a recipe that makes no image; what the files and the shelf give.
 pub fn build(recipe: &Recipe, shelf: &dyn Shelf) -> Result<Built> {
-    if let Some(tag) = &recipe.tag {
-        check_new_name(tag)?;
-    }
+    recipe.check()?;
     let (rows, descriptor) = match &recipe.parts {
         Parts::One(part) => {
             let descriptor = image(recipe, part, &recipe.annotations, shelf)?.named(recipe.tag.as_deref());
@@ -121,16 +148,10 @@ pub fn build(recipe: &Recipe, shelf: &dyn Shelf) -> Result<Built> {
 fn index(recipe: &Recipe, parts: &[(String, Part)], shelf: &dyn Shelf) -> Result<(Vec<Descriptor>, Descriptor)> {
     let mut index = Index::over(Vec::new());
     let mut rows = Vec::new();
-    for (n, (architecture, part)) in parts.iter().enumerate() {
-        if parts[..n].iter().any(|(other, _)| other == architecture) {
-            return Err(Error::usage(format!("the architecture {architecture} is given twice"))
-                .with_hint("give one --config for each architecture"));
-        }
+    for (architecture, part) in parts {
         let descriptor = image(recipe, part, &Annotations::default(), shelf)?;
         if let Some(tag) = &recipe.tag {
-            let name = format!("{tag}-{architecture}");
-            check_new_name(&name)?;
-            rows.push(descriptor.named(Some(&name)));
+            rows.push(descriptor.named(Some(&architecture_name(tag, architecture))));
         }
         let mut entry = descriptor;
         let platform = Platform { architecture: architecture.clone(), os: recipe.profile.os().into(), ..Default::default() };
@@ -156,7 +177,6 @@ fn index(recipe: &Recipe, parts: &[(String, Part)], shelf: &dyn Shelf) -> Result
 /// One image.
 fn image(recipe: &Recipe, part: &Part, annotations: &Annotations, shelf: &dyn Shelf) -> Result<Descriptor> {
     let profile = recipe.profile;
-    check_part(profile, part)?;
     let mut files = part.files.clone();
     files.sort_by_key(|(role, _)| *role);
     let stored = store_files(&files, shelf)?;
@@ -217,6 +237,9 @@ pub(super) fn manifest_of(profile: Profile, config: Descriptor, layers: Vec<Desc
 fn check_part(profile: Profile, part: &Part) -> Result<()> {
     let has = |role: Role| part.files.iter().any(|(other, _)| *other == role);
     for (n, (role, path)) in part.files.iter().enumerate() {
+        if path.as_os_str().is_empty() {
+            return Err(Error::usage(format!("the {role} has no file name")).with_hint("name its file, or leave it out"));
+        }
         if profile.media_type(*role, "").is_none() {
             return Err(Error::usage(format!("the profile {profile} has no {role}"))
                 .with_hint("`--profile ironcore`, `gardenlinux` and `native` have one"));
@@ -229,7 +252,8 @@ fn check_part(profile: Profile, part: &Part) -> Result<()> {
         }
         for (other_role, other) in &part.files[..n] {
             if other_role == role {
-                return Err(Error::usage(format!("the {role} is given twice: {} and {}", other.display(), path.display())));
+                return Err(Error::usage(format!("the {role} is given twice: {} and {}", other.display(), path.display()))
+                    .with_hint("an image has one of each; leave one out"));
             }
             let other_metadata = std::fs::metadata(other).map_err(|e| Error::io("read", other, e))?;
             if (metadata.dev(), metadata.ino()) == (other_metadata.dev(), other_metadata.ino()) {

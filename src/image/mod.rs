@@ -123,14 +123,20 @@ impl Names {
 /// Finds the one image that an entry means: itself, or that entry of an index which is for `architecture`.
 ///
 /// # Errors
-/// [`Error::NotFound`] where the index has none for it, [`Error::Usage`] where it has several and none was asked for.
+/// [`Error::NotFound`] where there is none for it, [`Error::Usage`] where it has several and none was asked for.
 pub fn select(source: &dyn Source, descriptor: &Descriptor, architecture: Option<&str>) -> Result<Descriptor> {
     select_below(source, descriptor, architecture, 0)
 }
 
 fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Option<&str>, depth: usize) -> Result<Descriptor> {
     if !oci::is_index(&descriptor.media_type) {
-        return Ok(descriptor.clone());
+        return match (&descriptor.platform, architecture) {
+            (Some(own), Some(wanted)) if own.architecture != wanted => {
+                Err(Error::not_found(format!("the image {} is for {}, not for {wanted}", descriptor.digest, own.architecture))
+                    .with_hint("name an image for it, or leave out --platform"))
+            }
+            _ => Ok(descriptor.clone()),
+        };
     }
     if depth >= MAX_DEPTH {
         return Err(Error::invalid(format!("{} lies below {MAX_DEPTH} indexes; deeper is not read", descriptor.digest)));

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::content::{Inventory, Source};
+use crate::content::{self, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_STORE_INDEX};
 use crate::reference::PathKind;
@@ -83,14 +83,16 @@ impl Layout {
     /// Opens a layout, and makes it first where there is none. A folder with other things in it is left alone.
     ///
     /// # Errors
-    /// [`Error::Refused`] where the folder holds something else, and as [`Layout::open`].
+    /// [`Error::Refused`] where the folder holds something else; [`Error::Invalid`] where there is content but no index, or
+    /// an index that does not parse; and as [`Layout::open`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))?;
         let layout = Layout { path: path.to_owned(), root: file::open_dir(path)? };
         let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
             layout.refuse_foreign_folder()?;
-            if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none() {
+            // A folder that has content has lost its index; a new one would make all of its images garbage.
+            if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none() && layout.blobs()?.is_empty() {
                 layout.write_small(INDEX_FILE, &empty_index())?;
             }
             // The last step: from now on the folder is a layout.
@@ -98,6 +100,8 @@ impl Layout {
         }
         layout.make_folder(Algorithm::Sha256)?;
         drop(lock);
+        // An index that is lost or torn is found before anything is added, not after.
+        layout.read_index()?;
         Layout::open(path)
     }
 
@@ -164,7 +168,7 @@ impl Layout {
         let index: Index = json::from_slice(&bytes, &what).map_err(|e| e.with_hint(hint))?;
         match index.schema_version {
             2 => Ok((index, bytes)),
-            other => Err(Error::invalid(format!("{what} has schema version {other}; only 2 is known"))),
+            other => Err(Error::invalid(format!("{what} has schema version {other}; only 2 is known")).with_hint(hint)),
         }
     }
 
@@ -194,6 +198,7 @@ impl Layout {
 
     fn strange(&self, path: &Path) -> Error {
         Error::invalid(format!("{} is not a regular file, or is reached through a link; a layout holds only files", path.display()))
+            .with_hint("find out who put it there; remove it only if you know it is not needed")
     }
 
     fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
@@ -269,17 +274,12 @@ impl Source for Layout {
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let digest = &descriptor.digest;
-        let mut file = self
-            .open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?
-            .ok_or_else(|| Error::not_found(format!("the content {digest} is missing in {}", self.origin())))?;
+        let mut file =
+            self.open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?.ok_or_else(|| content::missing(self, digest))?;
         let failed = |e| Error::io("read", self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex()), e);
         let size = file.metadata().map_err(failed)?.len();
         if size != descriptor.size {
-            return Err(Error::invalid(format!(
-                "{digest} in {} has {size} bytes, but its descriptor says {}",
-                self.origin(),
-                descriptor.size
-            )));
+            return Err(content::wrong_size(self, descriptor, size));
         }
         if offset > 0 {
             file.seek(SeekFrom::Start(offset)).map_err(failed)?;

@@ -61,10 +61,26 @@ impl Scratch {
     pub fn build(&self, store: &str, seed: u64, more: &[&str]) -> String {
         let parts = self.parts(seed);
         let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
-        let mut args = vec!["--store-path", store, "build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
+        let mut args =
+            vec!["--store-path", store, "build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
         args.extend(more);
         self.ok(&args).split_whitespace().last().expect("an id").to_owned()
     }
+}
+
+/// Everything below a path, a line each: kind, mode, name, and a file's digest; equal listings mean that nothing changed.
+pub fn listing(path: &Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(metadata) = path.symlink_metadata() else { return Vec::new() };
+    let content =
+        if metadata.is_file() { osimage::digest::Digest::of(&std::fs::read(path).expect("read")).to_string() } else { String::new() };
+    let mut lines = vec![format!("{:o} {} {content}", metadata.permissions().mode(), path.display())];
+    if metadata.is_dir() {
+        let mut entries: Vec<_> = std::fs::read_dir(path).expect("read a folder").map(|entry| entry.expect("an entry").path()).collect();
+        entries.sort();
+        lines.extend(entries.iter().flat_map(|entry| listing(entry)));
+    }
+    lines
 }
 
 /// Runs a command, which must succeed, and gives its standard output.

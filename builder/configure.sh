@@ -1,0 +1,171 @@
+# shellcheck shell=bash
+# The root file system: the stages that Garden Linux's builder has, each for all features in their order before the next. Sourced by
+# builder/system.
+
+# in_rootfs COMMAND…: a command of the system that is built, with nothing of this machine's environment but the way to its mirror.
+in_rootfs() {
+	local name keep=()
+	for name in http_proxy https_proxy no_proxy "${!BUILDER_@}"; do
+		if [ -n "${!name:-}" ]; then keep+=("$name=${!name}"); fi
+	done
+	env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TZ=UTC DEBIAN_FRONTEND=noninteractive \
+		SOURCE_DATE_EPOCH="$BUILDER_TIMESTAMP" "${keep[@]}" chroot "$rootfs" "$@"
+}
+
+# hooks NAME: the features that have the hook NAME.
+hooks() {
+	local feature
+	for feature in "${features[@]}"; do
+		if [ -e "$work/features/$feature/$1" ]; then printf '%s\n' "$feature"; fi
+	done
+}
+
+# run_in_rootfs NAME: runs a hook of all features.
+run_in_rootfs() {
+	local feature
+	for feature in $(hooks "$1"); do
+		step "$1 of $feature"
+		in_rootfs "/builder/features/$feature/$1"
+	done
+}
+
+bind_kernel_folders() {
+	local folder
+	for folder in proc sys dev; do
+		mount --rbind "/$folder" "$rootfs/$folder"
+		mount --make-rslave "$rootfs/$folder"
+	done
+}
+
+unbind_kernel_folders() {
+	local folder
+	for folder in proc sys dev; do umount --lazy "$rootfs/$folder"; done
+}
+
+open_rootfs() {
+	step "unpack"
+	mkdir "$rootfs"
+	mount -t tmpfs -o size=90%,mode=755 tmpfs "$rootfs"
+	# Only the owner of a machine can make device nodes; the image needs none, since the kernel has them.
+	tar --extract --file "$work/bootstrap.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --exclude='./dev/*'
+	bind_kernel_folders
+	mkdir -p "$rootfs/builder/features"
+	mount --bind "$work/features" "$rootfs/builder/features"
+	mount --bind "$work/packages" "$rootfs/var/cache/apt/archives"
+	cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
+	# Nothing starts while packages are installed.
+	printf '#!/bin/sh\nexit 101\n' > "$rootfs/usr/sbin/policy-rc.d"
+	chmod 755 "$rootfs/usr/sbin/policy-rc.d"
+}
+
+run_early() {
+	run_in_rootfs exec.early
+}
+
+# package_list FILE: what all features have in FILE. Each line is what a shell makes of it that knows $arch and no program at all.
+package_list() {
+	local feature
+	for feature in $(hooks "$1"); do
+		cat "$work/features/$feature/$1"
+		echo
+	done | (
+		cd "$work/tmp" || exit
+		# shellcheck disable=SC2016
+		env --ignore-environment arch="$BUILDER_ARCH" PATH=/nonexistent "$BASH" -f -r -c \
+			'while read -r line; do eval "set -- $line"; for package; do printf "%s\n" "$package"; done; done'
+	) | sort -u
+}
+
+install_packages() {
+	local packages
+	mapfile -t packages < <(comm -2 -3 <(package_list pkg.include) <(package_list pkg.exclude))
+	if [ "${#packages[@]}" -gt 0 ]; then
+		step "install ${#packages[@]} packages and what they need"
+		# INITRD=No: the initramfs is made once, at the end.
+		in_rootfs env INITRD=No apt-get install -y --no-install-recommends "${packages[@]}"
+	fi
+	in_rootfs apt-get autoclean
+	umount "$rootfs/var/cache/apt/archives"
+}
+
+include_files() {
+	local feature user group mode patterns
+	step "include files"
+	for feature in $(hooks file.include); do
+		in_rootfs cp --recursive --no-target-directory --remove-destination --preserve=mode,links "/builder/features/$feature/file.include" /
+		(cd "$work/features/$feature/file.include" && find . -mindepth 1 ! -type l -print0) \
+			| in_rootfs xargs --null --no-run-if-empty sh -c 'cd / && chmod u+rw,go=u-w -- "$@"' chmod
+	done
+	for feature in $(hooks file.include.stat); do
+		sed 's/#.*$//;/^[[:space:]]*$/d' "$work/features/$feature/file.include.stat" | while read -r user group mode patterns; do
+			# shellcheck disable=SC2016
+			in_rootfs bash -O globstar -O nullglob -c 'for file in $4; do chown "$1:$2" "$file" && chmod "$3" "$file" || exit; done' \
+				stat "$user" "$group" "$mode" "$patterns" < /dev/null
+		done
+	done
+}
+
+exclude_files() {
+	local feature pattern
+	for feature in $(hooks file.exclude); do
+		step "exclude files of $feature"
+		sed 's/#.*$//;/^[[:space:]]*$/d' "$work/features/$feature/file.exclude" | while read -r pattern; do
+			# shellcheck disable=SC2016
+			in_rootfs bash -O globstar -O nullglob -c 'for file in $1; do rm -rf -- "$file"; done' exclude "$pattern" < /dev/null
+		done
+	done
+}
+
+# run_post: the hooks that run on this machine, with the root file system's folder as their argument.
+run_post() {
+	local feature
+	for feature in $(hooks exec.post); do
+		step "exec.post of $feature"
+		"$work/features/$feature/exec.post" "$rootfs"
+	done
+}
+
+# close_rootfs: takes away what the build itself has put in.
+close_rootfs() {
+	step "clean up"
+	umount "$rootfs/builder/features"
+	unbind_kernel_folders
+	rm -rf "$rootfs/builder" "$rootfs/usr/sbin/policy-rc.d" "$rootfs/etc/apt/apt.conf.d/99mmdebstrap"
+	find "$rootfs/dev" "$rootfs/proc" "$rootfs/run" "$rootfs/sys" "$rootfs/tmp" "$rootfs/var/tmp" -mindepth 1 -delete
+	find "$rootfs/var/cache/apt" "$rootfs/var/lib/apt/lists" -type f -delete
+	write_sources
+	write_fstab
+}
+
+# write_sources: an image updates itself from the mirrors that it was made from, as far as these are on the network.
+write_sources() {
+	sed -e 's/^deb copy:.*/# &/' -e 's/^deb \[[^]]*\] copy:.*/# &/' -e 's/^deb file:.*/# &/' -e 's#//[^/@]*@#//#' "$work/sources" > "$rootfs/etc/apt/sources.list"
+}
+
+# write_fstab: the features' fstab, as its fstab.mod hooks change it.
+write_fstab() {
+	local feature fstab=""
+	for feature in $(hooks fstab); do
+		fstab="$(sed 's/#.*$//;/^[[:space:]]*$/d' "$work/features/$feature/fstab")"
+	done
+	for feature in $(hooks fstab.mod); do
+		step "fstab.mod of $feature"
+		fstab="$(printf '%s\n' "$fstab" | "$work/features/$feature/fstab.mod")"
+	done
+	if [ -n "$fstab" ]; then printf '%s\n' "$fstab" > "$rootfs/etc/fstab"; fi
+}
+
+# describe_rootfs: what is in it.
+describe_rootfs() {
+	dpkg-query --admindir="$rootfs/var/lib/dpkg" --show --showformat='${binary:Package} ${Version}\n' > "$work/out/$name.manifest"
+	cp --dereference "$rootfs/etc/os-release" "$work/out/$name.os-release"
+}
+
+# pack_rootfs: the tar that all images are made from.
+pack_rootfs() {
+	step "pack the root file system"
+	tar --create --file "$work/$name.tar" --directory "$rootfs" --transform 's|^\./||' --sort=name --mtime="@$BUILDER_TIMESTAMP" --numeric-owner \
+		--xattrs --xattrs-include='security.capability' --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' .
+	umount "$rootfs"
+	rmdir "$rootfs"
+}

@@ -1,0 +1,88 @@
+# shellcheck shell=bash disable=SC2016,SC2031,SC2034
+# The longer tests of ./build: every platform, another release, without root, and a fresh machine. Sourced by scripts/test-build.
+
+all=(platforms another_release unprivileged fresh_machine)
+
+# build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown away.
+build_and_boot() {
+	printf '    %s\n' "$*"
+	"$here/build" --target "$scratch/built" --tests "$@" > "$scratch/built.out" 2>&1 || fail "$*" "$scratch/built.out"
+	grep -q 'boot the packed image' "$scratch/built.out" || fail "$* was not booted" "$scratch/built.out"
+	rm -r "$scratch/built"
+}
+
+test_platforms() { # each platform is built, tested and booted
+	local target
+	for target in gcp_oci kvm_oci gcp-gardener_oci azure-gardener_dev_oci metal_oci; do build_and_boot "$target"; done
+}
+
+test_another_release() { # not only the release of this machine
+	build_and_boot --suite trixie --profile native --version 1.2 --commit 0123456789abcdef kvm_oci
+	build_and_boot --suite bookworm kvm_oci
+}
+
+# as_user COMMAND…: as the new user.
+as_user() {
+	setpriv --reuid "$user" --regid "$user" --init-groups --reset-env "$@"
+}
+
+test_unprivileged() { # an ordinary user's build gives the same bytes as root's
+	local name=kvm_oci extension user=osimage-test
+	command -v newuidmap > /dev/null || apt-get install -y --no-install-recommends uidmap > /dev/null
+	useradd --create-home --home-dir "$scratch/home" --user-group "$user"
+	trap 'userdel "$user"' EXIT
+	mkdir "$scratch/home/checkout"
+	tar --create --directory "$here" --exclude ./target --exclude ./.build --exclude ./.git . | tar --extract --directory "$scratch/home/checkout" --no-same-owner
+	chown -R "$user:" "$scratch/home"
+	"$here/build" --target "$scratch/root" "$name" > "$scratch/root.out" 2>&1 || fail "root's build failed" "$scratch/root.out"
+	install --mode=755 "$OSIMAGE" "$scratch/osimage"
+	as_user env PATH="$PATH" OSIMAGE="$scratch/osimage" "$scratch/home/checkout/build" "$name" > "$scratch/user.out" 2>&1 || fail "the user's build failed" "$scratch/user.out"
+	name="$name-$(dpkg --print-architecture)-today-local"
+	for extension in vmlinuz initrd raw tar.xz oci.tar.xz manifest; do
+		cmp "$scratch/root/$name.$extension" "$scratch/home/checkout/.build/$name.$extension" || fail "the user's build differs from root's"
+	done
+	[ -z "$(find "$scratch/home" ! -user "$user")" ] || fail "the build has left files that the user can't remove"
+}
+
+# in_machine FOLDER COMMAND…: in a Debian that lies in FOLDER, as if it were a machine: / is a mount point of its own there.
+in_machine() {
+	unshare --mount --pid --fork --kill-child --mount-proc bash -euc '
+		mount --bind "$1" "$1"
+		cd "$1"
+		mount --rbind /dev dev
+		mount --rbind /sys sys
+		mount -t proc proc proc
+		mkdir -p old
+		pivot_root . old
+		cd /
+		umount --lazy old
+		shift
+		exec env --ignore-environment HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' in_machine "$@"
+}
+
+test_fresh_machine() { # on a minimal Debian 12 and 13, with nothing but this machine's sources, `./build gcp_oci` does all of it
+	local release machine round begun
+	for release in bookworm trixie; do
+		machine="$scratch/$release"
+		mkdir "$machine"
+		(
+			# shellcheck source=builder/mirror.sh
+			. "$here/builder/mirror.sh"
+			apt_settings > "$scratch/apt.conf"
+			machine_sources "$release" | mmdebstrap --mode=root --variant=minbase --aptopt="$scratch/apt.conf" "$release" "$machine" - 2> "$scratch/machine.out"
+		) || fail "no machine" "$scratch/machine.out"
+		# How this machine reaches the network: the test is not about that.
+		cp /etc/resolv.conf "$machine/etc/"
+		if [ -d /usr/local/share/ca-certificates ]; then cp -r /usr/local/share/ca-certificates "$machine/usr/local/share/"; fi
+		mkdir "$machine/root/osimage"
+		tar --create --directory "$here" --exclude ./target --exclude ./.build --exclude ./.git . | tar --extract --directory "$machine/root/osimage" --no-same-owner
+		for round in first second; do
+			begun="$EPOCHSECONDS"
+			in_machine "$machine" /root/osimage/build gcp_oci > "$scratch/machine.out" 2>&1 || fail "the $round build on $release failed" "$scratch/machine.out"
+			printf '    %s, the %s build: %s s\n' "$release" "$round" "$((EPOCHSECONDS - begun))"
+			sed 's/^/    | /' "$scratch/machine.out"
+		done
+		OSIMAGE="$OSIMAGE" "$here/scripts/boot" "$machine/root/osimage/.build/gcp_oci-$(dpkg --print-architecture)-today-local.oci.tar.xz" > "$scratch/boot.out" 2>&1 || fail "it does not start" "$scratch/boot.out"
+		rm -r "$machine"
+	done
+}

@@ -1,0 +1,66 @@
+//! Progress: a bar on a terminal, nothing elsewhere. It watches what is read from a source, so the library needs to know nothing of it.
+
+use std::io::Read;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use osimage::Result;
+use osimage::content::{Inventory, Source};
+use osimage::copy::Graph;
+use osimage::digest::Digest;
+use osimage::oci::Descriptor;
+
+/// A bar for that many bytes; hidden where stderr is no terminal.
+pub fn bar(bytes: u64, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}").expect("the template is a constant");
+    bar.with_style(style.progress_chars("=> ")).with_message(what)
+}
+
+/// A source whose reading moves a bar, which goes away with it.
+pub struct Watched<'a, S: ?Sized> {
+    source: &'a S,
+    bar: ProgressBar,
+}
+
+impl<'a, S: Source + ?Sized> Watched<'a, S> {
+    /// Watches the reading of everything in a graph that is not read yet.
+    pub fn new(source: &'a S, graph: &Graph, what: &'static str) -> Self {
+        let layers = graph.nodes.iter().filter(|node| node.document.is_none());
+        Self::over(source, layers.map(|node| node.descriptor.size).sum(), what)
+    }
+
+    /// Watches the reading of that many bytes.
+    pub fn over(source: &'a S, bytes: u64, what: &'static str) -> Self {
+        Watched { source, bar: bar(bytes, what) }
+    }
+}
+
+impl<S: ?Sized> Drop for Watched<'_, S> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl<S: Source + ?Sized> Source for Watched<'_, S> {
+    fn origin(&self) -> String {
+        self.source.origin()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        self.source.rows()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.bar.wrap_read(self.source.open(descriptor, offset)?)))
+    }
+
+    fn position(&self, digest: &Digest) -> u64 {
+        self.source.position(digest)
+    }
+}
+
+impl<S: Inventory + ?Sized> Inventory for Watched<'_, S> {
+    fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
+        self.source.blobs()
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs what the documentation shows: every block marked `console`, line by line, and compares what comes out.
+//!
+//! A line that begins with `$ ` is a command; the lines after it are its standard output. Digests, ids and sizes are those of
+//! a real image there and of a small one here, so they are not compared; `…` stands for anything.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Scratch, noise, success};
+
+/// One command and what it is shown to print.
+struct Step {
+    line: usize,
+    command: String,
+    output: Vec<String>,
+}
+
+fn steps(text: &str) -> Vec<Step> {
+    let (mut steps, mut inside): (Vec<Step>, bool) = (Vec::new(), false);
+    for (n, line) in text.lines().enumerate() {
+        match line {
+            "```console" => inside = true,
+            "```" => inside = false,
+            _ if !inside => {}
+            _ => match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step { line: n + 1, command: command.to_owned(), output: Vec::new() }),
+                (None, Some(step)) => step.output.push(line.to_owned()),
+                (None, None) => panic!("line {}: a block begins with a command", n + 1),
+            },
+        }
+    }
+    steps
+}
+
+/// Without what differs from image to image: hex digits, sizes, and the spaces around them.
+fn comparable(line: &str) -> String {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let mut out: Vec<String> = Vec::new();
+    for word in words {
+        let hex = word.strip_prefix("sha256:").unwrap_or(word);
+        if hex.len() >= 12 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            out.push("HEX".into());
+        } else if matches!(word.trim_end_matches([',', ':']), "B" | "kB" | "MB" | "GB")
+            && out.last().is_some_and(|w| w.parse::<f64>().is_ok())
+        {
+            out.pop();
+            out.push("SIZE".into());
+        } else {
+            out.push(word.to_owned());
+        }
+    }
+    out.join(" ")
+}
+
+/// A folder with a small build in it, as `./build` leaves one and as the three files.
+fn prepare(scratch: &Scratch) {
+    let parts = [("raw", "rootfs.raw", 300_000), ("initrd", "initrd", 70_000), ("vmlinuz", "vmlinuz", 90_000)];
+    for (n, (ending, name, len)) in parts.into_iter().enumerate() {
+        let content = noise(n as u64, len);
+        scratch.write(name, &content);
+        scratch.write(format!(".build/gcp_oci-amd64-today-local.{ending}"), &content);
+    }
+    let args =
+        "build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz --output .build/gcp_oci-amd64-today-local.oci.tar.xz";
+    let mut args: Vec<_> = args.split(' ').collect();
+    args.extend(["--command-line", "root=LABEL=ROOT ro console=ttyS0"]);
+    scratch.ok(&args);
+}
+
+fn run(document: &Path) {
+    let text = std::fs::read_to_string(document).expect("read the document");
+    let scratch = Scratch::new();
+    prepare(&scratch);
+    let steps = steps(&text);
+    assert!(!steps.is_empty(), "{} shows nothing", document.display());
+    // One shell for all, since a document may set variables; a mark after each command tells their outputs apart.
+    let mark = "-- end of a step --";
+    let script: String = steps.iter().map(|step| format!("{}\necho '{mark}'\n", step.command)).collect();
+    let program = Path::new(env!("CARGO_BIN_EXE_osimage"));
+    let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+    let output = success(scratch.program("bash").args(["-euc", &script]).env("PATH", path), document);
+    let outputs: Vec<_> = output.split(&format!("{mark}\n")).collect();
+    for (step, actual) in steps.iter().zip(outputs) {
+        let place = format!("{}:{}: {}", document.display(), step.line, step.command);
+        let actual: Vec<_> = actual.lines().map(comparable).collect();
+        let anything = step.output.last().is_some_and(|line| line == "…");
+        let shown: Vec<_> = step.output.iter().filter(|line| *line != "…").map(|line| comparable(line)).collect();
+        let compared = if anything { &actual[..shown.len().min(actual.len())] } else { &actual[..] };
+        assert_eq!(shown, compared, "{place}");
+    }
+}
+
+#[test]
+fn the_readme_and_the_how_tos_show_what_happens() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let git = success(Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.md"]).current_dir(root), "git ls-files");
+    let documents: Vec<_> =
+        git.lines().filter(|path| *path == "README.md" || path.starts_with("docs/")).map(|path| root.join(path)).collect();
+    assert!(documents.len() > 2);
+    let with_sessions = |path: &&std::path::PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains("```console"));
+    documents.iter().filter(with_sessions).for_each(|path| run(path));
+}
