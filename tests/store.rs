@@ -122,6 +122,7 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
         scope.spawn(|| {
             while writing.load(Ordering::Relaxed) {
                 scratch.ok(&["--store-path", "store", "gc"]);
+                thread::sleep(Duration::from_millis(20));
             }
         });
         scope.spawn(|| {
@@ -132,6 +133,7 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
                 assert!(lines.iter().all(|line| line.ends_with(&id[..12])), "torn: {list}");
                 assert!(lines.len() >= before, "names were lost: {} after {before}", lines.len());
                 before = lines.len();
+                thread::sleep(Duration::from_millis(20));
             }
         });
         let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
