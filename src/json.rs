@@ -197,6 +197,14 @@ impl Annotations {
     }
 }
 
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Annotations {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut annotations = Annotations::default();
+        pairs.into_iter().for_each(|(key, value)| annotations.set(key, value));
+        annotations
+    }
+}
+
 impl Serialize for Annotations {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))

@@ -602,8 +602,6 @@ fn large_store(path: &Path, images: usize) {
     let rows: Vec<_> = (0..images)
         .map(|n| {
             let layer = Descriptor::new(&kernel, config.digest.clone(), 2);
-            let mut annotations = osimage::json::Annotations::default();
-            annotations.set("n", n.to_string());
             let manifest = Manifest {
                 schema_version: 2,
                 media_type: None,
@@ -611,7 +609,7 @@ fn large_store(path: &Path, images: usize) {
                 config: config.clone(),
                 layers: vec![layer],
                 subject: None,
-                annotations,
+                annotations: [("n", n.to_string())].into_iter().collect(),
                 extra: Default::default(),
             };
             let bytes = osimage::json::to_vec(&manifest);
