@@ -271,7 +271,7 @@ pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         // A socket.
-        Err(rustix::io::Errno::NXIO) => return Err(unfit("not a regular file", PIPE_HINT)),
+        Err(rustix::io::Errno::NXIO) => return Err(unfit("a socket", PIPE_HINT)),
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;

@@ -64,9 +64,9 @@ pub struct Descriptor {
     /// The content itself in base64; kept, never used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The machine that the content is for, in entries of an index.
+    /// The machine that the content is for, in entries of an index; in a box, since most descriptors have none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
+    pub platform: Option<Box<Platform>>,
     /// The type of artifact that a manifest describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
@@ -118,7 +118,7 @@ impl Descriptor {
         let mut row = self.clone();
         match name {
             Some(name) => row.annotations.set(REF_NAME, name),
-            None => drop(row.annotations.0.remove(REF_NAME)),
+            None => row.annotations.remove(REF_NAME),
         }
         row
     }
@@ -258,13 +258,14 @@ impl Index {
         let stayed = self.manifests.iter().filter_map(Descriptor::name).filter(|name| last.contains_key(*name));
         let mut names: HashSet<_> = stayed.map(str::to_owned).collect();
         // Content without a name that has no entry yet.
-        let mut nameless: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
+        let mut unnamed: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
         for other in &self.manifests {
-            nameless.remove(&other.digest);
+            unnamed.remove(&other.digest);
         }
         for row in rows {
-            let is_new = nameless.remove(&row.digest);
-            if row.name().map_or(is_new, |name| last[name] == row && names.insert(name.to_owned())) {
+            let first = unnamed.remove(&row.digest);
+            let new = row.name().map_or(first, |name| last[name] == row && names.insert(name.to_owned()));
+            if new {
                 self.manifests.push(row);
             }
         }

@@ -56,7 +56,7 @@ fn part(scratch: &Scratch, files: &[(&str, &str, u64)], command_line: &str) -> P
 }
 
 fn annotations(pairs: &[(&str, &str)]) -> Annotations {
-    Annotations(pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    pairs.iter().copied().collect()
 }
 
 #[test]

@@ -122,6 +122,7 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
         scope.spawn(|| {
             while writing.load(Ordering::Relaxed) {
                 scratch.ok(&["--store-path", "store", "gc"]);
+                thread::sleep(Duration::from_millis(20));
             }
         });
         scope.spawn(|| {
@@ -132,6 +133,7 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
                 assert!(lines.iter().all(|line| line.ends_with(&id[..12])), "torn: {list}");
                 assert!(lines.len() >= before, "names were lost: {} after {before}", lines.len());
                 before = lines.len();
+                thread::sleep(Duration::from_millis(20));
             }
         });
         let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
@@ -607,7 +609,7 @@ fn large_store(path: &Path, images: usize) {
                 config: config.clone(),
                 layers: vec![layer],
                 subject: None,
-                annotations: osimage::json::Annotations([("n".to_owned(), n.to_string())].into()),
+                annotations: [("n", n.to_string())].into_iter().collect(),
                 extra: Default::default(),
             };
             let bytes = osimage::json::to_vec(&manifest);

@@ -146,7 +146,8 @@ impl Archive {
             budget.set(MAX_HEADERS);
         }
         let mut reader = tar.into_inner().reader;
-        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with.
+        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with. And behind the
+        // last member is padding only: a file that is cut short there is noticed by reading it.
         match seekable {
             true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
             false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),

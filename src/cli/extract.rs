@@ -90,7 +90,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
         output::line(&output::visible(&path.display().to_string()))
     };
-    let watched = Watched::over(&*source, layers.iter().map(|layer| layer.descriptor.size).sum(), "extracting");
+    let watched = Watched::over(&*source, layers.iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add), "extracting");
     let written = layers.iter().try_for_each(|layer| {
         write(&layer.file_name, &mut content::verified(&watched, &layer.descriptor)?, Some(&layer.descriptor.digest))
     });

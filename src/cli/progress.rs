@@ -26,7 +26,7 @@ impl<'a, S: Source + ?Sized> Watched<'a, S> {
     /// Watches the reading of everything in a graph that is not read yet.
     pub fn new(source: &'a S, graph: &Graph, what: &'static str) -> Self {
         let layers = graph.nodes.iter().filter(|node| node.document.is_none());
-        Self::over(source, layers.map(|node| node.descriptor.size).sum(), what)
+        Self::over(source, layers.map(|node| node.descriptor.size).fold(0, u64::saturating_add), what)
     }
 
     /// Watches the reading of that many bytes.

@@ -59,13 +59,13 @@ pub struct VerifyArgs {
 pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     let (source, name) = context.open(args.source.as_deref())?;
     let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
-    let total = source.blobs()?.iter().map(|(_, size)| size).sum();
+    let total = source.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
     let report = osimage::verify::verify(&Watched::over(&*source, total, "checking"), only.as_ref())?;
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
     if !report.unreached.is_empty() {
-        let bytes = report.unreached.iter().map(|(_, size)| size).sum();
+        let bytes = report.unreached.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
         let blobs = output::count(report.unreached.len(), "blob");
         eprintln!("{blobs}, {}, that no image needs; `osimage gc` frees them", output::size(bytes));
     }

@@ -59,8 +59,8 @@ impl Format {
 
     /// The format that a file's first bytes show; 512 of them are enough, and `None` is returned for what is no archive.
     pub fn detect(first: &[u8]) -> Option<Format> {
-        // A tar file's first header bears its magic at offset 257 (POSIX.1-1988, ustar); an empty one begins with a block of zeros.
-        let tar = first.len() >= 512 && (&first[257..262] == b"ustar" || first[..512].iter().all(|&byte| byte == 0));
+        // An empty tar file begins with a block of zeros.
+        let tar = first.len() >= 512 && (has_tar_checksum(&first[..512]) || first[..512].iter().all(|&byte| byte == 0));
         match first {
             [0x1f, 0x8b, 8, ..] => Some(Format::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Format::Xz),
@@ -107,6 +107,15 @@ impl Settings {
     pub fn new(format: Format) -> Settings {
         Settings { format, level: None, threads: cores() }
     }
+}
+
+/// Whether a block is a tar header: its checksum (POSIX.1-1988, ustar) says so, also in the older files that have no magic.
+fn has_tar_checksum(block: &[u8]) -> bool {
+    let field = block[148..156].split(|byte| matches!(byte, 0 | b' ')).find(|digits| !digits.is_empty());
+    let wanted = field.and_then(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+    // The field itself counts as spaces.
+    let others = block[..148].iter().chain(&block[156..]);
+    wanted == Some(others.map(|&byte| u32::from(byte)).sum::<u32>() + 8 * u32::from(b' '))
 }
 
 /// How many threads can run at once here.

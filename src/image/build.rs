@@ -155,7 +155,7 @@ fn index(recipe: &Recipe, parts: &[(String, Part)], shelf: &dyn Shelf) -> Result
         }
         let mut entry = descriptor;
         let platform = Platform { architecture: architecture.clone(), os: recipe.profile.os().into(), ..Default::default() };
-        entry.platform = Some(platform);
+        entry.platform = Some(Box::new(platform));
         if recipe.profile == Profile::Gardenlinux {
             entry.platform.iter_mut().for_each(|platform| platform.os_version = recipe.annotations.get("version").map(str::to_owned));
             entry.annotations.set("architecture", architecture);

@@ -21,7 +21,7 @@ pub struct Removed {
 impl Removed {
     /// The sum of the sizes in bytes.
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|(_, size)| size).sum()
+        self.blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add)
     }
 }
 
