@@ -4,7 +4,7 @@
 #   image            TAR → .raw          convert.EXT   .raw → .EXT
 #   image.EXT        TAR → .EXT          convert.A~B   .B → .A
 #
-# Without a feature's `image`, builder/image makes the raw one.
+# Without a feature's `image`, that of the feature _disk makes the raw one.
 
 declare -A artifact_script=() artifact_input=() artifact_made=()
 
@@ -31,7 +31,7 @@ collect_artifacts() {
 			esac
 		done
 	done
-	: "${artifact_script[raw]:="$here/image"}" "${artifact_input[raw]:=tar}"
+	: "${artifact_script[raw]:="$here/../features/_disk/image"}" "${artifact_input[raw]:=tar}"
 }
 
 # make_artifact EXT: makes .EXT, and first what it is made from.
