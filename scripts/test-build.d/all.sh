@@ -1,7 +1,10 @@
 # shellcheck shell=bash disable=SC2016,SC2031,SC2034
-# The longer tests of ./build: every platform, another release, without root, and a fresh machine. Sourced by scripts/test-build.
+# The longer tests of ./build: every platform, another release, without root, a fresh machine, another builder. Sourced by scripts/test-build.
 
-all=(platforms another_release unprivileged fresh_machine)
+# shellcheck source=scripts/test-build.d/gardenlinux.sh
+. "$here/scripts/test-build.d/gardenlinux.sh"
+
+all=(platforms another_release unprivileged fresh_machine gardenlinux)
 
 # build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown away.
 build_and_boot() {
