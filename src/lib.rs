@@ -4,7 +4,7 @@
 //! The library is silent and typed; the program `osimage` is a thin voice on top of it. From the bottom up:
 //!
 //! - [`error`]: the one error type; its kind is the program's exit code.
-//! - [`digest`], [`json`], [`oci`], [`reference`]: digests, documents and names, parsed strictly and without I/O.
+//! - [`digest`], [`json`], [`oci`], [`mod@reference`]: digests, documents and names, parsed strictly and without I/O.
 //! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in common, and finding an image by its name.
 //! - [`copy`]: the one walk over a graph of manifests, and the trait [`Target`](copy::Target).
 //! - [`file`](mod@file): new files that nobody sees before they are whole.
