@@ -3,23 +3,27 @@
 
 readonly MSRV=1.89
 
-# apt_install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to do.
+# apt_install PACKAGE…: installs Debian packages as root, and otherwise says what root has to do. Nothing is removed for them.
 apt_install() {
-	local why="$1"
-	shift
+	local removed
 	if [ "$EUID" -ne 0 ]; then
-		refuse "not installed: $* ($why)" "as root: apt-get update && apt-get install --no-install-recommends $*; then start the build again"
+		refuse "not installed, but needed to build osimage and an OS with it: $*" \
+			"as root: apt-get update && apt-get install --no-install-recommends $*; then start the build again"
 	fi
-	step "install $* ($why)"
+	step "install $* (to build osimage and an OS with it)"
 	apt-get update
+	removed="$(apt-get --simulate install --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p')"
+	if [ -n "$removed" ]; then
+		refuse "installing $* would remove $removed" "put up with that by hand, or bring osimage's cargo and tools along in another way; OSIMAGE names a built osimage"
+	fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
-# install_tools: the programs that the build calls, each with the package that has it.
-install_tools() {
-	local missing=() program package
+# missing_tools: the packages of the programs that the build calls and this machine lacks.
+missing_tools() {
+	local program package
 	while read -r program package; do
-		command -v "$program" > /dev/null || missing+=("$package")
+		command -v "$program" > /dev/null || printf '%s\n' "$package"
 	done <<- END
 		mmdebstrap mmdebstrap
 		mke2fs e2fsprogs
@@ -27,11 +31,11 @@ install_tools() {
 		unshare util-linux
 		awk mawk
 	END
+	if [ "$EUID" -eq 0 ]; then return; fi
 	# A namespace in which a user's files may have more than one owner needs newuidmap.
-	if [ "$EUID" -ne 0 ] && ! command -v newuidmap > /dev/null; then missing+=(uidmap); fi
+	if ! command -v newuidmap > /dev/null; then echo uidmap; fi
 	# scripts/boot installs QEMU as root, with more care; anybody else is told before the build rather than after it.
-	if [ "$EUID" -ne 0 ] && [ -n "$tests" ] && ! command -v qemu-system-x86_64 > /dev/null; then missing+=(qemu-system-x86 seabios); fi
-	if [ "${#missing[@]}" -gt 0 ]; then apt_install "to build an OS" "${missing[@]}"; fi
+	if [ -n "$tests" ] && ! command -v qemu-system-x86_64 > /dev/null; then printf 'qemu-system-x86\nseabios\n'; fi
 }
 
 # new_enough PROGRAM: whether cargo or rustc is there in a version that builds osimage.
@@ -41,16 +45,22 @@ new_enough() {
 	[ -n "$version" ] && printf '%s\n' "$MSRV" "${version%%-*}" | sort --version-sort --check=quiet
 }
 
-# install_cargo: Debian's own cargo is too old in some releases, which carry a newer one as cargo-web.
-install_cargo() {
-	local packages=()
-	if [ -d "$HOME/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
-	if ! new_enough cargo || ! new_enough rustc; then packages+=(cargo-web rustc-web ca-certificates); fi
+# missing_cargo: the packages that building osimage takes. Debian's own cargo is too old in some releases, which carry a newer one as cargo-web.
+missing_cargo() {
+	if [ -n "${OSIMAGE:-}" ]; then return; fi
+	if ! new_enough cargo || ! new_enough rustc; then printf 'cargo-web\nrustc-web\nca-certificates\n'; fi
 	# Some of the libraries below osimage are written in C.
-	if ! command -v cc > /dev/null; then packages+=(gcc libc6-dev); fi
+	if ! command -v cc > /dev/null; then printf 'gcc\nlibc6-dev\n'; fi
+}
+
+# install_missing: everything that is missing, at one go.
+install_missing() {
+	local packages
+	if [ -d "$HOME/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
+	mapfile -t packages < <(missing_tools; missing_cargo)
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi
-	apt_install "to build osimage" "${packages[@]}"
-	if ! new_enough cargo || ! new_enough rustc; then
+	apt_install "${packages[@]}"
+	if [ -z "${OSIMAGE:-}" ] && ! { new_enough cargo && new_enough rustc; }; then
 		refuse "cargo is too old: $(cargo --version), and osimage needs $MSRV" "take it from https://rustup.rs, or set OSIMAGE to a built osimage"
 	fi
 }
