@@ -55,7 +55,9 @@ take_bootstrap() {
 		fi
 		made="$key"
 		rm -f "$work/made.tar"
-		SOURCE_DATE_EPOCH="$date" in_namespace "$here/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" "$work/made.tar" 8>&-
+		# Without our own descriptors: mmdebstrap hands the numbers of its own to a shell that knows one digit only.
+		SOURCE_DATE_EPOCH="$date" in_namespace "$here/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" "$work/made.tar" \
+			3>&- 7>&- 8>&-
 	done
 	ln "$entry" "$work/bootstrap.tar"
 	printf '%s\n' "$date" > "$work/date"

@@ -4,7 +4,7 @@
 # shellcheck source=scripts/test-build.d/gardenlinux.sh
 . "$here/scripts/test-build.d/gardenlinux.sh"
 
-all=(platforms another_release unprivileged fresh_machine gardenlinux)
+all=(platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
 
 # build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown away.
 build_and_boot() {
@@ -63,29 +63,35 @@ in_machine() {
 		exec env --ignore-environment HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' in_machine "$@"
 }
 
-test_fresh_machine() { # on a minimal Debian 12 and 13, with nothing but this machine's sources, `./build gcp_oci` does all of it
-	local release machine round begun
-	for release in bookworm trixie; do
-		machine="$scratch/$release"
-		mkdir "$machine"
-		(
-			# shellcheck source=builder/mirror.sh
-			. "$here/builder/mirror.sh"
-			apt_settings > "$scratch/apt.conf"
-			machine_sources "$release" | mmdebstrap --mode=root --variant=minbase --aptopt="$scratch/apt.conf" "$release" "$machine" - 2> "$scratch/machine.out"
-		) || fail "no machine" "$scratch/machine.out"
-		# How this machine reaches the network: the test is not about that.
-		cp /etc/resolv.conf "$machine/etc/"
-		if [ -d /usr/local/share/ca-certificates ]; then cp -r /usr/local/share/ca-certificates "$machine/usr/local/share/"; fi
-		mkdir "$machine/root/osimage"
-		tar --create --directory "$here" --exclude ./target --exclude ./.build --exclude ./.git . | tar --extract --directory "$machine/root/osimage" --no-same-owner
-		for round in first second; do
-			begun="$EPOCHSECONDS"
-			in_machine "$machine" /root/osimage/build gcp_oci > "$scratch/machine.out" 2>&1 || fail "the $round build on $release failed" "$scratch/machine.out"
-			printf '    %s, the %s build: %s s\n' "$release" "$round" "$((EPOCHSECONDS - begun))"
-			sed 's/^/    | /' "$scratch/machine.out"
-		done
-		OSIMAGE="$OSIMAGE" "$here/scripts/boot" "$machine/root/osimage/.build/gcp_oci-$(dpkg --print-architecture)-today-local.oci.tar.xz" > "$scratch/boot.out" 2>&1 || fail "it does not start" "$scratch/boot.out"
-		rm -r "$machine"
+# fresh_machine RELEASE: on a minimal Debian, with nothing but this machine's sources, `./build gcp_oci` does all of it.
+fresh_machine() {
+	local release="$1" machine="$scratch/$1" round begun
+	mkdir "$machine"
+	(
+		# shellcheck source=builder/mirror.sh
+		. "$here/builder/mirror.sh"
+		apt_settings > "$scratch/apt.conf"
+		machine_sources "$release" | mmdebstrap --mode=root --variant=minbase --aptopt="$scratch/apt.conf" "$release" "$machine" - 2> "$scratch/machine.out"
+	) || fail "no machine" "$scratch/machine.out"
+	# How this machine reaches the network: the test is not about that.
+	cp /etc/resolv.conf "$machine/etc/"
+	if [ -d /usr/local/share/ca-certificates ]; then cp -r /usr/local/share/ca-certificates "$machine/usr/local/share/"; fi
+	mkdir "$machine/root/osimage"
+	tar --create --directory "$here" --exclude ./target --exclude ./.build --exclude ./.git . | tar --extract --directory "$machine/root/osimage" --no-same-owner
+	for round in first second; do
+		begun="$EPOCHSECONDS"
+		in_machine "$machine" /root/osimage/build gcp_oci > "$scratch/machine.out" 2>&1 || fail "the $round build on $release failed" "$scratch/machine.out"
+		printf '    %s, the %s build: %s s\n' "$release" "$round" "$((EPOCHSECONDS - begun))"
+		sed 's/^/    | /' "$scratch/machine.out"
 	done
+	OSIMAGE="$OSIMAGE" "$here/scripts/boot" "$machine/root/osimage/.build/gcp_oci-$(dpkg --print-architecture)-today-local.oci.tar.xz" > "$scratch/boot.out" 2>&1 || fail "it does not start" "$scratch/boot.out"
+	rm -r "$machine"
+}
+
+test_fresh_debian_12() {
+	fresh_machine bookworm
+}
+
+test_fresh_debian_13() {
+	fresh_machine trixie
 }
