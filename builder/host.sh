@@ -56,7 +56,7 @@ missing_cargo() {
 # install_missing: everything that is missing, at one go.
 install_missing() {
 	local packages
-	if [ -d "$HOME/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
+	if [ -d "${HOME:-}/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
 	mapfile -t packages < <(missing_tools; missing_cargo)
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi
 	apt_install "${packages[@]}"

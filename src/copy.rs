@@ -26,7 +26,7 @@ pub struct Graph {
 pub struct Node {
     /// What it is.
     pub descriptor: Descriptor,
-    /// The bytes of a manifest, an index or a config; layers are not read by the walk.
+    /// The bytes of a manifest or an index; configs and layers are not read by the walk.
     pub document: Option<Vec<u8>>,
 }
 

@@ -75,6 +75,10 @@ impl fmt::Display for Name {
 /// [`Error::Usage`] with the part that is wrong; a digest, or what could be taken for one, is no name.
 pub fn check_new_name(text: &str) -> Result<()> {
     let name: Name = text.parse()?;
+    if is_archive_name(Path::new(text)) {
+        return Err(Error::usage(format!("{text:?} is named like an archive, and would be taken for one"))
+            .with_hint("give a name such as ghcr.io/me/os:1.0"));
+    }
     match name.digest {
         Some(_) => Err(Error::usage(format!("{text:?} is a digest; an image is tagged with a name"))
             .with_hint("give a name such as ghcr.io/me/os:1.0")),

@@ -63,6 +63,9 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
     }
     let missing = reached.keys().filter(|digest| !there.contains(*digest));
     report.problems.extend(missing.map(|digest| format!("{digest} is missing")));
+    // A damaged manifest is noticed when it is followed and when it is hashed; it is told once.
+    let mut told = HashSet::new();
+    report.problems.retain(|problem| told.insert(problem.clone()));
     Ok(report)
 }
 

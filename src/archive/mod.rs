@@ -4,7 +4,7 @@
 //! onmetal/                      the top folder, any name, or none
 //! onmetal/oci-layout
 //! onmetal/index.json
-//! onmetal/blobs/sha256/HEX      manifests, indexes and configs first, then the layers from small to large
+//! onmetal/blobs/sha256/HEX      manifests and indexes first, then all else from small to large
 //! ```
 //!
 //! What `list` and `inspect` need stands in front, in a block of its own; every large member begins a block, so a reader

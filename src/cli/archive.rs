@@ -25,7 +25,7 @@ pub struct ArchiveArgs {
     #[arg(long, value_name = "N")]
     level: Option<u8>,
     /// Threads that compress; the archive is the same with any number [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZero<usize>>,
     /// Top folder in the archive [default: onmetal]
     #[arg(long, value_name = "NAME", conflicts_with = "flat")]
@@ -49,7 +49,7 @@ impl ArchiveArgs {
         let watched = Watched::new(source, graph, "writing");
         let size = archive::write(path, &watched, graph, &options)?;
         drop(watched);
-        eprintln!("{}: {}", path.display(), output::size(size));
+        output::say(&format!("{}: {}", path.display(), output::size(size)));
         Ok(())
     }
 
@@ -62,6 +62,13 @@ impl ArchiveArgs {
         }
         Ok(())
     }
+}
+
+/// A number of threads that a machine can have.
+pub fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
+    const MOST: usize = 256;
+    let threads = text.parse::<NonZero<usize>>().ok().filter(|threads| threads.get() <= MOST);
+    threads.ok_or_else(|| format!("{text:?} is not a number from 1 to {MOST}"))
 }
 
 /// The settings for a file of that name.

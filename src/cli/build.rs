@@ -21,7 +21,7 @@ use super::output;
   osimage build --tag ghcr.io/me/os:1.0 --config arch=amd64,kernel=a/vmlinuz,initramfs=a/initrd,cmdline=a/cmdline \\
                                         --config arch=arm64,kernel=b/vmlinuz,initramfs=b/initrd,cmdline=b/cmdline
 
-Without --output the image goes into the store. The last word of the output is the image's id.")]
+Without --output the image goes into the store. Without --config, the last word of the output is the image's id.")]
 pub struct Args {
     /// Name of the image, such as ghcr.io/me/os:1.0
     #[arg(long, value_name = "REF")]
@@ -168,12 +168,13 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
     values
         .iter()
         .map(|value| {
-            let mut architecture = None;
+            let (mut architecture, mut given) = (None, std::collections::HashSet::new());
             let mut part = Part::default();
             for pair in value.split(',') {
                 let (key, value) =
                     pair.split_once('=').ok_or_else(|| Error::usage(format!("{pair:?} in --config has no value")).with_hint(keys))?;
                 match key {
+                    "arch" | "cmdline" if !given.insert(key) => return Err(Error::usage(format!("--config {value:?} names {key} twice"))),
                     "arch" => architecture = Some(value.to_owned()),
                     "cmdline" => part.command_line = read_command_line(value.as_ref())?,
                     role => {

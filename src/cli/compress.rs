@@ -9,7 +9,7 @@ use osimage::digest::BLOCK;
 use osimage::file::{self, NewFile};
 use osimage::{Error, Result};
 
-use super::archive::settings;
+use super::archive::{parse_threads, settings};
 use super::{output, progress};
 
 /// Compress one file as archives are compressed: on all cores, and sparing what does not compress
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     level: Option<u8>,
     /// Threads that compress; the file is the same with any number [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZero<usize>>,
 }
 
@@ -55,6 +55,6 @@ pub fn run(args: &Args) -> Result<()> {
     writer.finish().and_then(|mut out| out.flush()).map_err(failed)?;
     let size = new.file().metadata().map_err(failed)?.len();
     new.commit(name)?;
-    eprintln!("{}: {}", args.output.display(), output::size(size));
+    output::say(&format!("{}: {}", args.output.display(), output::size(size)));
     Ok(())
 }

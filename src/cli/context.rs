@@ -16,7 +16,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     store_path: Option<PathBuf>,
     /// Folder or file of docker's credentials, for commands that talk to a registry; can be repeated
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", hide = true)]
     docker_config_path: Vec<PathBuf>,
     /// The most that an archive may unfold to, in bytes or as 500M, 64G
     #[arg(long, global = true, value_name = "SIZE", default_value = "64G", value_parser = parse_size)]
@@ -66,9 +66,6 @@ impl Context {
             return Ok(path.clone());
         }
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = variable("OSIMAGE_STORE") {
-            return Ok(path);
-        }
         let home = || variable("HOME");
         let path = match self.persona {
             Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),

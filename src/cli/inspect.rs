@@ -91,7 +91,12 @@ fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {
     for (n, (what, descriptor)) in lines.iter().enumerate() {
         let corner = if n + 1 == lines.len() && image.command_line.is_none() { "└──" } else { "├──" };
         let (size, media_type) = (output::size(descriptor.size), visible(&descriptor.media_type));
-        let _ = writeln!(text, "{indent}{corner} {what:<10} {size:>9}  sha256:{}  {media_type}", descriptor.digest.short());
+        let _ = writeln!(
+            text,
+            "{indent}{corner} {what:<10} {size:>9}  {}:{}  {media_type}",
+            descriptor.digest.algorithm().name(),
+            descriptor.digest.short()
+        );
     }
     if let Some(command_line) = &image.command_line {
         let _ = writeln!(text, "{indent}└── command line: {}", visible(command_line));

@@ -19,7 +19,7 @@ mod upkeep;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use osimage::{Error, Kind, Result};
+use osimage::Result;
 
 use context::{Context, Global, Persona};
 
@@ -72,24 +72,12 @@ pub fn main() -> ExitCode {
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("osimage: {}", output::visible(&error.to_string()));
+            output::say(&format!("osimage: {}", output::visible(&error.to_string())));
             if let Some(hint) = error.hint() {
-                eprintln!("  {}", output::visible(&hint));
+                output::say(&format!("  {}", output::visible(&hint)));
             }
-            ExitCode::from(exit_code(&error))
+            ExitCode::from(error.kind() as u8)
         }
-    }
-}
-
-fn exit_code(error: &Error) -> u8 {
-    match error.kind() {
-        Kind::Other => 1,
-        Kind::Usage => 2,
-        Kind::NotFound => 3,
-        Kind::Unauthorised => 4,
-        Kind::Verification => 5,
-        Kind::Network => 6,
-        Kind::Refused => 7,
     }
 }
 

@@ -18,7 +18,7 @@ pub struct TagArgs {
     /// Image to name
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Its new name; another image of that name loses it
+    /// Its new name; another image of that name loses it, and goes with the next gc if it has no other
     #[arg(value_name = "REF")]
     target: String,
 }
@@ -78,7 +78,7 @@ pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
     let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.reference.is_some());
     let removed = layout.delete(&row.digest, row.name().filter(|_| by_name))?;
     if !removed.blobs.is_empty() {
-        eprintln!("{} freed, {}", output::count(removed.blobs.len(), "blob"), output::size(removed.bytes()));
+        output::say(&format!("{} freed, {}", output::count(removed.blobs.len(), "blob"), output::size(removed.bytes())));
     }
     // The words of the Go tools, as for `tag`.
     let shown = if by_prefix || name.is_none() { row.digest.to_string() } else { args.image.clone() };

@@ -4,26 +4,30 @@ use std::io::{self, Write};
 
 use osimage::{Error, Result};
 
-/// The standard output. A reader that goes away early, as `head` does, is no failure: the program just ends.
+/// The standard output. A reader that goes away early, as `head` does, is no failure: the rest of the output is dropped, and
+/// what the command does besides printing is done to its end.
 pub struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        quiet(io::stdout().write(bytes))
+        dropping(io::stdout().write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        quiet(io::stdout().flush())
+        dropping(io::stdout().flush(), ())
     }
 }
 
-fn quiet<T>(result: io::Result<T>) -> io::Result<T> {
-    if let Err(e) = &result
-        && e.kind() == io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+fn dropping<T>(result: io::Result<T>, as_if: T) -> io::Result<T> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(as_if),
+        result => result,
     }
-    result
+}
+
+/// Says something on stderr; where that cannot be written, nobody listens.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints data.

@@ -67,7 +67,7 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     if !report.unreached.is_empty() {
         let bytes = report.unreached.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
         let blobs = output::count(report.unreached.len(), "blob");
-        eprintln!("{blobs}, {}, that no image needs; `osimage gc` frees them", output::size(bytes));
+        output::say(&format!("{blobs}, {}, that no image needs; in a store, `osimage gc` frees them", output::size(bytes)));
     }
     match report.problems.len() {
         0 => output::line(&format!(

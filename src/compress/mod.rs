@@ -145,7 +145,10 @@ fn checked_level(settings: &Settings) -> Result<u8> {
     let levels = settings.format.levels();
     match settings.level {
         None => Ok(settings.format.default_level()),
-        Some(level) if levels.contains(&level) || settings.format == Format::None => Ok(level),
+        Some(level) if levels.contains(&level) => Ok(level),
+        Some(_) if settings.format == Format::None => {
+            Err(Error::usage("a plain archive has no level").with_hint("leave the level out, or let the name end in .xz, .zst or .gz"))
+        }
         Some(level) => Err(Error::usage(format!("there is no level {level} for this kind of archive")).with_hint(format!(
             "choose one from {} to {}",
             levels.start(),

@@ -8,7 +8,7 @@ use rustix::fs::AtFlags;
 use super::{BLOBS, Layout};
 use crate::content::{self, Inventory, Source, Visited};
 use crate::digest::{Algorithm, Digest};
-use crate::oci::Descriptor;
+use crate::oci::{self, Descriptor, Document};
 use crate::{Error, Kind, Result, file};
 
 /// What was removed, or would be.
@@ -36,7 +36,7 @@ impl Layout {
         blobs.lock().map_err(|e| Error::io("lock", self.path.join(BLOBS), e))?;
         let reached = self.reached(&self.rows()?).map_err(|e| {
             Error::invalid(format!("nothing was removed, since it cannot be told what is still needed: {e}"))
-                .with_hint("`osimage verify` lists what is damaged; delete that image, or import it again")
+                .with_hint("`osimage verify` lists what is damaged; delete that image, and import it again")
         })?;
         let removed = self.sweep(&reached, None, dry_run)?;
         if !dry_run {
@@ -104,17 +104,26 @@ impl Layout {
     /// Everything that these entries reach.
     fn reached(&self, rows: &[Descriptor]) -> Result<HashSet<Digest>> {
         let mut visited = Visited::default();
-        rows.iter().try_for_each(|row| self.mark(row, 0, &mut visited))?;
+        rows.iter().try_for_each(|row| self.mark_entry(row, 0, &mut visited))?;
         Ok(visited.into_met())
     }
 
-    /// Adds everything that an entry reaches. A missing manifest reaches nothing: an index may name images that are not
+    /// Adds everything that an index's entry reaches. What an entry of another type needs cannot be told, so nothing is known to be free.
+    fn mark_entry(&self, entry: &Descriptor, depth: usize, visited: &mut Visited) -> Result<()> {
+        if !oci::is_manifest(&entry.media_type) && !oci::is_index(&entry.media_type) {
+            return Err(Error::invalid(format!("{} is neither a manifest nor an index: its type is {:?}", entry.digest, entry.media_type)));
+        }
+        self.mark(entry, depth, visited)
+    }
+
+    /// Adds everything that a descriptor reaches. A missing manifest reaches nothing: an index may name images that are not
     /// in the layout (image-spec, image-layout.md); a damaged one is an error.
     fn mark(&self, descriptor: &Descriptor, depth: usize, visited: &mut Visited) -> Result<()> {
         if !visited.meet(descriptor, depth)?.follow {
             return Ok(());
         }
         match content::document(self, descriptor) {
+            Ok((Document::Index(index), _)) => index.manifests.iter().try_for_each(|entry| self.mark_entry(entry, depth + 1, visited)),
             Ok((document, _)) => document.children().into_iter().try_for_each(|child| self.mark(child, depth + 1, visited)),
             Err(e) if e.kind() == Kind::NotFound => Ok(()),
             Err(e) => Err(e),
