@@ -2,15 +2,18 @@
 # What the machine needs: Debian packages, a cargo that is new enough, and osimage itself. Sourced by ./build.
 
 readonly MSRV=1.89
+# Where rustup puts cargo, which is on the PATH of login shells only.
+if [ -d "${HOME:-}/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
 
-# apt_install PACKAGE…: installs Debian packages as root, and otherwise says what root has to do. Nothing is removed for them.
+# apt_install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to do. Nothing is removed for them.
 apt_install() {
-	local removed
+	local why="$1" removed
+	shift
 	if [ "$EUID" -ne 0 ]; then
-		refuse "not installed, but needed to build osimage and an OS with it: $*" \
+		refuse "not installed: $* ($why)" \
 			"as root: apt-get update && apt-get install --no-install-recommends $*; then start the build again"
 	fi
-	step "install $* (to build osimage and an OS with it)"
+	step "install $* ($why)"
 	apt-get update
 	removed="$(apt-get --simulate install --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p')"
 	if [ -n "$removed" ]; then
@@ -56,10 +59,14 @@ missing_cargo() {
 # install_missing: everything that is missing, at one go.
 install_missing() {
 	local packages
-	if [ -d "${HOME:-}/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
 	mapfile -t packages < <(missing_tools; missing_cargo)
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi
-	apt_install "${packages[@]}"
+	apt_install "to build osimage and an OS with it" "${packages[@]}"
+	check_cargo
+}
+
+# check_cargo: what was installed is new enough too.
+check_cargo() {
 	if [ -z "${OSIMAGE:-}" ] && ! { new_enough cargo && new_enough rustc; }; then
 		refuse "cargo is too old: $(cargo --version), and osimage needs $MSRV" "take it from https://rustup.rs, or set OSIMAGE to a built osimage"
 	fi
