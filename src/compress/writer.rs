@@ -40,7 +40,7 @@ impl<W: Write> Writer<W> {
             Format::Zstd => (level::zstd_block(level), Arc::new(move |piece, _| by_size(piece, |data| zstd::frame(data, level)))),
             Format::Xz => {
                 let encoder = xz::Encoder::new(level);
-                (encoder.block_size(), Arc::new(move |piece, stop| encoder.block(&piece, stop)))
+                (encoder.block_size(), Arc::new(move |piece, stop| encoder.block(piece, stop)))
             }
         };
         Ok(Writer {

@@ -125,30 +125,40 @@ impl Encoder {
         self.level.block
     }
 
-    pub(super) fn block(&self, piece: &Piece, stop: &AtomicBool) -> io::Result<Block> {
+    pub(super) fn block(&self, piece: Piece, stop: &AtomicBool) -> io::Result<Block> {
         match piece {
-            Piece::Zeros(len) if *len == self.level.block as u64 => match self.zeros.get() {
+            Piece::Zeros(len) if len == self.level.block as u64 => match self.zeros.get() {
                 Some(block) => Ok(block.clone()),
-                None => zeros(*len, stop).map(|block| self.zeros.get_or_init(|| block).clone()),
+                None => zeros(len, stop).map(|block| self.zeros.get_or_init(|| block).clone()),
             },
-            Piece::Zeros(len) => zeros(*len, stop),
+            Piece::Zeros(len) => zeros(len, stop),
             Piece::Dense(data) => {
                 let mut block = Unfinished::new(stored_len(data.len()));
-                store(data, &mut block.bytes);
-                Ok(block.finish(Branches::None, MIN_DICT, crc32fast::hash(data), data.len() as u64))
+                store(&data, &mut block.bytes);
+                Ok(block.finish(Branches::None, MIN_DICT, crc32fast::hash(&data), data.len() as u64))
             }
-            Piece::Mixed(data) => {
-                let branches = content::branches(data);
+            Piece::Mixed(mut data) => {
+                let (len, check, branches) = (data.len(), crc32fast::hash(&data), content::branches(&data));
                 let mut filters = Filters::new();
                 match branches {
                     Branches::None => &mut filters,
                     Branches::X86 => filters.x86(),
                     Branches::Arm64 => filters.arm64(),
                 };
-                filters.lzma2(&self.level.options(data.len()));
-                let mut block = Unfinished::new(data.len() / 3);
-                encode(&filters, std::iter::once(&data[..]), &mut block.bytes, stop)?;
-                Ok(block.finish(branches, self.level.dict(data.len()), crc32fast::hash(data), data.len() as u64))
+                filters.lzma2(&self.level.options(len));
+                // Room for all of it, so that nothing is moved as it grows: pages that are never written do not exist.
+                let mut block = Unfinished::new(len + 2 * STEP);
+                let mut encoder = RawEncoder::new(&filters, &mut block.bytes, stop)?;
+                // What the encoder has read is let go, so that input and output are not in memory in full at the same time.
+                let part = (len / 4).max(2 << 20);
+                while data.len() > part {
+                    encoder.write(&data[..part])?;
+                    data.drain(..part);
+                    data.shrink_to_fit();
+                }
+                encoder.write(&data)?;
+                encoder.finish()?;
+                Ok(block.finish(branches, self.level.dict(len), check, len as u64))
             }
         }
     }
@@ -163,7 +173,9 @@ fn zeros(len: u64, stop: &AtomicBool) -> io::Result<Block> {
     let mut filters = Filters::new();
     filters.lzma2(&options);
     let mut block = Unfinished::new(0);
-    encode(&filters, stretches(), &mut block.bytes, stop)?;
+    let mut encoder = RawEncoder::new(&filters, &mut block.bytes, stop)?;
+    stretches().try_for_each(|stretch| encoder.write(stretch))?;
+    encoder.finish()?;
     let mut check = crc32fast::Hasher::new();
     stretches().for_each(|stretch| check.update(stretch));
     Ok(block.finish(Branches::None, MIN_DICT, check.finalize(), len))
@@ -187,22 +199,41 @@ fn store(data: &[u8], out: &mut Vec<u8>) {
     out.push(0);
 }
 
-/// Runs the raw encoder over all the slices.
-fn encode<'a>(filters: &Filters, slices: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>, stop: &AtomicBool) -> io::Result<()> {
-    /// Small enough that a writer that was dropped need not wait long.
-    const STEP: usize = 256 << 10;
-    let mut stream = Stream::new_raw_encoder(filters).map_err(coder)?;
-    let mut run = |mut input: &[u8], action: Action| -> io::Result<()> {
+/// How much is given to the encoder at a time: little enough that a writer that was dropped need not wait long.
+const STEP: usize = 256 << 10;
+
+/// liblzma's encoder of a chain of filters without a container.
+struct RawEncoder<'a> {
+    stream: Stream,
+    out: &'a mut Vec<u8>,
+    /// Set when nobody wants the result any more.
+    stop: &'a AtomicBool,
+}
+
+impl<'a> RawEncoder<'a> {
+    fn new(filters: &Filters, out: &'a mut Vec<u8>, stop: &'a AtomicBool) -> io::Result<RawEncoder<'a>> {
+        Ok(RawEncoder { stream: Stream::new_raw_encoder(filters).map_err(coder)?, out, stop })
+    }
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        data.chunks(STEP).try_for_each(|step| self.run(step, Action::Run))
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.run(&[], Action::Finish)
+    }
+
+    fn run(&mut self, mut input: &[u8], action: Action) -> io::Result<()> {
         loop {
-            if stop.load(Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) {
                 return Err(io::Error::other("the archive was given up"));
             }
-            if out.spare_capacity_mut().len() < STEP {
-                out.reserve(STEP);
+            if self.out.spare_capacity_mut().len() < STEP {
+                self.out.reserve(STEP);
             }
-            let before = stream.total_in();
-            let status = stream.process_vec(input, out, action).map_err(coder)?;
-            input = &input[(stream.total_in() - before) as usize..];
+            let before = self.stream.total_in();
+            let status = self.stream.process_vec(input, self.out, action).map_err(coder)?;
+            input = &input[(self.stream.total_in() - before) as usize..];
             let done = match action {
                 Action::Finish => status == Status::StreamEnd,
                 _ => input.is_empty(),
@@ -211,13 +242,7 @@ fn encode<'a>(filters: &Filters, slices: impl Iterator<Item = &'a [u8]>, out: &m
                 return Ok(());
             }
         }
-    };
-    for slice in slices {
-        for step in slice.chunks(STEP) {
-            run(step, Action::Run)?;
-        }
     }
-    run(&[], Action::Finish)
 }
 
 /// A block whose compressed data is being collected, behind room for its header: the header names the data's size, and so comes last.
@@ -263,6 +288,7 @@ impl Unfinished {
         self.bytes.resize(self.bytes.len() + padding, 0);
         self.bytes.extend_from_slice(&check.to_le_bytes());
         self.bytes.drain(..unused);
+        self.bytes.shrink_to_fit();
         let record = Record { unpadded: (self.bytes.len() - padding) as u64, uncompressed: len };
         Block { bytes: self.bytes, record }
     }
