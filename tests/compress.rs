@@ -15,7 +15,9 @@ use tempfile::TempDir;
 const COMPRESSED: [Format; 3] = [Format::Gzip, Format::Xz, Format::Zstd];
 
 fn settings(format: Format, level: u8, threads: usize) -> Settings {
-    Settings { format, level: Some(level), threads: NonZero::new(threads).unwrap() }
+    // A plain archive has no level.
+    let level = (format != Format::None).then_some(level);
+    Settings { format, level, threads: NonZero::new(threads).unwrap() }
 }
 
 /// Compresses `content` in one write.
