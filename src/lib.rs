@@ -57,6 +57,7 @@ pub mod json;
 pub mod layout;
 pub mod oci;
 pub mod reference;
+pub mod registry;
 pub mod verify;
 
 pub use error::{Error, Kind, Result};

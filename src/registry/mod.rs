@@ -1,0 +1,3 @@
+//! Registries (distribution-spec): what they are shown, and where that is kept.
+
+pub mod credentials;
