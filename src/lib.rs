@@ -11,6 +11,7 @@
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
 //! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the encoder and decoder below it.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building, reading.
+//! - [`registry`]: what talks to registries; so far the credentials that they are shown.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!

@@ -10,9 +10,12 @@ mod extract;
 mod features;
 mod inspect;
 mod list;
+#[cfg_attr(not(test), expect(dead_code, reason = "the commands come with the client, which tries what they store"))]
+mod login;
 mod names;
 mod output;
 mod progress;
+mod prompt;
 mod shell;
 mod upkeep;
 
