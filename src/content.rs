@@ -1,4 +1,4 @@
-//! What a folder, an archive and later a registry have in common: a [`Source`] names images and opens content.
+//! What a folder, an archive and a registry have in common: a [`Source`] names images and opens content.
 //!
 //! The trait is its primitives; everything else here is a function over them. Content is opened at an offset and never
 //! loaded whole; only manifests, indexes and configs are read into memory, within their limits.
@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// The fewest digits by which an image can be called.
 pub const MIN_PREFIX: usize = 6;
 
-/// Something that holds images.
-pub trait Source {
+/// Something that holds images, and that several threads may read at once.
+pub trait Source: Sync {
     /// What it is, for a sentence: `the layout /srv/store`.
     fn origin(&self) -> String;
 
@@ -34,6 +34,19 @@ pub trait Source {
     /// Where the content lies: reading in ascending order is cheapest. Without meaning where any order is as good.
     fn position(&self, _digest: &Digest) -> u64 {
         0
+    }
+
+    /// How many pieces of content can be read side by side without doing any work twice.
+    fn readers(&self) -> usize {
+        usize::MAX
+    }
+
+    /// What may be attached to a manifest; whether it is, [`crate::referrers`] checks. A layout has no list but its index.
+    ///
+    /// # Errors
+    /// Where the list cannot be read.
+    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.rows()
     }
 }
 
@@ -72,7 +85,7 @@ impl Visited {
     /// [`Error::Invalid`] beyond [`MAX_DEPTH`].
     pub fn meet(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Visit> {
         let digest = &descriptor.digest;
-        let is_document = oci::is_manifest(&descriptor.media_type) || oci::is_index(&descriptor.media_type);
+        let is_document = oci::is_document(&descriptor.media_type);
         let visit = Visit { new: self.met.insert(digest.clone()), follow: is_document && self.followed.insert(digest.clone()) };
         if visit.follow && depth > MAX_DEPTH {
             return Err(Error::invalid(format!("{digest} lies below more than {MAX_DEPTH} indexes; deeper is not read")));

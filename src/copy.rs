@@ -1,12 +1,15 @@
-//! The one walk over a graph of manifests: import, export and every other transfer are this walk.
+//! The one walk over a graph of manifests: import, export, push, pull and every other transfer are this walk.
 //!
 //! Children come before what points to them, so that a target never holds a manifest whose layers are missing; naming
 //! what was copied is the target's last step.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::content::{self, Source, Visited};
-use crate::oci::Descriptor;
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor};
 use crate::{Error, Result};
 
 /// How many pieces of content one transfer may have.
@@ -28,21 +31,24 @@ pub struct Node {
     pub descriptor: Descriptor,
     /// The bytes of a manifest or an index; configs and layers are not read by the walk.
     pub document: Option<Vec<u8>>,
+    /// How many steps it is above the configs and layers, which are at 0.
+    pub height: usize,
 }
 
-/// Something that takes content.
-pub trait Target {
+/// Something that takes content, from several threads at once.
+pub trait Target: Sync {
     /// Whether the content is there already.
     ///
     /// # Errors
     /// Where that cannot be told.
     fn has(&self, descriptor: &Descriptor) -> Result<bool>;
 
-    /// Takes content; `content` is checked by whoever hands it over and fails where it is not what the descriptor says.
+    /// Takes a piece of content: the bytes in `node`, or what `source` opens for it. What it keeps, it checks, or hands to
+    /// somebody who checks it.
     ///
     /// # Errors
-    /// Where it cannot be written, or `content` fails; then nothing of it is visible.
-    fn put(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()>;
+    /// Where it cannot be written, or is not what its descriptor says; then nothing of it is visible.
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<()>;
 }
 
 /// Reads the manifests and indexes that `rows` reach.
@@ -50,49 +56,131 @@ pub trait Target {
 /// # Errors
 /// Where one of them is missing or not what it should be, or where the graph is deeper or larger than the limits.
 pub fn walk(source: &dyn Source, rows: &[Descriptor]) -> Result<Graph> {
-    let mut graph = Graph { rows: rows.to_vec(), nodes: Vec::new() };
-    let mut visited = Visited::default();
-    for row in rows {
-        visit(source, row, 0, &mut visited, &mut graph.nodes)?;
-    }
-    Ok(graph)
+    let mut walk = Walk::new(source);
+    rows.iter().try_for_each(|row| walk.add(row))?;
+    Ok(walk.graph)
 }
 
-fn visit(source: &dyn Source, descriptor: &Descriptor, depth: usize, visited: &mut Visited, nodes: &mut Vec<Node>) -> Result<()> {
-    let met = visited.meet(descriptor, depth)?;
-    if visited.len() > MAX_NODES {
-        return Err(Error::invalid(format!("{} reaches more than {MAX_NODES} pieces of content", source.origin())));
+/// A walk to which entries can be added.
+pub(crate) struct Walk<'a> {
+    source: &'a dyn Source,
+    visited: Visited,
+    pub graph: Graph,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(source: &'a dyn Source) -> Self {
+        Walk { source, visited: Visited::default(), graph: Graph::default() }
     }
-    let mut document = None;
-    if met.follow {
-        let (parsed, bytes) = content::document(source, descriptor)?;
-        for child in parsed.children() {
-            visit(source, child, depth + 1, visited, nodes)?;
+
+    /// Adds an entry and everything that it reaches.
+    pub fn add(&mut self, row: &Descriptor) -> Result<()> {
+        self.visit(row, 0)?;
+        self.graph.rows.push(row.clone());
+        Ok(())
+    }
+
+    /// Visits what a descriptor describes; gives its height.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<usize> {
+        let met = self.visited.meet(descriptor, depth)?;
+        if self.visited.len() > MAX_NODES {
+            return Err(Error::invalid(format!("{} reaches more than {MAX_NODES} pieces of content", self.source.origin())));
         }
-        document = Some(bytes);
+        let (mut document, mut height) = (None, 0);
+        if met.follow {
+            let (parsed, bytes) = content::document(self.source, descriptor)?;
+            height = 1;
+            for child in parsed.children() {
+                height = height.max(1 + self.visit(child, depth + 1)?);
+            }
+            document = Some(bytes);
+        }
+        if met.new {
+            self.graph.nodes.push(Node { descriptor: descriptor.clone(), document, height });
+        } else if !met.follow && oci::is_document(&descriptor.media_type) {
+            height = self.graph.nodes.iter().find(|node| node.descriptor.digest == descriptor.digest).map_or(0, |node| node.height);
+        }
+        Ok(height)
     }
-    if met.new {
-        nodes.push(Node { descriptor: descriptor.clone(), document });
-    }
-    Ok(())
 }
 
-/// Copies everything in `graph` that the target does not have yet.
+/// Copies everything in `graph` that the target does not have yet, up to `jobs` pieces at once.
 ///
 /// # Errors
 /// What the source or the target gives; what was copied until then stays, unnamed.
-pub fn transfer(source: &dyn Source, graph: &Graph, target: &mut dyn Target) -> Result<()> {
-    // Layers first, in the order in which they lie in the source; then the documents, children first as the walk gives them.
-    let (mut layers, documents): (Vec<_>, Vec<_>) = graph.nodes.iter().partition(|node| node.document.is_none());
-    layers.sort_by_key(|node| source.position(&node.descriptor.digest));
-    for node in layers.into_iter().chain(documents) {
-        if target.has(&node.descriptor)? {
-            continue;
-        }
-        match &node.document {
-            Some(bytes) => target.put(&node.descriptor, &mut bytes.as_slice())?,
-            None => target.put(&node.descriptor, &mut content::verified(source, &node.descriptor)?)?,
-        }
+pub fn transfer(source: &dyn Source, graph: &Graph, target: &dyn Target, jobs: usize) -> Result<()> {
+    // From the bottom up, so that what points to something comes after it; side by side is only what has the same height.
+    let top = graph.nodes.iter().map(|node| node.height).max().unwrap_or(0);
+    for height in 0..=top {
+        let mut level: Vec<_> = graph.nodes.iter().filter(|node| node.height == height).collect();
+        level.sort_by_key(|node| source.position(&node.descriptor.digest));
+        transfer_level(source, &level, target, jobs.min(source.readers()))?;
     }
     Ok(())
+}
+
+fn transfer_level(source: &dyn Source, nodes: &[&Node], target: &dyn Target, jobs: usize) -> Result<()> {
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let source = Stoppable { source, stopped: AtomicBool::new(false) };
+    let work = || {
+        while let Some(node) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if source.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let done = target.has(&node.descriptor).and_then(|there| if there { Ok(()) } else { target.put(node, &source) });
+            if let Err(error) = done {
+                // The first failure is the one to report; the others are mostly the stopping itself.
+                if !source.stopped.swap(true, Ordering::Relaxed) {
+                    *failure.lock().expect("nothing panics with this lock") = Some(error);
+                }
+            }
+        }
+    };
+    match jobs.min(nodes.len()) {
+        0 | 1 => work(),
+        jobs => std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work)))),
+    }
+    failure.into_inner().expect("nothing panics with this lock").map_or(Ok(()), Err)
+}
+
+/// A source that fails as soon as another piece of the same transfer has failed, so that nobody waits for a large one in vain.
+struct Stoppable<'a> {
+    source: &'a dyn Source,
+    stopped: AtomicBool,
+}
+
+impl Source for Stoppable<'_> {
+    fn origin(&self) -> String {
+        self.source.origin()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        self.source.rows()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        Ok(Box::new(StoppableReader { reader: self.source.open(descriptor, offset)?, stopped: &self.stopped }))
+    }
+
+    fn position(&self, digest: &Digest) -> u64 {
+        self.source.position(digest)
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.source.listed_referrers(subject)
+    }
+}
+
+struct StoppableReader<'a> {
+    reader: Box<dyn Read + 'a>,
+    stopped: &'a AtomicBool,
+}
+
+impl Read for StoppableReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.stopped.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("another part of the transfer failed")),
+            false => self.reader.read(buf),
+        }
+    }
 }

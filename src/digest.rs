@@ -64,7 +64,12 @@ pub struct Digest {
 impl Digest {
     /// The SHA-256 digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        Digest::with(Algorithm::Sha256, bytes)
+    }
+
+    /// The digest of some bytes by an algorithm.
+    pub fn with(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }

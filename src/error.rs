@@ -72,6 +72,30 @@ pub enum Error {
         /// What the caller can do about it.
         hint: Option<String>,
     },
+    /// A registry wants credentials, or does not accept those that it was given.
+    #[error("{what}")]
+    Unauthorised {
+        /// The whole sentence, without any secret.
+        what: String,
+        /// What the caller can do about it.
+        hint: Option<String>,
+    },
+    /// A server could not be reached, broke off, or went on failing.
+    #[error("{what}")]
+    Network {
+        /// The whole sentence, with the host.
+        what: String,
+        /// What the caller can do about it.
+        hint: Option<String>,
+    },
+    /// A registry understood the request and said no.
+    #[error("{what}")]
+    Rejected {
+        /// The whole sentence, with the registry's own words.
+        what: String,
+        /// What the caller can do about it.
+        hint: Option<String>,
+    },
 }
 
 impl Error {
@@ -105,13 +129,32 @@ impl Error {
         Error::Refused { what: what.into(), hint: None }
     }
 
+    /// Credentials that are missing or not accepted.
+    pub fn unauthorised(what: impl Into<String>) -> Self {
+        Error::Unauthorised { what: what.into(), hint: None }
+    }
+
+    /// A server that could not be reached or broke off.
+    pub fn network(what: impl Into<String>) -> Self {
+        Error::Network { what: what.into(), hint: None }
+    }
+
+    /// A registry's no.
+    pub fn rejected(what: impl Into<String>) -> Self {
+        Error::Rejected { what: what.into(), hint: None }
+    }
+
     /// The same error with the one thing to do about it.
     #[must_use]
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
         match &mut self {
-            Error::Usage { hint, .. } | Error::NotFound { hint, .. } | Error::Invalid { hint, .. } | Error::Refused { hint, .. } => {
-                *hint = Some(text.into());
-            }
+            Error::Usage { hint, .. }
+            | Error::NotFound { hint, .. }
+            | Error::Invalid { hint, .. }
+            | Error::Refused { hint, .. }
+            | Error::Unauthorised { hint, .. }
+            | Error::Network { hint, .. }
+            | Error::Rejected { hint, .. } => *hint = Some(text.into()),
             Error::Io { .. } => {}
         }
         self
@@ -127,6 +170,9 @@ impl Error {
             Error::NotFound { .. } => Kind::NotFound,
             Error::Invalid { .. } => Kind::Verification,
             Error::Refused { .. } => Kind::Refused,
+            Error::Unauthorised { .. } => Kind::Unauthorised,
+            Error::Network { .. } => Kind::Network,
+            Error::Rejected { .. } => Kind::Other,
         }
     }
 
@@ -134,9 +180,13 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         use std::io::ErrorKind;
         match self {
-            Error::Usage { hint, .. } | Error::NotFound { hint, .. } | Error::Invalid { hint, .. } | Error::Refused { hint, .. } => {
-                hint.clone()
-            }
+            Error::Usage { hint, .. }
+            | Error::NotFound { hint, .. }
+            | Error::Invalid { hint, .. }
+            | Error::Refused { hint, .. }
+            | Error::Unauthorised { hint, .. }
+            | Error::Network { hint, .. }
+            | Error::Rejected { hint, .. } => hint.clone(),
             Error::Io { source, .. } => match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                     Some("free some space there, or name another folder, and run the command again".into())

@@ -10,6 +10,8 @@
 //! - [`file`](mod@file): new files that nobody sees before they are whole.
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
 //! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the encoder and decoder below it.
+//! - [`referrers`]: what is attached to an image.
+//! - [`registry`]: the client for registries; its images are sources, its repositories targets.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building, reading.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
@@ -57,6 +59,8 @@ pub mod json;
 pub mod layout;
 pub mod oci;
 pub mod reference;
+pub mod referrers;
+pub mod registry;
 pub mod verify;
 
 pub use error::{Error, Kind, Result};

@@ -45,6 +45,11 @@ pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, INDEX | DOCKER_INDEX)
 }
 
+/// Whether a media type is that of a manifest or an index.
+pub fn is_document(media_type: &str) -> bool {
+    is_manifest(media_type) || is_index(media_type)
+}
+
 /// What a piece of content is: its type, digest and size (image-spec, descriptor.md).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -308,6 +313,14 @@ impl Document {
             return Err(Error::invalid(format!("{digest} has schema version {version}; only 2 is known")));
         }
         Ok(document)
+    }
+
+    /// What the document is attached to.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        match self {
+            Document::Manifest(manifest) => manifest.subject.as_ref(),
+            Document::Index(index) => index.subject.as_ref(),
+        }
     }
 
     /// Everything that the document points to and that belongs to it: a manifest's config and layers, an index's entries.

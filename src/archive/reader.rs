@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use tar::EntryType;
 
 use super::{Member, classify};
-use crate::compress::{self, Reader};
+use crate::compress::{self, Format, Reader};
 use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
 use crate::layout::INDEX_FILE;
@@ -38,6 +38,8 @@ pub struct Archive {
     blobs: HashMap<Digest, (u64, u64)>,
     /// Small content from the first pass, where going back would mean decoding everything again.
     kept: HashMap<Digest, Vec<u8>>,
+    /// Whether it is not compressed.
+    plain: bool,
     /// Readers that are not in use, wherever they stand.
     idle: Mutex<Vec<Reader>>,
 }
@@ -56,9 +58,11 @@ impl Archive {
             rows: Vec::new(),
             blobs: HashMap::new(),
             kept: HashMap::new(),
+            plain: false,
             idle: Mutex::default(),
         };
         let reader = archive.reader()?;
+        archive.plain = reader.format() == Format::None;
         archive.scan(reader)?;
         Ok(archive)
     }
@@ -233,6 +237,11 @@ impl Source for Archive {
 
     fn position(&self, digest: &Digest) -> u64 {
         self.blobs.get(digest).map_or(0, |(offset, _)| *offset)
+    }
+
+    /// One, but for a plain archive: decoding uses every core anyway, and going back may mean decoding again.
+    fn readers(&self) -> usize {
+        if self.plain { usize::MAX } else { 1 }
     }
 }
 

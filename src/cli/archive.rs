@@ -133,8 +133,8 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     let rows = chosen(&*source, name.as_ref())?;
     let graph = copy::walk(&*source, &rows)?;
     let store = context.writable_store()?;
-    let mut session = store.session()?;
-    copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &mut session)?;
+    let session = store.session()?;
+    copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &session, 1)?;
     session.update(|index| index.extend(rows.clone()))?;
     rows.iter().try_for_each(|row| output::line(&format!("Successfully imported {}", described(row))))
 }

@@ -57,6 +57,14 @@ impl<S: Source + ?Sized> Source for Watched<'_, S> {
     fn position(&self, digest: &Digest) -> u64 {
         self.source.position(digest)
     }
+
+    fn readers(&self) -> usize {
+        self.source.readers()
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.source.listed_referrers(subject)
+    }
 }
 
 impl<S: Inventory + ?Sized> Inventory for Watched<'_, S> {

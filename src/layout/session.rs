@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::{BLOBS, INDEX_FILE, Layout};
-use crate::content;
-use crate::copy::Target;
+use crate::content::{self, Source};
+use crate::copy::{Node, Target};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::file::{self, NewFile, State};
 use crate::oci::{Descriptor, Index};
@@ -167,8 +167,12 @@ impl Target for Session<'_> {
         Ok(there)
     }
 
-    fn put(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
-        self.put_stream(content, &descriptor.digest, descriptor.size)
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
+        let descriptor = &node.descriptor;
+        match &node.document {
+            Some(bytes) => self.put_stream(&mut bytes.as_slice(), &descriptor.digest, descriptor.size),
+            None => self.put_stream(&mut content::verified(source, descriptor)?, &descriptor.digest, descriptor.size),
+        }
     }
 }
 

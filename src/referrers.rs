@@ -1,0 +1,92 @@
+//! What is attached to an image: finding it, and taking it along (distribution-spec, "Listing Referrers").
+//!
+//! A list of referrers is only a list: each entry counts where its own manifest names the digest that was asked for.
+
+use std::collections::HashSet;
+
+use crate::content::{self, MAX_DEPTH, Source};
+use crate::copy::{Graph, Walk};
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor, Document};
+use crate::{Error, Kind, Result};
+
+/// How many manifests may be attached to one.
+pub const MAX_REFERRERS: usize = 1_000;
+
+/// A manifest that is attached to another.
+#[derive(Debug, Clone)]
+pub struct Referrer {
+    /// What it is, without a name that it may have as an entry.
+    pub descriptor: Descriptor,
+    /// What it says.
+    pub document: Document,
+}
+
+impl Referrer {
+    /// The type of what is attached: the manifest's own, else its config's (image-spec, "Guidelines for Artifact Usage").
+    pub fn artifact_type(&self) -> Option<&str> {
+        match &self.document {
+            Document::Manifest(manifest) => manifest.artifact_type.as_deref().or(Some(&manifest.config.media_type)),
+            Document::Index(index) => index.artifact_type.as_deref(),
+        }
+    }
+}
+
+/// What is attached to `subject`, in the source's order.
+///
+/// # Errors
+/// [`Error::Invalid`] where there are too many; what the source gives.
+pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
+    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    for listed in source.listed_referrers(subject)? {
+        if !oci::is_document(&listed.media_type) || !seen.insert(listed.digest.clone()) {
+            continue;
+        }
+        let document = match content::document(source, &listed) {
+            Ok((document, _)) => document,
+            // A list may name what is gone, or was never whole.
+            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => {
+                log::debug!("passed over among what is attached to {subject}: {e}");
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        if document.subject().is_none_or(|named| named.digest != *subject) {
+            log::debug!("passed over: {} is not attached to {subject}", listed.digest);
+            continue;
+        }
+        if found.len() == MAX_REFERRERS {
+            return Err(Error::invalid(format!("more than {MAX_REFERRERS} manifests are attached to {subject}; more are not read")));
+        }
+        found.push(Referrer { descriptor: listed.named(None), document });
+    }
+    Ok(found)
+}
+
+/// What some entries reach, and what is attached to any manifest among it, and to that, and so on. Gives the graph, and what
+/// was found attached.
+///
+/// # Errors
+/// As [`of`] and [`copy::walk`](crate::copy::walk).
+pub fn walk(source: &dyn Source, rows: &[Descriptor]) -> Result<(Graph, Vec<Descriptor>)> {
+    let mut walk = Walk::new(source);
+    rows.iter().try_for_each(|row| walk.add(row))?;
+    let (mut attached, mut asked) = (Vec::<Descriptor>::new(), HashSet::new());
+    for _ in 0..MAX_DEPTH {
+        let subjects: Vec<_> = walk.graph.nodes.iter().filter(|node| node.document.is_some()).map(|node| node.descriptor.digest.clone()).collect();
+        let new: Vec<_> = subjects.into_iter().filter(|subject| asked.insert(subject.clone())).collect();
+        if new.is_empty() {
+            break;
+        }
+        for subject in new {
+            for referrer in of(source, &subject)? {
+                if !attached.iter().any(|known| known.digest == referrer.descriptor.digest) {
+                    walk.add(&referrer.descriptor)?;
+                    attached.push(referrer.descriptor);
+                }
+            }
+        }
+    }
+    walk.graph.rows.truncate(rows.len());
+    Ok((walk.graph, attached))
+}

@@ -1,0 +1,177 @@
+//! Credential helpers: programs `docker-credential-NAME` that keep credentials elsewhere (docker-credential-helpers, README).
+//!
+//! A helper is called with one verb. It reads a server's name or, to store, a JSON document from its standard input, and writes a JSON
+//! document or, where it fails, why, to its standard output. It is a program of somebody else's: its name cannot lead out of the
+//! search path, it has a time limit and a limit to what it may write, and what it writes is shown only where that cannot be a secret.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::{Credential, TOKEN_USER, object, sources};
+use crate::{Error, Result};
+
+/// The most that a helper may write.
+const MAX_OUTPUT: usize = 64 << 10;
+/// The most that is shown of why a helper failed.
+const MAX_SHOWN: usize = 200;
+/// How often it is looked whether a helper has ended that has closed its output.
+const TICK: Duration = Duration::from_millis(5);
+/// What a helper writes that has nothing for the server.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+
+/// A helper that is installed.
+pub(super) struct Helper {
+    program: PathBuf,
+    limit: Duration,
+}
+
+/// What helpers store and give back.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    #[serde(rename = "ServerURL", default)]
+    server: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    secret: String,
+}
+
+impl Helper {
+    /// The helper of that name; `None` where it is not installed.
+    pub(super) fn find(name: &str, path: &OsStr, limit: Duration) -> Result<Option<Self>> {
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+            return Err(Error::invalid(format!("{name:?} is not the name of a credential helper")).with_hint(
+                "a name has letters, digits, '.', '_' and '-' only; correct credsStore and credHelpers in the credentials file",
+            ));
+        }
+        Ok(sources::program(&file_name(name), path).map(|program| Helper { program, limit }))
+    }
+
+    /// What the helper has for a server.
+    pub(super) fn get(&self, server: &str) -> Result<Option<Credential>> {
+        let (status, output) = self.run("get", server.as_bytes())?;
+        if !status.success() {
+            return if output.trim_ascii() == NOT_FOUND.as_bytes() { Ok(None) } else { Err(self.refused("get", status, &output, "")) };
+        }
+        let text = std::str::from_utf8(&output).map_err(|_| self.failed("its answer is not text"))?;
+        let Document { username, secret, .. } =
+            object::value(text, "the answer").map_err(|_| self.failed("its answer is not the JSON document that it should be"))?;
+        Ok(match (username, secret) {
+            (_, secret) if secret.is_empty() => None,
+            (username, secret) if username == TOKEN_USER => Some(Credential::IdentityToken(secret)),
+            (username, password) => Some(Credential::Basic { username, password }),
+        })
+    }
+
+    /// Hands a credential to the helper.
+    pub(super) fn store(&self, server: &str, credential: &Credential) -> Result<()> {
+        let (username, secret) = match credential {
+            Credential::Basic { username, password } => (username.as_str(), password),
+            Credential::IdentityToken(token) => (TOKEN_USER, token),
+            Credential::RegistryToken(_) => {
+                return Err(Error::usage("a credential helper keeps passwords and identity tokens, and no registry token")
+                    .with_hint("name a file to keep it in with --registry-config"));
+            }
+        };
+        let document = Document { server: server.to_owned(), username: username.to_owned(), secret: secret.clone() };
+        let json = serde_json::to_vec(&document).expect("strings have no way to fail");
+        let (status, output) = self.run("store", &json)?;
+        if status.success() { Ok(()) } else { Err(self.refused("store", status, &output, secret)) }
+    }
+
+    /// Makes the helper forget a server.
+    pub(super) fn erase(&self, server: &str) -> Result<()> {
+        let (status, output) = self.run("erase", server.as_bytes())?;
+        if status.success() { Ok(()) } else { Err(self.refused("erase", status, &output, "")) }
+    }
+
+    /// Runs the helper, and ends it and all that it has started where it does not keep to its limits.
+    fn run(&self, verb: &str, input: &[u8]) -> Result<(ExitStatus, Vec<u8>)> {
+        let io = |e| Error::io("run", &self.program, e);
+        let input = in_memory(input).map_err(io)?;
+        // What it says on stderr may be anything; those who want to see it can call it themselves.
+        let mut command = Command::new(&self.program);
+        command.arg(verb).stdin(input).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut child = command.spawn().map_err(io)?;
+        let output = child.stdout.take().expect("it is piped");
+        let ended = self.follow(&mut child, output);
+        if ended.is_err() {
+            // It cannot have been waited for yet, so the number still is its own.
+            let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
+            let _ = child.wait();
+        }
+        ended
+    }
+
+    /// Reads what the helper writes until it has ended.
+    fn follow(&self, child: &mut Child, mut output: ChildStdout) -> Result<(ExitStatus, Vec<u8>)> {
+        let io = |e| Error::io("run", &self.program, e);
+        let end = Instant::now() + self.limit;
+        let remaining = || match end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(self.failed(&format!("it took longer than {} s and was ended", self.limit.as_secs()))),
+            time => Ok(time),
+        };
+        let (mut bytes, mut block) = (Vec::new(), [0; 4096]);
+        loop {
+            let time = remaining()?.try_into().expect("a limit is small");
+            match rustix::event::poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&time)) {
+                // The time is over.
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                result => result.map_err(|e| io(e.into()))?,
+            };
+            match output.read(&mut block).map_err(io)? {
+                0 => break,
+                n => bytes.extend_from_slice(&block[..n]),
+            }
+            if bytes.len() > MAX_OUTPUT {
+                return Err(self.failed("it wrote more than 64 KiB, the most that is read, and was ended"));
+            }
+        }
+        loop {
+            if let Some(status) = child.try_wait().map_err(io)? {
+                return Ok((status, bytes));
+            }
+            std::thread::sleep(remaining()?.min(TICK));
+        }
+    }
+
+    /// The helper said no. Why is shown where it cannot hold a secret: it is no document, and not what the helper was told.
+    fn refused(&self, verb: &str, status: ExitStatus, output: &[u8], secret: &str) -> Error {
+        let text = String::from_utf8_lossy(output);
+        let line: String = text.trim().lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect();
+        let harmless = !line.is_empty() && !text.contains('{') && (secret.is_empty() || !text.contains(secret));
+        match harmless {
+            true => self.failed(&format!("`{verb}` failed: {line}")),
+            false => self.failed(&format!("`{verb}` failed ({status})")),
+        }
+    }
+
+    /// An error of the helper's.
+    fn failed(&self, why: &str) -> Error {
+        Error::io("use the credential helper", &self.program, std::io::Error::other(why.to_owned()))
+    }
+}
+
+/// The program of a helper.
+pub(super) fn file_name(name: &str) -> String {
+    format!("docker-credential-{name}")
+}
+
+/// A file in memory, ready to be read: unlike a pipe it waits for no reader, so a helper that reads nothing holds nobody up.
+fn in_memory(content: &[u8]) -> std::io::Result<Stdio> {
+    let mut file = File::from(rustix::fs::memfd_create("credential", MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
+}

@@ -1,0 +1,258 @@
+//! Credentials: what a registry is shown, and the files and helpers of docker and podman in which it is kept.
+//!
+//! Everything that can hold a credential is asked in one order, and the first that has one counts:
+//!
+//! 1. the files, or folders with a `config.json`, that the caller names;
+//! 2. `$REGISTRY_AUTH_FILE`;
+//! 3. `$DOCKER_CONFIG/config.json`;
+//! 4. `$XDG_RUNTIME_DIR/containers/auth.json`, without that variable `/run/containers/UID/auth.json`;
+//! 5. `~/.config/containers/auth.json`, below `$XDG_CONFIG_HOME` where that is set;
+//! 6. `~/.docker/config.json`.
+//!
+//! [`file`] reads and changes such a file, [`key`] knows what its keys mean, [`helper`] talks to the programs that it names,
+//! [`sources`] knows the order above. A file that is there but cannot be read is an error and never passed over, since another
+//! identity than the meant one would be used in silence. A helper that is not installed is passed over with a warning.
+
+mod file;
+mod helper;
+mod key;
+mod object;
+mod sources;
+
+pub use sources::Environment;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::{Error, Result};
+use file::{Answer, ConfigFile};
+use helper::Helper;
+use key::Host;
+use sources::Sources;
+
+/// How long a helper may take: long enough for somebody to unlock a key ring.
+const HELPER_LIMIT: Duration = Duration::from_secs(30);
+/// The user under which helpers keep identity tokens (docker-credential-helpers, README).
+const TOKEN_USER: &str = "<token>";
+
+/// What a registry is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// User name and password.
+    Basic {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: String,
+    },
+    /// An OAuth2 refresh token: `identitytoken` in a file, the user `<token>` in a helper.
+    IdentityToken(String),
+    /// A ready bearer token: `registrytoken` in a file.
+    RegistryToken(String),
+}
+
+impl fmt::Debug for Credential {
+    /// Shows no secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credential::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
+            Credential::IdentityToken(_) => f.write_str("IdentityToken(..)"),
+            Credential::RegistryToken(_) => f.write_str("RegistryToken(..)"),
+        }
+    }
+}
+
+/// Where credentials are looked up and stored.
+///
+/// ```
+/// use osimage::registry::credentials::{Credential, Credentials, Environment};
+/// # fn main() -> osimage::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let credentials = Credentials::new(vec![dir.path().join("auth.json")], Environment::default());
+/// let alice = Credential::Basic { username: "alice".into(), password: "s3cret".into() };
+/// credentials.store("localhost:5000", &alice)?;
+/// assert_eq!(credentials.find("localhost:5000", "me/os")?, Some(alice));
+/// assert_eq!(credentials.find("ghcr.io", "me/os")?, None);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Credentials {
+    /// How long a helper may take before it is ended.
+    pub helper_limit: Duration,
+    sources: Sources,
+    path: OsString,
+    /// The helpers that are not installed and of which that has been said.
+    missing: Mutex<BTreeSet<String>>,
+}
+
+impl Credentials {
+    /// With the files or folders that the caller names, in their order, and an environment.
+    pub fn new(explicit: Vec<PathBuf>, environment: Environment) -> Self {
+        Credentials {
+            helper_limit: HELPER_LIMIT,
+            sources: Sources::new(explicit, &environment),
+            path: environment.path,
+            missing: Mutex::default(),
+        }
+    }
+
+    /// As [`Credentials::new`], with the process's environment.
+    pub fn from_env(explicit: Vec<PathBuf>) -> Self {
+        Credentials::new(explicit, Environment::of_process())
+    }
+
+    /// The credential for a repository of a host (with its port): of the first source that has one, the one with the longest
+    /// matching path.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the host is none; [`Error::Invalid`] where a file or a helper's name is not what it should be;
+    /// [`Error::Io`] where a file cannot be read or a helper fails.
+    pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
+        let host = Host::parse(host)?;
+        for path in self.sources.all() {
+            let Some(config) = ConfigFile::read(path)? else { continue };
+            for answer in config.answers(&host, repository)? {
+                let found = match answer {
+                    Answer::Credential(credential) => Some(credential),
+                    Answer::Helper { name, server } => match self.installed(&name)? {
+                        Some(helper) => helper.get(&server)?,
+                        None => None,
+                    },
+                };
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stores the credential for a host, and says where: in the first file that the caller named, else `$REGISTRY_AUTH_FILE`,
+    /// else docker's file; or in the helper that this file names for the host.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the host or the user's name is none, or there is no place to store it; [`Error::NotFound`] where
+    /// the helper is not installed; [`Error::Invalid`] where the file does not parse, which is left as it is; [`Error::Io`].
+    pub fn store(&self, host: &str, credential: &Credential) -> Result<String> {
+        let host = Host::parse(host)?;
+        if let Credential::Basic { username, .. } = credential
+            && (username.is_empty() || username.contains(':'))
+        {
+            return Err(Error::usage("a user name is not empty and has no ':' in it")
+                .with_hint("a token that needs no user name is given as an identity token"));
+        }
+        let path = self.sources.to_store()?;
+        let config = ConfigFile::read(path)?.unwrap_or_else(|| ConfigFile::empty(path));
+        match config.helper(&host)? {
+            None => {
+                file::store(path, &host, Some(credential))?;
+                Ok(path.display().to_string())
+            }
+            Some(name) => {
+                let Some(helper) = self.helper(&name)? else {
+                    let (program, path) = (helper::file_name(&name), path.display());
+                    return Err(Error::not_found(format!("{path} names the credential helper {name}, but {program} is not installed"))
+                        .with_hint(format!(
+                            "install {program}, take its name out of {path}, or name another file with --registry-config"
+                        )));
+                };
+                helper.store(host.server(), credential)?;
+                // As docker does: the empty entry names the host, and an old secret goes.
+                file::store(path, &host, None)?;
+                Ok(told(&name))
+            }
+        }
+    }
+
+    /// Removes the credential for a host as a whole, and says from where. Where the caller named files only those are rid of it;
+    /// else all files that are searched, with their helpers, so that none of another tool takes its place. Credentials for a part
+    /// of a host's repositories stay.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none; otherwise as [`Credentials::store`], after everything has been tried.
+    pub fn erase(&self, host: &str) -> Result<Vec<String>> {
+        let parsed = Host::parse(host)?;
+        let (mut erased, mut failed) = (Vec::new(), None);
+        let sources = self.sources.to_erase();
+        for path in &sources {
+            if let Err(e) = self.erase_from(path, &parsed, &mut erased) {
+                failed.get_or_insert(e);
+            }
+        }
+        match failed {
+            Some(e) => Err(e),
+            None if erased.is_empty() => {
+                let places: Vec<_> = sources.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect();
+                let hint = match places.is_empty() {
+                    true => "no file with credentials is there; --registry-config names one".to_owned(),
+                    false => format!("it was looked for in {}; --registry-config names another file", places.join(", ")),
+                };
+                Err(Error::not_found(format!("there is no credential for {host}")).with_hint(hint))
+            }
+            None => Ok(erased),
+        }
+    }
+
+    fn erase_from(&self, path: &std::path::Path, host: &Host, erased: &mut Vec<String>) -> Result<()> {
+        let Some(config) = ConfigFile::read(path)? else { return Ok(()) };
+        let helper = match config.helper(host)? {
+            Some(name) => self.installed(&name)?.map(|helper| (name, helper)),
+            None => None,
+        };
+        let mut kept = false;
+        if let Some((name, helper)) = helper
+            && helper.get(host.server())?.is_some()
+        {
+            helper.erase(host.server())?;
+            erased.push(told(&name));
+            kept = true;
+        }
+        let held = config.holds(host)?;
+        if held || kept {
+            file::erase(path, host)?;
+        }
+        if held {
+            erased.push(path.display().to_string());
+        }
+        Ok(())
+    }
+
+    /// A helper; one that is not installed is warned of once, and passed over.
+    fn installed(&self, name: &str) -> Result<Option<Helper>> {
+        let helper = self.helper(name)?;
+        if helper.is_none() && self.missing.lock().expect("nobody panics while holding it").insert(name.to_owned()) {
+            log::warn!("the credential helper {} is not installed, and passed over", helper::file_name(name));
+        }
+        Ok(helper)
+    }
+
+    fn helper(&self, name: &str) -> Result<Option<Helper>> {
+        Helper::find(name, &self.path, self.helper_limit)
+    }
+}
+
+/// How people are told of a helper.
+fn told(name: &str) -> String {
+    format!("the credential helper {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        for credential in [
+            Credential::Basic { username: "alice".into(), password: "hunter2".into() },
+            Credential::IdentityToken("hunter2".into()),
+            Credential::RegistryToken("hunter2".into()),
+        ] {
+            let shown = format!("{credential:?} {credential:#?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+}

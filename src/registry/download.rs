@@ -1,0 +1,102 @@
+//! Reading a blob from a registry: a connection that breaks is taken up where it ended.
+
+use std::io::{self, Read};
+
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::{Method, StatusCode};
+
+use super::http::Attempts;
+use super::repository::{Repository, header};
+use super::transport::{Failure, Incoming};
+use crate::oci::Descriptor;
+use crate::{Error, Result};
+
+/// A blob that is being read.
+pub(super) struct Download<'a> {
+    repository: &'a Repository<'a>,
+    descriptor: Descriptor,
+    /// What has been given to the reader.
+    position: u64,
+    body: Incoming,
+    /// How much of the body lies before the position, where a registry begins anew.
+    skip: u64,
+    attempts: Attempts<'a>,
+    /// The farthest position at which the connection broke.
+    broke_at: u64,
+}
+
+impl<'a> Download<'a> {
+    pub fn open(repository: &'a Repository<'a>, descriptor: &Descriptor, offset: u64) -> Result<Self> {
+        let (body, skip) = connect(repository, descriptor, offset)?;
+        Ok(Download {
+            repository,
+            descriptor: descriptor.clone(),
+            position: offset,
+            body,
+            skip,
+            attempts: Attempts::new(repository.client, &repository.host),
+            broke_at: offset,
+        })
+    }
+
+    /// Goes on after a break.
+    fn resume(&mut self, why: String) -> Result<()> {
+        if self.position > self.broke_at {
+            self.attempts.progress();
+            self.broke_at = self.position;
+        }
+        self.attempts.again_after(Failure::Broken(why))?;
+        (self.body, self.skip) = connect(self.repository, &self.descriptor, self.position)?;
+        Ok(())
+    }
+}
+
+/// Asks for a blob from an offset on; gives the body, and how much of it is to be passed over.
+fn connect(repository: &Repository<'_>, descriptor: &Descriptor, offset: u64) -> Result<(Incoming, u64)> {
+    let digest = &descriptor.digest;
+    let what = format!("the blob {digest} of {}", repository.name);
+    let mut call = repository.call(Method::GET, repository.url(&format!("blobs/{digest}")));
+    if offset > 0 {
+        call = call.header(RANGE, &format!("bytes={offset}-"));
+    }
+    let response = repository.client.call(&repository.host, &call, &[200, 206], &what)?;
+    let (host, size) = (&repository.name.host, descriptor.size);
+    // A registry may know nothing of ranges and send everything (RFC 9110, 14.2).
+    let skip = if response.status == StatusCode::PARTIAL_CONTENT { 0 } else { offset };
+    if skip == 0 && offset > 0 {
+        let range = header(&response.headers, CONTENT_RANGE).unwrap_or_default();
+        if !range.starts_with(&format!("bytes {offset}-")) {
+            return Err(Error::invalid(format!("{host} was asked for {what} from byte {offset} on, and sends {range:?}"))
+                .with_hint("tell whoever runs the registry"));
+        }
+    }
+    let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    let expected = size - (offset - skip).min(size);
+    if let Some(length) = length.filter(|length| *length != expected) {
+        return Err(Error::invalid(format!("{what} has {length} bytes at {host}, and should have {expected}"))
+            .with_hint("the registry's copy is damaged; push the image again, or tell whoever runs the registry"));
+    }
+    Ok((response.body, skip))
+}
+
+impl Read for Download<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let before = self.skip > 0;
+            let target = if before { usize::try_from(self.skip).map_or(buf.len(), |skip| skip.min(buf.len())) } else { buf.len() };
+            let why = match self.body.read(&mut buf[..target]) {
+                Ok(0) if self.position < self.descriptor.size && !buf.is_empty() => "it ended early".to_owned(),
+                Ok(n) if before => {
+                    self.skip -= n as u64;
+                    continue;
+                }
+                Ok(n) => {
+                    self.position += n as u64;
+                    return Ok(n);
+                }
+                Err(e) => e.to_string(),
+            };
+            self.resume(why).map_err(io::Error::other)?;
+        }
+    }
+}

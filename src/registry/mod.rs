@@ -1,0 +1,196 @@
+//! Registries: a client for the OCI distribution specification, and the images in them as sources and targets.
+//!
+//! ```text
+//! Client ── what all registries share: settings, credentials, connections
+//!   Repository ── one function an endpoint; a Target
+//!     RemoteImage ── one image of a repository, found once; a Source
+//! ```
+//!
+//! From the bottom up: `transport` sends a request and knows nothing of registries; `tls` says whom it trusts; `auth` answers
+//! challenges; `http` puts waiting, trying again and redirects around a request; `repository`, `upload` and `download` are the
+//! endpoints. What a server says is input: bounded, resolved against the registry's own origin, checked against a digest.
+//!
+//! A tag is looked up once; from then on only digests are asked for, so a tag that moves in between changes nothing.
+
+mod answer;
+mod auth;
+pub mod credentials;
+mod download;
+mod http;
+mod image;
+mod push;
+mod reference;
+mod referrers;
+mod repository;
+mod tls;
+mod transport;
+mod upload;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::Deserialize;
+use url::Url;
+
+pub use image::RemoteImage;
+pub use push::{Outcome, push};
+pub use reference::{Reference, RepositoryName, check_host};
+pub use repository::{Access, Locator, Repository};
+
+use crate::{Error, Result};
+use auth::Scope;
+use credentials::{Credential, Credentials};
+use http::{Call, Host};
+use transport::Transport;
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses for which there are no certificates.
+    pub plain_http: Option<bool>,
+    /// Certificates are not checked.
+    pub insecure: bool,
+    /// Files with certificates of authorities that are trusted beside the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// A client certificate and its key, shown to registries and to nobody else.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Folders with a folder of certificates for each registry, `HOST[:PORT]/{*.crt,*.cert,*.key}`.
+    pub certificate_folders: Vec<PathBuf>,
+    /// Addresses that are used instead of looking names up.
+    pub resolve: Vec<Resolve>,
+    /// How often something is tried again without anything gained in between.
+    pub retries: u32,
+    /// The first pause between two tries; each further one is twice as long.
+    pub pause: Duration,
+    /// How long nothing may move on a connection.
+    pub stall: Duration,
+    /// The size in bytes of the pieces in which blobs are uploaded; whole, where nothing is said.
+    pub chunk_size: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            plain_http: None,
+            insecure: false,
+            ca_files: Vec::new(),
+            client_certificate: None,
+            certificate_folders: vec!["/etc/docker/certs.d".into(), "/etc/containers/certs.d".into()],
+            resolve: Vec::new(),
+            retries: 5,
+            pause: Duration::from_millis(500),
+            stall: Duration::from_secs(60),
+            chunk_size: None,
+        }
+    }
+}
+
+/// An address to use for a host and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolve {
+    /// The host's name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The address to connect to.
+    pub address: IpAddr,
+}
+
+/// Talks to registries, from as many threads as there are.
+///
+/// ```no_run
+/// use osimage::registry::{Access, Client, Settings, credentials::Credentials};
+/// # fn main() -> osimage::Result<()> {
+/// let client = Client::new(Settings::default(), Credentials::from_env(Vec::new()));
+/// let reference: osimage::registry::Reference = "ghcr.io/me/os:1.0".parse()?;
+/// println!("{:?}", client.repository(&reference.repository, Access::Pull)?.tags()?);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client {
+    settings: Arc<Settings>,
+    transport: Transport,
+    credentials: Credentials,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+impl Client {
+    /// A client; nothing is read or connected before it is needed.
+    pub fn new(settings: Settings, credentials: Credentials) -> Self {
+        let settings = Arc::new(settings);
+        Client { transport: Transport::new(settings.clone()), settings, credentials, hosts: Mutex::default() }
+    }
+
+    /// Opens a repository; the registry is not asked yet.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the host is none.
+    pub fn repository(&self, name: &RepositoryName, access: Access) -> Result<Repository<'_>> {
+        Repository::open(self, name, access)
+    }
+
+    /// Finds an image, which is what a tag or a digest points to at this moment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where it is not what it should be.
+    pub fn image(&self, reference: &Reference) -> Result<RemoteImage<'_>> {
+        RemoteImage::find(self.repository(&reference.repository, Access::Pull)?, reference)
+    }
+
+    /// The names of a registry's repositories, as far as it tells (distribution-spec leaves this to registries; Docker's API, "Catalog").
+    ///
+    /// # Errors
+    /// [`Error::Unauthorised`]; [`Error::NotFound`] and [`Error::Rejected`] where the registry has no such list.
+    pub fn repositories(&self, host: &str) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Page {
+            repositories: Option<Vec<String>>,
+        }
+        let host = self.host(host)?;
+        let what = format!("the list of the repositories of {}", host.name);
+        repository::pages(self, &host, host.url("_catalog", &[]), &[Scope::Catalog], &what, |bytes| {
+            Ok(serde_json::from_slice::<Page>(bytes)?.repositories.unwrap_or_default())
+        })
+    }
+
+    /// Tries a credential at a registry, without storing it.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`].
+    pub fn try_credential(&self, host: &str, credential: Credential) -> Result<()> {
+        let host = self.host(host)?;
+        self.use_credential(&host, credential);
+        let scopes = [Scope::None];
+        let call = Call::new(Method::GET, host.url("", &[]), &scopes);
+        self.call(&host, &call, &[200], "being let in").map(drop)
+    }
+
+    /// A pause of a length that chance decides, longer after more tries.
+    fn jitter(&self, tries: u32) -> Duration {
+        let chance = RandomState::new().hash_one(tries) as f64 / u64::MAX as f64;
+        self.settings.pause.mul_f64((0.1 + chance) * f64::from(tries.min(8) + 1) / 4.0)
+    }
+
+    /// What is known of a registry.
+    fn host(&self, name: &str) -> Result<Arc<Host>> {
+        let mut hosts = self.hosts.lock().expect("nothing panics with this lock");
+        if let Some(host) = hosts.get(name) {
+            return Ok(host.clone());
+        }
+        check_host(name)?;
+        // Docker's registry has its API at another name than its images.
+        let api = if matches!(name, "docker.io" | "index.docker.io") { "registry-1.docker.io" } else { name };
+        let url = |scheme: &str| Url::parse(&format!("{scheme}://{api}/")).map_err(|_| Error::usage(format!("{name:?} is not a registry's host")));
+        let secure = url("https")?;
+        let by_itself = || tls::is_loopback(&secure) && !self.settings.insecure && !tls::has_own_certificates(&secure, &self.settings);
+        let base = if self.settings.plain_http.unwrap_or_else(by_itself) { url("http")? } else { secure };
+        let host = Arc::new(Host::new(name, base));
+        hosts.insert(name.to_owned(), host.clone());
+        Ok(host)
+    }
+}

@@ -1,0 +1,68 @@
+//! A repository as a target, and putting an image into it under its tags.
+
+use super::Reference;
+use super::repository::Repository;
+use crate::content::Source;
+use crate::copy::{self, Graph, Node, Target};
+use crate::oci::{self, Descriptor};
+use crate::{Error, Result};
+
+/// What a push did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The image was there under that tag already.
+    Nothing,
+    /// Something was sent.
+    Pushed,
+}
+
+impl Target for Repository<'_> {
+    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+        match oci::is_document(&descriptor.media_type) {
+            true => Ok(self.find(&descriptor.digest.to_string())?.is_some_and(|found| found.digest == descriptor.digest)),
+            false => self.has_blob(descriptor),
+        }
+    }
+
+    /// The registry checks what it gets against the digest (distribution-spec, "Pushing blobs"), so it is not hashed here too.
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
+        match &node.document {
+            Some(bytes) => self.put_attached(&node.descriptor.digest.to_string(), &node.descriptor, bytes),
+            None => self.put_blob(&node.descriptor, source),
+        }
+    }
+}
+
+/// Pushes one image to `reference`, whose tag, if it has one, then points to it. Up to `jobs` blobs at once; nothing that
+/// is there is sent again. `graph` is what `row` reaches. With `keep`, a tag that points to another image stays as it is.
+///
+/// # Errors
+/// [`Error::Refused`] for such a tag; [`Error::Invalid`] where the reference has a digest that is not the image's; what the
+/// source and the registry give.
+pub fn push(source: &dyn Source, graph: &Graph, row: &Descriptor, repository: &Repository<'_>, reference: &Reference, keep: bool, jobs: usize) -> Result<Outcome> {
+    let digest = row.digest.to_string();
+    if let Some(other) = reference.digest.as_ref().filter(|other| **other != row.digest) {
+        return Err(Error::invalid(format!("the image is {digest}, not {other}")).with_hint("push it by a tag"));
+    }
+    let there = match &reference.tag {
+        Some(tag) => repository.find(tag)?,
+        None => repository.find(&digest)?,
+    };
+    match &there {
+        Some(found) if found.digest == row.digest => return Ok(Outcome::Nothing),
+        Some(found) if keep => {
+            return Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
+                .with_hint("choose another tag; without --no-clobber the tag would move"));
+        }
+        _ => {}
+    }
+    // A registry that has the manifest has what it points to.
+    if reference.tag.is_none() || !repository.has(row)? {
+        let below = Graph { rows: Vec::new(), nodes: graph.nodes.iter().filter(|node| node.descriptor.digest != row.digest).cloned().collect() };
+        copy::transfer(source, &below, repository, jobs)?;
+    }
+    let root = graph.nodes.iter().find(|node| node.descriptor.digest == row.digest);
+    let bytes = root.and_then(|node| node.document.as_ref()).ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
+    repository.put_attached(reference.tag.as_deref().unwrap_or(&digest), row, bytes)?;
+    Ok(Outcome::Pushed)
+}

@@ -1,0 +1,327 @@
+//! A repository in a registry: one function an endpoint (distribution-spec, "Endpoints").
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LINK};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use super::answer;
+use super::auth::Scope;
+use super::http::{Call, Content, Host};
+use super::transport::Response;
+use super::{Client, RepositoryName};
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor, Document, Index, MAX_DOCUMENT};
+use crate::referrers::MAX_REFERRERS;
+use crate::{Error, Result, json};
+
+/// How many pages of a list are read, and how many names.
+const MAX_PAGES: usize = 1_000;
+const MAX_NAMES: usize = 100_000;
+
+/// The digest that a registry says content has.
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// What a registry that knows referrers answers to a manifest with a subject (distribution-spec, "Pushing Manifests with Subject").
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// Every kind of document that we can read.
+pub(super) const DOCUMENTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// What a repository is opened for; a registry is asked for no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Pull,
+    /// Reading and writing.
+    Push,
+    /// Deleting.
+    Delete,
+}
+
+/// A repository in a registry.
+pub struct Repository<'a> {
+    pub(super) client: &'a Client,
+    pub(super) host: Arc<Host>,
+    pub(super) name: RepositoryName,
+    pub(super) scopes: Vec<Scope>,
+    /// Another repository of the same registry that may have what is to be pushed.
+    pub(super) mount_from: Option<String>,
+    /// Held while a list of referrers is rewritten: two threads of ours need not fight for it.
+    pub(super) listing: Mutex<()>,
+}
+
+/// An address, and what a client must send along to get what lies there.
+#[derive(Debug, Clone)]
+pub struct Locator {
+    /// The address.
+    pub url: Url,
+    /// Names and values of headers, for the registry alone.
+    pub headers: Vec<(String, String)>,
+}
+
+impl<'a> Repository<'a> {
+    pub(super) fn open(client: &'a Client, name: &RepositoryName, access: Access) -> Result<Self> {
+        let path = name.path.clone();
+        let scope = match access {
+            Access::Pull => Scope::Pull(path),
+            Access::Push => Scope::Push(path),
+            Access::Delete => Scope::Delete(path),
+        };
+        Ok(Repository { client, host: client.host(&name.host)?, name: name.clone(), scopes: vec![scope], mount_from: None, listing: Mutex::default() })
+    }
+
+    /// Names another repository of the same registry, from which content is taken over where it has it (distribution-spec,
+    /// "Mounting a blob from another repository"); the registry is asked for leave to read there.
+    #[must_use]
+    pub fn mounting_from(mut self, path: &str) -> Self {
+        if path != self.name.path {
+            self.scopes.push(Scope::Pull(path.to_owned()));
+            self.mount_from = Some(path.to_owned());
+        }
+        self
+    }
+
+    /// The repository's name.
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    pub(super) fn url(&self, rest: &str) -> Url {
+        self.host.url(&format!("{}/{rest}", self.name.path), &[])
+    }
+
+    pub(super) fn call(&self, method: Method, url: Url) -> Call<'_> {
+        Call::new(method, url, &self.scopes)
+    }
+
+    /// What a tag or a digest points to, without reading it; `None` where there is nothing. It is what the registry says.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorised`], [`Error::Network`], and where the registry answers nonsense.
+    pub fn find(&self, pointer: &str) -> Result<Option<Descriptor>> {
+        let what = format!("the manifest {pointer} of {}", self.name);
+        let call = self.call(Method::HEAD, self.url(&format!("manifests/{pointer}"))).header(ACCEPT, DOCUMENTS);
+        let response = self.client.call(&self.host, &call, &[200, 404], &what)?;
+        if response.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        // Some registries tell neither digest nor length to a HEAD; then the document itself does.
+        let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        match (media_type(&response.headers), said_digest(&response)?, length) {
+            (Some(media_type), Some(digest), Some(length)) => Ok(Some(Descriptor::new(media_type, digest, length))),
+            _ => self.document(pointer).map(|(descriptor, _)| Some(descriptor)),
+        }
+    }
+
+    /// Reads the manifest or the index that a tag or a digest points to. Its digest is that of the bytes that came.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] where it is too large, is not what the digest or the registry says, or is no
+    /// document that can be read in one way only.
+    pub fn document(&self, pointer: &str) -> Result<(Descriptor, Vec<u8>)> {
+        let what = format!("the manifest {pointer} of {}", self.name);
+        let call = self.call(Method::GET, self.url(&format!("manifests/{pointer}"))).header(ACCEPT, DOCUMENTS);
+        let mut response = self.client.call(&self.host, &call, &[200], &what)?;
+        let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.clone())?;
+        let wanted = pointer.parse::<Digest>().ok();
+        let digest = wanted.as_ref().map_or_else(|| Digest::of(&bytes), |wanted| Digest::with(wanted.algorithm(), &bytes));
+        let said = said_digest(&response)?.filter(|said| said.algorithm() == digest.algorithm());
+        for promised in wanted.iter().chain(&said) {
+            if *promised != digest {
+                return Err(Error::invalid(format!("{what} hashes to {digest}, but {} promised {promised}", self.name.host))
+                    .with_hint("do not use it; tell whoever runs the registry"));
+            }
+        }
+        let media_type = media_type(&response.headers).ok_or_else(|| {
+            Error::invalid(format!("{what} comes without a type")).with_hint("check that a registry answers there")
+        })?;
+        let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
+        Document::parse(&bytes, &descriptor).map_err(|e| e.with_hint(format!("it came from {}; tell whoever made it", self.name)))?;
+        Ok((descriptor, bytes))
+    }
+
+    /// Puts a manifest or an index under a tag or under its digest. Says whether the registry keeps the list of what is
+    /// attached to its subject itself (distribution-spec, "Pushing Manifests with Subject").
+    ///
+    /// # Errors
+    /// [`Error::Unauthorised`], [`Error::Network`], [`Error::Rejected`], [`Error::Invalid`] where the registry stored something else.
+    pub fn put_document(&self, pointer: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
+        let what = format!("putting the manifest {pointer} into {}", self.name);
+        let call = self.call(Method::PUT, self.url(&format!("manifests/{pointer}")));
+        let call = call.header(CONTENT_TYPE, &descriptor.media_type).content(Content::Bytes(Bytes::copy_from_slice(bytes)));
+        let response = self.client.call(&self.host, &call, &[201, 200, 202], &what)?;
+        if let Some(said) = said_digest(&response)?.filter(|said| said.algorithm() == descriptor.digest.algorithm() && *said != descriptor.digest) {
+            return Err(Error::invalid(format!("{} stored {said} instead of {}", self.name.host, descriptor.digest))
+                .with_hint("do not use it; tell whoever runs the registry"));
+        }
+        Ok(response.headers.contains_key(SUBJECT))
+    }
+
+    /// Deletes a manifest by its digest, or a tag.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`]; [`Error::Rejected`] where the registry cannot delete.
+    pub fn delete(&self, pointer: &str) -> Result<()> {
+        let what = format!("deleting {pointer} in {}", self.name);
+        let call = self.call(Method::DELETE, self.url(&format!("manifests/{pointer}")));
+        self.client.call(&self.host, &call, &[202, 200, 204], &what).map(drop)
+    }
+
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorised`], [`Error::Network`].
+    pub fn has_blob(&self, descriptor: &Descriptor) -> Result<bool> {
+        let what = format!("looking for the blob {} in {}", descriptor.digest, self.name);
+        let call = self.call(Method::HEAD, self.url(&format!("blobs/{}", descriptor.digest)));
+        let response = self.client.call(&self.host, &call, &[200, 404], &what)?;
+        let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        Ok(response.status == StatusCode::OK && length.is_none_or(|length| length == descriptor.size))
+    }
+
+    /// The tags, in the registry's order.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no such repository; [`Error::Invalid`] where the list has no end.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Page {
+            tags: Option<Vec<String>>,
+        }
+        let what = format!("the list of the tags of {}", self.name);
+        pages(self.client, &self.host, self.url("tags/list"), &self.scopes, &what, |bytes| {
+            Ok(serde_json::from_slice::<Page>(bytes)?.tags.unwrap_or_default())
+        })
+    }
+
+    /// What is attached to a manifest, as its registry lists it (distribution-spec, "Listing Referrers"); `None` where the
+    /// registry has no such list. Whether it is really attached is for the reader to check.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where there are too many, or the list is none.
+    pub(super) fn listed_referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        let what = format!("the list of what is attached to {digest} in {}", self.name);
+        let (mut found, mut visited) = (Vec::new(), HashSet::new());
+        let mut next = Some(self.url(&format!("referrers/{digest}")));
+        while let Some(url) = next {
+            check_page(&url, &mut visited, &what)?;
+            let call = self.call(Method::GET, url.clone()).header(ACCEPT, oci::INDEX);
+            let mut response = self.client.call(&self.host, &call, &[200, 400, 404, 405], &what)?;
+            // Registries without the list answer with a page of their own, or with an error.
+            if response.status != StatusCode::OK || media_type(&response.headers).as_deref() != Some(oci::INDEX) {
+                return Ok(None);
+            }
+            let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.clone())?;
+            found.extend(json::from_slice::<Index>(&bytes, format_args!("{what}"))?.manifests);
+            if found.len() > MAX_REFERRERS {
+                return Err(Error::invalid(format!("{what} has more than {MAX_REFERRERS} entries; more are not read")));
+            }
+            next = next_page(&self.host, &url, &response.headers)?;
+        }
+        Ok(Some(found))
+    }
+
+    /// Where a manifest lies, with the headers that this registry asks for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`].
+    pub fn locate_document(&self, pointer: &str, media_type: &str) -> Result<Locator> {
+        let mut locator = self.locator(self.url(&format!("manifests/{pointer}")))?;
+        locator.headers.insert(0, ("Accept".to_owned(), media_type.to_owned()));
+        Ok(locator)
+    }
+
+    /// Where a blob lies, with the headers that this registry asks for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`].
+    pub fn locate_blob(&self, digest: &Digest) -> Result<Locator> {
+        self.locator(self.url(&format!("blobs/{digest}")))
+    }
+
+    /// Where a blob's registry sends whoever fetches it, if it sends elsewhere: an address that needs no headers.
+    ///
+    /// # Errors
+    /// As [`locate_blob`](Self::locate_blob).
+    pub fn redirected_blob(&self, digest: &Digest) -> Result<Option<Url>> {
+        let what = format!("the blob {digest} of {}", self.name);
+        // A signature is often for one method only, so this is asked as it will be fetched; the body is not read.
+        let call = self.call(Method::GET, self.url(&format!("blobs/{digest}")));
+        let response = self.client.call(&self.host, &call, &[200], &what)?;
+        Ok(Some(response.url).filter(|url| url.origin() != self.host.base.origin()))
+    }
+
+    fn locator(&self, url: Url) -> Result<Locator> {
+        let authorization = self.client.authorization(&self.host, &self.scopes)?;
+        let value = authorization.map(|value| value.to_str().map(str::to_owned).expect("it was made of text"));
+        Ok(Locator { url, headers: value.map(|value| ("Authorization".to_owned(), value)).into_iter().collect() })
+    }
+}
+
+/// Every name of a list that comes in pages.
+pub(super) fn pages(
+    client: &Client,
+    host: &Host,
+    first: Url,
+    scopes: &[Scope],
+    what: &str,
+    parse: impl Fn(&[u8]) -> Result<Vec<String>, serde_json::Error>,
+) -> Result<Vec<String>> {
+    let (mut names, mut visited) = (Vec::new(), HashSet::new());
+    let mut next = Some(first);
+    while let Some(url) = next {
+        check_page(&url, &mut visited, what)?;
+        let call = Call::new(Method::GET, url.clone(), scopes).header(ACCEPT, "application/json");
+        let mut response = client.call(host, &call, &[200], what)?;
+        let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.to_owned())?;
+        let page = parse(&bytes).map_err(|_| Error::invalid(format!("{what} is not one")).with_hint("check that a registry answers there"))?;
+        names.extend(page);
+        if names.len() > MAX_NAMES {
+            return Err(Error::invalid(format!("{what} has more than {MAX_NAMES} names; more are not read")));
+        }
+        next = next_page(host, &url, &response.headers)?;
+    }
+    Ok(names)
+}
+
+fn check_page(url: &Url, visited: &mut HashSet<Url>, what: &str) -> Result<()> {
+    if !visited.insert(url.clone()) {
+        return Err(Error::invalid(format!("{what} leads back to a page that was read")).with_hint("tell whoever runs the registry"));
+    }
+    if visited.len() > MAX_PAGES {
+        return Err(Error::invalid(format!("{what} has more than {MAX_PAGES} pages; more are not read")));
+    }
+    Ok(())
+}
+
+/// The next page of a list (RFC 8288; distribution-spec, "Listing Tags").
+fn next_page(host: &Host, url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
+    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    for link in links {
+        let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|rest| rest.split_once('>')) else { continue };
+        let is_next = parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next"));
+        if is_next {
+            return host.own_url(url, target, "to the next page of a list").map(Some);
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The type that a registry says, without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = header(headers, CONTENT_TYPE)?.split(';').next()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The digest that a registry says.
+fn said_digest(response: &Response) -> Result<Option<Digest>> {
+    header(&response.headers, CONTENT_DIGEST).map(str::parse).transpose()
+}

@@ -1,0 +1,142 @@
+//! Whom a connection trusts, and what it shows of itself: the system's certificates, `--ca-file`, client certificates, and
+//! the folders in which Docker and the containers tools keep both for a registry.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use reqwest::{Certificate, ClientBuilder, Identity};
+use url::{Host, Url};
+
+use super::Settings;
+use crate::{Error, Result, file};
+
+/// The largest certificate or key file that is read.
+const MAX_PEM: u64 = 1024 * 1024;
+
+/// What TLS needs for one origin.
+pub(super) struct Trust {
+    authorities: Vec<Certificate>,
+    identity: Option<Identity>,
+    unchecked: bool,
+}
+
+impl Trust {
+    /// Reads the certificates for an origin; the client certificate is for the registry itself alone.
+    pub fn of(url: &Url, own: bool, settings: &Settings) -> Result<Self> {
+        let mut authorities = Vec::new();
+        for path in &settings.ca_files {
+            authorities.extend(certificates(path)?);
+        }
+        let mut identity = match &settings.client_certificate {
+            Some((certificate, key)) if own => Some(read_identity(certificate, key)?),
+            _ => None,
+        };
+        for dir in folders(url, settings) {
+            for path in with_ending(&dir, "crt")? {
+                authorities.extend(certificates(&path)?);
+            }
+            for certificate in with_ending(&dir, "cert")? {
+                if own && identity.is_none() {
+                    identity = Some(read_identity(&certificate, &certificate.with_extension("key"))?);
+                }
+            }
+        }
+        Ok(Trust { authorities, identity, unchecked: settings.insecure })
+    }
+
+    pub fn apply(self, builder: ClientBuilder) -> ClientBuilder {
+        install_provider();
+        let builder = builder.tls_backend_rustls().tls_certs_merge(self.authorities).tls_danger_accept_invalid_certs(self.unchecked);
+        match self.identity {
+            Some(identity) => builder.identity(identity),
+            None => builder,
+        }
+    }
+}
+
+/// A setting for connections without TLS: reading the system's certificates costs milliseconds.
+pub(super) fn unused() -> rustls::ClientConfig {
+    install_provider();
+    rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+}
+
+fn install_provider() {
+    // An error says that it was installed before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Whether certificates of this registry's own lie on this machine, so that it must speak TLS.
+pub(super) fn has_own_certificates(url: &Url, settings: &Settings) -> bool {
+    !settings.ca_files.is_empty() || settings.client_certificate.is_some() || folders(url, settings).next().is_some()
+}
+
+/// The folders `certs.d/HOST[:PORT]` that are there.
+fn folders<'a>(url: &Url, settings: &'a Settings) -> impl Iterator<Item = PathBuf> + use<'a> {
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let names = [Some(format!("{host}:{port}")), url.port().is_none().then_some(host)];
+    settings.certificate_folders.iter().flat_map(move |dir| names.clone().into_iter().flatten().map(|name| dir.join(name))).filter(|dir| dir.is_dir())
+}
+
+/// The files of a folder that end so, in order.
+fn with_ending(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(|e| Error::io("read", dir, e))?;
+    let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (file, _) = file::open_regular(path)?;
+    file.take(MAX_PEM + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+    if bytes.len() as u64 > MAX_PEM {
+        return Err(Error::invalid(format!("{} is larger than {MAX_PEM} bytes, too large for a certificate", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let found = Certificate::from_pem_bundle(&read(path)?).unwrap_or_default();
+    if found.is_empty() {
+        return Err(Error::usage(format!("{} holds no certificate in PEM", path.display())).with_hint("it begins with -----BEGIN CERTIFICATE-----"));
+    }
+    Ok(found)
+}
+
+fn read_identity(certificate: &Path, key: &Path) -> Result<Identity> {
+    let mut pem = read(key)?;
+    pem.push(b'\n');
+    pem.extend(read(certificate)?);
+    Identity::from_pem(&pem).map_err(|_| {
+        Error::usage(format!("{} and {} are not a client certificate and its key in PEM", certificate.display(), key.display()))
+            .with_hint("the key must not be encrypted")
+    })
+}
+
+/// Whether a URL's host is this machine, by its literal address or as `localhost`.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+/// Whether a URL's host is a literal address that is not of the public network, or `localhost`.
+pub(super) fn is_local(url: &Url) -> bool {
+    let local = |address: std::net::Ipv4Addr| {
+        let [a, b, ..] = address.octets();
+        // RFC 6598's shared addresses too, and everything that is not for one host.
+        address.is_private() || address.is_link_local() || address.is_unspecified() || address.is_broadcast() || a >= 224 || (a == 100 && b & 0xc0 == 64)
+    };
+    is_loopback(url)
+        || match url.host() {
+            Some(Host::Ipv4(address)) => local(address),
+            Some(Host::Ipv6(address)) => {
+                address.is_unspecified() || address.is_unique_local() || address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(local)
+            }
+            Some(Host::Domain(_)) | None => false,
+        }
+}

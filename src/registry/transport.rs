@@ -1,0 +1,346 @@
+//! The one place where a request goes out: blocking calls outside, asynchronous HTTP inside.
+//!
+//! Every other module reads and writes as with a file. One thread drives all connections; a body on its way out passes
+//! through a short queue of blocks, so that memory does not grow with it. Redirects, retries and credentials are not known here.
+//!
+//! HTTP/1.1 only: each transfer has a connection of its own, and no window that it shares with others.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, StatusCode};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::Settings;
+use super::tls::{self, Trust};
+use crate::digest::BLOCK;
+use crate::{Error, Result};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(30);
+/// How long a registry may think about an upload that it has got whole: it hashes and moves gigabytes.
+const THINKING: Duration = Duration::from_secs(600);
+/// How many blocks of a body wait between the thread that reads them and the connection.
+const QUEUE: usize = 2;
+
+/// Sends requests.
+pub(super) struct Transport {
+    settings: Arc<Settings>,
+    runtime: OnceLock<Runtime>,
+    /// A client for each origin, since trust, proxies and addresses belong to one; `true` for those with our client certificate.
+    clients: Mutex<HashMap<(String, bool), Client>>,
+}
+
+/// What is sent.
+pub(super) struct Request<'a> {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Body<'a>,
+    /// Whether it goes to the registry itself, which may see our client certificate, and not to where it sent us.
+    pub own: bool,
+}
+
+/// What follows the headers of a request.
+pub(super) enum Body<'a> {
+    Empty,
+    Bytes(Bytes),
+    /// That many bytes, which are read while they are sent.
+    Stream(u64, &'a mut dyn Read),
+}
+
+/// What came back.
+pub(super) struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub url: Url,
+    pub body: Incoming,
+}
+
+/// Why nothing came back.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There was no connection.
+    Connect(String),
+    /// The other side's certificate, or its speaking TLS at all, is the trouble.
+    Tls(String, TlsFailure),
+    /// The connection broke.
+    Broken(String),
+    /// Our own side could not go on.
+    Own(Error),
+}
+
+/// What is wrong with TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TlsFailure {
+    /// The other side answered something that is no TLS.
+    NotTls,
+    /// Its certificate is not trusted.
+    Certificate,
+    /// Anything else, such as a client certificate that it wants.
+    Other,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Connect(why) | Failure::Tls(why, _) | Failure::Broken(why) => f.write_str(why),
+            Failure::Own(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Transport {
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Transport { settings, runtime: OnceLock::new(), clients: Mutex::default() }
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.get_or_init(|| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).thread_name("network").enable_io().enable_time().build().expect("a thread can be started")
+        })
+    }
+
+    /// Sends a request and gives back the response's head; its body is read from there on.
+    ///
+    /// # Errors
+    /// [`Failure`]; an answer of whatever status is none.
+    pub fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
+        let client = self.client(&request.url, request.own).map_err(Failure::Own)?;
+        let mut outgoing = reqwest::Request::new(request.method, request.url.clone());
+        *outgoing.headers_mut() = request.headers;
+        let answered = match request.body {
+            Body::Empty => self.wait(client.execute(outgoing)),
+            Body::Bytes(bytes) => {
+                *outgoing.body_mut() = Some(bytes.into());
+                self.wait(client.execute(outgoing))
+            }
+            Body::Stream(len, content) => self.stream(&client, outgoing, len, content),
+        }?;
+        Ok(Response {
+            status: answered.status(),
+            headers: answered.headers().clone(),
+            url: request.url,
+            body: Incoming { runtime: self.runtime().handle().clone(), stall: self.settings.stall, answered, block: Bytes::new() },
+        })
+    }
+
+    /// Waits for an answer.
+    fn wait(&self, answer: impl Future<Output = reqwest::Result<reqwest::Response>>) -> Result<reqwest::Response, Failure> {
+        let stall = self.settings.stall;
+        match self.runtime().block_on(async { tokio::time::timeout(stall, answer).await }) {
+            Ok(answered) => answered.map_err(failure),
+            Err(_) => Err(stalled(stall)),
+        }
+    }
+
+    /// Sends a body while it is read. An answer that comes before its end counts, and the rest is not sent: a registry says
+    /// so that the body is too large, or that the credentials have expired.
+    fn stream(
+        &self,
+        client: &Client,
+        mut outgoing: reqwest::Request,
+        len: u64,
+        content: &mut dyn Read,
+    ) -> Result<reqwest::Response, Failure> {
+        let (queue, blocks) = mpsc::channel(QUEUE);
+        *outgoing.body_mut() = Some(reqwest::Body::wrap(Outgoing { blocks, left: len }));
+        let stall = self.settings.stall;
+        let runtime = self.runtime();
+        let mut answer = runtime.spawn(client.execute(outgoing));
+        let ended = |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| answer.expect("the task is not cancelled here").map_err(failure);
+        let mut left = len;
+        while left > 0 {
+            let mut block = BytesMut::zeroed(usize::try_from(left).unwrap_or(BLOCK).min(BLOCK));
+            let read = loop {
+                match content.read(&mut block) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read,
+                }
+            };
+            let n = match read {
+                Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends {left} bytes before its size"))),
+                read => read,
+            };
+            let n = n.map_err(|e| {
+                // The connection goes down with the task, and the registry sees a body that was cut.
+                answer.abort();
+                Failure::Own(Error::io("read", "the content to be uploaded", e))
+            })?;
+            block.truncate(n);
+            left -= n as u64;
+            let taken = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => Err(Some(answer)),
+                    taken = tokio::time::timeout(stall, queue.send(block.freeze())) => match taken {
+                        // The connection has let go of the body: the answer, or what is wrong, comes next.
+                        Ok(Err(_)) => Err(Some((&mut answer).await)),
+                        Ok(Ok(())) => Ok(()),
+                        Err(_) => Err(None),
+                    },
+                }
+            });
+            match taken {
+                Ok(()) => {}
+                Err(Some(answer)) => return ended(answer),
+                Err(None) => {
+                    answer.abort();
+                    return Err(stalled(stall));
+                }
+            }
+        }
+        drop(queue);
+        let thinking = stall.max(THINKING.min(stall * 10));
+        match runtime.block_on(async { tokio::time::timeout(thinking, &mut answer).await }) {
+            Ok(answer) => ended(answer),
+            Err(_) => {
+                answer.abort();
+                Err(stalled(thinking))
+            }
+        }
+    }
+
+    /// The client for an origin.
+    fn client(&self, url: &Url, own: bool) -> Result<Client> {
+        let key = (url.origin().ascii_serialization(), own);
+        let mut clients = self.clients.lock().expect("nothing panics with this lock");
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("osimage/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            // By hand: the library strips only Authorization on the way to another origin.
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT.min(self.settings.stall))
+            .tcp_nodelay(true)
+            .tcp_keepalive(self.settings.stall)
+            .tcp_user_timeout(self.settings.stall);
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        if let Some(resolve) = self.settings.resolve.iter().find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port) {
+            builder = builder.resolve(host, (resolve.address, port).into());
+        }
+        // A proxy cannot reach what is on this machine; everybody passes it by for loopback.
+        if tls::is_loopback(url) {
+            builder = builder.no_proxy();
+        }
+        builder = match url.scheme() {
+            "https" => Trust::of(url, own, &self.settings)?.apply(builder),
+            _ => builder.tls_backend_preconfigured(tls::unused()),
+        };
+        let client = builder.build().map_err(|e| Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e))))?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        // A look-up of a name that hangs must not keep the program.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A body that is being received; an error is a connection that broke or a registry that fell silent.
+pub(super) struct Incoming {
+    runtime: tokio::runtime::Handle,
+    stall: Duration,
+    answered: reqwest::Response,
+    block: Bytes,
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.block.is_empty() {
+            let (stall, answered) = (self.stall, &mut self.answered);
+            let block = self.runtime.block_on(async { tokio::time::timeout(stall, answered.chunk()).await });
+            match block {
+                Ok(Ok(block)) => self.block = block.unwrap_or_default(),
+                Ok(Err(e)) => return Err(io::Error::other(failure(e).to_string())),
+                Err(_) => return Err(io::Error::other(stalled(stall).to_string())),
+            }
+        }
+        let n = self.block.len().min(buf.len());
+        self.block.copy_to_slice(&mut buf[..n]);
+        Ok(n)
+    }
+}
+
+/// A body of known length whose blocks come out of a queue.
+struct Outgoing {
+    blocks: mpsc::Receiver<Bytes>,
+    left: u64,
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.blocks.poll_recv(cx).map(|block| match block {
+            Some(block) => {
+                self.left -= block.len() as u64;
+                Some(Ok(Frame::data(block)))
+            }
+            None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+fn stalled(stall: Duration) -> Failure {
+    Failure::Broken(format!("nothing moved for {} seconds", stall.as_secs_f32()))
+}
+
+/// What went wrong below HTTP. The address is left out: its query may hold a secret.
+fn failure(error: reqwest::Error) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            let kind = match tls {
+                rustls::Error::InvalidMessage(_) => TlsFailure::NotTls,
+                rustls::Error::InvalidCertificate(_) => TlsFailure::Certificate,
+                _ => TlsFailure::Other,
+            };
+            return Failure::Tls(tls.to_string(), kind);
+        }
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    let why = innermost(&error);
+    if error.is_connect() { Failure::Connect(why) } else { Failure::Broken(why) }
+}
+
+/// The message of the first cause: those above it only say that there was one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or(&text).to_owned()
+}
