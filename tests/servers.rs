@@ -259,7 +259,7 @@ fn a_fault_is_the_one_that_was_ordered() {
     }
     assert_eq!(other.calls(), ["GET blob"]);
     own.on(|_| Some(Fault::Answer(Response::new(200).content(Content::endless()).chunked())));
-    assert_eq!(get(&["--max-filesize", "1000000", "--max-time", "1"]).0, 28);
+    assert_eq!(get(&["--limit-rate", "100k", "--max-time", "1"]).0, 28);
     own.behave();
     assert!(get(&[]).2 == content);
 }

@@ -156,6 +156,16 @@ impl Connection {
     }
 
     fn request(&mut self) -> io::Result<Option<Request>> {
+        if self.ahead.is_empty() {
+            let mut first = [0];
+            let count = self.stream.read(&mut first)?;
+            self.ahead.extend_from_slice(&first[..count]);
+        }
+        // A client that tries TLS first waits for a word before it speaks HTTP.
+        if self.ahead.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+            self.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            return Ok(None);
+        }
         let Some(head) = self.read_until(b"\r\n\r\n")? else { return Ok(None) };
         let mut request = Request::parse(&head);
         if let (Some(request), Stream::Tls(stream)) = (&mut request, &self.stream) {
