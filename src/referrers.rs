@@ -63,30 +63,30 @@ pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
     Ok(found)
 }
 
-/// What some entries reach, and what is attached to any manifest among it, and to that, and so on. Gives the graph, and what
-/// was found attached.
+/// What some entries reach; and, apart from it, what is attached to any manifest among that, and to what is attached, and so
+/// on: the rows of the second graph are what was found attached.
 ///
 /// # Errors
 /// As [`of`] and [`copy::walk`](crate::copy::walk).
-pub fn walk(source: &dyn Source, rows: &[Descriptor]) -> Result<(Graph, Vec<Descriptor>)> {
+pub fn walk(source: &dyn Source, rows: &[Descriptor]) -> Result<(Graph, Graph)> {
     let mut walk = Walk::new(source);
     rows.iter().try_for_each(|row| walk.add(row))?;
-    let (mut attached, mut asked) = (Vec::<Descriptor>::new(), HashSet::new());
+    let own = walk.graph.nodes.len();
+    let mut asked = HashSet::new();
     for _ in 0..MAX_DEPTH {
-        let subjects: Vec<_> = walk.graph.nodes.iter().filter(|node| node.document.is_some()).map(|node| node.descriptor.digest.clone()).collect();
-        let new: Vec<_> = subjects.into_iter().filter(|subject| asked.insert(subject.clone())).collect();
+        let documents = walk.graph.nodes.iter().filter(|node| node.document.is_some());
+        let new: Vec<_> = documents.map(|node| node.descriptor.digest.clone()).filter(|subject| asked.insert(subject.clone())).collect();
         if new.is_empty() {
             break;
         }
         for subject in new {
             for referrer in of(source, &subject)? {
-                if !attached.iter().any(|known| known.digest == referrer.descriptor.digest) {
+                if walk.graph.rows.iter().all(|known| known.digest != referrer.descriptor.digest) {
                     walk.add(&referrer.descriptor)?;
-                    attached.push(referrer.descriptor);
                 }
             }
         }
     }
-    walk.graph.rows.truncate(rows.len());
+    let attached = Graph { rows: walk.graph.rows.split_off(rows.len()), nodes: walk.graph.nodes.split_off(own) };
     Ok((walk.graph, attached))
 }

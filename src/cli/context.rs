@@ -1,13 +1,17 @@
 //! What every command needs to know: whose name the program has, where the store is, what an argument means.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use osimage::archive::{self, Archive};
-use osimage::content::{self, Inventory};
+use osimage::content::{self, Inventory, Source};
 use osimage::image::Profile;
 use osimage::layout::{self, Layout};
 use osimage::reference::{Location, Name, PathKind, looks_like_path};
+use osimage::registry::{Client, Reference};
 use osimage::{Error, Kind, Result};
+
+use super::remote::RegistryArgs;
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -15,12 +19,11 @@ pub struct Global {
     /// Folder of the store: images, and what they are called [default: $OSIMAGE_STORE, or osimage in the user's data folder]
     #[arg(long, global = true, value_name = "DIR")]
     store_path: Option<PathBuf>,
-    /// Folder or file of docker's credentials, for commands that talk to a registry; can be repeated
-    #[arg(long, global = true, value_name = "PATH", hide = true)]
-    docker_config_path: Vec<PathBuf>,
     /// The most that an archive may unfold to, in bytes or as 500M, 64G
     #[arg(long, global = true, value_name = "SIZE", default_value = "64G", value_parser = parse_size)]
     max_size: u64,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// Under whose name the program was called.
@@ -53,11 +56,19 @@ pub struct Context {
     pub persona: Persona,
     store_path: Option<PathBuf>,
     max_size: u64,
+    pub registry: RegistryArgs,
+    client: OnceLock<Client>,
 }
 
 impl Context {
     pub fn new(global: Global, persona: Persona) -> Self {
-        Context { persona, store_path: global.store_path, max_size: global.max_size }
+        global.registry.listen();
+        Context { persona, store_path: global.store_path, max_size: global.max_size, registry: global.registry, client: OnceLock::new() }
+    }
+
+    /// The client for every registry; the first call says how blobs are uploaded.
+    pub fn client(&self, chunk_size: Option<u64>) -> &Client {
+        self.client.get_or_init(|| self.registry.client(chunk_size))
     }
 
     /// The store's folder.
@@ -105,25 +116,56 @@ impl Context {
         Location::parse(argument, layout::look)
     }
 
+    /// Opens what an argument names, `oci://REF` in a registry too. Without an argument it is the store.
+    pub fn open_any(&self, argument: Option<&str>) -> Result<(Box<dyn Source + '_>, Option<Name>)> {
+        match argument.map(|argument| self.locate(argument)) {
+            Some(Ok(Location::Registry(reference))) => Ok((Box::new(self.client(None).image(&reference.parse()?)?), None)),
+            _ => self.open(argument).map(|(source, name)| (source as Box<dyn Source>, name)),
+        }
+    }
+
+    /// What an argument means where a name without more is one in a registry.
+    pub fn locate_remote(&self, argument: &str) -> Result<Location> {
+        Ok(match Location::parse(argument, layout::look)? {
+            Location::Store(_) => Location::Registry(argument.to_owned()),
+            location => location,
+        })
+    }
+
+    /// The image in a registry that an argument names, with or without `oci://`.
+    pub fn reference(&self, argument: &str) -> Result<Reference> {
+        match self.locate_remote(argument)? {
+            Location::Registry(reference) => reference.parse(),
+            _ => Err(Error::usage(format!("{argument} is a path; this command wants the name of an image in a registry"))
+                .with_hint("name it as HOST/REPOSITORY:TAG; oci://HOST/REPOSITORY:TAG can mean nothing else")),
+        }
+    }
+
     /// Opens what an argument names: the store, a layout's folder or an archive, and the image's name in it. Without an
     /// argument it is the store.
     pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Name>)> {
         let location = argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
         if let (Some(argument), Location::Store(name)) = (argument, &location) {
-            self.suggest_path(argument, name.as_ref())?;
+            self.suggest_other(argument, name.as_ref())?;
         }
         self.open_location(location)
     }
 
-    /// Where the store has no such image, but there is a file or a folder of that name, the error says how to mean it.
-    fn suggest_path(&self, argument: &str, name: Option<&Name>) -> Result<()> {
-        let kind = match layout::look(argument.as_ref()) {
+    /// Where the store has no such image, but there is a file or a folder of that name, or it may lie in a registry, the error
+    /// says how to mean that.
+    fn suggest_other(&self, argument: &str, name: Option<&Name>) -> Result<()> {
+        let hint = match layout::look(argument.as_ref()) {
+            None if self.persona == Persona::Osimage
+                && argument.parse::<Reference>().is_ok_and(|reference| reference.pointer().is_ok()) =>
+            {
+                format!("oci://{argument} means the one in the registry, which `osimage pull {argument}` fetches into the store")
+            }
             None => return Ok(()),
-            Some(PathKind::File) => "file",
-            Some(PathKind::Layout | PathKind::Folder) => "folder",
+            Some(PathKind::File) => format!("./{argument} means the file of that name"),
+            Some(PathKind::Layout | PathKind::Folder) => format!("./{argument} means the folder of that name"),
         };
         match self.store().and_then(|store| content::resolve(&store, name)) {
-            Err(e) if e.kind() == Kind::NotFound => Err(e.with_hint(format!("./{argument} means the {kind} of that name"))),
+            Err(e) if e.kind() == Kind::NotFound => Err(e.with_hint(hint)),
             _ => Ok(()),
         }
     }
@@ -142,7 +184,7 @@ impl Context {
     pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Name>)> {
         match self.locate(argument)? {
             Location::Store(name) => {
-                self.suggest_path(argument, name.as_ref())?;
+                self.suggest_other(argument, name.as_ref())?;
                 Ok((self.store()?, name))
             }
             Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
@@ -159,7 +201,7 @@ fn no_registry(reference: &str) -> Error {
 }
 
 /// Bytes, with an optional binary suffix.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let (number, shift) = match text.as_bytes().last() {
         Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
         Some(b'M' | b'm') => (&text[..text.len() - 1], 20),

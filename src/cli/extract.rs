@@ -1,16 +1,17 @@
-//! `osimage extract`: an image's layers as files, named by role, checked while they are written.
+//! `osimage extract`: an image's layers as files, named by role, checked while they are written. `pull -o` does the same.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use osimage::content::{self, Inventory};
-use osimage::digest::{Digest, Hasher};
+use osimage::content::{self, Source};
+use osimage::digest::{Algorithm, Digest, Hasher, Verifying};
 use osimage::file::{self, NewFile};
 use osimage::image::{self, Image, Role, SHA256SUMS};
+use osimage::oci::Descriptor;
 use osimage::{Error, Result};
 
 use super::context::Context;
@@ -28,17 +29,24 @@ The files are vmlinuz, initrd, rootfs.raw (or .tar), rootfs.squashfs, uki.efi, i
 A file of such a name is replaced when the new one is whole.")]
 pub struct Args {
     /// Image to extract [default: the only one of the store]
-    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]|oci://REF")]
     image: Option<String>,
     /// Folder to write to, made if it is missing; - writes one layer to standard output
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     output: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// Which files of an image.
+#[derive(Debug, Default, clap::Args)]
+pub struct Choice {
     /// Only this layer: rootfs, initramfs, kernel, squashfs, uki, iso or cmdline; can be repeated
     #[arg(long, value_name = "ROLE", value_parser = role_parser(), hide_possible_values = true)]
-    layer: Vec<Role>,
+    pub layer: Vec<Role>,
     /// Architecture, for an image of several
     #[arg(long, value_name = "ARCH")]
-    platform: Option<String>,
+    pub platform: Option<String>,
 }
 
 /// Names the roles in the errors and in a shell's completions.
@@ -46,16 +54,27 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name)).try_map(|name| name.parse::<Role>())
 }
 
+impl Choice {
+    /// `arm64`, `linux/arm64` and `linux/arm64/v8` all name an architecture.
+    pub fn architecture(&self) -> Option<&str> {
+        self.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform))
+    }
+}
+
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (source, name) = context.open(args.image.as_deref())?;
+    let (source, name) = context.open_any(args.image.as_deref())?;
     let row = content::resolve(&*source, name.as_ref())?;
-    // `arm64`, `linux/arm64` and `linux/arm64/v8` all name an architecture.
-    let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
-    let image = Image::read(&*source, &image::select(&*source, &row, architecture)?)?;
-    let wanted = |role: Option<Role>| args.layer.is_empty() || role.is_some_and(|role| args.layer.contains(&role));
+    extract(&*source, &row, &args.choice, &args.output, false)
+}
+
+/// Writes the chosen files of an image to a folder, or one to standard output for `-`. With `reuse`, a file that is there
+/// with the right content is not fetched again.
+pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &Path, reuse: bool) -> Result<()> {
+    let image = Image::read(source, &image::select(source, row, choice.architecture())?)?;
+    let wanted = |role: Option<Role>| choice.layer.is_empty() || role.is_some_and(|role| choice.layer.contains(&role));
     let mut layers = image.layers();
     let command_line = image.command_line.as_deref();
-    for role in &args.layer {
+    for role in &choice.layer {
         let there = layers.iter().any(|layer| layer.role == Some(*role)) || (*role == Role::CommandLine && command_line.is_some());
         if !there {
             let own_file = command_line.is_some().then_some(Role::CommandLine);
@@ -68,42 +87,54 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let command_line = command_line.filter(|_| wanted(Some(Role::CommandLine)));
     layers.sort_by_key(|layer| source.position(&layer.descriptor.digest));
 
-    if args.output == Path::new("-") {
-        return to_stdout(&*source, &layers, command_line);
+    if output == Path::new("-") {
+        return to_stdout(source, &layers, command_line);
     }
-    std::fs::create_dir_all(&args.output).map_err(|e| Error::io("create the folder", &args.output, e))?;
-    let dir = file::open_dir(&args.output)?;
+    std::fs::create_dir_all(output).map_err(|e| Error::io("create the folder", output, e))?;
+    let dir = file::open_dir(output)?;
     let mut sums = BTreeMap::new();
-    let mut write = |name: &str, content: &mut dyn std::io::Read, digest: Option<&Digest>| -> Result<()> {
-        let path = args.output.join(name);
-        let new = NewFile::create(&dir, &args.output, 0o666)?;
-        let mut hasher = Hasher::new(osimage::digest::Algorithm::Sha256);
+    let mut write = |name: &str, content: Option<&mut dyn Read>, digest: Option<&Digest>| -> Result<()> {
+        let path = output.join(name);
+        let mut hasher = Hasher::new(Algorithm::Sha256);
         // The content is checked against its own digest anyway; only another algorithm's needs a second hash for the sums.
-        let known = digest.filter(|digest| digest.algorithm() == osimage::digest::Algorithm::Sha256);
-        file::copy_sparse(content, new.file(), |bytes| {
-            if known.is_none() {
-                hasher.update(bytes)
-            }
-        })
-        .map_err(|e| Error::io("write", &path, e))?;
-        new.commit(name)?;
+        let known = digest.filter(|digest| digest.algorithm() == Algorithm::Sha256);
+        if let Some(content) = content {
+            let new = NewFile::create(&dir, output, 0o666)?;
+            file::copy_sparse(content, new.file(), |bytes| {
+                if known.is_none() {
+                    hasher.update(bytes)
+                }
+            })
+            .map_err(|e| Error::io("write", &path, e))?;
+            new.commit(name)?;
+        }
         sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
         output::line(&output::visible(&path.display().to_string()))
     };
-    let watched = Watched::over(&*source, layers.iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add), "extracting");
+    let watched = Watched::over(source, layers.iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add), "extracting");
     let written = layers.iter().try_for_each(|layer| {
-        write(&layer.file_name, &mut content::verified(&watched, &layer.descriptor)?, Some(&layer.descriptor.digest))
+        let descriptor = &layer.descriptor;
+        if reuse && descriptor.digest.algorithm() == Algorithm::Sha256 && is_there(&output.join(&layer.file_name), descriptor) {
+            return write(&layer.file_name, None, Some(&descriptor.digest));
+        }
+        write(&layer.file_name, Some(&mut content::verified(&watched, descriptor)?), Some(&descriptor.digest))
     });
     let written = written.and_then(|()| match command_line {
-        Some(command_line) => write("cmdline", &mut format!("{command_line}\n").as_bytes(), None),
+        Some(command_line) => write("cmdline", Some(&mut format!("{command_line}\n").as_bytes()), None),
         None => Ok(()),
     });
     // The files that were written before one failed are whole, and their checksums belong to them.
-    let summed = if sums.is_empty() { Ok(()) } else { write_sums(&args.output.join(SHA256SUMS), sums) };
+    let summed = if sums.is_empty() { Ok(()) } else { write_sums(&output.join(SHA256SUMS), sums) };
     written.and(summed)
 }
 
-fn to_stdout(source: &dyn Inventory, layers: &[image::Layer], command_line: Option<&str>) -> Result<()> {
+/// Whether a file is there with that content.
+fn is_there(path: &Path, descriptor: &Descriptor) -> bool {
+    let Ok((file, metadata)) = file::open_regular(path) else { return false };
+    let mut content = Verifying::new(file, &descriptor.digest, descriptor.size, path.display().to_string());
+    metadata.len() == descriptor.size && std::io::copy(&mut content, &mut std::io::sink()).is_ok()
+}
+fn to_stdout(source: &dyn Source, layers: &[image::Layer], command_line: Option<&str>) -> Result<()> {
     match (layers, command_line) {
         ([layer], None) => {
             let mut content = content::verified(source, &layer.descriptor)?;

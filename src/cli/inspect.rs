@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use osimage::content::{self, Inventory};
+use osimage::content::{self, Source};
 use osimage::image::{self, Image};
 use osimage::oci::{self, Descriptor, Manifest};
 use osimage::{Kind, Result};
@@ -20,7 +20,7 @@ use super::output::{self, visible};
   osimage inspect ./onmetal:ghcr.io/me/os:1.0")]
 pub struct Args {
     /// Image to show [default: the only one of the store]
-    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]|oci://REF")]
     image: Option<String>,
     /// JSON, or a tree [default: the tree on a terminal, else JSON]
     #[arg(long, value_enum)]
@@ -42,7 +42,7 @@ struct Inspected<'a> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (source, name) = context.open(args.image.as_deref())?;
+    let (source, name) = context.open_any(args.image.as_deref())?;
     let row = content::resolve(&*source, name.as_ref())?;
     let by_default = if std::io::stdout().is_terminal() { Format::Tree } else { Format::Json };
     match args.format.unwrap_or(by_default) {
@@ -58,7 +58,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// The image, or the index and its images, drawn with lines.
-fn tree(source: &dyn Inventory, row: &Descriptor) -> Result<String> {
+fn tree(source: &dyn Source, row: &Descriptor) -> Result<String> {
     let mut text = format!("{}\n", visible(row.name().unwrap_or("<none>")));
     if !oci::is_index(&row.media_type) {
         branch(&mut text, "", &Image::read(source, row)?, &row.digest.to_string());

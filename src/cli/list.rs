@@ -1,6 +1,6 @@
 //! `osimage list`: the images of a store, a layout or an archive.
 
-use osimage::content::{self, Inventory};
+use osimage::content::{self, Source};
 use osimage::image::Image;
 use osimage::oci::{self, Descriptor};
 use osimage::reference::split_tag;
@@ -19,7 +19,7 @@ use super::output;
   osimage list -q | xargs -n1 osimage inspect")]
 pub struct Args {
     /// What to list [default: the store]
-    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]|oci://REF")]
     source: Option<String>,
     /// Platform, size, time of creation and profile too
     #[arg(long)]
@@ -53,7 +53,7 @@ struct Details {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (source, name) = match context.open(args.source.as_deref()) {
+    let (source, name) = match context.open_any(args.source.as_deref()) {
         // The Go tools make a store when they list it; a store that is not there yet holds no images.
         Err(e) if args.source.is_none() && e.kind() == Kind::NotFound => return show(args, None, Vec::new()),
         opened => opened?,
@@ -69,7 +69,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     show(args, Some(&*source), rows)
 }
 
-fn show(args: &Args, source: Option<&dyn Inventory>, rows: Vec<Descriptor>) -> Result<()> {
+fn show(args: &Args, source: Option<&dyn Source>, rows: Vec<Descriptor>) -> Result<()> {
     let details = |row: &Descriptor| source.map_or_else(Details::default, |source| details(source, row));
     if args.quiet {
         let mut digests: Vec<_> = rows.iter().map(|row| row.digest.to_string()).collect();
@@ -134,7 +134,7 @@ fn entry(row: &Descriptor, details: Details) -> impl Serialize {
 }
 
 /// What can be told of an image; nothing where it is damaged, which is for `verify` to say.
-fn details(source: &dyn Inventory, row: &Descriptor) -> Details {
+fn details(source: &dyn Source, row: &Descriptor) -> Details {
     let mut details = Details {
         platform: row.platform.as_ref().map(ToString::to_string),
         created: row.annotations.get(oci::CREATED).map(str::to_owned),

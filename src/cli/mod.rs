@@ -6,6 +6,7 @@ mod archive;
 mod build;
 mod compress;
 mod context;
+mod copy;
 mod extract;
 mod features;
 mod inspect;
@@ -13,8 +14,13 @@ mod list;
 mod names;
 mod output;
 mod progress;
+mod pull;
+mod push;
+mod query;
+mod remote;
 mod shell;
 mod upkeep;
+mod url;
 
 use std::process::ExitCode;
 
@@ -59,6 +65,15 @@ enum Command {
     Verify(upkeep::VerifyArgs),
     Export(archive::ExportArgs),
     Import(archive::ImportArgs),
+    Push(Box<push::Args>),
+    Pull(Box<pull::Args>),
+    Copy(Box<copy::Args>),
+    Url(url::Args),
+    Resolve(query::ResolveArgs),
+    Tags(query::TagsArgs),
+    Repos(query::ReposArgs),
+    Manifest(query::ManifestArgs),
+    Blob(query::BlobArgs),
     Compress(compress::Args),
     Features(features::Args),
     Completions(shell::CompletionsArgs),
@@ -94,6 +109,15 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Verify(args) => upkeep::verify(&args, context),
         Command::Export(args) => archive::export(&args, context),
         Command::Import(args) => archive::import(&args, context),
+        Command::Push(args) => push::run(&args, context),
+        Command::Pull(args) => pull::run(&args, context),
+        Command::Copy(args) => copy::run(&args, context),
+        Command::Url(args) => url::run(&args, context),
+        Command::Resolve(args) => query::resolve(&args, context),
+        Command::Tags(args) => query::tags(&args, context),
+        Command::Repos(args) => query::repos(&args, context),
+        Command::Manifest(args) => query::manifest(&args, context),
+        Command::Blob(args) => query::blob(&args, context),
         Command::Compress(args) => compress::run(&args),
         Command::Features(args) => features::run(args, &mut output::Stdout),
         Command::Completions(args) => shell::completions(&args),

@@ -1,12 +1,13 @@
-//! `osimage tag`, `untag` and `delete`: what images are called, and their going.
+//! `osimage tag`, `untag` and `delete`: what images are called, and their going, in a registry too.
 
 use osimage::content;
 use osimage::oci::Descriptor;
 use osimage::reference::Name;
+use osimage::registry::Access;
 use osimage::{Error, Result};
 
 use super::context::Context;
-use super::output;
+use super::{output, remote};
 
 /// Give an image a further name
 #[derive(Debug, clap::Args)]
@@ -64,14 +65,48 @@ pub fn untag(args: &UntagArgs, context: &Context) -> Result<()> {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage delete ghcr.io/me/os:1.0      this name; the image too, if it has no other
-  osimage delete f0dcfde4f8b4           the image with all its names")]
+  osimage delete f0dcfde4f8b4           the image with all its names
+  osimage delete --remote ghcr.io/me/os:1.0-rc1")]
 pub struct DeleteArgs {
     /// Image to delete
     #[arg(value_name = "REF")]
     image: String,
+    /// Delete it in its registry: a tag alone, or, by its digest, the manifest with all its tags
+    #[arg(long)]
+    remote: bool,
+    /// Do not ask before deleting in a registry
+    #[arg(long, short, requires = "remote")]
+    yes: bool,
+}
+
+/// Deletes in a registry, where nothing can be undone.
+fn delete_remote(args: &DeleteArgs, context: &Context) -> Result<()> {
+    let reference = context.reference(&args.image)?;
+    let pointer = reference.pointer()?;
+    let repository = context.client(None).repository(&reference.repository, Access::Delete)?;
+    let found = repository.find(&pointer)?.ok_or_else(|| {
+        Error::not_found(format!("there is no {reference}"))
+            .with_hint(format!("`osimage tags {}` lists what there is", reference.repository))
+    })?;
+    let what = if reference.digest.is_some() { "with every tag that it has" } else { "this tag only" };
+    if !args.yes && !remote::confirm(&format!("Delete {reference} ({}, {what})?", found.digest))? {
+        return Err(Error::refused("nothing was deleted"));
+    }
+    repository.delete(&pointer).map_err(|e| match (&e, &reference.digest) {
+        // docker-registry deletes no tag by itself.
+        (Error::Rejected { .. }, None) => e.with_hint(format!(
+            "this registry cannot delete a tag alone; `osimage delete --remote {}` deletes the image with every tag that it has",
+            reference.with_digest(&found.digest)
+        )),
+        _ => e,
+    })?;
+    output::line(&format!("Successfully deleted {}", args.image))
 }
 
 pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
+    if args.remote {
+        return delete_remote(args, context);
+    }
     let (layout, name) = context.open_layout(&args.image)?;
     let row = content::resolve(&layout, name.as_ref())?;
     let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &row));

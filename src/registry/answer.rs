@@ -102,17 +102,23 @@ impl Refusal {
             }
             (StatusCode::NOT_FOUND, _) => Error::not_found(format!("{what} is not there ({words})"))
                 .with_hint(format!("`osimage tags {name}/{repository}` lists what there is")),
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Error::unauthorised(format!("{name} does not allow it: {what} ({words})"))
-                .with_hint(format!("`osimage login {name}` with credentials that may")),
-            (_, "DIGEST_INVALID" | "SIZE_INVALID") => Error::invalid(format!("{name} says that {what} is not what its digest says ({words})"))
-                .with_hint("`osimage verify` checks what lies here"),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
+                Error::unauthorised(format!("{name} does not allow it: {what} ({words})"))
+                    .with_hint(format!("`osimage login {name}` with credentials that may"))
+            }
+            (_, "DIGEST_INVALID" | "SIZE_INVALID") => {
+                Error::invalid(format!("{name} says that {what} is not what its digest says ({words})"))
+                    .with_hint("`osimage verify` checks what lies here")
+            }
             (status, _) if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
                 Error::network(format!("{name} failed at {what} ({words})")).with_hint("try again later")
             }
             (StatusCode::BAD_REQUEST, _) if self.message.contains("HTTP request to an HTTPS server") => {
-                Error::network(format!("{name} wants HTTPS, and was asked without")).with_hint("leave out --plain-http, or give --plain-http=false")
+                Error::network(format!("{name} wants HTTPS, and was asked without"))
+                    .with_hint("leave out --plain-http, or give --plain-http=false")
             }
-            _ => Error::rejected(format!("{name} says no to {what} ({words})")).with_hint("see the registry's own words, or ask whoever runs it"),
+            _ => Error::rejected(format!("{name} says no to {what} ({words})"))
+                .with_hint("see the registry's own words, or ask whoever runs it"),
         }
     }
 }

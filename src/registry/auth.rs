@@ -140,8 +140,11 @@ impl Client {
             (Scheme::Bearer { .. }, Some(Credential::RegistryToken(token))) => (bearer(&token)?, Duration::MAX),
             (Scheme::Bearer { realm, service }, credential) => self.fetch_token(host, realm, service.as_deref(), scopes, credential)?,
             (Scheme::Basic, Some(_)) => {
-                return Err(Error::unauthorised(format!("{} wants a user name and a password, and there is only a token for it", host.name))
-                    .with_hint(format!("`osimage login {}` with -u and --password-stdin", host.name)));
+                return Err(Error::unauthorised(format!(
+                    "{} wants a user name and a password, and there is only a token for it",
+                    host.name
+                ))
+                .with_hint(format!("`osimage login {}` with -u and --password-stdin", host.name)));
             }
             (Scheme::Basic, None) => return Err(no_credentials(host)),
         };

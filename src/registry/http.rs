@@ -204,11 +204,14 @@ impl Client {
             }
             if !own {
                 // Only the registry is told who we are, not who it sends us to.
-                return Err(Failure::Own(Error::unauthorised(format!(
-                    "{} sends to {}, which wants credentials of its own; none are sent there",
-                    host.name,
-                    response.url.host_str().unwrap_or_default()
-                )).with_hint("tell whoever runs the registry")));
+                return Err(Failure::Own(
+                    Error::unauthorised(format!(
+                        "{} sends to {}, which wants credentials of its own; none are sent there",
+                        host.name,
+                        response.url.host_str().unwrap_or_default()
+                    ))
+                    .with_hint("tell whoever runs the registry"),
+                ));
             }
             challenged += 1;
             // The first may ask who we are, the second say that the token has expired; a third would go on for ever.
@@ -235,7 +238,8 @@ impl Client {
                 Some(to) if reads && response.status.is_redirection() => to,
                 _ => return Ok(response),
             };
-            let refuse = |why: String| Failure::Own(Error::invalid(format!("{} {why}", host.name)).with_hint("tell whoever runs the registry"));
+            let refuse =
+                |why: String| Failure::Own(Error::invalid(format!("{} {why}", host.name)).with_hint("tell whoever runs the registry"));
             let next = url.join(to).map_err(|_| refuse("sends to something that is not an address".into()))?;
             if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() == "http") {
                 return Err(refuse(format!("sends from a protected place to {}, which is not", next.origin().ascii_serialization())));
@@ -280,13 +284,16 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
             .with_hint("check the name, the port and the network; HTTPS_PROXY names a proxy where one is needed"),
         Failure::Tls(_, TlsFailure::NotTls) => Error::network(format!("{name} speaks HTTP where HTTPS was meant"))
             .with_hint("--plain-http asks without protection; not for production"),
-        Failure::Tls(why, TlsFailure::Certificate) => Error::network(format!("the certificate of {name} is not trusted: {why}")).with_hint(format!(
-            "name its authority's certificate with --ca-file, or put it into /etc/containers/certs.d/{}/",
-            url.port().map_or(name.to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()))
-        )),
+        Failure::Tls(why, TlsFailure::Certificate) => {
+            Error::network(format!("the certificate of {name} is not trusted: {why}")).with_hint(format!(
+                "name its authority's certificate with --ca-file, or put it into /etc/containers/certs.d/{}/",
+                url.port().map_or(name.to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()))
+            ))
+        }
         Failure::Tls(why, TlsFailure::Other) => Error::network(format!("no protected connection to {name}: {why}"))
             .with_hint("if it wants a client certificate, give --cert-file and --key-file"),
-        Failure::Broken(why) => Error::network(format!("the connection to {name} broke: {why}")).with_hint("run the command again; what has arrived is not sent again"),
+        Failure::Broken(why) => Error::network(format!("the connection to {name} broke: {why}"))
+            .with_hint("run the command again; what has arrived is not sent again"),
     }
 }
 
@@ -338,7 +345,9 @@ mod tests {
 
     #[test]
     fn repositories_in_addresses() {
-        for (path, repository) in [("/v2/me/os/manifests/1", "me/os"), ("/v2/me/os/blobs/uploads/", "me/os"), ("/v2/", ""), ("/v2/a/tags/list", "a")] {
+        for (path, repository) in
+            [("/v2/me/os/manifests/1", "me/os"), ("/v2/me/os/blobs/uploads/", "me/os"), ("/v2/", ""), ("/v2/a/tags/list", "a")]
+        {
             assert_eq!(host_repository(&Url::parse(&format!("https://h{path}")).unwrap()), repository);
         }
     }

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::sync::Mutex;
 
-use super::download::Download;
-use super::repository::Repository;
 use super::Reference;
+use super::repository::Repository;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor};
@@ -69,7 +68,7 @@ impl Source for RemoteImage<'_> {
             return Ok(Box::new(self.document.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default()));
         }
         if !oci::is_document(&descriptor.media_type) {
-            return Ok(Box::new(Download::open(&self.repository, descriptor, offset)?));
+            return Ok(Box::new(self.repository.open_blob(descriptor, offset)?));
         }
         let known = self.documents.lock().expect("nothing panics with this lock").get(&descriptor.digest).cloned();
         let (found, bytes) = known.map_or_else(|| self.repository.document(&descriptor.digest.to_string()), Ok)?;

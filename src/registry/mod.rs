@@ -131,7 +131,7 @@ impl Client {
     /// # Errors
     /// [`Error::Usage`] where the host is none.
     pub fn repository(&self, name: &RepositoryName, access: Access) -> Result<Repository<'_>> {
-        Repository::open(self, name, access)
+        Repository::new(self, name, access)
     }
 
     /// Finds an image, which is what a tag or a digest points to at this moment.
@@ -185,7 +185,9 @@ impl Client {
         check_host(name)?;
         // Docker's registry has its API at another name than its images.
         let api = if matches!(name, "docker.io" | "index.docker.io") { "registry-1.docker.io" } else { name };
-        let url = |scheme: &str| Url::parse(&format!("{scheme}://{api}/")).map_err(|_| Error::usage(format!("{name:?} is not a registry's host")));
+        let url = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{api}/")).map_err(|_| Error::usage(format!("{name:?} is not a registry's host")))
+        };
         let secure = url("https")?;
         let by_itself = || tls::is_loopback(&secure) && !self.settings.insecure && !tls::has_own_certificates(&secure, &self.settings);
         let base = if self.settings.plain_http.unwrap_or_else(by_itself) { url("http")? } else { secure };

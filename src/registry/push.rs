@@ -39,7 +39,15 @@ impl Target for Repository<'_> {
 /// # Errors
 /// [`Error::Refused`] for such a tag; [`Error::Invalid`] where the reference has a digest that is not the image's; what the
 /// source and the registry give.
-pub fn push(source: &dyn Source, graph: &Graph, row: &Descriptor, repository: &Repository<'_>, reference: &Reference, keep: bool, jobs: usize) -> Result<Outcome> {
+pub fn push(
+    source: &dyn Source,
+    graph: &Graph,
+    row: &Descriptor,
+    repository: &Repository<'_>,
+    reference: &Reference,
+    keep: bool,
+    jobs: usize,
+) -> Result<Outcome> {
     let digest = row.digest.to_string();
     if let Some(other) = reference.digest.as_ref().filter(|other| **other != row.digest) {
         return Err(Error::invalid(format!("the image is {digest}, not {other}")).with_hint("push it by a tag"));
@@ -58,11 +66,13 @@ pub fn push(source: &dyn Source, graph: &Graph, row: &Descriptor, repository: &R
     }
     // A registry that has the manifest has what it points to.
     if reference.tag.is_none() || !repository.has(row)? {
-        let below = Graph { rows: Vec::new(), nodes: graph.nodes.iter().filter(|node| node.descriptor.digest != row.digest).cloned().collect() };
+        let below =
+            Graph { rows: Vec::new(), nodes: graph.nodes.iter().filter(|node| node.descriptor.digest != row.digest).cloned().collect() };
         copy::transfer(source, &below, repository, jobs)?;
     }
     let root = graph.nodes.iter().find(|node| node.descriptor.digest == row.digest);
-    let bytes = root.and_then(|node| node.document.as_ref()).ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
+    let bytes =
+        root.and_then(|node| node.document.as_ref()).ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
     repository.put_attached(reference.tag.as_deref().unwrap_or(&digest), row, bytes)?;
     Ok(Outcome::Pushed)
 }

@@ -52,10 +52,12 @@ impl FromStr for Reference {
         };
         let (name, tag) = split_tag(name);
         let (host, path) = name.split_once('/').filter(|(host, _)| is_host(host)).ok_or_else(|| {
-            bad("it begins with no registry's host").with_hint(format!("name the registry too, such as ghcr.io/{plain}; a host has a dot, a port, or is localhost"))
+            bad("it begins with no registry's host")
+                .with_hint(format!("name the registry too, such as ghcr.io/{plain}; a host has a dot, a port, or is localhost"))
         })?;
         let path = if host == DOCKER && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
-        check_path(&path).map_err(|why| bad(why).with_hint("a repository's path has lower-case letters, digits, and '.', '_', '-' between them"))?;
+        check_path(&path)
+            .map_err(|why| bad(why).with_hint("a repository's path has lower-case letters, digits, and '.', '_', '-' between them"))?;
         tag.map_or(Ok(()), check_tag).map_err(|why| bad(why))?;
         Ok(Reference { repository: RepositoryName { host: host.to_owned(), path }, tag: tag.map(str::to_owned), digest })
     }
@@ -110,7 +112,8 @@ pub fn check_host(host: &str) -> Result<()> {
     if host == "localhost" || is_host(host) || (!host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
         return Ok(());
     }
-    Err(Error::usage(format!("{host:?} is not a registry's host")).with_hint("a host is a name and, where it is not the usual one, a port, such as ghcr.io or localhost:5000"))
+    Err(Error::usage(format!("{host:?} is not a registry's host"))
+        .with_hint("a host is a name and, where it is not the usual one, a port, such as ghcr.io or localhost:5000"))
 }
 
 /// Whether the first part of a name is a host, as every client tells it: by a dot, a port, or `localhost`.
@@ -119,7 +122,9 @@ fn is_host(part: &str) -> bool {
         return false;
     }
     let parsed = url::Url::parse(&format!("https://{part}/"));
-    let plain = parsed.is_ok_and(|url| url.path() == "/" && url.username().is_empty() && url.password().is_none() && url.host_str().is_some_and(|host| !host.is_empty()));
+    let plain = parsed.is_ok_and(|url| {
+        url.path() == "/" && url.username().is_empty() && url.password().is_none() && url.host_str().is_some_and(|host| !host.is_empty())
+    });
     plain && (part.contains(['.', ':']) || part == "localhost")
 }
 
@@ -173,8 +178,28 @@ mod tests {
             assert_eq!((reference.tag.as_deref(), reference.digest.is_some()), (tag, digest), "{text}");
         }
         for bad in [
-            "", "os", "os:1", "me/os:1", "https://ghcr.io/me/os", "ghcr.io/", "ghcr.io/Me/os", "ghcr.io/me//os", "ghcr.io/me/../os", "ghcr.io/-a", "ghcr.io/a:", "ghcr.io/a:-x",
-            "ghcr.io/a:x y", "ghcr.io/a@sha256:1", "ghcr.io:x/a", "user@ghcr.io/a", "ghcr.io?x/a", "gh\tcr.io/a", "ghcr.io/a\n", "ghcr.io/a..b", "ghcr.io/a___b", "ghcr.io/me/os:1+2",
+            "",
+            "os",
+            "os:1",
+            "me/os:1",
+            "https://ghcr.io/me/os",
+            "ghcr.io/",
+            "ghcr.io/Me/os",
+            "ghcr.io/me//os",
+            "ghcr.io/me/../os",
+            "ghcr.io/-a",
+            "ghcr.io/a:",
+            "ghcr.io/a:-x",
+            "ghcr.io/a:x y",
+            "ghcr.io/a@sha256:1",
+            "ghcr.io:x/a",
+            "user@ghcr.io/a",
+            "ghcr.io?x/a",
+            "gh\tcr.io/a",
+            "ghcr.io/a\n",
+            "ghcr.io/a..b",
+            "ghcr.io/a___b",
+            "ghcr.io/me/os:1+2",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }

@@ -29,9 +29,10 @@ impl Repository<'_> {
             found => found?,
         };
         match Document::parse(&bytes, &descriptor)? {
-            Document::Index(index) if index.manifests.len() > MAX_REFERRERS => {
-                Err(Error::invalid(format!("more than {MAX_REFERRERS} manifests are attached to {subject} in {}; more are not read", self.name)))
-            }
+            Document::Index(index) if index.manifests.len() > MAX_REFERRERS => Err(Error::invalid(format!(
+                "more than {MAX_REFERRERS} manifests are attached to {subject} in {}; more are not read",
+                self.name
+            ))),
             Document::Index(index) => Ok(Some(index)),
             Document::Manifest(_) => Ok(None),
         }
@@ -85,8 +86,11 @@ impl Repository<'_> {
                 return Ok(());
             }
         }
-        Err(Error::network(format!("{} is in {}, but others' writing kept it from the list of what is attached to {subject}", entry.digest, self.name))
-            .with_hint("run the command again"))
+        Err(Error::network(format!(
+            "{} is in {}, but others' writing kept it from the list of what is attached to {subject}",
+            entry.digest, self.name
+        ))
+        .with_hint("run the command again"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A repository in a registry: one function an endpoint (distribution-spec, "Endpoints").
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use url::Url;
 
 use super::answer;
 use super::auth::Scope;
+use super::download::Download;
 use super::http::{Call, Content, Host};
 use super::transport::Response;
 use super::{Client, RepositoryName};
@@ -64,14 +66,21 @@ pub struct Locator {
 }
 
 impl<'a> Repository<'a> {
-    pub(super) fn open(client: &'a Client, name: &RepositoryName, access: Access) -> Result<Self> {
+    pub(super) fn new(client: &'a Client, name: &RepositoryName, access: Access) -> Result<Self> {
         let path = name.path.clone();
         let scope = match access {
             Access::Pull => Scope::Pull(path),
             Access::Push => Scope::Push(path),
             Access::Delete => Scope::Delete(path),
         };
-        Ok(Repository { client, host: client.host(&name.host)?, name: name.clone(), scopes: vec![scope], mount_from: None, listing: Mutex::default() })
+        Ok(Repository {
+            client,
+            host: client.host(&name.host)?,
+            name: name.clone(),
+            scopes: vec![scope],
+            mount_from: None,
+            listing: Mutex::default(),
+        })
     }
 
     /// Names another repository of the same registry, from which content is taken over where it has it (distribution-spec,
@@ -136,9 +145,8 @@ impl<'a> Repository<'a> {
                     .with_hint("do not use it; tell whoever runs the registry"));
             }
         }
-        let media_type = media_type(&response.headers).ok_or_else(|| {
-            Error::invalid(format!("{what} comes without a type")).with_hint("check that a registry answers there")
-        })?;
+        let media_type = media_type(&response.headers)
+            .ok_or_else(|| Error::invalid(format!("{what} comes without a type")).with_hint("check that a registry answers there"))?;
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
         Document::parse(&bytes, &descriptor).map_err(|e| e.with_hint(format!("it came from {}; tell whoever made it", self.name)))?;
         Ok((descriptor, bytes))
@@ -154,7 +162,9 @@ impl<'a> Repository<'a> {
         let call = self.call(Method::PUT, self.url(&format!("manifests/{pointer}")));
         let call = call.header(CONTENT_TYPE, &descriptor.media_type).content(Content::Bytes(Bytes::copy_from_slice(bytes)));
         let response = self.client.call(&self.host, &call, &[201, 200, 202], &what)?;
-        if let Some(said) = said_digest(&response)?.filter(|said| said.algorithm() == descriptor.digest.algorithm() && *said != descriptor.digest) {
+        if let Some(said) =
+            said_digest(&response)?.filter(|said| said.algorithm() == descriptor.digest.algorithm() && *said != descriptor.digest)
+        {
             return Err(Error::invalid(format!("{} stored {said} instead of {}", self.name.host, descriptor.digest))
                 .with_hint("do not use it; tell whoever runs the registry"));
         }
@@ -176,11 +186,34 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`Error::Unauthorised`], [`Error::Network`].
     pub fn has_blob(&self, descriptor: &Descriptor) -> Result<bool> {
-        let what = format!("looking for the blob {} in {}", descriptor.digest, self.name);
-        let call = self.call(Method::HEAD, self.url(&format!("blobs/{}", descriptor.digest)));
-        let response = self.client.call(&self.host, &call, &[200, 404], &what)?;
+        let response = self.head_blob(&descriptor.digest, &[200, 404])?;
         let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         Ok(response.status == StatusCode::OK && length.is_none_or(|length| length == descriptor.size))
+    }
+
+    /// Finds a blob of which only the digest is known.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where the registry does not tell its size.
+    pub fn blob(&self, digest: &Digest) -> Result<Descriptor> {
+        let response = self.head_blob(digest, &[200])?;
+        let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let length = length.ok_or_else(|| Error::invalid(format!("{} does not tell the size of {digest}", self.name.host)))?;
+        Ok(Descriptor::new("application/octet-stream", digest.clone(), length))
+    }
+
+    fn head_blob(&self, digest: &Digest, good: &[u16]) -> Result<Response> {
+        let what = format!("the blob {digest} of {}", self.name);
+        let call = self.call(Method::HEAD, self.url(&format!("blobs/{digest}")));
+        self.client.call(&self.host, &call, good, &what)
+    }
+
+    /// Opens a blob at an offset in bytes; a connection that breaks is taken up again. What comes out is not checked.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where it has another size.
+    pub fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<impl Read + use<'_, 'a>> {
+        Download::open(self, descriptor, offset)
     }
 
     /// The tags, in the registry's order.
@@ -278,7 +311,8 @@ pub(super) fn pages(
         let call = Call::new(Method::GET, url.clone(), scopes).header(ACCEPT, "application/json");
         let mut response = client.call(host, &call, &[200], what)?;
         let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.to_owned())?;
-        let page = parse(&bytes).map_err(|_| Error::invalid(format!("{what} is not one")).with_hint("check that a registry answers there"))?;
+        let page =
+            parse(&bytes).map_err(|_| Error::invalid(format!("{what} is not one")).with_hint("check that a registry answers there"))?;
         names.extend(page);
         if names.len() > MAX_NAMES {
             return Err(Error::invalid(format!("{what} has more than {MAX_NAMES} names; more are not read")));

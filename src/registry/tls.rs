@@ -75,13 +75,18 @@ fn folders<'a>(url: &Url, settings: &'a Settings) -> impl Iterator<Item = PathBu
     let host = url.host_str().unwrap_or_default().to_owned();
     let port = url.port_or_known_default().unwrap_or_default();
     let names = [Some(format!("{host}:{port}")), url.port().is_none().then_some(host)];
-    settings.certificate_folders.iter().flat_map(move |dir| names.clone().into_iter().flatten().map(|name| dir.join(name))).filter(|dir| dir.is_dir())
+    settings
+        .certificate_folders
+        .iter()
+        .flat_map(move |dir| names.clone().into_iter().flatten().map(|name| dir.join(name)))
+        .filter(|dir| dir.is_dir())
 }
 
 /// The files of a folder that end so, in order.
 fn with_ending(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(|e| Error::io("read", dir, e))?;
-    let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
+    let mut paths: Vec<_> =
+        entries.into_iter().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
     paths.sort();
     Ok(paths)
 }
@@ -99,7 +104,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn certificates(path: &Path) -> Result<Vec<Certificate>> {
     let found = Certificate::from_pem_bundle(&read(path)?).unwrap_or_default();
     if found.is_empty() {
-        return Err(Error::usage(format!("{} holds no certificate in PEM", path.display())).with_hint("it begins with -----BEGIN CERTIFICATE-----"));
+        return Err(
+            Error::usage(format!("{} holds no certificate in PEM", path.display())).with_hint("it begins with -----BEGIN CERTIFICATE-----")
+        );
     }
     Ok(found)
 }
@@ -129,13 +136,21 @@ pub(super) fn is_local(url: &Url) -> bool {
     let local = |address: std::net::Ipv4Addr| {
         let [a, b, ..] = address.octets();
         // RFC 6598's shared addresses too, and everything that is not for one host.
-        address.is_private() || address.is_link_local() || address.is_unspecified() || address.is_broadcast() || a >= 224 || (a == 100 && b & 0xc0 == 64)
+        address.is_private()
+            || address.is_link_local()
+            || address.is_unspecified()
+            || address.is_broadcast()
+            || a >= 224
+            || (a == 100 && b & 0xc0 == 64)
     };
     is_loopback(url)
         || match url.host() {
             Some(Host::Ipv4(address)) => local(address),
             Some(Host::Ipv6(address)) => {
-                address.is_unspecified() || address.is_unique_local() || address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(local)
+                address.is_unspecified()
+                    || address.is_unique_local()
+                    || address.is_unicast_link_local()
+                    || address.to_ipv4_mapped().is_some_and(local)
             }
             Some(Host::Domain(_)) | None => false,
         }

@@ -158,7 +158,8 @@ impl Transport {
         let stall = self.settings.stall;
         let runtime = self.runtime();
         let mut answer = runtime.spawn(client.execute(outgoing));
-        let ended = |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| answer.expect("the task is not cancelled here").map_err(failure);
+        let ended =
+            |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| answer.expect("the task is not cancelled here").map_err(failure);
         let mut left = len;
         while left > 0 {
             let mut block = BytesMut::zeroed(usize::try_from(left).unwrap_or(BLOCK).min(BLOCK));
@@ -229,7 +230,8 @@ impl Transport {
             .tcp_keepalive(self.settings.stall)
             .tcp_user_timeout(self.settings.stall);
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        if let Some(resolve) = self.settings.resolve.iter().find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port) {
+        if let Some(resolve) = self.settings.resolve.iter().find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port)
+        {
             builder = builder.resolve(host, (resolve.address, port).into());
         }
         // A proxy cannot reach what is on this machine; everybody passes it by for loopback.

@@ -115,7 +115,8 @@ impl Repository<'_> {
             return Ok(None);
         }
         let url = self.location(&call.url, &response.headers)?.ok_or_else(|| {
-            Error::invalid(format!("{} begins an upload without saying where", self.name.host)).with_hint("check that a registry answers there")
+            Error::invalid(format!("{} begins an upload without saying where", self.name.host))
+                .with_hint("check that a registry answers there")
         })?;
         let least = header(&response.headers, CHUNK_MIN_LENGTH).and_then(|text| text.parse().ok()).unwrap_or(0);
         Ok(Some(Session { url, offset: 0, least_chunk: least }))
@@ -244,4 +245,3 @@ fn range_end(headers: &HeaderMap) -> Option<u64> {
     let end: u64 = end.parse().ok()?;
     (start == "0").then(|| end.saturating_add(1))
 }
-

@@ -1,0 +1,115 @@
+//! `osimage copy`: between any two of registry, layout and archive.
+
+use osimage::content::{self, Source};
+use osimage::copy::{self, Graph};
+use osimage::layout::Layout;
+use osimage::oci::Descriptor;
+use osimage::reference::{Location, check_new_name};
+use osimage::registry::{self, Access};
+use osimage::{Error, Result, referrers};
+
+use super::archive::ArchiveArgs;
+use super::context::Context;
+use super::output;
+use super::progress::Watched;
+use super::remote::{Transfer, Upload};
+
+/// Copy an image between registries, layouts and archives
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage copy ghcr.io/me/os:1.0 registry.example.org/mirror/os:1.0     nothing touches the disk
+  osimage copy -r ghcr.io/me/os:1.0 registry.example.org/mirror/os:1.0  with all that is attached to it
+  osimage copy ghcr.io/me/os:1.0 os-1.0.oci.tar.xz                      into an archive
+  osimage copy os-1.0.oci.tar.xz ./layout:v1                            into a layout's folder
+
+A name without more is one in a registry; DIR[:REF] and ARCHIVE[:REF] are local.")]
+pub struct Args {
+    /// Image to copy
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    source: String,
+    /// Where to, and what it is called there
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    target: String,
+    /// Take along what is attached to it, and to the images of an index
+    #[arg(long, short)]
+    recursive: bool,
+    /// Refuse to move a tag that points to another image
+    #[arg(long)]
+    no_clobber: bool,
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    #[command(flatten)]
+    transfer: Transfer,
+    #[command(flatten)]
+    upload: Upload,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let client = context.client(args.upload.chunk_size);
+    let from = context.locate_remote(&args.source)?;
+    let mut mount_from = None;
+    let (source, name): (Box<dyn Source + '_>, _) = match from {
+        Location::Registry(text) => {
+            let image = client.image(&text.parse()?)?;
+            mount_from = Some(image.repository().name().clone());
+            (Box::new(image), None)
+        }
+        local => context.open_location(local).map(|(source, name)| (source as Box<dyn Source>, name))?,
+    };
+    let row = content::resolve(&*source, name.as_ref())?;
+    let (graph, attached) = match args.recursive {
+        true => referrers::walk(&*source, std::slice::from_ref(&row))?,
+        false => (copy::walk(&*source, std::slice::from_ref(&row))?, Graph::default()),
+    };
+    let both = Graph { rows: Vec::new(), nodes: graph.nodes.iter().chain(&attached.nodes).cloned().collect() };
+    let watched = Watched::new(&*source, &both, "copying");
+    let to = context.locate_remote(&args.target)?;
+    if !matches!(to, Location::Archive(..)) {
+        args.archive.refuse_without_output()?;
+    }
+    match to {
+        Location::Registry(text) => {
+            let reference: registry::Reference = text.parse()?;
+            reference.pointer()?;
+            let mut repository = client.repository(&reference.repository, Access::Push)?;
+            if let Some(from) = args.upload.mount_from.as_deref() {
+                repository = repository.mounting_from(super::push::mounted(from, &reference)?);
+            } else if let Some(from) = mount_from.filter(|from| from.host == reference.repository.host) {
+                repository = repository.mounting_from(&from.path);
+            }
+            registry::push(&watched, &graph, &row, &repository, &reference, args.no_clobber, args.transfer.concurrency)?;
+            copy::transfer(&watched, &attached, &repository, args.transfer.concurrency)?;
+        }
+        Location::Folder(path, name) => {
+            let layout = Layout::open_or_create(&path)?;
+            let rows = named(&row, name.map(|name| name.to_string()), &attached.rows)?;
+            if args.no_clobber {
+                let clash = |row: &Descriptor| rows[0].name().is_some() && row.name() == rows[0].name() && row.digest != rows[0].digest;
+                if let Some(other) = layout.rows()?.iter().find(|row| clash(row)) {
+                    return Err(Error::refused(format!("{} is another image already, {}", args.target, other.digest))
+                        .with_hint("choose another name"));
+                }
+            }
+            let session = layout.session()?;
+            copy::transfer(&watched, &both, &session, args.transfer.concurrency)?;
+            session.update(|index| index.extend(rows))?;
+        }
+        Location::Archive(path, name) => {
+            if args.no_clobber && path.exists() {
+                return Err(Error::refused(format!("{} is there already", path.display())).with_hint("choose another name"));
+            }
+            let rows = named(&row, name.map(|name| name.to_string()), &attached.rows)?;
+            args.archive.write(&path, &watched, &Graph { rows, ..both.clone() })?;
+        }
+        Location::Store(_) => unreachable!("a name without more is one in a registry"),
+    }
+    drop(watched);
+    output::line(&format!("Successfully copied {} to {} {}", args.source, args.target, row.digest.hex()))
+}
+
+/// The entries that a layout gets: the image under its new name or the one that it had, and what is attached, which has none.
+fn named(row: &Descriptor, name: Option<String>, attached: &[Descriptor]) -> Result<Vec<Descriptor>> {
+    name.as_deref().map_or(Ok(()), check_new_name)?;
+    let name = name.or_else(|| row.name().map(str::to_owned));
+    Ok(std::iter::once(row.named(name.as_deref())).chain(attached.iter().cloned()).collect())
+}

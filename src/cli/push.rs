@@ -1,0 +1,243 @@
+//! `osimage push`: images of a store, a layout or an archive into a registry, straight from where they lie.
+
+use std::path::PathBuf;
+
+use osimage::content::{self, Source};
+use osimage::copy::{self, Graph, Target};
+use osimage::oci::{self, Descriptor, Document};
+use osimage::reference::Location;
+use osimage::registry::{self, Access, Client, Reference, Repository};
+use osimage::{Error, Result, file, json};
+use serde::Serialize;
+
+use super::context::Context;
+use super::output;
+use super::progress::Watched;
+use super::remote::{Transfer, Upload};
+
+/// Push images to a registry
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE]")]
+#[command(after_help = "Examples:
+  osimage push ghcr.io/me/os:1.0                            the image of that name in the store
+  osimage push os-1.0.oci.tar.xz ghcr.io/me/os:1.0          an archive, without unpacking it
+  osimage push ./onmetal ghcr.io/me/os:1.0                  a layout's folder
+  osimage push --no-clobber f0dcfde4f8b4 ghcr.io/me/os:1.0  never move a tag to another image
+  osimage push --all release.oci.tar.xz                     every image under its own name
+
+What the registry has is not sent again. A push that was cut off goes on when it is run again.")]
+pub struct Args {
+    /// What to push, and the name it gets in the registry; one name stands for both
+    #[arg(num_args = 0..=2, value_names = ["SOURCE", "REF"])]
+    images: Vec<String>,
+    /// Push every image that has a name, each under its own
+    #[arg(long)]
+    all: bool,
+    /// Tag the images of an index too, as TAG-ARCH
+    #[arg(long)]
+    push_sub_manifests: bool,
+    /// Refuse to move a tag that points to another image
+    #[arg(long)]
+    no_clobber: bool,
+    /// Only say what would be sent
+    #[arg(long)]
+    dry_run: bool,
+    /// The words of the Go tools, or JSON with the fields of oras
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// File to write the image's digest to
+    #[arg(long, value_name = "FILE", conflicts_with = "all")]
+    digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    transfer: Transfer,
+    #[command(flatten)]
+    upload: Upload,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let client = context.client(args.upload.chunk_size);
+    let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
+    let pushed = pushes.iter().map(|(row, reference)| push(args, client, &*source, row, reference)).collect::<Result<Vec<_>>>()?;
+    if args.format == Format::Json {
+        match pushed.as_slice() {
+            [one] if !args.all => output::json(one)?,
+            all => output::json(&all)?,
+        }
+    }
+    match (&args.digest_file, pushes.first()) {
+        (Some(path), Some((row, _))) if !args.dry_run => file::write(path, row.digest.to_string().as_bytes()),
+        _ => Ok(()),
+    }
+}
+
+type Pushes<'a> = (Box<dyn Source + 'a>, Vec<(Descriptor, Reference)>);
+
+/// The image and the name that the arguments say.
+fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
+    let (from, to) = match args.images.as_slice() {
+        [] => return Err(Error::usage("nothing is named to be pushed").with_hint("name an image, or push all with --all")),
+        [both] => (both, both),
+        [from, to, ..] => (from, to),
+    };
+    let (source, name) = match context.locate(from)? {
+        Location::Registry(_) if from == to => context.open(Some(from.trim_start_matches("oci://")))?,
+        Location::Registry(reference) => {
+            return Err(
+                Error::usage(format!("{reference} lies in a registry already")).with_hint("`osimage copy` copies between registries")
+            );
+        }
+        Location::Folder(..) | Location::Archive(..) if from == to => {
+            return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
+                format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image under its own name"),
+            ));
+        }
+        _ => context.open(Some(from))?,
+    };
+    let reference = context.reference(to)?;
+    reference
+        .pointer()
+        .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
+    let row = content::resolve(&*source, name.as_ref())?;
+    Ok((source, vec![(row, reference)]))
+}
+
+/// Every image that has a name which says where it belongs.
+fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
+    let from = match args.images.as_slice() {
+        [] => None,
+        [from] => Some(from.as_str()),
+        _ => return Err(Error::usage("with --all every image is pushed under its own name").with_hint("leave out the second name")),
+    };
+    let (source, name) = context.open(from)?;
+    let mut rows = match &name {
+        Some(_) => vec![content::resolve(&*source, name.as_ref())?],
+        None => source.rows()?,
+    };
+    rows.retain(|row| oci::is_document(&row.media_type) && row.name().is_some());
+    let mut pushes = Vec::new();
+    for row in rows {
+        let name = row.name().unwrap_or_default();
+        let reference = name
+            .parse()
+            .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
+        pushes.push((row, reference));
+    }
+    if pushes.is_empty() {
+        return Err(Error::not_found(format!("{} holds no image that has a name", source.origin())).with_hint("`osimage tag` gives names"));
+    }
+    Ok((source, pushes))
+}
+
+/// What oras tells of a push.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pushed {
+    reference: String,
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(skip_serializing_if = "json::Annotations::is_empty")]
+    annotations: json::Annotations,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    reference_as_tags: Vec<String>,
+}
+
+fn push(args: &Args, client: &Client, source: &dyn Source, row: &Descriptor, reference: &Reference) -> Result<Pushed> {
+    let mut repository = client.repository(&reference.repository, Access::Push)?;
+    if let Some(from) = &args.upload.mount_from {
+        repository = repository.mounting_from(mounted(from, reference)?);
+    }
+    let graph = copy::walk(source, std::slice::from_ref(row))?;
+    if args.dry_run {
+        would_push(&repository, &graph, row, reference)?;
+    } else {
+        let watched = Watched::new(source, &graph, "pushing");
+        registry::push(&watched, &graph, row, &repository, reference, args.no_clobber, args.transfer.concurrency)?;
+        drop(watched);
+        if args.push_sub_manifests {
+            push_sub_manifests(&repository, &graph, row, reference)?;
+        }
+    }
+    if args.format == Format::Text {
+        let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
+        output::line(&format!("{done} {reference} {}", row.digest.hex()))?;
+    }
+    let root = graph.nodes.iter().find(|node| node.descriptor.digest == row.digest).and_then(|node| node.document.as_deref());
+    let (annotations, artifact_type) = match root.map(|bytes| Document::parse(bytes, row)).transpose()? {
+        Some(Document::Manifest(manifest)) => (manifest.annotations, manifest.artifact_type),
+        Some(Document::Index(index)) => (index.annotations, index.artifact_type),
+        None => Default::default(),
+    };
+    Ok(Pushed {
+        reference: reference.with_digest(&row.digest).to_string(),
+        media_type: row.media_type.clone(),
+        digest: row.digest.to_string(),
+        size: row.size,
+        annotations,
+        artifact_type,
+        reference_as_tags: reference.tag.iter().map(|tag| reference.with_tag(tag).to_string()).collect(),
+    })
+}
+
+/// The repository that blobs are taken over from: its path at the registry that is pushed to.
+pub fn mounted<'a>(from: &'a str, reference: &Reference) -> Result<&'a str> {
+    let host = &reference.repository.host;
+    let path = from.strip_prefix("oci://").unwrap_or(from);
+    let path = path.strip_prefix(host.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
+    let other: Reference = format!("{host}/{path}")
+        .parse()
+        .map_err(|e: Error| e.with_hint("--mount-from names a repository of the registry that is pushed to"))?;
+    match other.tag.is_none() && other.digest.is_none() && other.repository.path == path {
+        true => Ok(path),
+        false => Err(Error::usage(format!("{from:?} is not a repository")).with_hint("leave out the tag")),
+    }
+}
+
+/// Says what a push would send.
+fn would_push(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, reference: &Reference) -> Result<()> {
+    let there = repository.find(&reference.pointer()?)?;
+    if there.as_ref().is_some_and(|there| there.digest == row.digest) {
+        output::say(&format!("{reference} is this image already"));
+        return Ok(());
+    }
+    if let Some(there) = there {
+        output::say(&format!("{reference} is {} now", there.digest));
+    }
+    for node in &graph.nodes {
+        let descriptor = &node.descriptor;
+        let what = if repository.has(descriptor)? { "there" } else { "to send" };
+        output::say(&format!(
+            "{what:<8} {:>9}  {}  {}",
+            output::size(descriptor.size),
+            descriptor.digest,
+            output::visible(&descriptor.media_type)
+        ));
+    }
+    Ok(())
+}
+
+/// Gives each image of an index a tag of its own, as ironcore-image does.
+fn push_sub_manifests(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, reference: &Reference) -> Result<()> {
+    let Some(tag) = &reference.tag else {
+        return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH").with_hint("push the index under a tag"));
+    };
+    let document = |digest| graph.nodes.iter().find(|node| node.descriptor.digest == digest).and_then(|node| node.document.as_deref());
+    let Some(Document::Index(index)) = document(row.digest.clone()).map(|bytes| Document::parse(bytes, row)).transpose()? else {
+        return Ok(());
+    };
+    for entry in &index.manifests {
+        if let (Some(platform), Some(bytes)) = (&entry.platform, document(entry.digest.clone())) {
+            let own: Reference = format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
+            repository.put_document(own.tag.as_deref().unwrap_or_default(), entry, bytes)?;
+            output::say(&format!("tagged {own}"));
+        }
+    }
+    Ok(())
+}

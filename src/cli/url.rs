@@ -1,0 +1,170 @@
+//! `osimage url`: where a manifest or one blob lies, and the headers with which a boot loader or curl fetches it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use osimage::content::Source;
+use osimage::image::{self, Image, Role};
+use osimage::oci::Descriptor;
+use osimage::registry::{Locator, RemoteImage};
+use osimage::{Error, Result};
+use serde::Serialize;
+
+use super::context::Context;
+use super::output;
+
+/// Print the URL and the headers with which a manifest or a blob is fetched
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage url ghcr.io/me/os:1.0 --layer kernel                     JSON, as onmetal-image prints it
+  osimage url ghcr.io/me/os:1.0 --layer kernel --format curl | sh  fetches vmlinuz
+  osimage url ghcr.io/me/os:1.0 --layer initramfs --follow --format plain
+                                                                   for a boot loader that knows no headers
+  osimage url ghcr.io/me/os:1.0 --layer rootfs --platform arm64    of one architecture
+
+The headers are for the registry alone. A token in them, and an address from --follow, hold for minutes.")]
+pub struct Args {
+    /// Image in a registry
+    #[arg(value_name = "REF")]
+    image: String,
+    /// The blob of this role: rootfs, initramfs, kernel, squashfs, uki, iso, cmdline or config [default: the manifest]
+    #[arg(long, value_name = "ROLE", value_parser = part_parser(), hide_possible_values = true)]
+    layer: Option<Part>,
+    /// Architecture, for an image of several
+    #[arg(long, value_name = "ARCH")]
+    platform: Option<String>,
+    /// Where the registry sends whoever fetches it: an address that needs no headers
+    #[arg(long, requires = "layer")]
+    follow: bool,
+    /// JSON, a command line, or the URL alone
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Json,
+    Curl,
+    Wget,
+    Plain,
+}
+
+/// A part of an image that is a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Config,
+    Layer(Role),
+}
+
+const CONFIG: &str = "config";
+
+fn part_parser() -> impl TypedValueParser<Value = Part> {
+    let names = Role::ALL.map(Role::name).into_iter().chain([CONFIG]);
+    PossibleValuesParser::new(names).try_map(|name| if name == CONFIG { Ok(Part::Config) } else { name.parse().map(Part::Layer) })
+}
+
+/// Where something lies, and the name of the file that it becomes.
+struct Found {
+    locator: Locator,
+    file_name: String,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let reference = context.reference(&args.image)?;
+    let image = context.client(None).image(&reference)?;
+    let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
+    let repository = image.repository();
+    let found = match args.layer {
+        None => {
+            let row = image.descriptor();
+            let chosen = match architecture {
+                Some(architecture) => image::select(&image as &dyn Source, row, Some(architecture))?,
+                None => row.clone(),
+            };
+            let pointer = if chosen.digest == row.digest { reference.pointer()? } else { chosen.digest.to_string() };
+            Found { locator: repository.locate_document(&pointer, &chosen.media_type)?, file_name: "manifest.json".into() }
+        }
+        Some(part) => {
+            let (blob, file_name) = blob(&image, part, architecture)?;
+            // wget would show its headers to whoever it is sent to.
+            let follow = args.follow || args.format == Format::Wget;
+            let redirected = if follow { repository.redirected_blob(&blob.digest)? } else { None };
+            if args.follow && redirected.is_none() {
+                output::say("osimage: the registry sends nowhere else; this is its own address");
+            }
+            let locator = redirected.map(|url| Locator { url, headers: Vec::new() });
+            Found { locator: locator.map_or_else(|| repository.locate_blob(&blob.digest), Ok)?, file_name }
+        }
+    };
+    show(args.format, &found, context)
+}
+
+/// The descriptor of a part, and the name of its file.
+fn blob(image: &RemoteImage<'_>, part: Part, architecture: Option<&str>) -> Result<(Descriptor, String)> {
+    let chosen = image::select(image as &dyn Source, image.descriptor(), architecture)?;
+    let read = Image::read(image, &chosen)?;
+    let role = match part {
+        Part::Config => return Ok((read.manifest.config.clone(), "config.json".into())),
+        Part::Layer(role) => role,
+    };
+    let layers = read.layers();
+    if let Some(layer) = layers.iter().find(|layer| layer.role == Some(role)) {
+        return Ok((layer.descriptor.clone(), layer.file_name.clone()));
+    }
+    let has: Vec<_> = layers.iter().filter_map(|layer| layer.role).map(Role::name).chain([CONFIG]).collect();
+    let hint = match (role, read.command_line) {
+        (Role::CommandLine, Some(_)) => "it stands in the config: --layer config".to_owned(),
+        _ => format!("it has {}", has.join(", ")),
+    };
+    Err(Error::not_found(format!("the image {} has no {role}", chosen.digest)).with_hint(hint))
+}
+
+/// What onmetal-image prints.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, [&'a str; 1]>,
+    url: &'a str,
+}
+
+fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
+    let Locator { url, headers } = &found.locator;
+    let url = url.as_str();
+    let (ca_files, insecure) = context.registry.trust();
+    let ca_files: Vec<_> = ca_files.iter().map(|path: &std::path::PathBuf| path.as_path()).collect();
+    let words = |name: &str, path: &Path| format!(" {name} {}", quoted(&path.display().to_string()));
+    match format {
+        Format::Json => {
+            let headers = headers.iter().map(|(name, value)| (name.as_str(), [value.as_str()])).collect();
+            output::json(&Shown { headers, url })
+        }
+        Format::Plain => {
+            if !headers.is_empty() && headers.iter().any(|(name, _)| name == "Authorization") {
+                output::say(
+                    "osimage: the registry wants a header with this address; --format json shows it, --follow may give an address without",
+                );
+            }
+            output::line(url)
+        }
+        Format::Curl => {
+            let mut line = "curl -fL".to_owned();
+            ca_files.iter().for_each(|path| line.push_str(&words("--cacert", path)));
+            line.push_str(if insecure { " -k" } else { "" });
+            headers.iter().for_each(|(name, value)| line.push_str(&format!(" -H {}", quoted(&format!("{name}: {value}")))));
+            output::line(&format!("{line} -o {} {}", quoted(&found.file_name), quoted(url)))
+        }
+        Format::Wget => {
+            let mut line = "wget --max-redirect=0".to_owned();
+            ca_files.iter().for_each(|path| line.push_str(&words("--ca-certificate", path)));
+            line.push_str(if insecure { " --no-check-certificate" } else { "" });
+            headers.iter().for_each(|(name, value)| line.push_str(&format!(" --header {}", quoted(&format!("{name}: {value}")))));
+            output::line(&format!("{line} -O {} {}", quoted(&found.file_name), quoted(url)))
+        }
+    }
+}
+
+/// A word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
