@@ -1,6 +1,15 @@
 //! What the tests share: a scratch folder that goes away, the program, and inputs that compress or do not.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
+pub mod answer;
+pub mod encode;
+pub mod http;
+pub mod pki;
+pub mod proxy;
+pub mod registry;
+pub mod servers;
+pub mod token;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

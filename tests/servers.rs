@@ -1,0 +1,423 @@
+//! The servers that the registry tests run against, tried with the clients of others, so that a test that fails there speaks of osimage.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use common::answer::{Content, Response};
+use common::pki::Pki;
+use common::proxy::{ForwardProxy, Plan, Wire};
+use common::registry::{Auth, Fault, Registry};
+use common::servers::{DockerAuth, Nginx, Server, crane_registry, docker_registry, ferro_registry, nginx};
+use common::token::TokenServer;
+use common::{Scratch, noise, peer, success};
+use serde_json::{Value, json};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+fn run(scratch: &Scratch, program: &Path, args: &[&str]) -> String {
+    success(scratch.program(program).args(args), (program, args))
+}
+
+fn output(scratch: &Scratch, program: &Path, args: &[&str]) -> Output {
+    scratch.program(program).args(args).output().expect("run a program")
+}
+
+/// curl with the arguments, the status of the answer last on stdout.
+fn curl(scratch: &Scratch, args: &[&str]) -> (i32, String) {
+    let fixed = ["--silent", "--show-error", "--max-time", "20", "--write-out", "%{http_code}"];
+    let output = output(scratch, Path::new("curl"), &[&fixed, args].concat());
+    (output.status.code().expect("an exit code"), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// oras pushes a file, reads it back, finds it by tag and copies it away and to another tag; the digest stays.
+fn oras_round_trip(scratch: &Scratch, host: &str, flags: &[&str]) {
+    let Some(oras) = peer("oras") else { return };
+    let oras = |args: &[&str]| run(scratch, &oras, args);
+    let content = noise(7, 3_000_000);
+    scratch.write("in/part", &content);
+    let name = format!("{host}/team/os:v1");
+    let part = ["--artifact-type", "application/x-test", &name, "in/part:application/x-part"];
+    oras(&[&["push"], flags, &part].concat());
+    let _ = fs::remove_dir_all(scratch.path("out"));
+    oras(&[&["pull"], flags, &[&name, "-o", "out"]].concat());
+    assert!(fs::read(scratch.path("out/in/part")).unwrap() == content, "{name}");
+    let digest = oras(&[&["resolve"], flags, &[&name]].concat());
+    oras(&[&["tag"], flags, &[&name, "v2"]].concat());
+    assert_eq!(oras(&[&["repo", "tags"], flags, &[&format!("{host}/team/os")]].concat()), "v1\nv2\n");
+    let to = format!("{host}/team/copy:v1");
+    // Each end has flags of its own.
+    let ends = ["--from-", "--to-"].into_iter().flat_map(|end| flags.iter().map(move |flag| flag.replacen("--", end, 1)));
+    let ends: Vec<String> = ends.collect();
+    let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
+    oras(&[&["cp"], ends.as_slice(), &[&name, &to]].concat());
+    assert_eq!(oras(&[&["resolve"], flags, &[&to]].concat()), digest);
+}
+
+/// What oras needs to reach a plain registry, and to log in.
+const PLAIN: [&str; 1] = ["--plain-http"];
+const LOGIN: [&str; 5] = ["--plain-http", "--username", "alice", "--password", "s3cret"];
+
+#[test]
+fn oras_is_content_with_every_plain_registry() {
+    let scratch = Scratch::new();
+    let tokens = TokenServer::start(None);
+    let own = Registry::start();
+    oras_round_trip(&scratch, &own.host(), &PLAIN);
+    assert_eq!(own.open_uploads(), 0);
+    own.ways(|ways| ways.absolute = true);
+    oras_round_trip(&scratch, &own.host(), &PLAIN);
+    let basic = Registry::with(Auth::Basic("alice", "s3cret"), None);
+    oras_round_trip(&scratch, &basic.host(), &LOGIN);
+    let bearer = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
+    oras_round_trip(&scratch, &bearer.host(), &LOGIN);
+    assert!(bearer.requests().iter().any(|request| request.status == 401));
+    let real: [(Option<Server>, &[&str]); 6] = [
+        (docker_registry(&DockerAuth::Open, None), &PLAIN),
+        (docker_registry(&DockerAuth::Basic(&[("alice", "s3cret")]), None), &LOGIN),
+        (docker_registry(&DockerAuth::Bearer(&tokens), None), &LOGIN),
+        (docker_registry(&DockerAuth::Silly(&tokens.realm()), None), &LOGIN),
+        (crane_registry(), &PLAIN),
+        (ferro_registry(), &PLAIN),
+    ];
+    for (server, flags) in real {
+        if let Some(server) = server {
+            oras_round_trip(&scratch, &server.host, flags);
+        }
+    }
+}
+
+#[test]
+fn oras_is_content_with_every_registry_behind_tls() {
+    let scratch = Scratch::new();
+    let pki = Pki::new(&scratch, "pki");
+    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (ca, certificate, key) = (path(&pki.ca), path(&pki.client.certificate), path(&pki.client.key));
+    let with_ca = ["--ca-file", &ca];
+    let with_client = ["--ca-file", &ca, "--cert-file", &certificate, "--key-file", &key];
+    let own = Registry::with(Auth::Open, Some(pki.tls()));
+    oras_round_trip(&scratch, &own.host(), &with_ca);
+    assert!(own.requests().iter().all(|request| request.tls && !request.client_certificate));
+    own.forget();
+    oras_round_trip(&scratch, &own.host(), &with_client);
+    assert!(own.requests().iter().all(|request| request.client_certificate));
+    if let Some(server) = docker_registry(&DockerAuth::Open, Some(&pki)) {
+        oras_round_trip(&scratch, &server.host, &with_ca);
+    }
+    let Some(plain) = docker_registry(&DockerAuth::Open, None) else { return };
+    let Some(server) = nginx(&plain, Nginx::ClientCertificates(&pki)) else { return };
+    oras_round_trip(&scratch, &server.host, &with_client);
+    let (_, without) = curl(&scratch, &["--cacert", &ca, &server.url("/v2/")]);
+    assert!(without.ends_with("400"), "{without}");
+}
+
+#[test]
+fn crane_and_skopeo_copy_an_image_through_every_registry() {
+    let scratch = Scratch::new();
+    let (Some(crane), Some(skopeo)) = (peer("crane"), peer("skopeo")) else { return };
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
+    let own = Registry::start();
+    let others = [docker_registry(&DockerAuth::Open, None), crane_registry(), ferro_registry()];
+    let hosts: Vec<String> = [own.host()].into_iter().chain(others.iter().flatten().map(|server| server.host.clone())).collect();
+    for host in &hosts {
+        let name = format!("{host}/os:v1");
+        run(&scratch, &skopeo, &["copy", "--dest-tls-verify=false", "oci:store:v1", &format!("docker://{name}")]);
+        assert_eq!(run(&scratch, &crane, &["digest", &name]).trim(), format!("sha256:{id}"), "{name}");
+        for other in &hosts {
+            let to = format!("{other}/copied/from-{}:v1", host.rsplit(':').next().unwrap());
+            run(&scratch, &crane, &["copy", &name, &to]);
+            assert_eq!(run(&scratch, &crane, &["digest", &to]).trim(), format!("sha256:{id}"), "{to}");
+        }
+    }
+    assert_eq!(own.tag("os", "v1"), Some(format!("sha256:{id}")));
+    assert_eq!(own.manifest("os", &format!("sha256:{id}")).unwrap(), fs::read(scratch.path("store/blobs/sha256").join(id)).unwrap());
+    assert_eq!(own.blobs("os").len(), 4);
+}
+
+#[test]
+fn referrers_are_listed_where_there_is_the_api() {
+    let Some(oras) = peer("oras") else { return };
+    let scratch = Scratch::new();
+    scratch.write("note", "a note");
+    let own = Registry::start();
+    let ferro = ferro_registry();
+    for host in [own.host()].into_iter().chain(ferro.iter().map(|server| server.host.clone())) {
+        oras_round_trip(&scratch, &host, &PLAIN);
+        let name = format!("{host}/team/os:v1");
+        for artifact_type in ["application/x-note", "application/x-other"] {
+            run(&scratch, &oras, &["attach", "--plain-http", "--artifact-type", artifact_type, &name, "note"]);
+        }
+        let found: Value = serde_json::from_str(&run(&scratch, &oras, &["discover", "--plain-http", "--format", "json", &name])).unwrap();
+        assert_eq!(found["referrers"].as_array().unwrap().len(), 2, "{host}: {found}");
+        let filter = ["discover", "--plain-http", "--format", "json", "--artifact-type", "application/x-note", &name];
+        let found: Value = serde_json::from_str(&run(&scratch, &oras, &filter)).unwrap();
+        assert_eq!(found["referrers"].as_array().unwrap().len(), 1, "{host}: {found}");
+    }
+    assert!(own.count("GET referrers") >= 2);
+    own.ways(|ways| ways.page = 1);
+    let found: Value = serde_json::from_str(&run(
+        &scratch,
+        &oras,
+        &["discover", "--plain-http", "--format", "json", &format!("{}/team/os:v1", own.host())],
+    ))
+    .unwrap();
+    assert_eq!(found["referrers"].as_array().unwrap().len(), 2, "over two pages");
+    // Without the API oras keeps a list under a tag.
+    own.ways(|ways| ways.referrers = false);
+    let name = format!("{}/team/copy:v1", own.host());
+    run(&scratch, &oras, &["attach", "--plain-http", "--artifact-type", "application/x-note", &name, "note"]);
+    let subject = own.tag("team/copy", "v1").unwrap().replace(':', "-");
+    assert!(own.tag("team/copy", &subject).is_some());
+}
+
+#[test]
+fn tokens_are_given_to_those_who_may_have_them() {
+    let Some(oras) = peer("oras") else { return };
+    let scratch = Scratch::new();
+    let tokens = TokenServer::start(None);
+    let own = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
+    let real = docker_registry(&DockerAuth::Bearer(&tokens), None);
+    for host in [own.host()].into_iter().chain(real.iter().map(|server| server.host.clone())) {
+        let login = |args: &[&str]| output(&scratch, &oras, &[&["login", "--plain-http", &host], args].concat());
+        let refused = login(&["-u", "alice", "-p", "wrong"]);
+        assert!(!refused.status.success());
+        assert_eq!(tokens.asked().last().unwrap().status, 401);
+        assert!(login(&["-u", "alice", "-p", "s3cret"]).status.success());
+        assert_eq!(tokens.asked().last().unwrap().user.as_deref(), Some("alice"));
+        oras_round_trip(&scratch, &host, &PLAIN);
+        let last = tokens.asked().last().unwrap().clone();
+        assert!(last.scopes.iter().all(|scope| scope.starts_with("repository:team/")), "{last:?}");
+        run(&scratch, &oras, &["logout", &host]);
+        // An identity token goes to the token server by POST.
+        let identity = tokens.identity_token("alice");
+        assert!(login(&["--identity-token", &identity]).status.success());
+        assert_eq!(tokens.asked().last().unwrap().method, "POST");
+        oras_round_trip(&scratch, &host, &PLAIN);
+        run(&scratch, &oras, &["logout", &host]);
+        // Somebody unknown may read what is public, and no more.
+        tokens.public("team/os");
+        let (name, secret) = (format!("{host}/team/os:v1"), format!("{host}/team/copy:v1"));
+        assert!(output(&scratch, &oras, &["resolve", "--plain-http", &name]).status.success());
+        assert!(!output(&scratch, &oras, &["resolve", "--plain-http", &secret]).status.success());
+        assert!(!output(&scratch, &oras, &["tag", "--plain-http", &name, "mine"]).status.success());
+        // A token that has ended is refused.
+        tokens.lifetime(Duration::ZERO);
+        assert!(!output(&scratch, &oras, &["resolve", "--plain-http", &name]).status.success());
+        tokens.lifetime(Duration::from_secs(300));
+    }
+}
+
+#[test]
+fn a_fault_is_the_one_that_was_ordered() {
+    let scratch = Scratch::new();
+    let other = Registry::start();
+    let own = Registry::start();
+    let content = noise(3, 100_000);
+    let blob = own.put_blob("os", Content::bytes(content.clone()));
+    other.put_blob("os", Content::bytes(content.clone()));
+    let url = own.url(&format!("/v2/os/blobs/{blob}"));
+    let get = |args: &[&str]| {
+        let _ = fs::remove_file(scratch.path("got"));
+        let (exit, status) = curl(&scratch, &[&["--output", "got", &url], args].concat());
+        (exit, status, fs::read(scratch.path("got")).unwrap_or_default())
+    };
+    let mut flipped = content.clone();
+    flipped[50_000] ^= 1;
+    assert!(get(&[]) == (0, "200".to_owned(), content.clone()));
+    assert!(get(&["--range", "90000-"]) == (0, "206".to_owned(), content[90_000..].to_vec()));
+    assert_eq!(get(&["--range", "100000-"]).1, "416");
+    own.ways(|ways| ways.ranges = false);
+    assert!(get(&["--range", "90000-"]).2 == content);
+
+    let elsewhere = other.url(&format!("/v2/os/blobs/{blob}"));
+    let later = |status| Response::error(status, "TOOMANYREQUESTS", "retry-after: 1.5ms").with("Retry-After", 1);
+    type Row<'a> = (&'a str, Box<dyn FnMut() -> Fault + Send>, &'a [&'a str], i32, &'a str, Vec<u8>);
+    let rows: Vec<Row<'_>> = vec![
+        ("cut", Box::new(|| Fault::change(|right| right.cut(5000))), &[], 18, "200", content[..5000].to_vec()),
+        ("short", Box::new(|| Fault::change(|right| right.claiming(100_001))), &[], 18, "200", content.clone()),
+        ("long", Box::new(|| Fault::change(|right| right.claiming(99_999))), &[], 0, "200", content[..99_999].to_vec()),
+        ("flipped", Box::new(|| Fault::change(|right| right.flipped(50_000))), &[], 0, "200", flipped),
+        ("chunked", Box::new(|| Fault::change(Response::chunked)), &[], 0, "200", content.clone()),
+        ("untold", Box::new(|| Fault::change(Response::untold)), &[], 0, "200", content.clone()),
+        ("dripping", Box::new(|| Fault::change(|right| right.drip(50_000, Duration::from_millis(5)))), &[], 0, "200", content.clone()),
+        ("stalling", Box::new(|| Fault::change(|right| right.stall(3))), &["--max-time", "1"], 28, "200", content[..3].to_vec()),
+        ("nothing", Box::new(|| Fault::Answer(Response::none())), &[], 52, "000", Vec::new()),
+        ("no HTTP", Box::new(|| Fault::Answer(Response::raw("SSH-2.0-none\r\n"))), &["--http0.9"], 0, "000", b"SSH-2.0-none\r\n".to_vec()),
+        ("later", Box::new(move || Fault::Answer(later(429))), &["--fail"], 22, "429", Vec::new()),
+        ("elsewhere", Box::new(move || Fault::Answer(Response::redirect(307, &elsewhere))), &["--location"], 0, "200", content.clone()),
+    ];
+    own.ways(|ways| ways.ranges = true);
+    for (name, mut fault, args, exit, status, expected) in rows {
+        own.first(1, "GET blob", move |_| fault());
+        let got = get(args);
+        assert_eq!((got.0, got.1.as_str()), (exit, status), "{name}");
+        assert!(got.2 == expected, "{name}: {} bytes", got.2.len());
+        assert!(get(&[]).2 == content, "after {name}");
+    }
+    assert_eq!(other.calls(), ["GET blob"]);
+    own.on(|_| Some(Fault::Answer(Response::new(200).content(Content::endless()).chunked())));
+    assert_eq!(get(&["--limit-rate", "100k", "--max-time", "1"]).0, 28);
+    own.behave();
+    assert!(get(&[]).2 == content);
+}
+
+#[test]
+fn uploads_can_be_cut_resumed_and_refused() {
+    let scratch = Scratch::new();
+    let own = Registry::start();
+    let content = noise(5, 2_000_000);
+    let digest = osimage::digest::Digest::of(&content);
+    scratch.write("whole", &content);
+    let begin = || {
+        let (_, answer) = curl(&scratch, &["--include", "--request", "POST", &own.url("/v2/os/blobs/uploads/")]);
+        let location = answer.lines().find_map(|line| line.strip_prefix("Location: ")).expect("a Location").trim().to_owned();
+        own.url(&location)
+    };
+    let send = |method: &str, url: &str, file: &str, more: &[&str]| {
+        let data = format!("@{file}");
+        let fixed = ["--include", "--request", method, "--data-binary", &data, "-H", "Content-Type: application/octet-stream", url];
+        curl(&scratch, &[fixed.as_slice(), more].concat())
+    };
+    // Cut in the middle: the session keeps what came, and goes on from there.
+    own.first(1, "PATCH upload", |_| Fault::CutRequest(1_234_567));
+    let session = begin();
+    assert_ne!(send("PATCH", &session, "whole", &[]).0, 0);
+    let (_, status) = curl(&scratch, &["--include", &session]);
+    assert!(status.contains("Range: 0-1234566") && status.ends_with("204"), "{status}");
+    scratch.write("rest", &content[1_234_567..]);
+    let (_, wrong) = send("PATCH", &session, "rest", &["-H", "Content-Range: 5-10"]);
+    assert!(wrong.ends_with("416"), "{wrong}");
+    let (_, done) = send("PUT", &format!("{session}&digest={digest}"), "rest", &[]);
+    assert!(done.ends_with("201"), "{done}");
+    let (_, head) = curl(&scratch, &["--head", &own.url(&format!("/v2/os/blobs/{digest}"))]);
+    assert!(head.contains("Content-Length: 2000000"), "{head}");
+    // A registry that forgets a session that was cut.
+    own.ways(|ways| ways.keeps_cut = false);
+    own.first(1, "PATCH upload", |_| Fault::CutRequest(1000));
+    let session = begin();
+    send("PATCH", &session, "whole", &[]);
+    assert!(curl(&scratch, &[&session]).1.ends_with("404"));
+    // Wrong content, a body that is too long, reading that stops, and slow reading.
+    let (_, wrong) = send("PUT", &format!("{}&digest={digest}", begin()), "rest", &[]);
+    assert!(wrong.contains("DIGEST_INVALID"), "{wrong}");
+    own.ways(|ways| ways.body_limit = 1_000_000);
+    assert!(send("PUT", &format!("{}&digest={digest}", begin()), "whole", &[]).1.ends_with("413"));
+    own.ways(|ways| ways.body_limit = u64::MAX);
+    own.first(1, "PUT upload", |_| Fault::StallRequest(0));
+    assert_eq!(send("PUT", &format!("{}&digest={digest}", begin()), "whole", &["--max-time", "1"]).0, 28);
+    own.first(1, "PUT upload", |_| Fault::SlowRequest(500_000, Duration::from_millis(5)));
+    assert!(send("PUT", &format!("{}&digest={digest}", begin()), "whole", &[]).1.ends_with("201"));
+    // Mounts: where the blob is, and where it is not.
+    let mount =
+        |from: &str| curl(&scratch, &["--request", "POST", &own.url(&format!("/v2/new/blobs/uploads/?mount={digest}&from={from}"))]).1;
+    assert!(mount("os").ends_with("201") && mount("none").ends_with("202"));
+    // A manifest must have all of its parts.
+    scratch.write("manifest", json!({"schemaVersion": 2, "layers": [{"digest": digest}], "config": {"digest": digest}}).to_string());
+    let put = |repository: &str| {
+        send("PUT", &own.url(&format!("/v2/{repository}/manifests/v1")), "manifest", &["-H", &format!("Content-Type: {MANIFEST}")]).1
+    };
+    assert!(put("os").ends_with("201"));
+    assert!(put("other").contains("MANIFEST_BLOB_UNKNOWN"));
+}
+
+#[test]
+fn large_content_takes_no_memory() {
+    let scratch = Scratch::new();
+    let own = Registry::start();
+    let large = Content::pages(1, 5 << 30);
+    let digest = osimage::digest::Digest::of(b"claimed");
+    own.put_blob_as("os", &digest, large.clone());
+    let url = own.url(&format!("/v2/os/blobs/{digest}"));
+    let range = format!("{}-", (5u64 << 30) - 10_000);
+    assert_eq!(curl(&scratch, &["--range", &range, "--output", "end", &url]), (0, "206".to_owned()));
+    assert!(fs::read(scratch.path("end")).unwrap() == large.slice((5 << 30) - 10_000, u64::MAX).to_vec());
+    // An upload that is too long to be kept is hashed all the same.
+    let zeros = 100 << 20;
+    fs::File::create(scratch.path("zeros")).unwrap().set_len(zeros).unwrap();
+    let mut hash = osimage::digest::Hasher::new(osimage::digest::Algorithm::Sha256);
+    (0..100).for_each(|_| hash.update(&vec![0; 1 << 20]));
+    let digest = hash.finish();
+    let url = own.url(&format!("/v2/os/blobs/uploads?digest={digest}"));
+    assert!(curl(&scratch, &["--request", "POST", "--upload-file", "zeros", &url]).1.ends_with("201"));
+    assert!(own.blobs("os").contains(&(digest.to_string(), zeros)));
+}
+
+#[test]
+fn names_come_in_pages() {
+    let scratch = Scratch::new();
+    let own = Registry::start();
+    for tag in ["a", "b", "c"] {
+        own.put_manifest("os", Some(tag), MANIFEST, "{}");
+    }
+    own.put_manifest("other/os", None, MANIFEST, "{}");
+    let get = |path: &str| curl(&scratch, &["--include", &own.url(path)]).1;
+    assert!(get("/v2/os/tags/list").contains(r#""tags":["a","b","c"]"#));
+    let first = get("/v2/os/tags/list?n=2");
+    assert!(first.contains(r#"["a","b"]"#) && first.contains("Link: </v2/os/tags/list?n=2&last=b>; rel=\"next\""), "{first}");
+    let second = get("/v2/os/tags/list?n=2&last=b");
+    assert!(second.contains(r#"["c"]"#) && !second.contains("Link"), "{second}");
+    assert!(get("/v2/_catalog").contains(r#"["os","other/os"]"#));
+    assert!(get("/v2/none/tags/list").contains("NAME_UNKNOWN"));
+    own.ways(|ways| ways.page = 1);
+    if let Some(oras) = peer("oras") {
+        let name = format!("{}/os", own.host());
+        assert_eq!(run(&scratch, &oras, &["repo", "tags", "--plain-http", &name]), "a\nb\nc\n");
+        assert_eq!(own.count("GET tags"), 4 + 3);
+    }
+}
+
+#[test]
+fn wires_cut_and_proxies_write_down() {
+    let scratch = Scratch::new();
+    let own = Registry::start();
+    let content = noise(9, 300_000);
+    let blob = own.put_blob("os", Content::bytes(content.clone()));
+    let wire = Wire::to(own.address);
+    let url = format!("http://{}/v2/os/blobs/{blob}", wire.host());
+    let get = |url: &str, more: &[&str]| {
+        let (exit, _) = curl(&scratch, &[&["--output", "got", url], more].concat());
+        (exit, fs::read(scratch.path("got")).unwrap_or_default())
+    };
+    assert!(get(&url, &[]) == (0, content.clone()));
+    wire.plan(|_| Plan { cut_down: Some(100_000), ..Plan::default() });
+    let (exit, got) = get(&url, &[]);
+    assert_eq!(exit, 18);
+    assert!(!got.is_empty() && content.starts_with(&got) && got.len() < 100_000);
+    wire.plan(|_| Plan { cut_up: Some(10), ..Plan::default() });
+    assert_ne!(get(&url, &[]).0, 0);
+    wire.plan(|_| Plan { delay: Duration::from_millis(10), ..Plan::default() });
+    assert!(get(&url, &[]) == (0, content.clone()));
+
+    let pki = Pki::new(&scratch, "pki");
+    let secure = Registry::with(Auth::Open, Some(pki.tls()));
+    secure.put_blob("os", Content::bytes(content.clone()));
+    let proxy = ForwardProxy::start(&[("registry.test:80", own.address), ("registry.test:443", secure.address)], Some("me:secret"));
+    let through = proxy.url().replace("://", "://me:secret@");
+    let path = format!("registry.test/v2/os/blobs/{blob}");
+    assert!(get(&format!("http://{path}"), &["--proxy", &through]) == (0, content.clone()));
+    let ca = pki.ca.to_str().unwrap();
+    assert!(get(&format!("https://{path}"), &["--proxy", &through, "--cacert", ca]) == (0, content));
+    assert_ne!(get(&format!("https://{path}"), &["--proxy", &proxy.url(), "--cacert", ca]).0, 0);
+    let expected = [format!("GET http://{path}"), "CONNECT registry.test:443".to_owned(), "CONNECT registry.test:443".to_owned()];
+    assert_eq!(proxy.passed(), expected);
+}
+
+#[test]
+fn nginx_limits_a_request_and_servers_end_with_their_test() {
+    let scratch = Scratch::new();
+    let Some(plain) = docker_registry(&DockerAuth::Open, None) else { return };
+    if let Some(limited) = nginx(&plain, Nginx::BodyLimit(1000)) {
+        scratch.write("long", noise(1, 2000));
+        let url = limited.url("/v2/os/blobs/uploads/");
+        assert!(curl(&scratch, &["--request", "POST", &url]).1.ends_with("202"));
+        assert!(curl(&scratch, &["--data-binary", "@long", &url]).1.ends_with("413"));
+    }
+    let (url, storage) = (plain.url("/v2/"), plain.storage());
+    assert!(storage.exists() && curl(&scratch, &[&url]).1.ends_with("200"));
+    drop(plain);
+    assert_eq!(curl(&scratch, &[&url]).0, 7, "nobody listens");
+    assert!(!storage.exists());
+}
