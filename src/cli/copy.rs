@@ -46,7 +46,13 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let client = context.client(args.upload.chunk_size);
-    let from = context.locate_remote(&args.source)?;
+    let (from, to) = (context.locate_remote(&args.source)?, context.locate_remote(&args.target)?);
+    if let Location::Registry(text) = &to {
+        text.parse::<registry::Reference>()?.pointer()?;
+    }
+    if !matches!(to, Location::Archive(..)) {
+        args.archive.refuse_without_output()?;
+    }
     let mut mount_from = None;
     let (source, name): (Box<dyn Source + '_>, _) = match from {
         Location::Registry(text) => {
@@ -63,14 +69,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let both = Graph { rows: Vec::new(), nodes: graph.nodes.iter().chain(&attached.nodes).cloned().collect() };
     let watched = Watched::new(&*source, &both, "copying");
-    let to = context.locate_remote(&args.target)?;
-    if !matches!(to, Location::Archive(..)) {
-        args.archive.refuse_without_output()?;
-    }
     match to {
         Location::Registry(text) => {
             let reference: registry::Reference = text.parse()?;
-            reference.pointer()?;
             let mut repository = client.repository(&reference.repository, Access::Push)?;
             if let Some(from) = args.upload.mount_from.as_deref() {
                 repository = repository.mounting_from(super::push::mounted(from, &reference)?);

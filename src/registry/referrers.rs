@@ -22,7 +22,8 @@ impl Repository<'_> {
         }
     }
 
-    /// The index under the tag; `None` where there is none, or where something else has that tag.
+    /// The index under the tag; `None` where there is none, or where the tag was given to the subject itself. Anything else
+    /// there is somebody's, and neither a list nor to be written over.
     fn tagged_referrers(&self, subject: &Digest) -> Result<Option<Index>> {
         let (descriptor, bytes) = match self.document(&tag(subject)) {
             Err(e) if e.kind() == Kind::NotFound => return Ok(None),
@@ -34,7 +35,14 @@ impl Repository<'_> {
                 self.name
             ))),
             Document::Index(index) => Ok(Some(index)),
-            Document::Manifest(_) => Ok(None),
+            Document::Manifest(_) if descriptor.digest == *subject => Ok(None),
+            Document::Manifest(_) => Err(Error::invalid(format!(
+                "the tag {} of {} is for the list of what is attached to {subject}, but points to the manifest {}",
+                tag(subject),
+                self.name,
+                descriptor.digest
+            ))
+            .with_hint("give that manifest another tag, and delete this one")),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod http;
 pub mod pki;
 pub mod proxy;
 pub mod registry;
+pub mod run;
 pub mod servers;
 pub mod token;
 
