@@ -11,9 +11,11 @@ mod extract;
 mod features;
 mod inspect;
 mod list;
+mod login;
 mod names;
 mod output;
 mod progress;
+mod prompt;
 mod pull;
 mod push;
 mod query;
@@ -65,6 +67,8 @@ enum Command {
     Verify(upkeep::VerifyArgs),
     Export(archive::ExportArgs),
     Import(archive::ImportArgs),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     Push(Box<push::Args>),
     Pull(Box<pull::Args>),
     Copy(Box<copy::Args>),
@@ -109,6 +113,10 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Verify(args) => upkeep::verify(&args, context),
         Command::Export(args) => archive::export(&args, context),
         Command::Import(args) => archive::import(&args, context),
+        Command::Login(args) => login::login(&args, &context.registry.credentials(), |host, credential| {
+            context.client(None).try_credential(host, credential.clone())
+        }),
+        Command::Logout(args) => login::logout(&args, &context.registry.credentials()),
         Command::Push(args) => push::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),

@@ -39,7 +39,7 @@ use url::Url;
 
 pub use image::RemoteImage;
 pub use push::{Outcome, push};
-pub use reference::{Reference, RepositoryName, check_host};
+pub use reference::{Reference, RepositoryName};
 pub use repository::{Access, Locator, Repository};
 
 use crate::{Error, Result};
@@ -182,7 +182,7 @@ impl Client {
         if let Some(host) = hosts.get(name) {
             return Ok(host.clone());
         }
-        check_host(name)?;
+        credentials::check_host(name)?;
         // Docker's registry has its API at another name than its images.
         let api = if matches!(name, "docker.io" | "index.docker.io") { "registry-1.docker.io" } else { name };
         let url = |scheme: &str| {

@@ -104,18 +104,6 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Checks a registry's host as it is given to `login` and `repos`.
-///
-/// # Errors
-/// [`Error::Usage`] where it is none.
-pub fn check_host(host: &str) -> Result<()> {
-    if host == "localhost" || is_host(host) || (!host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
-        return Ok(());
-    }
-    Err(Error::usage(format!("{host:?} is not a registry's host"))
-        .with_hint("a host is a name and, where it is not the usual one, a port, such as ghcr.io or localhost:5000"))
-}
-
 /// Whether the first part of a name is a host, as every client tells it: by a dot, a port, or `localhost`.
 fn is_host(part: &str) -> bool {
     if part.contains(['@', '?', '#', '\\', '%']) || part.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {

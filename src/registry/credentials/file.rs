@@ -2,9 +2,9 @@
 //!
 //! ```json
 //! {
-//! 	"auths": { "ghcr.io": { "auth": "base64 of user:password" }, "ghcr.io/me": { "auth": "…", "identitytoken": "…" } },
-//! 	"credHelpers": { "eu.gcr.io": "gcloud" },
-//! 	"credsStore": "pass"
+//!   "auths": { "ghcr.io": { "auth": "base64 of user:password" }, "ghcr.io/me": { "auth": "…", "identitytoken": "…" } },
+//!   "credHelpers": { "eu.gcr.io": "gcloud" },
+//!   "credsStore": "pass"
 //! }
 //! ```
 //!

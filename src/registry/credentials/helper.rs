@@ -159,7 +159,9 @@ impl Helper {
 
     /// An error of the helper's.
     fn failed(&self, why: &str) -> Error {
-        Error::io("use the credential helper", &self.program, std::io::Error::other(why.to_owned()))
+        let program = self.program.display();
+        Error::unauthorised(format!("the credential helper {program} failed: {why}"))
+            .with_hint("run it by hand to see why, or take it out of the file that names it")
     }
 }
 

@@ -9,8 +9,8 @@
 //! 5. `~/.config/containers/auth.json`, below `$XDG_CONFIG_HOME` where that is set;
 //! 6. `~/.docker/config.json`.
 //!
-//! [`file`] reads and changes such a file, [`key`] knows what its keys mean, [`helper`] talks to the programs that it names,
-//! [`sources`] knows the order above. A file that is there but cannot be read is an error and never passed over, since another
+//! `file` reads and changes such a file, `key` knows what its keys mean, `helper` talks to the programs that it names,
+//! `sources` knows the order above. A file that is there but cannot be read is an error and never passed over, since another
 //! identity than the meant one would be used in silence. A helper that is not installed is passed over with a warning.
 
 mod file;
@@ -233,6 +233,14 @@ impl Credentials {
     fn helper(&self, name: &str) -> Result<Option<Helper>> {
         Helper::find(name, &self.path, self.helper_limit)
     }
+}
+
+/// Checks that a text is a registry's host, with a port or without.
+///
+/// # Errors
+/// [`Error::Usage`] where it is none.
+pub fn check_host(text: &str) -> Result<()> {
+    Host::parse(text).map(|_| ())
 }
 
 /// How people are told of a helper.

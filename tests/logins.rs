@@ -1,0 +1,233 @@
+//! What the `login` of docker, skopeo (which is podman's), oras and crane wrote is found, and what is stored here, they use.
+
+mod common;
+#[path = "common/helpers.rs"]
+mod helpers;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Scratch, peer, success};
+use osimage::registry::credentials::{Credential, Credentials, Environment};
+
+/// alice:s3cret and bob:other
+const ALICE: &str = "Basic YWxpY2U6czNjcmV0";
+const BOB: &str = "Basic Ym9iOm90aGVy";
+
+/// A registry that knows one thing: to ask for a password, and to note which one it is shown.
+struct Door {
+    address: SocketAddr,
+    shown: Arc<Mutex<Vec<String>>>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Door {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let door = Door { address: listener.local_addr().unwrap(), shown: Arc::default(), closed: Arc::default() };
+        let (shown, closed) = (door.shown.clone(), door.closed.clone());
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if closed.load(Ordering::SeqCst) {
+                    break;
+                }
+                // A client that breaks off, or tries TLS first, is no failure.
+                let _ = answer(stream, &shown);
+            }
+        });
+        door
+    }
+
+    fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What it was shown since it was asked last.
+    fn shown(&self) -> Vec<String> {
+        std::mem::take(&mut self.shown.lock().unwrap())
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn answer(mut stream: TcpStream, shown: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let (mut request, mut block) = (Vec::new(), [0; 4096]);
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut block)? {
+            0 => return Ok(()),
+            n => request.extend_from_slice(&block[..n]),
+        }
+        if !request.starts_with(b"GET ") && !request.starts_with(b"HEAD") {
+            return Ok(());
+        }
+    }
+    let text = String::from_utf8_lossy(&request);
+    let header = |line: &str| {
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, value)| value.to_owned())
+    };
+    let status = match text.lines().find_map(header) {
+        Some(value) => {
+            shown.lock().unwrap().push(value);
+            "200 OK"
+        }
+        None => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"door\"",
+    };
+    stream.write_all(
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}").as_bytes(),
+    )
+}
+
+fn basic(username: &str, password: &str) -> Credential {
+    Credential::Basic { username: username.into(), password: password.into() }
+}
+
+fn credentials(scratch: &Scratch, file: &str) -> Credentials {
+    let path = std::env::join_paths([scratch.path("bin")]).unwrap();
+    Credentials::new(vec![scratch.path(file)], Environment { path, ..Environment::default() })
+}
+
+/// A program in the scratch folder, with docker's folder, podman's file and our helpers in it, and a text on its standard input.
+fn command(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> Command {
+    let path = format!("{}:{}", scratch.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = scratch.program(program);
+    command.env("PATH", path).env("DOCKER_CONFIG", scratch.path("docker")).env("REGISTRY_AUTH_FILE", scratch.path("auth.json"));
+    let input = scratch.write("input", input);
+    command.args(args).stdin(fs::File::open(input).unwrap());
+    command
+}
+
+/// Runs it; it must succeed.
+fn run(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> String {
+    success(&mut command(scratch, program, args, input), (program, args))
+}
+
+/// Docker's client, where it is installed; no Debian package of it is small enough to be installed for this.
+fn docker() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("docker")).find(|path| path.is_file());
+    let ours = |path: &PathBuf| {
+        let version = Command::new(path).arg("--version").stdin(Stdio::null()).output();
+        version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).starts_with("Docker version"))
+    };
+    let found = found.filter(ours);
+    if found.is_none() {
+        eprintln!("LEFT OUT: docker is not installed");
+    }
+    found
+}
+
+#[test]
+fn crane() {
+    let Some(crane) = peer("crane") else { return };
+    let scratch = Scratch::new();
+    for host in ["localhost:5000", "ghcr.io", "docker.io"] {
+        // crane knows Docker Hub under this name only.
+        let theirs = if host == "docker.io" { "index.docker.io" } else { host };
+        run(&scratch, &crane, &["auth", "login", theirs, "-u", "alice", "-p", "s3cret"], "");
+        let ours = credentials(&scratch, "docker");
+        assert_eq!(ours.find(host, "me/os").unwrap(), Some(basic("alice", "s3cret")), "{host}");
+        ours.store(host, &basic("bob", "other")).unwrap();
+        let got: serde_json::Value = serde_json::from_str(&run(&scratch, &crane, &["auth", "get", theirs], "")).unwrap();
+        assert_eq!(got, serde_json::json!({"Username": "bob", "Secret": "other"}), "{host}");
+        ours.erase(host).unwrap();
+        let got = command(&scratch, &crane, &["auth", "get", theirs], "").output().unwrap();
+        assert!(!String::from_utf8_lossy(&got.stdout).contains("other"), "{got:?}");
+    }
+}
+
+#[test]
+fn crane_through_a_helper() {
+    let Some(crane) = peer("crane") else { return };
+    let scratch = Scratch::new();
+    helpers::keeping_helper(&scratch, "keeping");
+    scratch.write("docker/config.json", r#"{"credsStore": "keeping"}"#);
+    run(&scratch, &crane, &["auth", "login", "ghcr.io", "-u", "alice", "-p", "s3cret"], "");
+    let ours = credentials(&scratch, "docker");
+    assert_eq!(ours.find("ghcr.io", "me/os").unwrap(), Some(basic("alice", "s3cret")));
+    ours.store("ghcr.io", &basic("bob", "other")).unwrap();
+    let got: serde_json::Value = serde_json::from_str(&run(&scratch, &crane, &["auth", "get", "ghcr.io"], "")).unwrap();
+    assert_eq!(got["Username"], "bob");
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(scratch.path("docker/config.json")).unwrap()).unwrap();
+    assert_eq!(file, serde_json::json!({"credsStore": "keeping", "auths": {"ghcr.io": {}}}));
+}
+
+#[test]
+fn skopeo() {
+    let Some(skopeo) = peer("skopeo") else { return };
+    let (scratch, door) = (Scratch::new(), Door::open());
+    let host = door.host();
+    run(&scratch, &skopeo, &["login", "--tls-verify=false", "-u", "alice", "--password-stdin", &host], "s3cret\n");
+    assert_eq!(door.shown(), [ALICE]);
+    let ours = credentials(&scratch, "auth.json");
+    assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
+    for host in [&*host, "ghcr.io", "docker.io"] {
+        ours.store(host, &basic("bob", "other")).unwrap();
+        assert_eq!(run(&scratch, &skopeo, &["login", "--get-login", host], ""), "bob\n", "{host}");
+    }
+    run(&scratch, &skopeo, &["logout", &host], "");
+    assert_eq!(ours.find(&host, "me/os").unwrap(), None);
+    // An identity token counts too.
+    ours.store("quay.io", &Credential::IdentityToken("id".into())).unwrap();
+    assert_eq!(run(&scratch, &skopeo, &["login", "--get-login", "quay.io"], ""), "<token>\n");
+    // A key for a part of a host, as podman has it.
+    run(&scratch, &skopeo, &["login", "--tls-verify=false", "-u", "alice", "--password-stdin", &format!("{host}/me")], "s3cret");
+    assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
+    assert_eq!(ours.find(&host, "you/os").unwrap(), None);
+}
+
+#[test]
+fn oras() {
+    let Some(oras) = peer("oras") else { return };
+    let (scratch, door) = (Scratch::new(), Door::open());
+    let host = door.host();
+    run(&scratch, &oras, &["login", "--plain-http", "-u", "alice", "--password-stdin", &host], "s3cret\n");
+    assert_eq!(door.shown(), [ALICE]);
+    let ours = credentials(&scratch, "docker");
+    assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
+    ours.store(&host, &basic("bob", "other")).unwrap();
+    run(&scratch, &oras, &["repo", "ls", "--plain-http", &host], "");
+    let shown = door.shown();
+    assert!(!shown.is_empty() && shown.iter().all(|shown| shown == BOB), "{shown:?}");
+    run(&scratch, &oras, &["logout", &host], "");
+    assert_eq!(ours.find(&host, "me/os").unwrap(), None);
+}
+
+#[test]
+fn docker_itself() {
+    let Some(docker) = docker() else { return };
+    for helper in [false, true] {
+        let (scratch, door) = (Scratch::new(), Door::open());
+        let host = door.host();
+        if helper {
+            helpers::keeping_helper(&scratch, "keeping");
+            scratch.write("docker/config.json", r#"{"credsStore": "keeping"}"#);
+        }
+        // No engine is asked: nothing listens there.
+        let socket = format!("unix://{}", scratch.path("none.sock").display());
+        let docker_does = |args: &[&str], input| run(&scratch, &docker, &[&["-H", &socket], args].concat(), input);
+        docker_does(&["login", "-u", "alice", "--password-stdin", &host], "s3cret\n");
+        assert_eq!(door.shown(), [ALICE]);
+        let ours = credentials(&scratch, "docker");
+        assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
+        ours.store(&host, &basic("bob", "other")).unwrap();
+        // Without an engine it does not try a password that it has, but it says that it has it.
+        let output = command(&scratch, &docker, &["-H", &socket, "login", &host], "").output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("[Username: bob]"), "{output:?}");
+        let text = fs::read_to_string(scratch.path("docker/config.json")).unwrap();
+        assert_eq!(text.contains("Ym9iOm90aGVy"), !helper, "{text}");
+        docker_does(&["logout", &host], "");
+        assert_eq!(ours.find(&host, "me/os").unwrap(), None, "{helper}");
+    }
+}
