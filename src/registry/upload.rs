@@ -222,8 +222,8 @@ impl Repository<'_> {
     /// The next smaller chunk.
     fn smaller(&self, chunk: Option<u64>, descriptor: &Descriptor) -> Result<u64> {
         let next = chunk.map_or(FIRST_CHUNK, |chunk| chunk / 2);
-        let next = if descriptor.size <= next { (descriptor.size / 2).max(1) } else { next };
-        if next < LEAST_CHUNK.min(descriptor.size) {
+        let next = if descriptor.size <= next { descriptor.size / 2 } else { next }.max(LEAST_CHUNK);
+        if chunk.is_some_and(|chunk| chunk <= LEAST_CHUNK) || descriptor.size <= LEAST_CHUNK {
             return Err(Error::rejected(format!("{} takes no piece of {}, however small (413)", self.name.host, descriptor.digest))
                 .with_hint("raise the limit for a request's body at the registry, or at the proxy before it"));
         }
