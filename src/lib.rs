@@ -10,7 +10,7 @@
 //! - [`file`](mod@file): new files that nobody sees before they are whole.
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
 //! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the encoder and decoder below it.
-//! - [`referrers`]: what is attached to an image.
+//! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building, reading.
 //! - [`registry`]: what talks to registries; so far the credentials that they are shown.
@@ -48,6 +48,7 @@
 //! ```
 
 pub mod archive;
+pub mod attach;
 pub mod compress;
 pub mod content;
 pub mod copy;

@@ -33,6 +33,7 @@ pub struct Archive {
     path: PathBuf,
     file: File,
     max_size: u64,
+    top: Option<String>,
     rows: Vec<Descriptor>,
     /// Where each blob's content begins in the decompressed archive, and its size.
     blobs: HashMap<Digest, (u64, u64)>,
@@ -55,6 +56,7 @@ impl Archive {
             path: path.to_owned(),
             file,
             max_size,
+            top: None,
             rows: Vec::new(),
             blobs: HashMap::new(),
             kept: HashMap::new(),
@@ -65,6 +67,11 @@ impl Archive {
         archive.plain = reader.format() == Format::None;
         archive.scan(reader)?;
         Ok(archive)
+    }
+
+    /// The name of its top folder, if it has one.
+    pub fn top(&self) -> Option<&str> {
+        self.top.as_deref()
     }
 
     fn reader(&self) -> Result<Reader> {
@@ -156,6 +163,7 @@ impl Archive {
             true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
             false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),
         }
+        self.top = top.flatten();
         let layout = layout.ok_or_else(|| bad(format!("it has no file {}", LayoutFile::NAME)))?;
         LayoutFile::check(&layout, self.origin())?;
         let index = index.ok_or_else(|| bad(format!("it has no file {INDEX_FILE}")))?;

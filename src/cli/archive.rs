@@ -38,12 +38,17 @@ pub struct ArchiveArgs {
 impl ArchiveArgs {
     /// Writes an archive, in the format that its name asks for.
     pub fn write(&self, path: &Path, source: &dyn Source, graph: &Graph) -> Result<()> {
+        self.write_as(path, Some(DEFAULT_TOP), source, graph)
+    }
+
+    /// Writes an archive whose top folder, where the arguments name none, is `top`.
+    pub fn write_as(&self, path: &Path, top: Option<&str>, source: &dyn Source, graph: &Graph) -> Result<()> {
         if !is_archive_name(path) {
             return Err(Error::usage(format!("{} is not named like an archive", path.display()))
                 .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
         }
         let options = Options {
-            top: (!self.flat).then(|| self.top.clone().unwrap_or_else(|| DEFAULT_TOP.into())),
+            top: self.top.as_deref().or(top).filter(|_| !self.flat).map(str::to_owned),
             settings: settings(path, self.level, self.threads),
         };
         let watched = Watched::new(source, graph, "writing");

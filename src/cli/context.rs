@@ -66,9 +66,19 @@ impl Context {
         Context { persona, store_path: global.store_path, max_size: global.max_size, registry: global.registry, client: OnceLock::new() }
     }
 
-    /// The client for every registry; the first call says how blobs are uploaded.
-    pub fn client(&self, chunk_size: Option<u64>) -> &Client {
-        self.client.get_or_init(|| self.registry.client(chunk_size))
+    /// The client for every registry.
+    pub fn client(&self) -> &Client {
+        self.client_for(None, Vec::new())
+    }
+
+    /// The client, for a command that says how blobs are uploaded, or which registry is asked without TLS; its first call.
+    pub fn client_for(&self, chunk_size: Option<u64>, plain_http_at: Vec<(String, bool)>) -> &Client {
+        self.client.get_or_init(|| self.registry.client(chunk_size, plain_http_at))
+    }
+
+    /// The most that an archive may unfold to, in bytes.
+    pub fn max_size(&self) -> u64 {
+        self.max_size
     }
 
     /// The store's folder.
@@ -119,25 +129,45 @@ impl Context {
     /// Opens what an argument names, `oci://REF` in a registry too. Without an argument it is the store.
     pub fn open_any(&self, argument: Option<&str>) -> Result<(Box<dyn Source + '_>, Option<Name>)> {
         match argument.map(|argument| self.locate(argument)) {
-            Some(Ok(Location::Registry(reference))) => Ok((Box::new(self.client(None).image(&reference.parse()?)?), None)),
+            Some(Ok(Location::Registry(reference))) => Ok((Box::new(self.client().image(&reference.parse()?)?), None)),
             _ => self.open(argument).map(|(source, name)| (source as Box<dyn Source>, name)),
         }
     }
 
-    /// What an argument means where a name without more is one in a registry.
+    /// What an argument means where a name without more is one in a registry, but for a store that is named itself.
     pub fn locate_remote(&self, argument: &str) -> Result<Location> {
         Ok(match Location::parse(argument, layout::look)? {
-            Location::Store(_) => Location::Registry(argument.to_owned()),
+            Location::Store(_) if self.store_path.is_none() => Location::Registry(argument.to_owned()),
             location => location,
         })
     }
 
+    /// Opens what an argument names where a name without more is one in a registry; with what to call its place.
+    pub fn open_remote(&self, argument: &str) -> Result<(String, Box<dyn Source + '_>, Option<Name>)> {
+        let local = match self.locate_remote(argument)? {
+            Location::Registry(text) => {
+                let image = self.client().image(&text.parse()?)?;
+                return Ok((image.repository().name().to_string(), Box::new(image), None));
+            }
+            local => local,
+        };
+        let place = match &local {
+            Location::Folder(path, _) | Location::Archive(path, _) => path.clone(),
+            Location::Store(_) | Location::Registry(_) => self.store_path()?,
+        };
+        let (source, name) = self.open_location(local)?;
+        Ok((place.display().to_string(), source, name))
+    }
+
     /// The image in a registry that an argument names, with or without `oci://`.
     pub fn reference(&self, argument: &str) -> Result<Reference> {
-        match self.locate_remote(argument)? {
+        match Location::parse(argument, layout::look)? {
             Location::Registry(reference) => reference.parse(),
-            _ => Err(Error::usage(format!("{argument} is a path; this command wants the name of an image in a registry"))
-                .with_hint("name it as HOST/REPOSITORY:TAG; oci://HOST/REPOSITORY:TAG can mean nothing else")),
+            Location::Store(_) => argument.parse(),
+            Location::Folder(..) | Location::Archive(..) => {
+                Err(Error::usage(format!("{argument} is a path; this command wants the name of an image in a registry"))
+                    .with_hint("name it as HOST/REPOSITORY:TAG; oci://HOST/REPOSITORY:TAG can mean nothing else"))
+            }
         }
     }
 

@@ -36,6 +36,12 @@ pub struct Args {
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
+    /// Ask the source's registry without TLS
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    from_plain_http: Option<bool>,
+    /// Ask the target's registry without TLS
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    to_plain_http: Option<bool>,
     #[command(flatten)]
     archive: ArchiveArgs,
     #[command(flatten)]
@@ -45,7 +51,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let client = context.client(args.upload.chunk_size);
     let (from, to) = (context.locate_remote(&args.source)?, context.locate_remote(&args.target)?);
     if let Location::Registry(text) = &to {
         text.parse::<registry::Reference>()?.pointer()?;
@@ -53,6 +58,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }
+    let client = context.client_for(args.upload.chunk_size, plain_http_at(args, &from, &to)?);
     let mut mount_from = None;
     let (source, name): (Box<dyn Source + '_>, _) = match from {
         Location::Registry(text) => {
@@ -81,8 +87,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             registry::push(&watched, &graph, &row, &repository, &reference, args.no_clobber, args.transfer.concurrency)?;
             copy::transfer(&watched, &attached, &repository, args.transfer.concurrency)?;
         }
-        Location::Folder(path, name) => {
-            let layout = Layout::open_or_create(&path)?;
+        local @ (Location::Folder(..) | Location::Store(_)) => {
+            let (layout, name) = match local {
+                Location::Folder(path, name) => (Layout::open_or_create(&path)?, name),
+                Location::Store(name) => (context.writable_store()?, name),
+                _ => unreachable!("the pattern above has these two"),
+            };
             let rows = named(&row, name.map(|name| name.to_string()), &attached.rows)?;
             if args.no_clobber {
                 let clash = |row: &Descriptor| rows[0].name().is_some() && row.name() == rows[0].name() && row.digest != rows[0].digest;
@@ -102,10 +112,20 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let rows = named(&row, name.map(|name| name.to_string()), &attached.rows)?;
             args.archive.write(&path, &watched, &Graph { rows, ..both.clone() })?;
         }
-        Location::Store(_) => unreachable!("a name without more is one in a registry"),
     }
     drop(watched);
     output::line(&format!("Successfully copied {} to {} {}", args.source, args.target, row.digest.hex()))
+}
+
+/// Which of the two registries is asked without TLS.
+fn plain_http_at(args: &Args, from: &Location, to: &Location) -> Result<Vec<(String, bool)>> {
+    let mut said = Vec::new();
+    for (location, plain) in [(from, args.from_plain_http), (to, args.to_plain_http)] {
+        if let (Location::Registry(text), Some(plain)) = (location, plain) {
+            said.push((text.parse::<registry::Reference>()?.repository.host, plain));
+        }
+    }
+    Ok(said)
 }
 
 /// The entries that a layout gets: the image under its new name or the one that it had, and what is attached, which has none.

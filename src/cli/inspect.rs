@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use osimage::content::{self, Source};
 use osimage::image::{self, Image};
 use osimage::oci::{self, Descriptor, Manifest};
-use osimage::{Kind, Result};
+use osimage::{Kind, Result, referrers};
 use serde::Serialize;
 
 use super::context::Context;
@@ -62,6 +62,7 @@ fn tree(source: &dyn Source, row: &Descriptor) -> Result<String> {
     let mut text = format!("{}\n", visible(row.name().unwrap_or("<none>")));
     if !oci::is_index(&row.media_type) {
         branch(&mut text, "", &Image::read(source, row)?, &row.digest.to_string());
+        attached(&mut text, "", source, row)?;
         return Ok(text);
     }
     let index = image::read_index(source, row)?;
@@ -71,13 +72,26 @@ fn tree(source: &dyn Source, row: &Descriptor) -> Result<String> {
         let platform = entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
         let _ = writeln!(text, "{corner}{}", visible(&platform));
         match Image::read(source, entry) {
-            Ok(image) => branch(&mut text, line, &image, &entry.digest.to_string()),
+            Ok(image) => {
+                branch(&mut text, line, &image, &entry.digest.to_string());
+                attached(&mut text, line, source, entry)?;
+            }
             // An index may name images that are not in the layout (image-spec, image-layout.md).
             Err(e) if e.kind() == Kind::NotFound => drop(writeln!(text, "{line}{} is not here", entry.digest)),
             Err(e) => return Err(e),
         }
     }
+    attached(&mut text, "", source, row)?;
     Ok(text)
+}
+
+/// What is attached to an image, a line each.
+fn attached(text: &mut String, indent: &str, source: &dyn Source, row: &Descriptor) -> Result<()> {
+    for referrer in referrers::of(source, &row.digest)? {
+        let kind = visible(referrer.artifact_type().unwrap_or("of no type"));
+        let _ = writeln!(text, "{indent}attached: {kind}  {}", referrer.descriptor.digest);
+    }
+    Ok(())
 }
 
 fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {

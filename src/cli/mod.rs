@@ -3,10 +3,12 @@
 //! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: its store and its profile are theirs.
 
 mod archive;
+mod attach;
 mod build;
 mod compress;
 mod context;
 mod copy;
+mod discover;
 mod extract;
 mod features;
 mod inspect;
@@ -72,6 +74,8 @@ enum Command {
     Push(Box<push::Args>),
     Pull(Box<pull::Args>),
     Copy(Box<copy::Args>),
+    Attach(Box<attach::Args>),
+    Discover(discover::Args),
     Url(url::Args),
     Resolve(query::ResolveArgs),
     Tags(query::TagsArgs),
@@ -114,12 +118,14 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Export(args) => archive::export(&args, context),
         Command::Import(args) => archive::import(&args, context),
         Command::Login(args) => login::login(&args, &context.registry.credentials(), |host, credential| {
-            context.client(None).try_credential(host, credential.clone())
+            context.client().try_credential(host, credential.clone())
         }),
         Command::Logout(args) => login::logout(&args, &context.registry.credentials()),
         Command::Push(args) => push::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),
+        Command::Attach(args) => attach::run(&args, context),
+        Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),
         Command::Tags(args) => query::tags(&args, context),

@@ -83,7 +83,7 @@ pub struct DeleteArgs {
 fn delete_remote(args: &DeleteArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let pointer = reference.pointer()?;
-    let repository = context.client(None).repository(&reference.repository, Access::Delete)?;
+    let repository = context.client().repository(&reference.repository, Access::Delete)?;
     let found = repository.find(&pointer)?.ok_or_else(|| {
         Error::not_found(format!("there is no {reference}"))
             .with_hint(format!("`osimage tags {}` lists what there is", reference.repository))

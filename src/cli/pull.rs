@@ -1,6 +1,6 @@
 //! `osimage pull`: an image of a registry into the store, into files, into a layout or an archive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use osimage::content::Source;
 use osimage::copy;
@@ -9,7 +9,7 @@ use osimage::layout::Layout;
 use osimage::oci::Descriptor;
 use osimage::reference::is_archive_name;
 use osimage::registry::{Reference, RemoteImage};
-use osimage::{Error, Result};
+use osimage::{Error, Result, referrers};
 
 use super::archive::ArchiveArgs;
 use super::context::Context;
@@ -26,6 +26,7 @@ use super::remote::Transfer;
   osimage pull ghcr.io/me/os:1.0 -o boot --layer kernel --layer initramfs
   osimage pull ghcr.io/me/os:1.0 --to os-1.0.oci.tar.xz        an archive
   osimage pull ghcr.io/me/os:1.0 --to ./layout --platform arm64
+  osimage pull ghcr.io/me/os:1.0 --attached build/log -o .     what is attached to it
 
 What is there already with the right digest is not fetched again. Everything is checked against its digest.")]
 pub struct Args {
@@ -38,6 +39,9 @@ pub struct Args {
     /// Layout's folder or archive to write the image to
     #[arg(long, value_name = "DIR|ARCHIVE", conflicts_with = "output")]
     to: Option<PathBuf>,
+    /// What is attached to the image with this type, such as build/log, instead of the image: its files
+    #[arg(long, value_name = "TYPE", requires = "output", conflicts_with = "layer")]
+    attached: Option<String>,
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
@@ -55,7 +59,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.archive.refuse_without_output()?;
     }
     let reference = context.reference(&args.image)?;
-    let image = context.client(None).image(&reference)?;
+    let image = context.client().image(&reference)?;
+    if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
+        return pull_attached(&image, kind, args.choice.architecture(), output);
+    }
     if let Some(output) = &args.output {
         return extract::extract(&image, image.descriptor(), &args.choice, output, true);
     }
@@ -82,4 +89,31 @@ fn chosen(image: &RemoteImage<'_>, reference: &Reference, architecture: Option<&
     };
     let name = reference.digest.is_none().then(|| reference.to_string());
     Ok(chosen.named(name.as_deref()))
+}
+
+/// Writes the files of what is attached with a type; where there are several, each into a folder named by its digest.
+fn pull_attached(image: &RemoteImage<'_>, kind: &str, architecture: Option<&str>, output: &Path) -> Result<()> {
+    let subject = match architecture {
+        Some(architecture) => image::select(image as &dyn Source, image.descriptor(), Some(architecture))?,
+        None => image.descriptor().clone(),
+    };
+    let all = referrers::of(image, &subject.digest)?;
+    let chosen: Vec<_> = all.iter().filter(|referrer| referrer.artifact_type() == Some(kind)).collect();
+    match chosen.as_slice() {
+        [] => {
+            let mut there: Vec<_> = all.iter().filter_map(|referrer| referrer.artifact_type()).collect();
+            there.sort_unstable();
+            there.dedup();
+            let hint = if there.is_empty() {
+                "nothing is; for an index, say which image with --platform".into()
+            } else {
+                format!("there is {}", there.join(", "))
+            };
+            Err(Error::not_found(format!("nothing of the type {kind} is attached to {}", subject.digest)).with_hint(hint))
+        }
+        [one] => extract::extract(image, &one.descriptor, &Choice::default(), output, true),
+        several => several.iter().try_for_each(|one| {
+            extract::extract(image, &one.descriptor, &Choice::default(), &output.join(one.descriptor.digest.short()), true)
+        }),
+    }
 }

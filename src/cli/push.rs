@@ -61,7 +61,7 @@ enum Format {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let client = context.client(args.upload.chunk_size);
+    let client = context.client_for(args.upload.chunk_size, Vec::new());
     let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes.iter().map(|(row, reference)| push(args, client, &*source, row, reference)).collect::<Result<Vec<_>>>()?;
     if args.format == Format::Json {

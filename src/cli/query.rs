@@ -29,7 +29,7 @@ pub struct ResolveArgs {
 }
 
 pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
-    let image = context.client(None).image(&context.reference(&args.image)?)?;
+    let image = context.client().image(&context.reference(&args.image)?)?;
     output::line(&chosen(&image, args.platform.as_deref())?.digest.to_string())
 }
 
@@ -56,7 +56,7 @@ pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
         return Err(Error::usage(format!("{} is an image; tags belong to a repository", args.repository))
             .with_hint(format!("osimage tags {}", reference.repository)));
     }
-    let tags = context.client(None).repository(&reference.repository, Access::Pull)?.tags()?;
+    let tags = context.client().repository(&reference.repository, Access::Pull)?.tags()?;
     tags.iter().try_for_each(|tag| output::line(&output::visible(tag)))
 }
 
@@ -71,7 +71,7 @@ pub struct ReposArgs {
 
 pub fn repos(args: &ReposArgs, context: &Context) -> Result<()> {
     let host = args.host.strip_prefix("oci://").unwrap_or(&args.host).trim_end_matches('/');
-    let repositories = context.client(None).repositories(host)?;
+    let repositories = context.client().repositories(host)?;
     repositories.iter().try_for_each(|repository| output::line(&output::visible(repository)))
 }
 
@@ -90,7 +90,7 @@ pub struct ManifestArgs {
 }
 
 pub fn manifest(args: &ManifestArgs, context: &Context) -> Result<()> {
-    let image = context.client(None).image(&context.reference(&args.image)?)?;
+    let image = context.client().image(&context.reference(&args.image)?)?;
     let (_, bytes) = osimage::content::document(&image, &chosen(&image, args.platform.as_deref())?)?;
     match std::io::stdout().is_terminal() {
         // A program reads it as it is; a terminal must not be steered by it.
@@ -121,7 +121,7 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
             reference.repository, args.blob
         ))
     })?;
-    let repository = context.client(None).repository(&reference.repository, Access::Pull)?;
+    let repository = context.client().repository(&reference.repository, Access::Pull)?;
     let descriptor = repository.blob(digest)?;
     let mut content = Verifying::new(repository.open_blob(&descriptor, 0)?, digest, descriptor.size, reference.repository.to_string());
     match args.output.as_deref().filter(|path| *path != Path::new("-")) {

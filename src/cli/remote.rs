@@ -64,12 +64,13 @@ pub struct Upload {
 
 impl RegistryArgs {
     /// A client as the options say.
-    pub fn client(&self, chunk_size: Option<u64>) -> Client {
+    pub fn client(&self, chunk_size: Option<u64>, plain_http_at: Vec<(String, bool)>) -> Client {
         if self.insecure {
             output::say("osimage: certificates are not checked (--insecure): anybody in between can read and change what is sent");
         }
         let settings = Settings {
             plain_http: self.plain_http,
+            plain_http_at,
             insecure: self.insecure,
             ca_files: self.ca_file.clone(),
             client_certificate: self.cert_file.clone().zip(self.key_file.clone()),
@@ -81,9 +82,14 @@ impl RegistryArgs {
         Client::new(settings, self.credentials())
     }
 
-    /// The authorities that are trusted beside the system's, and whether certificates go unchecked.
-    pub fn trust(&self) -> (&[PathBuf], bool) {
-        (&self.ca_file, self.insecure)
+    /// The files that a command line of another program needs too: authorities, a client certificate, its key.
+    pub fn files(&self) -> (&[PathBuf], Option<(&PathBuf, &PathBuf)>) {
+        (&self.ca_file, self.cert_file.as_ref().zip(self.key_file.as_ref()))
+    }
+
+    /// Whether certificates go unchecked.
+    pub fn is_insecure(&self) -> bool {
+        self.insecure
     }
 
     /// Where credentials are looked up and stored.

@@ -1,7 +1,7 @@
 //! `osimage url`: where a manifest or one blob lies, and the headers with which a boot loader or curl fetches it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::content::Source;
@@ -72,7 +72,7 @@ struct Found {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
-    let image = context.client(None).image(&reference)?;
+    let image = context.client().image(&reference)?;
     let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
     let repository = image.repository();
     let found = match args.layer {
@@ -131,9 +131,18 @@ struct Shown<'a> {
 fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
     let Locator { url, headers } = &found.locator;
     let url = url.as_str();
-    let (ca_files, insecure) = context.registry.trust();
-    let ca_files: Vec<_> = ca_files.iter().map(|path: &std::path::PathBuf| path.as_path()).collect();
-    let words = |name: &str, path: &Path| format!(" {name} {}", quoted(&path.display().to_string()));
+    let word = |option: &str, text: &str| format!(" {option} {}", quoted(text));
+    // The options of a program for what we were told of the registry, and for its headers.
+    let options = |ca: &str, cert: &str, key: &str, insecure: &str, header: &str| {
+        let (authorities, identity) = context.registry.files();
+        let file = |option: &str, path: &PathBuf| word(option, &path.display().to_string());
+        let mut text: String = authorities.iter().map(|path| file(ca, path)).collect();
+        identity.inspect(|(certificate, path)| text.push_str(&format!("{}{}", file(cert, certificate), file(key, path))));
+        if context.registry.is_insecure() {
+            text.push_str(insecure);
+        }
+        text + &headers.iter().map(|(name, value)| word(header, &format!("{name}: {value}"))).collect::<String>()
+    };
     match format {
         Format::Json => {
             let headers = headers.iter().map(|(name, value)| (name.as_str(), [value.as_str()])).collect();
@@ -148,18 +157,14 @@ fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
             output::line(url)
         }
         Format::Curl => {
-            let mut line = "curl -fL".to_owned();
-            ca_files.iter().for_each(|path| line.push_str(&words("--cacert", path)));
-            line.push_str(if insecure { " -k" } else { "" });
-            headers.iter().for_each(|(name, value)| line.push_str(&format!(" -H {}", quoted(&format!("{name}: {value}")))));
-            output::line(&format!("{line} -o {} {}", quoted(&found.file_name), quoted(url)))
+            // curl shows a client certificate to whoever it is sent to, but for that it may be sent nowhere.
+            let redirects = if context.registry.files().1.is_some() { "-fL --max-redirs 0" } else { "-fL" };
+            let options = options("--cacert", "--cert", "--key", " -k", "-H");
+            output::line(&format!("curl {redirects}{options} -o {} {}", quoted(&found.file_name), quoted(url)))
         }
         Format::Wget => {
-            let mut line = "wget --max-redirect=0".to_owned();
-            ca_files.iter().for_each(|path| line.push_str(&words("--ca-certificate", path)));
-            line.push_str(if insecure { " --no-check-certificate" } else { "" });
-            headers.iter().for_each(|(name, value)| line.push_str(&format!(" --header {}", quoted(&format!("{name}: {value}")))));
-            output::line(&format!("{line} -O {} {}", quoted(&found.file_name), quoted(url)))
+            let options = options("--ca-certificate", "--certificate", "--private-key", " --no-check-certificate", "--header");
+            output::line(&format!("wget --max-redirect=0{options} -O {} {}", quoted(&found.file_name), quoted(url)))
         }
     }
 }

@@ -53,6 +53,8 @@ use transport::Transport;
 pub struct Settings {
     /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses for which there are no certificates.
     pub plain_http: Option<bool>,
+    /// The same for single registries, by host; it goes before `plain_http`.
+    pub plain_http_at: Vec<(String, bool)>,
     /// Certificates are not checked.
     pub insecure: bool,
     /// Files with certificates of authorities that are trusted beside the system's.
@@ -77,6 +79,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             plain_http: None,
+            plain_http_at: Vec::new(),
             insecure: false,
             ca_files: Vec::new(),
             client_certificate: None,
@@ -190,7 +193,8 @@ impl Client {
         };
         let secure = url("https")?;
         let by_itself = || tls::is_loopback(&secure) && !self.settings.insecure && !tls::has_own_certificates(&secure, &self.settings);
-        let base = if self.settings.plain_http.unwrap_or_else(by_itself) { url("http")? } else { secure };
+        let said = self.settings.plain_http_at.iter().find(|(host, _)| host == name).map(|(_, plain)| *plain);
+        let base = if said.or(self.settings.plain_http).unwrap_or_else(by_itself) { url("http")? } else { secure };
         let host = Arc::new(Host::new(name, base));
         hosts.insert(name.to_owned(), host.clone());
         Ok(host)

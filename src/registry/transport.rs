@@ -1,14 +1,16 @@
 //! The one place where a request goes out: blocking calls outside, asynchronous HTTP inside.
 //!
-//! Every other module reads and writes as with a file. One thread drives all connections; a body on its way out passes
-//! through a short queue of blocks, so that memory does not grow with it. Redirects, retries and credentials are not known here.
+//! Every other module reads and writes as with a file. Whoever sends a request takes a [`Seat`]: a runtime without threads of
+//! its own and the connections that it drives, so that what is received passes from no thread to another. A body on its way
+//! out passes through a short queue of blocks, so that memory does not grow with it. Redirects, retries and credentials are
+//! not known here.
 //!
 //! HTTP/1.1 only: each transfer has a connection of its own, and no window that it shares with others.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,16 +31,28 @@ use crate::{Error, Result};
 const CONNECT: Duration = Duration::from_secs(30);
 /// How long a registry may think about an upload that it has got whole: it hashes and moves gigabytes.
 const THINKING: Duration = Duration::from_secs(600);
-/// How many blocks of a body wait between the thread that reads them and the connection.
+/// How many blocks of a body wait between who reads them and the connection.
 const QUEUE: usize = 2;
+/// How many turns a connection gets to see that a request is over.
+const TURNS: usize = 4;
 
 /// Sends requests.
 pub(super) struct Transport {
     settings: Arc<Settings>,
-    runtime: OnceLock<Runtime>,
-    /// A client for each origin, since trust, proxies and addresses belong to one; `true` for those with our client certificate.
-    clients: Mutex<HashMap<(String, bool), Client>>,
+    /// Seats that nobody sits on, with connections that may still be open.
+    idle: Arc<Mutex<Vec<Seat>>>,
 }
+
+/// A runtime, and the connections that it drives while somebody waits on it; for one request at a time.
+struct Seat {
+    /// There until the drop.
+    runtime: Option<Runtime>,
+    /// A client for each origin, since trust, proxies and addresses belong to one.
+    clients: HashMap<Origin, Client>,
+}
+
+/// Where a client's connections lead; `true` for those that show our client certificate.
+type Origin = (String, bool);
 
 /// What is sent.
 pub(super) struct Request<'a> {
@@ -103,14 +117,15 @@ impl std::fmt::Display for Failure {
 
 impl Transport {
     pub fn new(settings: Arc<Settings>) -> Self {
-        Transport { settings, runtime: OnceLock::new(), clients: Mutex::default() }
+        Transport { settings, idle: Arc::default() }
     }
 
-    fn runtime(&self) -> &Runtime {
-        self.runtime.get_or_init(|| {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(1).thread_name("network").enable_io().enable_time().build().expect("a thread can be started")
-        })
+    /// A seat, best one that has been at this origin before.
+    fn seat(&self, origin: &Origin) -> Taken {
+        let mut idle = self.idle.lock().expect("nothing panics with this lock");
+        let known = idle.iter().rposition(|seat| seat.clients.contains_key(origin));
+        let seat = known.or(idle.len().checked_sub(1)).map_or_else(Seat::new, |n| idle.swap_remove(n));
+        Taken { seat: Some(seat), idle: self.idle.clone() }
     }
 
     /// Sends a request and gives back the response's head; its body is read from there on.
@@ -118,29 +133,43 @@ impl Transport {
     /// # Errors
     /// [`Failure`]; an answer of whatever status is none.
     pub fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
-        let client = self.client(&request.url, request.own).map_err(Failure::Own)?;
+        let origin = (request.url.origin().ascii_serialization(), request.own);
+        let mut seat = self.seat(&origin);
+        let client = match seat.get().clients.get(&origin) {
+            Some(client) => client.clone(),
+            None => {
+                let client = self.client(&request.url, request.own).map_err(Failure::Own)?;
+                seat.get().clients.insert(origin, client.clone());
+                client
+            }
+        };
+        let runtime = seat.get().runtime();
         let mut outgoing = reqwest::Request::new(request.method, request.url.clone());
         *outgoing.headers_mut() = request.headers;
         let answered = match request.body {
-            Body::Empty => self.wait(client.execute(outgoing)),
+            Body::Empty => self.wait(runtime, client.execute(outgoing)),
             Body::Bytes(bytes) => {
                 *outgoing.body_mut() = Some(bytes.into());
-                self.wait(client.execute(outgoing))
+                self.wait(runtime, client.execute(outgoing))
             }
-            Body::Stream(len, content) => self.stream(&client, outgoing, len, content),
+            Body::Stream(len, content) => self.stream(runtime, &client, outgoing, len, content),
         }?;
         Ok(Response {
             status: answered.status(),
             headers: answered.headers().clone(),
             url: request.url,
-            body: Incoming { runtime: self.runtime().handle().clone(), stall: self.settings.stall, answered, block: Bytes::new() },
+            body: Incoming { stall: self.settings.stall, answered, block: Bytes::new(), seat },
         })
     }
 
     /// Waits for an answer.
-    fn wait(&self, answer: impl Future<Output = reqwest::Result<reqwest::Response>>) -> Result<reqwest::Response, Failure> {
+    fn wait(
+        &self,
+        runtime: &Runtime,
+        answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
+    ) -> Result<reqwest::Response, Failure> {
         let stall = self.settings.stall;
-        match self.runtime().block_on(async { tokio::time::timeout(stall, answer).await }) {
+        match runtime.block_on(async { tokio::time::timeout(stall, answer).await }) {
             Ok(answered) => answered.map_err(failure),
             Err(_) => Err(stalled(stall)),
         }
@@ -150,6 +179,7 @@ impl Transport {
     /// so that the body is too large, or that the credentials have expired.
     fn stream(
         &self,
+        runtime: &Runtime,
         client: &Client,
         mut outgoing: reqwest::Request,
         len: u64,
@@ -158,7 +188,6 @@ impl Transport {
         let (queue, blocks) = mpsc::channel(QUEUE);
         *outgoing.body_mut() = Some(reqwest::Body::wrap(Outgoing { blocks, left: len }));
         let stall = self.settings.stall;
-        let runtime = self.runtime();
         let mut answer = runtime.spawn(client.execute(outgoing));
         let ended =
             |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| answer.expect("the task is not cancelled here").map_err(failure);
@@ -214,13 +243,8 @@ impl Transport {
         }
     }
 
-    /// The client for an origin.
+    /// A client for an origin.
     fn client(&self, url: &Url, own: bool) -> Result<Client> {
-        let key = (url.origin().ascii_serialization(), own);
-        let mut clients = self.clients.lock().expect("nothing panics with this lock");
-        if let Some(client) = clients.get(&key) {
-            return Ok(client.clone());
-        }
         let mut builder = Client::builder()
             .user_agent(concat!("osimage/", env!("CARGO_PKG_VERSION")))
             .http1_only()
@@ -246,13 +270,22 @@ impl Transport {
             "https" => Trust::of(url, own, &self.settings)?.apply(builder),
             _ => builder.tls_backend_preconfigured(tls::unused()),
         };
-        let client = builder.build().map_err(|e| Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e))))?;
-        clients.insert(key, client.clone());
-        Ok(client)
+        builder.build().map_err(|e| Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e))))
     }
 }
 
-impl Drop for Transport {
+impl Seat {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        Seat { runtime: Some(runtime.expect("the system has files to spare")), clients: HashMap::new() }
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl Drop for Seat {
     fn drop(&mut self) {
         // A look-up of a name that hangs must not keep the program.
         if let Some(runtime) = self.runtime.take() {
@@ -261,19 +294,46 @@ impl Drop for Transport {
     }
 }
 
+/// A seat that goes back to the others when its request is over.
+struct Taken {
+    seat: Option<Seat>,
+    idle: Arc<Mutex<Vec<Seat>>>,
+}
+
+impl Taken {
+    fn get(&mut self) -> &mut Seat {
+        self.seat.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let (Some(seat), Ok(mut idle)) = (self.seat.take(), self.idle.lock()) {
+            // The connection learns that its answer is over, so that the next request finds it free.
+            seat.runtime().block_on(async {
+                for _ in 0..TURNS {
+                    tokio::task::yield_now().await;
+                }
+            });
+            idle.push(seat);
+        }
+    }
+}
+
 /// A body that is being received; an error is a connection that broke or a registry that fell silent.
 pub(super) struct Incoming {
-    runtime: tokio::runtime::Handle,
     stall: Duration,
     answered: reqwest::Response,
     block: Bytes,
+    /// Last, so that it goes back when the answer is gone.
+    seat: Taken,
 }
 
 impl Read for Incoming {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.block.is_empty() {
             let (stall, answered) = (self.stall, &mut self.answered);
-            let block = self.runtime.block_on(async { tokio::time::timeout(stall, answered.chunk()).await });
+            let block = self.seat.get().runtime().block_on(async { tokio::time::timeout(stall, answered.chunk()).await });
             match block {
                 Ok(Ok(block)) => self.block = block.unwrap_or_default(),
                 Ok(Err(e)) => return Err(io::Error::other(failure(e).to_string())),

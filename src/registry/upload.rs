@@ -240,12 +240,12 @@ impl Repository<'_> {
 
     /// The next smaller chunk.
     fn smaller(&self, chunk: Option<u64>, descriptor: &Descriptor) -> Result<u64> {
-        let refused = chunk.unwrap_or(u64::MAX).min(descriptor.size);
-        if refused <= LEAST_CHUNK {
+        let next = chunk.map_or(FIRST_CHUNK, |chunk| chunk / 2);
+        let next = if descriptor.size <= next { descriptor.size / 2 } else { next }.max(LEAST_CHUNK);
+        if chunk.is_some_and(|chunk| chunk <= LEAST_CHUNK) || descriptor.size <= LEAST_CHUNK {
             return Err(Error::rejected(format!("{} takes no piece of {}, however small (413)", self.name.host, descriptor.digest))
                 .with_hint("raise the limit for a request's body at the registry, or at the proxy before it"));
         }
-        let next = (refused / 2).clamp(LEAST_CHUNK, FIRST_CHUNK);
         log::warn!("{}: too large a body; sending {} in pieces of {next} bytes", self.name.host, descriptor.digest);
         Ok(next)
     }

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod encode;
 pub mod http;
 pub mod pki;
+pub mod places;
 pub mod proxy;
 pub mod registry;
 pub mod run;

@@ -1,0 +1,201 @@
+//! Attaching files to an image: an artifact manifest whose subject is the image's manifest (image-spec, "Guidelines for
+//! Artifact Usage"), as `oras attach` makes it, but without a time of its own, so that the same files give the same digest.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::digest::Digest;
+use crate::image::build::Shelf;
+use crate::json::{self, Annotations, Extra};
+use crate::oci::{self, Descriptor, Manifest};
+use crate::{Error, Result, file};
+
+/// The media type of the config of an artifact that has none (image-spec, "Guidance for an Empty Descriptor").
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// The content of such a config, and the same in base64.
+const EMPTY_CONTENT: &[u8] = b"{}";
+const EMPTY_DATA: &str = "e30=";
+/// The media type of a file for which none is given, as oras has it.
+pub const UNTYPED: &str = "application/vnd.oci.image.layer.v1.tar";
+/// The largest bill of materials that is looked into.
+const MAX_SBOM: u64 = 256 << 20;
+
+/// What is to be attached.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// What it is, such as `build/log`.
+    pub artifact_type: String,
+    /// Files and their media types, in order; none, where the annotations say everything.
+    pub files: Vec<(PathBuf, String)>,
+    /// Annotations of the manifest.
+    pub annotations: Annotations,
+}
+
+impl Attachment {
+    /// The log of a build.
+    pub fn log(path: PathBuf) -> Self {
+        Self::of_build("build/log", path)
+    }
+
+    /// The file os-release of a build.
+    pub fn os_release(path: PathBuf) -> Self {
+        Self::of_build("build/os-release", path)
+    }
+
+    /// The list of a build's packages.
+    pub fn package_manifest(path: PathBuf) -> Self {
+        Self::of_build("build/manifest", path)
+    }
+
+    fn of_build(artifact_type: &str, path: PathBuf) -> Self {
+        Attachment { artifact_type: artifact_type.into(), files: vec![(path, "text/plain".into())], annotations: Annotations::default() }
+    }
+
+    /// A bill of materials; SPDX and CycloneDX are told apart by their content.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it is neither; [`Error::Io`].
+    pub fn sbom(path: PathBuf) -> Result<Self> {
+        let media_type = sbom_type(&path)?;
+        let files = vec![(path, media_type.to_owned())];
+        Ok(Attachment { artifact_type: media_type.into(), files, annotations: Annotations::default() })
+    }
+
+    /// Makes the manifest; it, its config and its files go to `shelf`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is nothing to attach, or the type is none; what the files and the shelf give.
+    pub fn build(&self, subject: &Descriptor, shelf: &dyn Shelf) -> Result<Descriptor> {
+        check_type(&self.artifact_type)?;
+        let mut config = Descriptor::of(EMPTY, EMPTY_CONTENT);
+        config.data = Some(EMPTY_DATA.into());
+        shelf.bytes(EMPTY_CONTENT.to_vec())?;
+        let mut layers = Vec::new();
+        for (path, media_type) in &self.files {
+            check_type(media_type)?;
+            let title = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+                Error::usage(format!("{} has no name that can be attached", path.display())).with_hint("give it a name of plain text")
+            })?;
+            let (digest, size) = shelf.file(path)?;
+            let mut layer = Descriptor::new(media_type, digest, size);
+            layer.annotations.set(oci::TITLE, title);
+            layers.push(layer);
+        }
+        if layers.is_empty() {
+            if self.annotations.is_empty() {
+                return Err(Error::usage("there is nothing to attach").with_hint("name a file, or give an annotation"));
+            }
+            layers.push(config.clone());
+        }
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(oci::MANIFEST.into()),
+            artifact_type: Some(self.artifact_type.clone()),
+            config,
+            layers,
+            // Its bare description: what an index says of it (a name, a platform) is no part of what it is.
+            subject: Some(Descriptor::new(&*subject.media_type, subject.digest.clone(), subject.size)),
+            annotations: self.annotations.clone(),
+            extra: Extra::default(),
+        };
+        let bytes = json::to_vec(&manifest);
+        let mut descriptor = Descriptor::of(oci::MANIFEST, &bytes);
+        descriptor.artifact_type = manifest.artifact_type;
+        let stored: Digest = shelf.bytes(bytes)?;
+        debug_assert_eq!(stored, descriptor.digest);
+        Ok(descriptor)
+    }
+}
+
+/// A media type, or a type of artifact, which looks like one (RFC 6838, 4.2).
+fn check_type(text: &str) -> Result<()> {
+    let name = |part: &str| {
+        let mut bytes = part.bytes();
+        bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'!' | b'#' | b'$' | b'&' | b'-' | b'^' | b'_' | b'.' | b'+'))
+    };
+    match text.split_once('/') {
+        Some((kind, rest)) if name(kind) && name(rest) && text.len() <= 255 => Ok(()),
+        _ => Err(Error::usage(format!("{text:?} is not a type")).with_hint("types look like text/plain or build/log")),
+    }
+}
+
+/// Which kind of bill of materials a file is.
+fn sbom_type(path: &Path) -> Result<&'static str> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Sbom {
+        spdx_version: Option<String>,
+        bom_format: Option<String>,
+        #[serde(rename = "@context")]
+        context: Option<serde_json::Value>,
+    }
+    let (input, metadata) = file::open_regular(path)?;
+    let neither = || {
+        Error::invalid(format!("{} is neither SPDX nor CycloneDX in JSON", path.display()))
+            .with_hint("attach it with its type: FILE:TYPE and --artifact-type TYPE")
+    };
+    if metadata.len() > MAX_SBOM {
+        return Err(neither());
+    }
+    let sbom: Sbom = serde_json::from_reader(std::io::BufReader::new(input)).map_err(|_| neither())?;
+    if sbom.bom_format.as_deref() == Some("CycloneDX") {
+        return Ok("application/vnd.cyclonedx+json");
+    }
+    // SPDX 3 is JSON-LD, and says so by its context alone.
+    let is_spdx_3 = sbom.context.is_some_and(|context| context.to_string().contains("spdx.org"));
+    if sbom.spdx_version.is_some_and(|version| version.starts_with("SPDX-")) || is_spdx_3 {
+        return Ok("application/spdx+json");
+    }
+    Err(neither())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content;
+    use crate::image::build::Inputs;
+
+    #[test]
+    fn the_manifest_is_that_of_oras_without_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.txt");
+        std::fs::write(&path, "hello\n").unwrap();
+        let subject: Digest = "sha256:efc2f1d052d480bf73c04808d959caf874da1fa877924d0cb85d9ac56476547b".parse().unwrap();
+        let mut attachment = Attachment::log(path);
+        attachment.annotations.set(oci::CREATED, "2026-11-21T14:12:04Z");
+        let inputs = Inputs::default();
+        let row = attachment.build(&Descriptor::new(oci::MANIFEST, subject, 708).named(Some("v1")), &inputs).unwrap();
+        // What `oras attach` 1.3.3 made of the same file, type and time.
+        assert_eq!(row.digest.to_string(), "sha256:43878b34f30953baf29876bcb83a0ec27ddd7c87cb13b059ab0e56cd06a93730");
+        assert_eq!(content::read(&inputs, &row, 1 << 20).unwrap().len(), 694);
+    }
+
+    #[test]
+    fn bills_of_materials_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, expected) in [
+            (r#"{"spdxVersion":"SPDX-2.3"}"#, Some("application/spdx+json")),
+            (r#"{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}"#, Some("application/spdx+json")),
+            (r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#, Some("application/vnd.cyclonedx+json")),
+            (r#"{"@context":"https://schema.org"}"#, None),
+            ("{}", None),
+            ("<bom/>", None),
+        ] {
+            let path = dir.path().join("sbom.json");
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(sbom_type(&path).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn types() {
+        for good in ["build/log", "text/plain", "application/vnd.oci.empty.v1+json"] {
+            assert!(check_type(good).is_ok(), "{good}");
+        }
+        for bad in ["", "log", "/", "a/", "/b", "a/b/c", "a b/c", "a/b\n", "text/plain; charset=utf-8"] {
+            assert!(check_type(bad).is_err(), "{bad:?}");
+        }
+    }
+}

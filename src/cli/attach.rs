@@ -1,0 +1,263 @@
+//! `osimage attach`: files that belong to an image, in a registry, a layout or an archive.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use osimage::archive::Archive;
+use osimage::attach::{Attachment, UNTYPED};
+use osimage::content::{self, Source};
+use osimage::copy::{self, Graph};
+use osimage::digest::Digest;
+use osimage::image;
+use osimage::image::build::Inputs;
+use osimage::json::Annotations;
+use osimage::oci::{self, Descriptor};
+use osimage::reference::Location;
+use osimage::registry::Access;
+use osimage::{Error, Result};
+use serde::Serialize;
+
+use super::archive::ArchiveArgs;
+use super::context::Context;
+use super::output;
+use super::remote::Transfer;
+
+/// Attach files to an image: a build's log, its os-release, its packages, or anything else
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage attach ghcr.io/me/os:1.0 --log build.log --os-release etc/os-release --package-manifest packages.txt
+  osimage attach ghcr.io/me/os:1.0 --sbom sbom.spdx.json
+  osimage attach ghcr.io/me/os:1.0 --artifact-type test/report report.xml:application/xml -a suite=smoke
+  osimage attach os-1.0.oci.tar.xz --log build.log                  in an archive, which is written anew
+
+The same files give the same digest, so attaching them twice changes nothing. A time is recorded only where --created or
+SOURCE_DATE_EPOCH gives one.")]
+pub struct Args {
+    /// Image in a registry, a layout or an archive
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    image: String,
+    /// File to attach, with its media type
+    #[arg(value_name = "FILE[:TYPE]", requires = "artifact_type")]
+    files: Vec<String>,
+    /// What the files are, such as build/log
+    #[arg(long, value_name = "TYPE")]
+    artifact_type: Option<String>,
+    #[command(flatten)]
+    build: BuildFiles,
+    /// Annotation of what is attached; can be repeated
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
+    /// Time to record, in RFC 3339 or in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else none]
+    #[arg(long, value_name = "TIME")]
+    created: Option<String>,
+    /// Architecture, for an image of several: attach to that image instead of to the index
+    #[arg(long, value_name = "ARCH")]
+    platform: Option<String>,
+    /// The words of oras, or JSON with its fields
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    #[command(flatten)]
+    transfer: Transfer,
+}
+
+/// What a build leaves beside its image.
+#[derive(Debug, Default, clap::Args)]
+pub struct BuildFiles {
+    /// The build's log, as build/log
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// The build's os-release, as build/os-release
+    #[arg(long, value_name = "FILE")]
+    pub os_release: Option<PathBuf>,
+    /// The list of the build's packages, as build/manifest
+    #[arg(long, value_name = "FILE")]
+    pub package_manifest: Option<PathBuf>,
+    /// A bill of materials in SPDX or CycloneDX JSON; can be repeated
+    #[arg(long, value_name = "FILE")]
+    pub sbom: Vec<PathBuf>,
+}
+
+impl BuildFiles {
+    /// What is to be attached, each by itself.
+    pub fn attachments(&self) -> Result<Vec<Attachment>> {
+        let log = self.log.iter().cloned().map(Attachment::log);
+        let os_release = self.os_release.iter().cloned().map(Attachment::os_release);
+        let packages = self.package_manifest.iter().cloned().map(Attachment::package_manifest);
+        let sboms = self.sbom.iter().cloned().map(Attachment::sbom);
+        log.chain(os_release).chain(packages).map(Ok).chain(sboms).collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// What oras tells of what it attached.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attached {
+    reference: String,
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
+    annotations: Annotations,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let mut attachments = args.build.attachments()?;
+    if let Some(artifact_type) = &args.artifact_type {
+        let files = args.files.iter().map(|text| typed(text)).collect();
+        attachments.push(Attachment { artifact_type: artifact_type.clone(), files, annotations: Annotations::default() });
+    }
+    if attachments.is_empty() {
+        return Err(Error::usage("nothing is named to be attached")
+            .with_hint("--log, --os-release, --package-manifest, --sbom, or --artifact-type TYPE FILE"));
+    }
+    let annotations = annotations(args)?;
+    attachments.iter_mut().for_each(|attachment| attachment.annotations = annotations.clone());
+
+    let location = context.locate_remote(&args.image)?;
+    if !matches!(location, Location::Archive(..)) {
+        args.archive.refuse_without_output()?;
+    }
+    let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
+    let inputs = Inputs::default();
+    let build = |source: &dyn Source, row: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
+        let subject = match architecture {
+            Some(architecture) => image::select(source, row, Some(architecture))?,
+            None => row.clone(),
+        };
+        let rows = attachments.iter().map(|attachment| attachment.build(&subject, &inputs)).collect::<Result<_>>()?;
+        Ok((subject, rows))
+    };
+    let (place, subject, rows) = match location {
+        Location::Registry(text) => {
+            let image = context.client().image(&text.parse()?)?;
+            let (subject, rows) = build(&image, image.descriptor())?;
+            let name = image.repository().name().clone();
+            let repository = context.client().repository(&name, Access::Push)?;
+            copy::transfer(&inputs, &copy::walk(&inputs, &rows)?, &repository, args.transfer.concurrency)?;
+            (name.to_string(), subject, rows)
+        }
+        Location::Archive(path, name) => {
+            let archive = Archive::open(&path, context.max_size())?;
+            let row = content::resolve(&archive, name.as_ref())?;
+            let (subject, rows) = build(&archive, &row)?;
+            let mut all = archive.rows()?;
+            all.extend(rows.iter().filter(|row| all.iter().all(|known| known.digest != row.digest)).cloned().collect::<Vec<_>>());
+            let both = Both(&archive, &inputs);
+            let graph = Graph { rows: all.clone(), ..copy::walk(&both, &all)? };
+            args.archive.write_as(&path, archive.top(), &both, &graph)?;
+            (path.display().to_string(), subject, rows)
+        }
+        _ => {
+            let (layout, name) = context.open_layout(&args.image)?;
+            let (subject, rows) = build(&layout, &content::resolve(&layout, name.as_ref())?)?;
+            let session = layout.session()?;
+            copy::transfer(&inputs, &copy::walk(&inputs, &rows)?, &session, args.transfer.concurrency)?;
+            session.update(|index| {
+                let new = rows.iter().filter(|row| index.manifests.iter().all(|known| known.digest != row.digest));
+                let new: Vec<_> = new.cloned().collect();
+                index.manifests.extend(new);
+            })?;
+            (layout.origin().trim_start_matches("the layout ").to_owned(), subject, rows)
+        }
+    };
+    show(args.format, &place, &subject.digest, &rows, &annotations)
+}
+
+fn show(format: Format, place: &str, subject: &Digest, rows: &[Descriptor], annotations: &Annotations) -> Result<()> {
+    match format {
+        Format::Text => rows.iter().try_for_each(|row| {
+            let kind = row.artifact_type.as_deref().unwrap_or_default();
+            output::line(&format!("Attached {kind} to {place}@{subject}\nDigest: {}", row.digest))
+        }),
+        Format::Json => {
+            let shown = |row: &Descriptor| Attached {
+                reference: format!("{place}@{}", row.digest),
+                media_type: row.media_type.clone(),
+                digest: row.digest.to_string(),
+                size: row.size,
+                annotations: annotations.clone(),
+                artifact_type: row.artifact_type.clone(),
+            };
+            match rows {
+                [row] => output::json(&shown(row)),
+                rows => output::json(&rows.iter().map(shown).collect::<Vec<_>>()),
+            }
+        }
+    }
+}
+
+/// `FILE[:TYPE]`; a file whose own name has a colon is found before its name is split.
+fn typed(text: &str) -> (PathBuf, String) {
+    match text.rsplit_once(':') {
+        Some((path, media_type)) if media_type.contains('/') && !PathBuf::from(text).exists() => (path.into(), media_type.to_owned()),
+        _ => (text.into(), UNTYPED.to_owned()),
+    }
+}
+
+fn annotations(args: &Args) -> Result<Annotations> {
+    let mut annotations = Annotations::default();
+    for text in &args.annotation {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| Error::usage(format!("the annotation {text:?} has no value")).with_hint("write it as KEY=VALUE"))?;
+        annotations.set(key, value);
+    }
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty());
+    if let Some(text) = args.created.as_deref().or(epoch.as_deref()) {
+        annotations.set(oci::CREATED, time(text)?);
+    }
+    Ok(annotations)
+}
+
+/// A time as annotations have it (image-spec, annotations.md).
+fn time(text: &str) -> Result<String> {
+    let parsed = match text.parse::<u64>() {
+        Ok(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_rfc3339(text).ok(),
+    };
+    let in_range = parsed.filter(|time| time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < 253_402_300_800));
+    let time = in_range.ok_or_else(|| {
+        Error::usage(format!("{text:?} is not a time")).with_hint("write it as 2026-01-31T12:00:00Z, or in seconds since 1970")
+    })?;
+    Ok(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+/// What is in an archive, and what is to be added to it.
+struct Both<'a>(&'a Archive, &'a Inputs);
+
+impl Source for Both<'_> {
+    fn origin(&self) -> String {
+        self.0.origin()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        self.0.rows()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        match self.1.open(descriptor, offset) {
+            Err(Error::NotFound { .. }) => self.0.open(descriptor, offset),
+            opened => opened,
+        }
+    }
+
+    fn position(&self, digest: &Digest) -> u64 {
+        self.0.position(digest)
+    }
+
+    fn readers(&self) -> usize {
+        self.0.readers()
+    }
+}

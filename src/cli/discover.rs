@@ -1,0 +1,166 @@
+//! `osimage discover`: the tree of what is attached to an image, as oras draws it.
+
+use std::fmt::Write as _;
+
+use osimage::content::{self, MAX_DEPTH, Source};
+use osimage::digest::Digest;
+use osimage::image;
+use osimage::json::Annotations;
+use osimage::oci::{Descriptor, Document};
+use osimage::{Result, referrers};
+use serde::Serialize;
+
+use super::context::Context;
+use super::output::{self, visible};
+
+/// Show what is attached to an image, and what is attached to that
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage discover ghcr.io/me/os:1.0
+  osimage discover ghcr.io/me/os:1.0 --artifact-type build/log --format json | jq -r '.referrers[].digest'
+  osimage pull ghcr.io/me/os:1.0 --attached build/log -o .           fetches it")]
+pub struct Args {
+    /// Image in a registry, a layout or an archive
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    image: String,
+    /// Only what is directly attached and of this type
+    #[arg(long, value_name = "TYPE")]
+    artifact_type: Option<String>,
+    /// How many levels to show
+    #[arg(long, value_name = "N", default_value_t = MAX_DEPTH)]
+    depth: usize,
+    /// Architecture, for an image of several
+    #[arg(long, value_name = "ARCH")]
+    platform: Option<String>,
+    /// A tree, or JSON with the fields of oras
+    #[arg(long, value_enum, default_value_t = Format::Tree)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Tree,
+    Json,
+}
+
+/// A manifest and what is attached to it, as oras tells it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    reference: String,
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
+    annotations: Annotations,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    referrers: Vec<Node>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let (place, source, name) = context.open_remote(&args.image)?;
+    let row = content::resolve(&*source, name.as_ref())?;
+    let row = match args.platform.as_deref() {
+        Some(platform) => image::select(&*source, &row, Some(platform.split('/').nth(1).unwrap_or(platform)))?,
+        None => row,
+    };
+    let mut root = node(&place, &row, Annotations::default(), None);
+    root.referrers =
+        attached(&*source, &place, &row.digest, args.depth.min(MAX_DEPTH), args.artifact_type.as_deref(), &mut vec![row.digest.clone()])?;
+    match args.format {
+        Format::Json => output::json(&root),
+        Format::Tree => {
+            let mut text = format!("{}\n", visible(&root.reference));
+            draw(&mut text, "", &root);
+            output::print(&text)
+        }
+    }
+}
+
+fn node(place: &str, row: &Descriptor, annotations: Annotations, artifact_type: Option<String>) -> Node {
+    Node {
+        reference: format!("{place}@{}", row.digest),
+        media_type: row.media_type.clone(),
+        digest: row.digest.to_string(),
+        size: row.size,
+        annotations,
+        artifact_type,
+        referrers: Vec::new(),
+    }
+}
+
+/// What is attached to a manifest; `above` are the manifests that it is attached to, which nothing below can be.
+fn attached(
+    source: &dyn Source,
+    place: &str,
+    subject: &Digest,
+    depth: usize,
+    only: Option<&str>,
+    above: &mut Vec<Digest>,
+) -> Result<Vec<Node>> {
+    if depth == 0 {
+        return Ok(Vec::new());
+    }
+    let mut nodes = Vec::new();
+    for referrer in referrers::of(source, subject)? {
+        if only.is_some_and(|only| referrer.artifact_type() != Some(only)) || above.contains(&referrer.descriptor.digest) {
+            continue;
+        }
+        let annotations = match &referrer.document {
+            Document::Manifest(manifest) => manifest.annotations.clone(),
+            Document::Index(index) => index.annotations.clone(),
+        };
+        let mut node = node(place, &referrer.descriptor, annotations, referrer.artifact_type().map(str::to_owned));
+        above.push(referrer.descriptor.digest.clone());
+        node.referrers = attached(source, place, &referrer.descriptor.digest, depth - 1, None, above)?;
+        above.pop();
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// Draws what hangs below a manifest: its annotations, then what is attached, by type.
+fn draw(text: &mut String, indent: &str, node: &Node) {
+    let mut types: Vec<(&str, Vec<&Node>)> = Vec::new();
+    for referrer in &node.referrers {
+        let kind = referrer.artifact_type.as_deref().unwrap_or("<unknown>");
+        match types.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, nodes)) => nodes.push(referrer),
+            None => types.push((kind, vec![referrer])),
+        }
+    }
+    let annotations: Vec<_> = node.annotations.iter().collect();
+    let mut left = types.len() + usize::from(!annotations.is_empty());
+    let mut corner = || {
+        left -= 1;
+        if left == 0 { ("└── ", "    ") } else { ("├── ", "│   ") }
+    };
+    if !annotations.is_empty() {
+        let (branch, below) = corner();
+        let _ = writeln!(text, "{indent}{branch}[annotations]");
+        for (n, (key, value)) in annotations.iter().enumerate() {
+            let branch = if n + 1 == annotations.len() { "└── " } else { "├── " };
+            let _ = writeln!(text, "{indent}{below}{branch}{}: {}", visible(key), visible(&scalar(value)));
+        }
+    }
+    for (kind, nodes) in types {
+        let (branch, below) = corner();
+        let _ = writeln!(text, "{indent}{branch}{}", visible(kind));
+        for (n, referrer) in nodes.iter().enumerate() {
+            let (branch, further) = if n + 1 == nodes.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
+            let _ = writeln!(text, "{indent}{below}{branch}{}", referrer.digest);
+            draw(text, &format!("{indent}{below}{further}"), referrer);
+        }
+    }
+}
+
+/// A value as YAML writes it, which is what oras prints: in quotes where it could be read as something else than text.
+fn scalar(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '.' | '_' | '/' | '-' | '+' | '@' | '=' | ',' | '(' | ')');
+    let word = value.to_ascii_lowercase();
+    let other = value.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_whitespace() || "-@=,+.".contains(c))
+        || value.ends_with(' ')
+        || matches!(word.as_str(), "" | "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
+    if value.chars().all(plain) && !other { value.to_owned() } else { format!("{value:?}") }
+}

@@ -1,0 +1,175 @@
+//! Pushing, pulling and copying with every kind of registry, and with what others pushed: the digest stays, and nothing is sent twice.
+
+mod common;
+
+use std::fs;
+
+use common::places::{Place, places};
+use common::{Scratch, peer, success};
+use serde_json::Value;
+
+/// osimage with the options that the place needs; its standard output.
+fn osimage(scratch: &Scratch, place: &Place, args: &[&str]) -> String {
+    success(scratch.osimage().args(place.options()).args(args), (place.name, args))
+}
+
+/// The requests that `-d` shows, without the answers.
+fn requests(scratch: &Scratch, place: &Place, args: &[&str]) -> Vec<String> {
+    let output = scratch.osimage().arg("-d").args(place.options()).args(args).output().expect("run osimage");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success(), "{}: {args:?}: {stderr}", place.name);
+    assert!(!stderr.contains("s3cret"), "{stderr}");
+    let methods = ["GET ", "HEAD ", "POST ", "PUT ", "PATCH ", "DELETE "];
+    stderr.lines().filter_map(|line| methods.iter().find_map(|method| Some(line[line.find(method)?..].to_owned()))).collect()
+}
+
+/// The files of an image that `Scratch::parts` of this seed made.
+fn check_files(scratch: &Scratch, folder: &str, seed: u64, what: &str) {
+    let [rootfs, initramfs, kernel] = scratch.parts(seed);
+    for (name, part) in [("rootfs.raw", rootfs), ("initrd", initramfs), ("vmlinuz", kernel)] {
+        assert!(fs::read(scratch.path(folder).join(name)).expect("a file") == fs::read(part).expect("a part"), "{what}: {name}");
+    }
+}
+
+/// A place without what an earlier turn of a table left.
+fn clear(scratch: &Scratch, names: &[&str]) {
+    for name in names {
+        let path = scratch.path(name);
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+}
+
+#[test]
+fn what_is_pushed_comes_back_from_every_registry() {
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &["--command-line", "ro console=ttyS0", "--tag", "os"]);
+    let manifest = fs::read_to_string(scratch.path("store/blobs/sha256").join(&id)).unwrap();
+    for place in &places(&scratch) {
+        let name = place.image("team/os:1.0");
+        let push = ["--store-path", "store", "push", "os", &name];
+        let pushed = osimage(&scratch, place, &push);
+        assert_eq!(pushed.lines().last(), Some(format!("Successfully pushed {name} {id}").as_str()), "{}", place.name);
+        // Again: nothing is sent, neither under the same name nor, apart from the manifest, under another.
+        let again = requests(&scratch, place, &push);
+        assert!(
+            !again.is_empty() && again.iter().all(|line| line.starts_with("HEAD") || line.starts_with("GET")),
+            "{}: {again:?}",
+            place.name
+        );
+        let other = requests(&scratch, place, &["--store-path", "store", "push", "os", &place.image("team/os:2.0")]);
+        let sent: Vec<_> = other.iter().filter(|line| !line.starts_with("HEAD") && !line.starts_with("GET")).collect();
+        assert!(matches!(sent.as_slice(), [line] if line.starts_with("PUT") && line.contains("/manifests/")), "{}: {other:?}", place.name);
+
+        assert_eq!(osimage(&scratch, place, &["resolve", &name]), format!("sha256:{id}\n"));
+        // In the order of the registry, which is not always one.
+        let tags = osimage(&scratch, place, &["tags", &place.image("team/os")]);
+        assert!(["1.0\n2.0\n", "2.0\n1.0\n"].contains(&tags.as_str()), "{tags}");
+        assert_eq!(osimage(&scratch, place, &["manifest", &name]), manifest);
+        clear(&scratch, &["pulled", "files", "layout", "os.oci.tar.xz"]);
+        let pulled = osimage(&scratch, place, &["--store-path", "pulled", "pull", &name]);
+        assert_eq!(pulled.lines().last(), Some(format!("Successfully pulled {name} {id}").as_str()));
+        assert!(scratch.ok(&["--store-path", "pulled", "verify"]).contains("all as they should be"));
+        osimage(&scratch, place, &["pull", &name, "-o", "files"]);
+        check_files(&scratch, "files", 1, place.name);
+        assert_eq!(fs::read_to_string(scratch.path("files/cmdline")).unwrap().trim_end(), "ro console=ttyS0");
+        osimage(&scratch, place, &["pull", &place.image(&format!("team/os@sha256:{id}")), "--to", "layout"]);
+        osimage(&scratch, place, &["pull", &name, "--to", "os.oci.tar.xz"]);
+        for local in ["./layout", "os.oci.tar.xz"] {
+            let inspected: Value = serde_json::from_str(&scratch.ok(&["inspect", local])).unwrap();
+            assert_eq!(inspected["descriptor"]["digest"], format!("sha256:{id}"), "{}: {local}", place.name);
+        }
+    }
+}
+
+#[test]
+fn an_image_is_copied_from_any_registry_to_any_other() {
+    let scratch = Scratch::new();
+    let places = places(&scratch);
+    let id = scratch.build("store", 2, &["--tag", "os"]);
+    // Options are for both ends, so those with TLS and those without are rings of their own.
+    let (plain, tls): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| place.options().is_empty());
+    for ring in [plain, tls] {
+        // Around, each on from what the one before it has, and to the first again.
+        let Some(widest) = ring.iter().max_by_key(|place| place.options().len()) else { continue };
+        let mut from = "store:os".to_owned();
+        for place in ring.iter().chain(&ring[..1]) {
+            let to = place.image("ring/os:1.0");
+            let copied = osimage(&scratch, widest, &["copy", &from, &to]);
+            assert_eq!(copied.lines().last(), Some(format!("Successfully copied {from} to {to} {id}").as_str()), "{}", place.name);
+            // Within one registry too.
+            osimage(&scratch, place, &["copy", &to, &place.image("ring/again:1.0")]);
+            assert_eq!(osimage(&scratch, place, &["resolve", &place.image("ring/again:1.0")]), format!("sha256:{id}\n"), "{}", place.name);
+            from = to;
+        }
+        clear(&scratch, &["end", "files"]);
+        osimage(&scratch, widest, &["copy", &from, "./end:1.0"]);
+        scratch.ok(&["extract", "./end:1.0", "-o", "files"]);
+        check_files(&scratch, "files", 2, "after the ring");
+    }
+}
+
+#[test]
+fn the_digest_stays_with_oras_skopeo_and_crane_both_ways() {
+    let scratch = Scratch::new();
+    let places = places(&scratch);
+    let id = scratch.build("store", 3, &["--tag", "v1"]);
+    let digest = format!("sha256:{id}");
+    let manifest = fs::read_to_string(scratch.path("store/blobs/sha256").join(&id)).unwrap();
+    for place in &places {
+        let ours = place.image("ours:v1");
+        osimage(&scratch, place, &["--store-path", "store", "push", "v1", &ours]);
+        let mut theirs = Vec::new();
+        if let Some(oras) = peer("oras") {
+            let run = |args: &[String]| success(scratch.program(&oras).args(args), (place.name, args));
+            let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            assert_eq!(run(&[words(&["resolve", &ours]), place.oras("")].concat()).trim(), digest, "{}", place.name);
+            clear(&scratch, &["by-oras"]);
+            run(&[words(&["cp", "--to-oci-layout", &ours, "by-oras:v1"]), place.oras("from-")].concat());
+            assert!(scratch.ok(&["verify", "./by-oras"]).contains("all as they should be"));
+            let name = place.image("oras:v1");
+            run(&[words(&["cp", "--from-oci-layout", "store:v1", &name]), place.oras("to-")].concat());
+            theirs.push(name);
+        }
+        if let Some(skopeo) = peer("skopeo") {
+            let run = |args: &[&str]| success(scratch.program(&skopeo).args(args), (place.name, args));
+            assert_eq!(run(&["inspect", "--raw", &place.skopeo(""), &format!("docker://{ours}")]), manifest, "{}", place.name);
+            clear(&scratch, &["by-skopeo"]);
+            run(&["copy", &place.skopeo("src-"), &format!("docker://{ours}"), "oci:by-skopeo:v1"]);
+            assert!(scratch.ok(&["verify", "./by-skopeo"]).contains("all as they should be"));
+            let name = place.image("skopeo:v1");
+            run(&["copy", &place.skopeo("dest-"), "oci:store:v1", &format!("docker://{name}")]);
+            theirs.push(name);
+        }
+        if let Some(crane) = peer("crane") {
+            let run = |args: &[&str]| Some(success(place.crane(scratch.program(&crane).args(args))?, (place.name, args)));
+            let name = place.image("crane:v1");
+            if let Some(resolved) = run(&["digest", &ours]) {
+                assert_eq!(resolved.trim(), digest, "{}", place.name);
+                run(&["copy", &ours, &name]);
+                theirs.push(name);
+            }
+        }
+        for name in theirs {
+            clear(&scratch, &["pulled", "files"]);
+            let pulled = osimage(&scratch, place, &["--store-path", "pulled", "pull", &name]);
+            assert!(pulled.ends_with(&format!("{name} {id}\n")), "{pulled}");
+            osimage(&scratch, place, &["extract", &format!("oci://{name}"), "-o", "files"]);
+            check_files(&scratch, "files", 3, &name);
+        }
+    }
+}
+
+#[test]
+fn the_line_for_curl_fetches_the_kernel_from_every_registry() {
+    let scratch = Scratch::new();
+    scratch.build("store", 4, &["--tag", "v1"]);
+    // curl shows a client certificate to whoever it is sent on to, so the line names none.
+    for place in places(&scratch).iter().filter(|place| !place.wants_client_certificate()) {
+        let name = place.image("os:v1");
+        osimage(&scratch, place, &["--store-path", "store", "push", "v1", &name]);
+        clear(&scratch, &["vmlinuz"]);
+        let line = osimage(&scratch, place, &["url", "--layer", "kernel", "--format", "curl", &name]);
+        success(scratch.program("sh").arg("-c").arg(line.trim_end()), (place.name, &line));
+        assert!(fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(4)[2]).unwrap(), "{}", place.name);
+    }
+}
