@@ -163,7 +163,10 @@ pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
 pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Option<&Name>) -> Result<Descriptor> {
     let origin = source.origin();
     let Some(name) = name else {
-        return only_one(rows.iter().collect(), |n| match n {
+        // What is attached to an image has an entry of its own in a layout, and is no image.
+        let images = || rows.iter().filter(|row| !is_attached(source, row)).collect();
+        let rows_meant = if rows.len() > 1 { images() } else { rows.iter().collect() };
+        return only_one(rows_meant, |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_hint("`osimage build` and `osimage import` put one there"),
             _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(rows)),
         });
@@ -223,6 +226,12 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
         }
     }
     Err(unknown())
+}
+
+/// Whether a row without a name is a manifest that is attached to another.
+fn is_attached(source: &dyn Source, row: &Descriptor) -> bool {
+    let attached = || matches!(document(source, row), Ok((document, _)) if document.subject().is_some());
+    row.name().is_none() && oci::is_document(&row.media_type) && attached()
 }
 
 /// Whether a name can be the beginning of an image's id.

@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (from, to) = (context.locate_remote(&args.source)?, context.locate_remote(&args.target)?);
+    let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
     let client = context.client_for(args.upload.chunk_size, plain_http_at(args, &from, &to)?);
     let mut mount_from = None;
     let (source, name): (Box<dyn Source + '_>, _) = match from {

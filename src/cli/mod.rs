@@ -18,6 +18,7 @@ mod names;
 mod output;
 mod progress;
 mod prompt;
+mod publish;
 mod pull;
 mod push;
 mod query;
@@ -74,6 +75,7 @@ enum Command {
     Push(Box<push::Args>),
     Pull(Box<pull::Args>),
     Copy(Box<copy::Args>),
+    Publish(Box<publish::Args>),
     Attach(Box<attach::Args>),
     Discover(discover::Args),
     Url(url::Args),
@@ -124,6 +126,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Push(args) => push::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),
+        Command::Publish(args) => publish::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
