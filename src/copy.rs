@@ -159,7 +159,11 @@ impl Source for Stoppable<'_> {
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        Ok(Box::new(StoppableReader { reader: self.source.open(descriptor, offset)?, stopped: &self.stopped }))
+        // Opening is asking a registry, and trying that again.
+        match self.stopped.load(Ordering::Relaxed) {
+            true => Err(Error::refused("another part of the transfer failed")),
+            false => Ok(Box::new(StoppableReader { reader: self.source.open(descriptor, offset)?, stopped: &self.stopped })),
+        }
     }
 
     fn position(&self, digest: &Digest) -> u64 {

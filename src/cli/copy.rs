@@ -52,6 +52,12 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
+    if let Location::Registry(text) = &to {
+        text.parse::<registry::Reference>()?.pointer()?;
+    }
+    if !matches!(to, Location::Archive(..)) {
+        args.archive.refuse_without_output()?;
+    }
     let client = context.client_for(args.upload.chunk_size, plain_http_at(args, &from, &to)?);
     let mut mount_from = None;
     let (source, name): (Box<dyn Source + '_>, _) = match from {
@@ -69,13 +75,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let both = Graph { rows: Vec::new(), nodes: graph.nodes.iter().chain(&attached.nodes).cloned().collect() };
     let watched = Watched::new(&*source, &both, "copying");
-    if !matches!(to, Location::Archive(..)) {
-        args.archive.refuse_without_output()?;
-    }
     match to {
         Location::Registry(text) => {
             let reference: registry::Reference = text.parse()?;
-            reference.pointer()?;
             let mut repository = client.repository(&reference.repository, Access::Push)?;
             if let Some(from) = args.upload.mount_from.as_deref() {
                 repository = repository.mounting_from(super::push::mounted(from, &reference)?);

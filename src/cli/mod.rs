@@ -11,6 +11,7 @@ mod copy;
 mod discover;
 mod extract;
 mod features;
+mod index;
 mod inspect;
 mod list;
 mod login;
@@ -78,6 +79,7 @@ enum Command {
     Publish(Box<publish::Args>),
     Attach(Box<attach::Args>),
     Discover(discover::Args),
+    Index(index::Args),
     Url(url::Args),
     Resolve(query::ResolveArgs),
     Tags(query::TagsArgs),
@@ -128,6 +130,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Copy(args) => copy::run(&args, context),
         Command::Publish(args) => publish::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
+        Command::Index(args) => index::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),

@@ -158,11 +158,16 @@ fn push(args: &Args, client: &Client, source: &dyn Source, row: &Descriptor, ref
     if args.dry_run {
         would_push(&repository, &graph, row, reference)?;
     } else {
+        let sub_manifests = if args.push_sub_manifests { sub_manifests(&graph, row, reference)? } else { Vec::new() };
+        if args.no_clobber {
+            sub_manifests.iter().try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
+        }
         let watched = Watched::new(source, &graph, "pushing");
         registry::push(&watched, &graph, row, &repository, reference, args.no_clobber, args.transfer.concurrency)?;
         drop(watched);
-        if args.push_sub_manifests {
-            push_sub_manifests(&repository, &graph, row, reference)?;
+        for (own, entry, bytes) in sub_manifests {
+            repository.put_document(&own.pointer()?, &entry, bytes)?;
+            output::say(&format!("tagged {own}"));
         }
     }
     if args.format == Format::Text {
@@ -223,21 +228,30 @@ fn would_push(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, refe
     Ok(())
 }
 
-/// Gives each image of an index a tag of its own, as ironcore-image does.
-fn push_sub_manifests(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, reference: &Reference) -> Result<()> {
+/// Each image of an index under a tag of its own, as ironcore-image names them.
+fn sub_manifests<'a>(graph: &'a Graph, row: &Descriptor, reference: &Reference) -> Result<Vec<(Reference, Descriptor, &'a [u8])>> {
     let Some(tag) = &reference.tag else {
         return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH").with_hint("push the index under a tag"));
     };
     let document = |digest| graph.nodes.iter().find(|node| node.descriptor.digest == digest).and_then(|node| node.document.as_deref());
     let Some(Document::Index(index)) = document(row.digest.clone()).map(|bytes| Document::parse(bytes, row)).transpose()? else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    for entry in &index.manifests {
+    let mut found = Vec::new();
+    for entry in index.manifests {
         if let (Some(platform), Some(bytes)) = (&entry.platform, document(entry.digest.clone())) {
-            let own: Reference = format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
-            repository.put_document(own.tag.as_deref().unwrap_or_default(), entry, bytes)?;
-            output::say(&format!("tagged {own}"));
+            let own = format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
+            found.push((own, entry, bytes));
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// With `--no-clobber`, a tag that points to another image is an error.
+fn refuse_to_move(repository: &Repository<'_>, reference: &Reference, to: &Descriptor) -> Result<()> {
+    match repository.find(&reference.pointer()?)? {
+        Some(found) if found.digest != to.digest => Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
+            .with_hint("choose another tag; without --no-clobber the tag would move")),
+        _ => Ok(()),
+    }
 }

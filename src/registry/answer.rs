@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::http::Host;
@@ -18,6 +18,10 @@ const MAX_WORDS: usize = 300;
 
 /// Reads a body whole, at most `limit` bytes; `what` names it in the errors.
 pub(super) fn read(response: &mut Response, limit: u64, what: impl Fn() -> String) -> Result<Vec<u8>> {
+    if let Some(coding) = response.headers.get(CONTENT_ENCODING).filter(|coding| !coding.is_empty() && *coding != "identity") {
+        return Err(Error::invalid(format!("{} comes encoded as {coding:?}, which was not asked for", what()))
+            .with_hint("check the proxy in between, or tell whoever runs the registry"));
+    }
     let mut bytes = Vec::new();
     let read = (&mut response.body).take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|e| Error::network(format!("{} broke off: {e}", what())).with_hint("try again"))?;

@@ -16,11 +16,11 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Client;
-use super::answer::{self, MAX_ANSWER};
+use super::answer::{self, MAX_ANSWER, Refusal};
 use super::credentials::Credential;
-use super::http::{Host, redacted};
-use super::tls::is_local;
-use super::transport::{Body, Request};
+use super::http::{Attempts, Host, redacted, unreachable};
+use super::tls::{is_link_local, is_local};
+use super::transport::{Body, Failure, Request};
 use crate::{Error, Result};
 
 /// How long a token lives where the server does not say (Docker's token specification, `expires_in`).
@@ -166,7 +166,7 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut url = realm.clone();
-        let (mut method, mut body) = (Method::GET, Body::Empty);
+        let (mut method, mut body) = (Method::GET, None);
         let anonymous = credential.is_none();
         if let Some(Credential::IdentityToken(refresh)) = credential {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -175,7 +175,7 @@ impl Client {
             if !scopes.is_empty() {
                 form.append_pair("scope", &scopes.join(" "));
             }
-            (method, body) = (Method::POST, Body::Bytes(Bytes::from(form.finish())));
+            (method, body) = (Method::POST, Some(Bytes::from(form.finish())));
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         } else {
             if let Some(Credential::Basic { username, password }) = &credential {
@@ -189,20 +189,42 @@ impl Client {
         }
         let own = realm.origin() == host.base.origin();
         let at = format!("{} (which {} names)", realm.host_str().unwrap_or_default(), host.name);
-        log::debug!("-> {method} {}", redacted(&url));
+        let mut attempts = Attempts::new(self, host);
         // A redirect is not followed: the credentials were meant for this place.
-        let response = self.transport.send(Request { method, url, headers, body, own });
-        let mut response = response.map_err(|failure| super::http::unreachable(&at, realm, &failure))?;
-        log::debug!("<- {}", response.status);
+        let mut response = loop {
+            log::debug!("-> {method} {}", redacted(&url));
+            let body = body.clone().map_or(Body::Empty, Body::Bytes);
+            let request = Request { method: method.clone(), url: url.clone(), headers: headers.clone(), body, own };
+            let mut response = match self.transport.send(request) {
+                Ok(response) => response,
+                Err(failure @ Failure::Broken(_)) => {
+                    attempts.again(&format!("{at}: {failure}"), None, || unreachable(&at, realm, &failure))?;
+                    host.rest();
+                    continue;
+                }
+                Err(failure) => return Err(unreachable(&at, realm, &failure)),
+            };
+            log::debug!("<- {}", response.status);
+            if matches!(response.status.as_u16(), 200 | 400 | 401 | 403) || response.status.is_redirection() {
+                break response;
+            }
+            let refusal = Refusal::of(&mut response);
+            let words = format!("the token server {at} answers {}", refusal.words());
+            let error = || Error::network(words.clone()).with_hint("try again later");
+            if !refusal.is_temporary() {
+                return Err(error());
+            }
+            attempts.again(&words, refusal.delay, error)?;
+            host.rest();
+        };
         match response.status {
-            StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST if anonymous => return Err(no_credentials(host)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => return Err(not_accepted(host)),
-            status if status.is_redirection() => {
+            StatusCode::OK => {}
+            _ => {
                 return Err(Error::unauthorised(format!("the token server {at} sends elsewhere, and credentials do not follow"))
                     .with_hint("tell whoever runs the registry"));
             }
-            status => return Err(Error::network(format!("the token server {at} answers {status}")).with_hint("try again later")),
         }
         #[derive(Deserialize)]
         struct Answer {
@@ -244,8 +266,8 @@ fn scheme(host: &Host, headers: &HeaderMap) -> Result<Scheme> {
 /// to have our password sent in the clear.
 fn realm(host: &Host, text: &str) -> Result<Url> {
     let refuse = |why: &str| {
-        let text: String = text.chars().take(200).collect();
-        Err(Error::unauthorised(format!("{} wants its tokens fetched from {text:?}, which {why}", host.name))
+        let shown: String = Url::parse(text).map_or(text.to_owned(), |url| redacted(&url)).chars().take(200).collect();
+        Err(Error::unauthorised(format!("{} wants its tokens fetched from {shown:?}, which {why}", host.name))
             .with_hint("nothing was sent there; tell whoever runs the registry"))
     };
     let Ok(url) = Url::parse(text) else { return refuse("is not an address") };
@@ -255,7 +277,7 @@ fn realm(host: &Host, text: &str) -> Result<Url> {
     if host.base.scheme() == "https" && url.scheme() == "http" {
         return refuse("is not protected as the registry itself is");
     }
-    if is_local(&url) && !is_local(&host.base) {
+    if is_local(&url) && !is_local(&host.base) || is_link_local(&url) && !is_link_local(&host.base) {
         return refuse("is an address inside of your own network");
     }
     if !url.username().is_empty() || url.password().is_some() {

@@ -75,6 +75,14 @@ impl Host {
         Host { name: name.to_owned(), base, auth: Auth::default(), rest: Mutex::default(), answered: AtomicBool::new(false) }
     }
 
+    /// Waits as long as the registry is to be left alone.
+    pub fn rest(&self) {
+        let rest = *self.rest.lock().expect("nothing panics with this lock");
+        if let Some(rest) = rest.and_then(|until| until.checked_duration_since(Instant::now())) {
+            std::thread::sleep(rest);
+        }
+    }
+
     /// An address below the API's root; the parts are names that were checked, or queries' values.
     pub fn url(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.base.join(&format!("v2/{path}")).expect("names make a path");
@@ -151,7 +159,7 @@ impl<'a> Attempts<'a> {
     pub fn again_after(&mut self, failure: Failure) -> Result<()> {
         let error = |failure: &Failure| unreachable(&self.host.name, &self.host.base, failure);
         let hopeless = match &failure {
-            Failure::Own(_) => true,
+            Failure::Own(_) | Failure::NotHttp(_) => true,
             Failure::Tls(..) | Failure::Connect(_) => !self.host.answered.load(Ordering::Relaxed),
             Failure::Broken(_) => false,
         };
@@ -192,10 +200,7 @@ impl Client {
     pub(super) fn once(&self, host: &Host, call: &Call<'_>) -> Result<Response, Failure> {
         let mut challenged = 0;
         loop {
-            let rest = *host.rest.lock().expect("nothing panics with this lock");
-            if let Some(rest) = rest.and_then(|until| until.checked_duration_since(Instant::now())) {
-                std::thread::sleep(rest);
-            }
+            host.rest();
             let authorization = self.authorization(host, call.scopes).map_err(Failure::Own)?;
             let response = self.follow(host, call, authorization.as_ref())?;
             let own = response.url.origin() == host.base.origin();
@@ -292,6 +297,8 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
         }
         Failure::Tls(why, TlsFailure::Other) => Error::network(format!("no protected connection to {name}: {why}"))
             .with_hint("if it wants a client certificate, give --cert-file and --key-file"),
+        Failure::NotHttp(why) => Error::network(format!("{name} answers in no HTTP that can be read: {why}"))
+            .with_hint("leave out --plain-http if it was given; check that a registry answers there"),
         Failure::Broken(why) => Error::network(format!("the connection to {name} broke: {why}"))
             .with_hint("run the command again; what has arrived is not sent again"),
     }

@@ -24,6 +24,8 @@ use crate::{Error, Result, json};
 /// How many pages of a list are read, and how many names.
 const MAX_PAGES: usize = 1_000;
 const MAX_NAMES: usize = 100_000;
+/// How many bytes all pages of a list of names may have.
+const MAX_LIST: usize = 32 * 1024 * 1024;
 
 /// The digest that a registry says content has.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -238,7 +240,7 @@ impl<'a> Repository<'a> {
     /// [`Error::Invalid`] where there are too many, or the list is none.
     pub(super) fn listed_referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let what = format!("the list of what is attached to {digest} in {}", self.name);
-        let (mut found, mut visited) = (Vec::new(), HashSet::new());
+        let (mut found, mut visited, mut left) = (Vec::new(), HashSet::new(), MAX_DOCUMENT);
         let mut next = Some(self.url(&format!("referrers/{digest}")));
         while let Some(url) = next {
             check_page(&url, &mut visited, &what)?;
@@ -248,7 +250,9 @@ impl<'a> Repository<'a> {
             if response.status != StatusCode::OK || media_type(&response.headers).as_deref() != Some(oci::INDEX) {
                 return Ok(None);
             }
+            // All pages together are one list.
             let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.clone())?;
+            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| too_large(&what, MAX_DOCUMENT))?;
             found.extend(json::from_slice::<Index>(&bytes, format_args!("{what}"))?.manifests);
             if found.len() > MAX_REFERRERS {
                 return Err(Error::invalid(format!("{what} has more than {MAX_REFERRERS} entries; more are not read")));
@@ -304,13 +308,14 @@ pub(super) fn pages(
     what: &str,
     parse: impl Fn(&[u8]) -> Result<Vec<String>, serde_json::Error>,
 ) -> Result<Vec<String>> {
-    let (mut names, mut visited) = (Vec::new(), HashSet::new());
+    let (mut names, mut visited, mut left) = (Vec::new(), HashSet::new(), MAX_LIST);
     let mut next = Some(first);
     while let Some(url) = next {
         check_page(&url, &mut visited, what)?;
         let call = Call::new(Method::GET, url.clone(), scopes).header(ACCEPT, "application/json");
         let mut response = client.call(host, &call, &[200], what)?;
         let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.to_owned())?;
+        left = left.checked_sub(bytes.len()).ok_or_else(|| too_large(what, MAX_LIST))?;
         let page =
             parse(&bytes).map_err(|_| Error::invalid(format!("{what} is not one")).with_hint("check that a registry answers there"))?;
         names.extend(page);
@@ -320,6 +325,10 @@ pub(super) fn pages(
         next = next_page(host, &url, &response.headers)?;
     }
     Ok(names)
+}
+
+fn too_large(what: &str, limit: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("{what} is larger than {limit} bytes; more is not read")).with_hint("tell whoever runs the registry")
 }
 
 fn check_page(url: &Url, visited: &mut HashSet<Url>, what: &str) -> Result<()> {

@@ -131,7 +131,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether a URL's host is a literal address that is not of the public network, or `localhost`.
+/// Whether a URL's host is a literal address that is not of the public network, or a name for this machine (RFC 6761, 6.3).
 pub(super) fn is_local(url: &Url) -> bool {
     let local = |address: std::net::Ipv4Addr| {
         let [a, b, ..] = address.octets();
@@ -152,6 +152,21 @@ pub(super) fn is_local(url: &Url) -> bool {
                     || address.is_unicast_link_local()
                     || address.to_ipv4_mapped().is_some_and(local)
             }
-            Some(Host::Domain(_)) | None => false,
+            Some(Host::Domain(name)) => {
+                let name = name.trim_end_matches('.').to_ascii_lowercase();
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            None => false,
         }
+}
+
+/// Whether a URL's host is a link-local literal: where clouds tell a machine its secrets.
+pub(super) fn is_link_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_link_local(),
+        Some(Host::Ipv6(address)) => {
+            address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+        }
+        Some(Host::Domain(_)) | None => false,
+    }
 }

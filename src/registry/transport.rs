@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use reqwest::header::HeaderMap;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -89,6 +89,8 @@ pub(super) enum Failure {
     Tls(String, TlsFailure),
     /// The connection broke.
     Broken(String),
+    /// What came is not HTTP.
+    NotHttp(String),
     /// Our own side could not go on.
     Own(Error),
 }
@@ -107,7 +109,7 @@ pub(super) enum TlsFailure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failure::Connect(why) | Failure::Tls(why, _) | Failure::Broken(why) => f.write_str(why),
+            Failure::Connect(why) | Failure::Tls(why, _) | Failure::Broken(why) | Failure::NotHttp(why) => f.write_str(why),
             Failure::Own(error) => error.fmt(f),
         }
     }
@@ -246,6 +248,8 @@ impl Transport {
         let mut builder = Client::builder()
             .user_agent(concat!("osimage/", env!("CARGO_PKG_VERSION")))
             .http1_only()
+            // What is hashed must come as it is (RFC 9110, 12.5.3: who says nothing takes everything).
+            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
             // By hand: the library strips only Authorization on the way to another origin.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -387,6 +391,9 @@ fn failure(error: reqwest::Error) -> Failure {
                 _ => TlsFailure::Other,
             };
             return Failure::Tls(tls.to_string(), kind);
+        }
+        if error.downcast_ref().is_some_and(hyper::Error::is_parse) {
+            return Failure::NotHttp(innermost(error));
         }
         cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),

@@ -31,6 +31,8 @@ struct Session {
     /// How much the registry has.
     offset: u64,
     least_chunk: u64,
+    /// It goes on from where the registry said that it broke.
+    resumed: bool,
 }
 
 /// How one step ended.
@@ -42,6 +44,8 @@ enum Step {
     TooLarge,
     /// Something that may pass.
     Failed(Trouble),
+    /// What the registry has is not what was sent: the blob begins anew.
+    Lost(Trouble),
 }
 
 enum Trouble {
@@ -88,6 +92,10 @@ impl Repository<'_> {
                     }
                     !self.ask_how_far(&mut session, descriptor)
                 }
+                Step::Lost(trouble) => {
+                    self.wait(&mut attempts, trouble, descriptor)?;
+                    true
+                }
             };
             if again {
                 match self.begin(descriptor)? {
@@ -119,7 +127,7 @@ impl Repository<'_> {
                 .with_hint("check that a registry answers there")
         })?;
         let least = header(&response.headers, CHUNK_MIN_LENGTH).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(Some(Session { url, offset: 0, least_chunk: least }))
+        Ok(Some(Session { url, offset: 0, least_chunk: least, resumed: false }))
     }
 
     /// Where the upload goes on; at the registry itself, since what is uploaded is for nobody else.
@@ -137,7 +145,7 @@ impl Repository<'_> {
         let open = || self.piece(descriptor, source, 0, descriptor.size);
         let call = self.call(Method::PUT, ending(&session.url, descriptor)).header(CONTENT_TYPE, "application/octet-stream");
         let call = call.content(Content::Stream(descriptor.size, &open));
-        self.judge(self.client.once(&self.host, &call), &[201], descriptor).map(|step| step.err().unwrap_or(Step::Done))
+        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor).map(|step| step.err().unwrap_or(Step::Done))
     }
 
     /// Sends a piece.
@@ -146,18 +154,19 @@ impl Repository<'_> {
         let open = || self.piece(descriptor, source, start, size);
         let call = self.call(Method::PATCH, session.url.clone()).header(CONTENT_TYPE, "application/octet-stream");
         let call = call.header(CONTENT_RANGE, &format!("{start}-{}", end - 1)).content(Content::Stream(size, &open));
-        let response = match self.judge(self.client.once(&self.host, &call), &[202], descriptor)? {
+        let response = match self.judge(self.client.once(&self.host, &call), &[202], session, descriptor)? {
             Ok(response) => response,
             Err(step) => return Ok(step),
         };
         if let Some(url) = self.location(&call.url, &response.headers)? {
             session.url = url;
         }
-        // A registry may append what does not belong at its end, and say yes; only the range tells.
+        // A registry may append what does not belong at its end, and say yes; only the range tells. What lies before that
+        // end is then nothing to go on from.
         match range_end(&response.headers) {
             Some(reached) if reached != end => {
                 let error = format!("{} has {reached} bytes of {} after {end} were sent", self.name.host, descriptor.digest);
-                Ok(Step::Failed(Trouble::Failure(Failure::Broken(error))))
+                Ok(Step::Lost(Trouble::Failure(Failure::Broken(error))))
             }
             _ => {
                 session.offset = end;
@@ -169,11 +178,17 @@ impl Repository<'_> {
     /// Ends an upload of which the registry has everything.
     fn finish(&self, session: &Session, descriptor: &Descriptor) -> Result<Step> {
         let call = self.call(Method::PUT, ending(&session.url, descriptor)).header(CONTENT_LENGTH, "0");
-        self.judge(self.client.once(&self.host, &call), &[201], descriptor).map(|step| step.err().unwrap_or(Step::Done))
+        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor).map(|step| step.err().unwrap_or(Step::Done))
     }
 
     /// Tells what an answer means: `Ok` for one that was hoped for, else what to do.
-    fn judge(&self, answer: Result<Response, Failure>, good: &[u16], descriptor: &Descriptor) -> Result<Result<Response, Step>> {
+    fn judge(
+        &self,
+        answer: Result<Response, Failure>,
+        good: &[u16],
+        session: &Session,
+        descriptor: &Descriptor,
+    ) -> Result<Result<Response, Step>> {
         let mut response = match answer {
             Ok(response) if good.contains(&response.status.as_u16()) => return Ok(Ok(response)),
             Ok(response) => response,
@@ -188,6 +203,10 @@ impl Repository<'_> {
         }
         if refusal.is_temporary() || lost {
             return Ok(Err(Step::Failed(Trouble::Refusal(refusal))));
+        }
+        // Our content may be sound, and where the registry said that it broke wrong.
+        if session.resumed && refusal.code == "DIGEST_INVALID" {
+            return Ok(Err(Step::Lost(Trouble::Refusal(refusal))));
         }
         Err(refusal.error(&self.host, &self.name.path, &self.what(descriptor)))
     }
@@ -215,7 +234,7 @@ impl Repository<'_> {
             Ok(url) => session.url = url.unwrap_or_else(|| session.url.clone()),
             Err(_) => return false,
         }
-        session.offset = reached;
+        (session.offset, session.resumed) = (reached, true);
         true
     }
 
