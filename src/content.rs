@@ -50,6 +50,43 @@ pub trait Source: Sync {
     }
 }
 
+/// Content that is new, over a source that has the rest.
+pub struct Overlay<'a> {
+    /// What is looked into first; it has no rows that count.
+    pub top: &'a dyn Source,
+    /// What has the rest, and the rows.
+    pub below: &'a dyn Source,
+}
+
+impl Source for Overlay<'_> {
+    fn origin(&self) -> String {
+        self.below.origin()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        self.below.rows()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        match self.top.open(descriptor, offset) {
+            Err(Error::NotFound { .. }) => self.below.open(descriptor, offset),
+            opened => opened,
+        }
+    }
+
+    fn position(&self, digest: &Digest) -> u64 {
+        self.below.position(digest)
+    }
+
+    fn readers(&self) -> usize {
+        self.below.readers()
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.below.listed_referrers(subject)
+    }
+}
+
 /// A source whose whole content can be enumerated, not only what its index reaches.
 pub trait Inventory: Source {
     /// Every blob there is, with its size in bytes.

@@ -7,6 +7,7 @@ mod attach;
 mod build;
 mod compress;
 mod context;
+mod convert;
 mod copy;
 mod discover;
 mod extract;
@@ -80,6 +81,7 @@ enum Command {
     Attach(Box<attach::Args>),
     Discover(discover::Args),
     Index(index::Args),
+    Convert(convert::Args),
     Url(url::Args),
     Resolve(query::ResolveArgs),
     Tags(query::TagsArgs),
@@ -130,6 +132,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Copy(args) => copy::run(&args, context),
         Command::Publish(args) => publish::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
+        Command::Convert(args) => convert::run(&args, context),
         Command::Index(args) => index::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),

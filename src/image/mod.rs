@@ -1,8 +1,10 @@
 //! An OS image: the manifest whose layers are a kernel, an initramfs, a root file system and what else boots.
 //!
-//! [`profile`] says which media type stands for which role, [`build`] makes images, and [`Image`] reads them.
+//! [`profile`] says which media type stands for which role, [`build`] makes images, [`convert`] makes one of another profile
+//! out of one, and [`Image`] reads them.
 
 pub mod build;
+pub mod convert;
 pub mod profile;
 
 use std::collections::{HashMap, HashSet};
