@@ -50,6 +50,43 @@ pub trait Source: Sync {
     }
 }
 
+/// Content that is new, over a source that has the rest.
+pub struct Overlay<'a> {
+    /// What is looked into first; it has no rows that count.
+    pub top: &'a dyn Source,
+    /// What has the rest, and the rows.
+    pub below: &'a dyn Source,
+}
+
+impl Source for Overlay<'_> {
+    fn origin(&self) -> String {
+        self.below.origin()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        self.below.rows()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        match self.top.open(descriptor, offset) {
+            Err(Error::NotFound { .. }) => self.below.open(descriptor, offset),
+            opened => opened,
+        }
+    }
+
+    fn position(&self, digest: &Digest) -> u64 {
+        self.below.position(digest)
+    }
+
+    fn readers(&self) -> usize {
+        self.below.readers()
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.below.listed_referrers(subject)
+    }
+}
+
 /// A source whose whole content can be enumerated, not only what its index reaches.
 pub trait Inventory: Source {
     /// Every blob there is, with its size in bytes.
@@ -163,7 +200,10 @@ pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
 pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Option<&Name>) -> Result<Descriptor> {
     let origin = source.origin();
     let Some(name) = name else {
-        return only_one(rows.iter().collect(), |n| match n {
+        // What is attached to an image has an entry of its own in a layout, and is no image.
+        let images = || rows.iter().filter(|row| !is_attached(source, row)).collect();
+        let rows_meant = if rows.len() > 1 { images() } else { rows.iter().collect() };
+        return only_one(rows_meant, |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_hint("`osimage build` and `osimage import` put one there"),
             _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(rows)),
         });
@@ -223,6 +263,12 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
         }
     }
     Err(unknown())
+}
+
+/// Whether a row without a name is a manifest that is attached to another.
+fn is_attached(source: &dyn Source, row: &Descriptor) -> bool {
+    let attached = || matches!(document(source, row), Ok((document, _)) if document.subject().is_some());
+    row.name().is_none() && oci::is_document(&row.media_type) && attached()
 }
 
 /// Whether a name can be the beginning of an image's id.

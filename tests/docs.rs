@@ -2,13 +2,19 @@
 //!
 //! A line that begins with `$ ` is a command; the lines after it are its standard output. Digests, ids and sizes are those of
 //! a real image there and of a small one here, so they are not compared; `…` stands for anything.
+//!
+//! A document that shows a registry at `localhost:5000` gets one; where it logs in, that registry knows alice and her password.
 
 mod common;
 
 use std::path::Path;
 use std::process::Command;
 
+use common::registry::{Auth, Registry};
 use common::{Scratch, noise, success};
+
+/// The registry of the documents.
+const REGISTRY: &str = "localhost:5000";
 
 /// One command and what it is shown to print.
 struct Step {
@@ -36,15 +42,10 @@ fn steps(text: &str) -> Vec<Step> {
 
 /// Without what differs from image to image: hex digits, sizes, and the spaces around them.
 fn comparable(line: &str) -> String {
-    let words: Vec<_> = line.split_whitespace().collect();
+    let line = without_hex(line);
     let mut out: Vec<String> = Vec::new();
-    for word in words {
-        let hex = word.strip_prefix("sha256:").unwrap_or(word);
-        if hex.len() >= 12 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-            out.push("HEX".into());
-        } else if matches!(word.trim_end_matches([',', ':']), "B" | "kB" | "MB" | "GB")
-            && out.last().is_some_and(|w| w.parse::<f64>().is_ok())
-        {
+    for word in line.split_whitespace() {
+        if matches!(word.trim_end_matches([',', ':']), "B" | "kB" | "MB" | "GB") && out.last().is_some_and(|w| w.parse::<f64>().is_ok()) {
             out.pop();
             out.push("SIZE".into());
         } else {
@@ -52,6 +53,17 @@ fn comparable(line: &str) -> String {
         }
     }
     out.join(" ")
+}
+
+/// With `HEX` in the place of every id and digest, which may stand in an address.
+fn without_hex(line: &str) -> String {
+    let is_hex = |word: &str| word.len() >= 12 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts = line.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let replaced = parts.map(|part| {
+        let word = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if is_hex(word) { part.replacen(word, "HEX", 1) } else { part.to_owned() }
+    });
+    replaced.collect()
 }
 
 /// A folder with a small build in it, as `./build` leaves one and as the three files.
@@ -75,16 +87,21 @@ fn run(document: &Path) {
     prepare(&scratch);
     let steps = steps(&text);
     assert!(!steps.is_empty(), "{} shows nothing", document.display());
+    let shows = |text: &str| steps.iter().any(|step| step.command.contains(text));
+    let auth = if shows("osimage login") { Auth::Basic("alice", "s3cret") } else { Auth::Open };
+    let registry = shows(REGISTRY).then(|| Registry::with(auth, None));
+    // Without one nothing is replaced.
+    let host = registry.as_ref().map_or(REGISTRY.to_owned(), |registry| registry.host());
     // One shell for all, since a document may set variables; a mark after each command tells their outputs apart.
     let mark = "-- end of a step --";
-    let script: String = steps.iter().map(|step| format!("{}\necho '{mark}'\n", step.command)).collect();
+    let script: String = steps.iter().map(|step| format!("{}\necho '{mark}'\n", step.command.replace(REGISTRY, &host))).collect();
     let program = Path::new(env!("CARGO_BIN_EXE_osimage"));
     let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
     let output = success(scratch.program("bash").args(["-euc", &script]).env("PATH", path), document);
     let outputs: Vec<_> = output.split(&format!("{mark}\n")).collect();
     for (step, actual) in steps.iter().zip(outputs) {
         let place = format!("{}:{}: {}", document.display(), step.line, step.command);
-        let actual: Vec<_> = actual.lines().map(comparable).collect();
+        let actual: Vec<_> = actual.lines().map(|line| comparable(&line.replace(&host, REGISTRY))).collect();
         let anything = step.output.last().is_some_and(|line| line == "…");
         let shown: Vec<_> = step.output.iter().filter(|line| *line != "…").map(|line| comparable(line)).collect();
         let compared = if anything { &actual[..shown.len().min(actual.len())] } else { &actual[..] };

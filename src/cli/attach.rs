@@ -1,12 +1,11 @@
 //! `osimage attach`: files that belong to an image, in a registry, a layout or an archive.
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use osimage::archive::Archive;
 use osimage::attach::{Attachment, UNTYPED};
-use osimage::content::{self, Source};
+use osimage::content::{self, Overlay, Source};
 use osimage::copy::{self, Graph};
 use osimage::digest::Digest;
 use osimage::image;
@@ -153,7 +152,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let (subject, rows) = build(&archive, &row)?;
             let mut all = archive.rows()?;
             all.extend(rows.iter().filter(|row| all.iter().all(|known| known.digest != row.digest)).cloned().collect::<Vec<_>>());
-            let both = Both(&archive, &inputs);
+            let both = Overlay { top: &inputs, below: &archive };
             let graph = Graph { rows: all.clone(), ..copy::walk(&both, &all)? };
             args.archive.write_as(&path, archive.top(), &both, &graph)?;
             (path.display().to_string(), subject, rows)
@@ -232,32 +231,4 @@ fn time(text: &str) -> Result<String> {
         Error::usage(format!("{text:?} is not a time")).with_hint("write it as 2026-01-31T12:00:00Z, or in seconds since 1970")
     })?;
     Ok(humantime::format_rfc3339_seconds(time).to_string())
-}
-
-/// What is in an archive, and what is to be added to it.
-struct Both<'a>(&'a Archive, &'a Inputs);
-
-impl Source for Both<'_> {
-    fn origin(&self) -> String {
-        self.0.origin()
-    }
-
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        self.0.rows()
-    }
-
-    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        match self.1.open(descriptor, offset) {
-            Err(Error::NotFound { .. }) => self.0.open(descriptor, offset),
-            opened => opened,
-        }
-    }
-
-    fn position(&self, digest: &Digest) -> u64 {
-        self.0.position(digest)
-    }
-
-    fn readers(&self) -> usize {
-        self.0.readers()
-    }
 }

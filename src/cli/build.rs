@@ -72,7 +72,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum ProfileArg {
+pub enum ProfileArg {
     Onmetal,
     Ironcore,
     Gardenlinux,

@@ -142,6 +142,22 @@ impl Context {
         })
     }
 
+    /// What an argument means to which something is written: a folder that is not there yet ends at the first `:` after its last `/`.
+    pub fn locate_target(&self, argument: &str) -> Result<Location> {
+        Ok(match self.locate_remote(argument)? {
+            Location::Folder(path, None) if !path.exists() => {
+                let name = argument.rfind('/').map_or(0, |slash| slash + 1);
+                match argument[name..].split_once(':') {
+                    Some((last, reference)) if !last.is_empty() => {
+                        Location::Folder(format!("{}{last}", &argument[..name]).into(), Some(reference.parse()?))
+                    }
+                    _ => Location::Folder(path, None),
+                }
+            }
+            location => location,
+        })
+    }
+
     /// Opens what an argument names where a name without more is one in a registry; with what to call its place.
     pub fn open_remote(&self, argument: &str) -> Result<(String, Box<dyn Source + '_>, Option<Name>)> {
         let local = match self.locate_remote(argument)? {

@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (from, to) = (context.locate_remote(&args.source)?, context.locate_remote(&args.target)?);
+    let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
     if let Location::Registry(text) = &to {
         text.parse::<registry::Reference>()?.pointer()?;
     }

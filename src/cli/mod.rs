@@ -7,10 +7,12 @@ mod attach;
 mod build;
 mod compress;
 mod context;
+mod convert;
 mod copy;
 mod discover;
 mod extract;
 mod features;
+mod index;
 mod inspect;
 mod list;
 mod login;
@@ -18,6 +20,7 @@ mod names;
 mod output;
 mod progress;
 mod prompt;
+mod publish;
 mod pull;
 mod push;
 mod query;
@@ -74,8 +77,11 @@ enum Command {
     Push(Box<push::Args>),
     Pull(Box<pull::Args>),
     Copy(Box<copy::Args>),
+    Publish(Box<publish::Args>),
     Attach(Box<attach::Args>),
     Discover(discover::Args),
+    Index(index::Args),
+    Convert(convert::Args),
     Url(url::Args),
     Resolve(query::ResolveArgs),
     Tags(query::TagsArgs),
@@ -124,7 +130,10 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Push(args) => push::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),
+        Command::Publish(args) => publish::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
+        Command::Convert(args) => convert::run(&args, context),
+        Command::Index(args) => index::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),

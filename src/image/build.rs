@@ -186,13 +186,24 @@ fn image(recipe: &Recipe, part: &Part, annotations: &Annotations, shelf: &dyn Sh
         let media_type = profile.media_type(*role, &name).expect("checked");
         layers.push((*role, Descriptor::new(media_type, digest, size)));
     }
+    assemble(profile, layers, &part.command_line, annotations, shelf)
+}
+
+/// Makes the manifest and the config of a profile over layers that are stored; the command line goes where the profile has it.
+pub(super) fn assemble(
+    profile: Profile,
+    mut layers: Vec<(Role, Descriptor)>,
+    command_line: &str,
+    annotations: &Annotations,
+    shelf: &dyn Shelf,
+) -> Result<Descriptor> {
     let mut config = b"{}".to_vec();
-    if profile.has_command_line_layer() && !part.command_line.is_empty() {
+    if profile.has_command_line_layer() && !command_line.is_empty() {
         let media_type = profile.media_type(Role::CommandLine, "").expect("the profile has it");
-        layers.push((Role::CommandLine, Descriptor::of(media_type, part.command_line.as_bytes())));
-        shelf.bytes(part.command_line.clone().into_bytes())?;
-    } else if !part.command_line.is_empty() {
-        config = config_of(&part.command_line);
+        layers.push((Role::CommandLine, Descriptor::of(media_type, command_line.as_bytes())));
+        shelf.bytes(command_line.as_bytes().to_vec())?;
+    } else if !command_line.is_empty() {
+        config = config_of(command_line);
     }
     if profile.has_titles() {
         for (role, layer) in &mut layers {

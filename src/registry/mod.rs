@@ -18,6 +18,7 @@ pub mod credentials;
 mod download;
 mod http;
 mod image;
+mod index;
 mod push;
 mod reference;
 mod referrers;

@@ -1,0 +1,75 @@
+//! `osimage convert`: the same image under another profile's media types, without sending a layer again.
+
+use osimage::content::{self, Overlay, Source};
+use osimage::copy;
+use osimage::image::build::Inputs;
+use osimage::image::convert;
+use osimage::layout::Layout;
+use osimage::reference::{Location, check_new_name};
+use osimage::registry::{self, Access, Reference};
+use osimage::{Error, Result};
+
+use super::build::ProfileArg;
+use super::context::Context;
+use super::output;
+use super::remote::Transfer;
+
+/// Make an image with the media types of another profile, over the same layers
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage convert --profile ironcore ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-ironcore
+  osimage convert --profile gardenlinux ./layout:v1 ./layout:v1-gl")]
+pub struct Args {
+    /// Profile of the new image
+    #[arg(long, value_enum)]
+    profile: ProfileArg,
+    /// Image, or index, in a registry, a layout or an archive
+    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    image: String,
+    /// What the new one is called
+    #[arg(value_name = "REF|DIR:REF")]
+    new: String,
+    #[command(flatten)]
+    transfer: Transfer,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let (place, source, name) = context.open_remote(&args.image)?;
+    let row = content::resolve(&*source, name.as_ref())?;
+    let inputs = Inputs::default();
+    let new = convert::convert(&*source, &row, args.profile.into(), &inputs)?;
+    let both = Overlay { top: &inputs, below: &*source };
+    let graph = copy::walk(&both as &dyn Source, std::slice::from_ref(&new))?;
+    match context.locate_target(&args.new)? {
+        Location::Registry(text) => {
+            let reference: Reference = text.parse()?;
+            reference.pointer()?;
+            let mut repository = context.client().repository(&reference.repository, Access::Push)?;
+            if let Some(path) = place.strip_prefix(&format!("{}/", reference.repository.host)) {
+                repository = repository.mounting_from(path);
+            }
+            registry::push(&both, &graph, &new, &repository, &reference, false, args.transfer.concurrency)?;
+        }
+        local @ (Location::Folder(..) | Location::Store(_)) => {
+            let (layout, name) = match local {
+                Location::Folder(path, name) => (Layout::open_or_create(&path)?, name),
+                _ => (context.writable_store()?, Some(args.new.parse()?)),
+            };
+            let name = name
+                .ok_or_else(|| {
+                    Error::usage(format!("{} does not say what the image is to be called", args.new))
+                        .with_hint(format!("{}:NAME", args.new))
+                })?
+                .to_string();
+            check_new_name(&name)?;
+            let session = layout.session()?;
+            copy::transfer(&both, &graph, &session, args.transfer.concurrency)?;
+            session.update(|index| index.add(new.named(Some(&name))))?;
+        }
+        Location::Archive(path, _) => {
+            return Err(Error::usage(format!("{} is an archive; it cannot be changed in place", path.display()))
+                .with_hint("convert into a layout's folder, and export that"));
+        }
+    }
+    output::line(&format!("Successfully converted {} {}", args.new, new.digest.hex()))
+}

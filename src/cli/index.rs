@@ -1,0 +1,316 @@
+//! `osimage index`: one tag for the images of several architectures.
+
+use osimage::content::{self, Source};
+use osimage::copy;
+use osimage::image::build::Inputs;
+use osimage::image::{Image, Profile, info};
+use osimage::json::{self, Annotations};
+use osimage::oci::{self, Descriptor, Index, Platform};
+use osimage::registry::{Access, Reference, Repository};
+use osimage::{Error, Kind, Result};
+
+use super::context::Context;
+use super::output;
+use super::remote::Transfer;
+
+/// Make and change an index: one tag for the images of several architectures
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage index create ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-amd64 ghcr.io/me/os:1.0-arm64
+  osimage index create ghcr.io/me/os:1.0 amd64=a.oci.tar.xz arm64=b.oci.tar.xz
+  osimage index add ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-riscv64          from a build job of its own
+  osimage index remove ghcr.io/me/os:1.0 riscv64
+
+An image of another place is copied first. Its architecture is what it, its index or its tag's ending says, or ARCH= before
+it. Jobs may add to one index at the same time: each looks afterwards whether its image is there, and adds it again if not.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make an index over images
+    Create {
+        /// The index's name in a registry
+        #[arg(value_name = "REF")]
+        index: String,
+        /// Images
+        #[arg(value_name = "[ARCH=]IMAGE", required = true)]
+        images: Vec<String>,
+        /// Annotation of the index; can be repeated
+        #[arg(long, short, value_name = "KEY=VALUE")]
+        annotation: Vec<String>,
+        /// Put a small container beside each image, so that docker and podman can pull and run the tag
+        #[arg(long)]
+        info_container: bool,
+        /// Refuse to move a tag that points to something else
+        #[arg(long)]
+        no_clobber: bool,
+        #[command(flatten)]
+        transfer: Transfer,
+    },
+    /// Add images to an index, which is made if there is none
+    Add {
+        /// The index's name in a registry
+        #[arg(value_name = "REF")]
+        index: String,
+        /// Images
+        #[arg(value_name = "[ARCH=]IMAGE", required = true)]
+        images: Vec<String>,
+        /// Take the place of an image of the same platform
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        transfer: Transfer,
+    },
+    /// Take images out of an index
+    Remove {
+        /// The index's name in a registry
+        #[arg(value_name = "REF")]
+        index: String,
+        /// Architectures, or digests
+        #[arg(value_name = "ARCH|DIGEST", required = true)]
+        entries: Vec<String>,
+    },
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    match &args.command {
+        Command::Create { index, images, annotation, info_container, no_clobber, transfer } => {
+            let (reference, repository) = open(index, context)?;
+            let mut entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
+            let images = entries.clone();
+            if *info_container {
+                add_info_containers(&mut entries, &reference, &repository, context, transfer.concurrency)?;
+            }
+            let mut made = Index::over(Vec::new());
+            entries.iter().try_for_each(|entry| put(&mut made, entry, false))?;
+            made.annotations = annotations(annotation)?;
+            let descriptor = put_index(&mut made, &reference, &repository, *no_clobber)?;
+            tag_images(&images, &reference, &repository)?;
+            done(&reference, &descriptor, &made)
+        }
+        Command::Add { index, images, replace, transfer } => {
+            let (reference, repository) = open(index, context)?;
+            let entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
+            let has_all = |index: &Index| entries.iter().all(|entry| index.manifests.contains(entry));
+            let change = |before: Option<Index>| {
+                let mut index = before.unwrap_or_else(|| Index::over(Vec::new()));
+                if has_all(&index) {
+                    return Ok(None);
+                }
+                entries.iter().try_for_each(|entry| put(&mut index, entry, *replace))?;
+                Ok(Some(index))
+            };
+            let (descriptor, index) = repository.rewrite_index(tag_of(&reference)?, change, has_all)?;
+            tag_images(&entries, &reference, &repository)?;
+            done(&reference, &descriptor, &index)
+        }
+        Command::Remove { index, entries } => {
+            let (reference, repository) = open(index, context)?;
+            let named = |entry: &Descriptor| {
+                let architecture = entry.platform.as_ref().map(|platform| platform.architecture.as_str());
+                entries.iter().any(|text| Some(text.as_str()) == architecture || *text == entry.digest.to_string())
+            };
+            let missing = || {
+                Error::not_found(format!("{reference} has no image of {}", entries.join(", ")))
+                    .with_hint(format!("`osimage inspect oci://{reference}` shows what it has"))
+            };
+            let change = |before: Option<Index>| {
+                let mut index = before.ok_or_else(missing)?;
+                let count = index.manifests.len();
+                index.manifests.retain(|entry| !named(entry));
+                match index.manifests.len() {
+                    left if left == count => Err(missing()),
+                    0 => Err(Error::refused(format!("{reference} would have no image left"))
+                        .with_hint(format!("osimage delete --remote {reference}"))),
+                    _ => Ok(Some(index)),
+                }
+            };
+            let (descriptor, index) = repository.rewrite_index(tag_of(&reference)?, change, |index| !index.manifests.iter().any(named))?;
+            done(&reference, &descriptor, &index)
+        }
+    }
+}
+
+/// Puts an index under the reference's tag.
+pub fn put_index(index: &mut Index, reference: &Reference, repository: &Repository<'_>, no_clobber: bool) -> Result<Descriptor> {
+    let tag = tag_of(reference)?;
+    index.media_type = Some(oci::INDEX.into());
+    let bytes = json::to_vec(index);
+    let descriptor = Descriptor::of(oci::INDEX, &bytes);
+    match repository.find(tag)? {
+        Some(there) if there.digest == descriptor.digest => {}
+        Some(there) if no_clobber => {
+            return Err(Error::refused(format!("{reference} is something else already, {}", there.digest)).with_hint("choose another tag"));
+        }
+        _ => drop(repository.put_document(tag, &descriptor, &bytes)?),
+    }
+    Ok(descriptor)
+}
+
+/// Adds a container that tells of it for each image. The images stand first, for an operating system that no container engine
+/// asks for: engines then take the container, and who boots takes the first entry of its architecture.
+pub fn add_info_containers(
+    entries: &mut Vec<Descriptor>,
+    reference: &Reference,
+    repository: &Repository<'_>,
+    context: &Context,
+    jobs: usize,
+) -> Result<()> {
+    let inputs = Inputs::default();
+    let mut containers = Vec::new();
+    for entry in entries.iter_mut() {
+        let image = context.client().image(&reference.with_digest(&entry.digest))?;
+        let platform = entry.platform.get_or_insert_default();
+        platform.os = Profile::Gardenlinux.os().into();
+        let architecture = platform.architecture.clone();
+        containers.push(info::container(&image, image.descriptor(), &architecture, &reference.to_string(), &inputs)?);
+    }
+    copy::transfer(&inputs, &copy::walk(&inputs, &containers)?, repository, jobs)?;
+    entries.extend(containers);
+    Ok(())
+}
+
+fn open<'a>(index: &str, context: &'a Context) -> Result<(Reference, Repository<'a>)> {
+    let reference = context.reference(index)?;
+    tag_of(&reference)?;
+    let repository = context.client().repository(&reference.repository, Access::Push)?;
+    Ok((reference, repository))
+}
+
+fn tag_of(reference: &Reference) -> Result<&str> {
+    match (&reference.tag, &reference.digest) {
+        (Some(tag), None) => Ok(tag),
+        _ => Err(Error::usage(format!("{reference} is no tag, under which an index could lie"))
+            .with_hint(format!("name it {}:TAG", reference.repository))),
+    }
+}
+
+fn annotations(texts: &[String]) -> Result<Annotations> {
+    let mut annotations = Annotations::default();
+    for text in texts {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| Error::usage(format!("the annotation {text:?} has no value")).with_hint("write it as KEY=VALUE"))?;
+        annotations.set(key, value);
+    }
+    Ok(annotations)
+}
+
+/// Brings the images into the index's repository, and says what stands in the index for each.
+fn entries(
+    images: &[String],
+    reference: &Reference,
+    repository: &Repository<'_>,
+    context: &Context,
+    jobs: usize,
+) -> Result<Vec<Descriptor>> {
+    let mut entries: Vec<Descriptor> = Vec::new();
+    for text in images {
+        let (architecture, image) = match text.split_once('=') {
+            Some((architecture, image)) if !architecture.contains(['/', ':', '.']) => (Some(architecture), image),
+            _ => (None, text.as_str()),
+        };
+        let (place, source, name) = context.open_remote(image)?;
+        let row = content::resolve(&*source, name.as_ref())?;
+        let rows = match oci::is_index(&row.media_type) {
+            true => osimage::image::read_index(&*source, &row)?.manifests,
+            false => vec![row],
+        };
+        if rows.len() > 1 && architecture.is_some() {
+            return Err(Error::usage(format!("{image} is an index over several architectures"))
+                .with_hint("leave out ARCH=, or name one of its images"));
+        }
+        let graph = copy::walk(&*source, &rows)?;
+        if place != reference.repository.to_string() {
+            copy::transfer(&*source, &graph, repository, jobs)?;
+        }
+        for row in rows {
+            let entry = entry(&*source, &row, architecture, image)?;
+            if let Some(other) = entries.iter().find(|other| key(other) == key(&entry) && other.digest != entry.digest) {
+                return Err(clash(other, &entry).with_hint("name only one of them"));
+            }
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+/// What stands in an index for an image, as its profile has it.
+pub fn entry(source: &dyn Source, row: &Descriptor, architecture: Option<&str>, image: &str) -> Result<Descriptor> {
+    let read = Image::read(source, row)?;
+    let of_image = &read.manifest.annotations;
+    let by_tag = || {
+        let tag = osimage::reference::split_tag(image).1?;
+        let last = tag.rsplit_once('-')?.1;
+        ["amd64", "arm64", "riscv64", "ppc64le", "s390x", "arm", "386"].into_iter().find(|known| *known == last)
+    };
+    let own = row.platform.as_ref().map(|platform| platform.architecture.clone());
+    let told = architecture.map(str::to_owned).or(own).or_else(|| of_image.get("architecture").map(str::to_owned));
+    let architecture = told
+        .or_else(|| by_tag().map(str::to_owned))
+        .ok_or_else(|| Error::usage(format!("nothing tells the architecture of {image}")).with_hint(format!("say it: amd64={image}")))?;
+    let profile = read.profile().unwrap_or(Profile::Native);
+    let mut entry = Descriptor::new(&*row.media_type, row.digest.clone(), row.size);
+    let mut platform = Platform { architecture: architecture.clone(), os: profile.os().into(), ..Platform::default() };
+    if profile == Profile::Gardenlinux {
+        platform.os_version = of_image.get("version").map(str::to_owned);
+        entry.annotations.set("architecture", architecture);
+    }
+    for key in ["cname", "feature_set"] {
+        of_image.get(key).or_else(|| row.annotations.get(key)).into_iter().for_each(|value| entry.annotations.set(key, value));
+    }
+    entry.platform = Some(Box::new(platform));
+    Ok(entry)
+}
+
+/// What two images of an index may not share.
+fn key(entry: &Descriptor) -> (Option<String>, Option<&str>) {
+    (entry.platform.as_ref().map(ToString::to_string), entry.annotations.get("cname"))
+}
+
+fn clash(there: &Descriptor, new: &Descriptor) -> Error {
+    let platform = new.platform.as_ref().map_or_else(String::new, ToString::to_string);
+    let cname = new.annotations.get("cname").map_or_else(String::new, |cname| format!(" and {cname}"));
+    Error::refused(format!("there is an image for {platform}{cname} already, {}", there.digest))
+}
+
+/// Puts an entry into an index.
+fn put(index: &mut Index, entry: &Descriptor, replace: bool) -> Result<()> {
+    match index.manifests.iter_mut().find(|other| key(other) == key(entry)) {
+        Some(other) if other.digest == entry.digest || replace => *other = entry.clone(),
+        Some(other) => return Err(clash(other, entry).with_hint("--replace puts the new one in its place")),
+        None => index.manifests.push(entry.clone()),
+    }
+    Ok(())
+}
+
+/// Gives each image a tag of its own where its profile has that.
+fn tag_images(entries: &[Descriptor], reference: &Reference, repository: &Repository<'_>) -> Result<()> {
+    let tag = tag_of(reference)?;
+    for entry in entries {
+        let (_, bytes) = match repository.document(&entry.digest.to_string()) {
+            Err(e) if e.kind() == Kind::NotFound => continue,
+            found => found?,
+        };
+        let manifest: oci::Manifest = json::from_slice(&bytes, format_args!("the manifest {}", entry.digest))?;
+        let (Some(Profile::Ironcore), Some(platform)) = (Profile::of_config(&manifest.config.media_type), &entry.platform) else {
+            continue;
+        };
+        let own: Reference = format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
+        repository.put_document(tag_of(&own)?, entry, &bytes)?;
+        output::say(&format!("tagged {own}"));
+    }
+    Ok(())
+}
+
+fn done(reference: &Reference, descriptor: &Descriptor, index: &Index) -> Result<()> {
+    for entry in &index.manifests {
+        let platform = entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
+        output::say(&format!("  {:<20} {}", output::visible(&platform), entry.digest));
+    }
+    output::line(&format!("Successfully indexed {reference} {}", descriptor.digest.hex()))
+}

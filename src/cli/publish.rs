@@ -1,0 +1,387 @@
+//! `osimage publish`: what a build left, into a registry: the image, and attached to it what lies beside the archive.
+
+use std::path::{Path, PathBuf};
+
+use osimage::archive::Archive;
+use osimage::attach::Attachment;
+use osimage::content;
+use osimage::copy;
+use osimage::features::Arch;
+use osimage::image::build::Inputs;
+use osimage::image::{self, Image, Role};
+use osimage::json;
+use osimage::oci::{self, Descriptor, Index};
+use osimage::reference::ARCHIVE_ENDINGS;
+use osimage::registry::{self, Access, Reference, Repository};
+use osimage::{Error, Result, file};
+use serde::Serialize;
+
+use super::context::Context;
+use super::progress::Watched;
+use super::remote::{Transfer, Upload};
+use super::{index, output};
+
+/// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage publish .build/gcp_oci-amd64-1.0-local ghcr.io/me              ghcr.io/me/gcp_oci:1.0-amd64
+  osimage publish .build/gcp_oci-amd64-1.0-local.oci.tar.xz ghcr.io/me/os:1.0
+  osimage publish .build/*-1.0-local.oci.tar.xz ghcr.io/me --result-file result.json
+  osimage publish --template '{cname}:{version}-{arch}-{commit}' .build/gcp_oci-amd64-1.0-local ghcr.io/me
+
+The name of a build is CNAME-ARCH-VERSION-COMMIT; where it is another, IMAGE_ID and IMAGE_VERSION of the os-release beside
+it count. Beside the archive are looked for: .log, .os-release, .manifest, .spdx.json and .cdx.json. Publishing the same
+build again changes nothing.")]
+pub struct Args {
+    /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, [oci://]HOST/NAMESPACE[/NAME[:TAG]]
+    #[arg(required = true, num_args = 2.., value_names = ["BUILD", "TARGET"])]
+    builds: Vec<String>,
+    /// Tag to publish under [default: as --template has it]
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// How name and tag are made of {cname}, {version}, {arch} and {commit}
+    #[arg(long, value_name = "NAME:TAG", default_value = "{cname}:{version}-{arch}")]
+    template: String,
+    /// Put a small container beside the image, so that docker and podman can pull and run the tag
+    #[arg(long)]
+    info_container: bool,
+    /// Refuse to move a tag that points to another image
+    #[arg(long)]
+    no_clobber: bool,
+    /// Only say what would be published
+    #[arg(long)]
+    dry_run: bool,
+    /// A summary for people, or JSON
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// File to write the JSON to
+    #[arg(long, value_name = "FILE")]
+    result_file: Option<PathBuf>,
+    #[command(flatten)]
+    transfer: Transfer,
+    #[command(flatten)]
+    upload: Upload,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// What was published, for a CI job.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Published {
+    reference: String,
+    /// The image itself, also where the tag is an index over it and its info container.
+    reference_by_digest: String,
+    #[serde(flatten)]
+    image: Piece,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<Piece>,
+    layers: Vec<Piece>,
+    referrers: Vec<Piece>,
+}
+
+/// A piece of content.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Piece {
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+}
+
+impl Piece {
+    fn of(descriptor: &Descriptor, role: Option<Role>) -> Self {
+        Piece {
+            media_type: descriptor.media_type.clone(),
+            digest: descriptor.digest.to_string(),
+            size: descriptor.size,
+            artifact_type: descriptor.artifact_type.clone(),
+            role: role.map(|role| role.to_string()),
+        }
+    }
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let (target, builds) = args.builds.split_last().expect("there are at least two");
+    let builds = builds.iter().map(|text| Build::find(Path::new(text))).collect::<Result<Vec<_>>>()?;
+    if builds.len() > 1 && args.tag.is_some() {
+        return Err(Error::usage("several builds cannot have one tag").with_hint("leave out --tag; --template makes a tag for each"));
+    }
+    let references = builds.iter().map(|build| reference(build, target, args)).collect::<Result<Vec<_>>>()?;
+    for (n, reference) in references.iter().enumerate() {
+        if references[..n].contains(reference) {
+            return Err(Error::usage(format!("two builds would be published as {reference}"))
+                .with_hint("name them apart with --template '{cname}:{version}-{arch}-{commit}', or publish them one by one"));
+        }
+    }
+    let mut published = Vec::new();
+    for (build, reference) in builds.iter().zip(&references) {
+        published.push(publish(build, reference, args, context)?);
+    }
+    if args.format == Format::Json {
+        output::json(&published)?;
+    }
+    match &args.result_file {
+        Some(path) => file::write(path, format!("{}\n", json::to_string_pretty(&published)).as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// What a build left.
+#[derive(Debug)]
+struct Build {
+    archive: PathBuf,
+    /// The path without the archive's ending, which what lies beside it shares.
+    base: PathBuf,
+    cname: String,
+    version: Option<String>,
+    arch: Option<String>,
+    commit: Option<String>,
+}
+
+impl Build {
+    fn find(path: &Path) -> Result<Self> {
+        let text = path.to_str().ok_or_else(|| Error::usage(format!("{} is not a path of plain text", path.display())))?;
+        let endings: Vec<_> = ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
+        let base = endings.iter().find_map(|ending| text.strip_suffix(ending.as_str())).unwrap_or(text);
+        let candidates = endings.iter().map(|ending| PathBuf::from(format!("{base}{ending}")));
+        let there: Vec<_> = if base == text { candidates.filter(|path| path.is_file()).collect() } else { vec![path.to_owned()] };
+        let archive = match there.as_slice() {
+            [one] => one.clone(),
+            [] => {
+                return Err(Error::not_found(format!("there is no archive of an image at {base}.oci.tar.xz"))
+                    .with_hint("`./build CNAME_oci` makes one; name what it left in .build/, with or without .oci.tar.xz"));
+            }
+            [one, other, ..] => {
+                return Err(Error::usage(format!("there are two archives, {} and {}", one.display(), other.display()))
+                    .with_hint("name the one that is meant"));
+            }
+        };
+        let mut build = Build::named(base, archive);
+        if build.version.is_none() {
+            build.read_os_release()?;
+        }
+        Ok(build)
+    }
+
+    /// What the name says, `CNAME-ARCH-VERSION-COMMIT`.
+    fn named(base: &str, archive: PathBuf) -> Self {
+        let name = Path::new(base).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut build = Build { archive, base: base.into(), cname: name.to_owned(), version: None, arch: None, commit: None };
+        for (at, _) in name.match_indices('-') {
+            let mut rest = name[at + 1..].splitn(3, '-');
+            let arch = rest.next().filter(|arch| arch.parse::<Arch>().is_ok());
+            if let Some(arch) = arch {
+                build.cname = name[..at].to_owned();
+                build.arch = Some(arch.to_owned());
+                build.version = rest.next().filter(|version| !version.is_empty()).map(str::to_owned);
+                build.commit = rest.next().filter(|commit| !commit.is_empty()).map(str::to_owned);
+            }
+        }
+        build
+    }
+
+    /// What the image says of itself (os-release(5), `IMAGE_ID` and `IMAGE_VERSION`).
+    fn read_os_release(&mut self) -> Result<()> {
+        let Some(path) = self.beside("os-release") else { return Ok(()) };
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            let value = value.trim().trim_matches(['"', '\'']);
+            match key.trim() {
+                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => self.cname = value.to_owned(),
+                "IMAGE_VERSION" if !value.is_empty() => self.version = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that lies beside the archive, under its name.
+    fn beside(&self, ending: &str) -> Option<PathBuf> {
+        let mut path = self.base.clone().into_os_string();
+        path.push(format!(".{ending}"));
+        Some(PathBuf::from(path)).filter(|path| path.is_file())
+    }
+
+    /// What is to be attached.
+    fn attachments(&self) -> Result<Vec<Attachment>> {
+        let mut attachments: Vec<_> = [
+            self.beside("log").map(Attachment::log),
+            self.beside("os-release").map(Attachment::os_release),
+            self.beside("manifest").map(Attachment::package_manifest),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        for path in ["spdx.json", "cdx.json"].into_iter().filter_map(|ending| self.beside(ending)) {
+            attachments.push(Attachment::sbom(path)?);
+        }
+        Ok(attachments)
+    }
+
+    /// A template with the build's own words in it.
+    fn fill(&self, template: &str) -> Result<String> {
+        let mut text = template.replace("{cname}", &self.cname);
+        for (word, value) in [("{version}", &self.version), ("{arch}", &self.arch), ("{commit}", &self.commit)] {
+            if !text.contains(word) {
+                continue;
+            }
+            let value = value.as_ref().ok_or_else(|| {
+                let what = word.trim_matches(['{', '}']).replace("arch", "architecture");
+                Error::usage(format!("nothing tells the {what} of {}", self.archive.display())).with_hint(
+                    "give the tag with --tag, or in the target as NAME:TAG; ./build --version names a version, and IMAGE_VERSION in the os-release beside the archive does",
+                )
+            })?;
+            text = text.replace(word, value);
+        }
+        Ok(text)
+    }
+}
+
+/// What a build is called in the registry.
+fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
+    let given: Reference = target.parse().map_err(|e: Error| match target.trim_start_matches("oci://").contains('/') {
+        true => e,
+        false => {
+            Error::usage(format!("{target:?} is no place to publish to")).with_hint("name a namespace in a registry, such as ghcr.io/me")
+        }
+    })?;
+    if given.digest.is_some() {
+        return Err(Error::usage(format!("{target} has a digest; an image is published under a tag")).with_hint("leave the digest out"));
+    }
+    if given.tag.is_some() && args.tag.is_some() {
+        return Err(Error::usage("the tag is given twice").with_hint("leave out --tag, or the tag in the target"));
+    }
+    if given.tag.is_some() {
+        return Ok(given);
+    }
+    let (name, tag) = args.template.split_once(':').ok_or_else(|| {
+        Error::usage(format!("the template {:?} makes no tag", args.template))
+            .with_hint("write it as NAME:TAG, such as '{cname}:{version}-{arch}'")
+    })?;
+    let name = build.fill(name)?;
+    let tag = args.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
+    let place = given.repository.to_string();
+    let repository = if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
+    format!("{repository}:{tag}").parse()
+}
+
+fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context) -> Result<Published> {
+    let archive = Archive::open(&build.archive, context.max_size())?;
+    let row = content::resolve(&archive, None)?;
+    let graph = copy::walk(&archive, std::slice::from_ref(&row))?;
+    let inputs = Inputs::default();
+    let attached = build.attachments()?.iter().map(|attachment| attachment.build(&row, &inputs)).collect::<Result<Vec<_>>>()?;
+    let mut index = None;
+    if !args.dry_run {
+        let client = context.client_for(args.upload.chunk_size, Vec::new());
+        let mut repository = client.repository(&reference.repository, Access::Push)?;
+        if let Some(from) = &args.upload.mount_from {
+            repository = repository.mounting_from(super::push::mounted(from, reference)?);
+        }
+        let watched = Watched::new(&archive, &graph, "pushing");
+        // The tag of an image with an info container points to the index over both, which comes last.
+        let by_digest = reference.with_digest(&row.digest);
+        let first = if args.info_container { &by_digest } else { reference };
+        registry::push(&watched, &graph, &row, &repository, first, args.no_clobber, args.transfer.concurrency)?;
+        drop(watched);
+        copy::transfer(&inputs, &copy::walk(&inputs, &attached)?, &repository, args.transfer.concurrency)?;
+        if args.info_container {
+            index = Some(Piece::of(&put_index(build, reference, &archive, &row, &repository, args, context)?, None));
+        }
+    }
+    let layers = match oci::is_index(&row.media_type) {
+        true => Vec::new(),
+        false => Image::read(&archive, &row)?.layers().iter().map(|layer| Piece::of(&layer.descriptor, layer.role)).collect(),
+    };
+    let published = Published {
+        reference: reference.to_string(),
+        reference_by_digest: reference.with_digest(&row.digest).to_string(),
+        image: Piece::of(&row, None),
+        index,
+        layers,
+        referrers: attached.iter().map(|row| Piece::of(row, None)).collect(),
+    };
+    if args.format == Format::Text {
+        summary(&published, &build.archive, args.dry_run)?;
+    }
+    Ok(published)
+}
+
+/// Makes the index over an image, or the images of an index, and the containers that tell of them.
+fn put_index(
+    build: &Build,
+    reference: &Reference,
+    archive: &Archive,
+    row: &Descriptor,
+    repository: &Repository<'_>,
+    args: &Args,
+    context: &Context,
+) -> Result<Descriptor> {
+    let images = match oci::is_index(&row.media_type) {
+        true => image::read_index(archive, row)?.manifests,
+        false => vec![row.clone()],
+    };
+    let arch = build.arch.as_deref().filter(|_| images.len() == 1);
+    let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
+    let mut entries = entries?;
+    index::add_info_containers(&mut entries, reference, repository, context, args.transfer.concurrency)?;
+    index::put_index(&mut Index::over(entries), reference, repository, args.no_clobber)
+}
+
+/// What a person reads: what is there now, and what can be done with it.
+fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
+    let Published { reference, image, .. } = published;
+    output::say(&format!("{}:", archive.display()));
+    for layer in &published.layers {
+        let role = layer.role.as_deref().unwrap_or("layer");
+        output::say(&format!("  {role:<28} {:>9}  {}", output::size(layer.size), layer.digest));
+    }
+    for referrer in &published.referrers {
+        let kind = referrer.artifact_type.as_deref().unwrap_or_default();
+        output::say(&format!("  {:<28} {:>9}  {}", format!("attached {kind}"), "", referrer.digest));
+    }
+    output::say("next:");
+    output::say(&format!("  osimage inspect oci://{reference}"));
+    output::say(&format!("  osimage url {reference} --layer kernel"));
+    output::say(&format!("  osimage pull {reference} -o boot"));
+    if published.index.is_some() {
+        output::say(&format!("  podman run --rm {reference}"));
+    }
+    let done = if dry_run { "Would publish" } else { "Successfully published" };
+    let tagged = published.index.as_ref().unwrap_or(image);
+    output::line(&format!("{done} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_builds() {
+        let some = |text: &str| (text != "-").then(|| text.to_owned());
+        for (name, cname, arch, version, commit) in [
+            (".build/gcp_oci-amd64-today-local", "gcp_oci", "amd64", "today", "local"),
+            ("azure-gardener_dev_oci-arm64-1.2.3-0123abcd", "azure-gardener_dev_oci", "arm64", "1.2.3", "0123abcd"),
+            ("kvm_oci-amd64-1.0", "kvm_oci", "amd64", "1.0", "-"),
+            ("kvm_oci-amd64", "kvm_oci", "amd64", "-", "-"),
+            ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),
+            ("image", "image", "-", "-", "-"),
+        ] {
+            let build = Build::named(name, PathBuf::new());
+            assert_eq!(
+                (build.cname.as_str(), build.arch, build.version, build.commit),
+                (cname, some(arch), some(version), some(commit)),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! An index under a tag that several clients change: read, change, write, read back, and again where a change was lost.
+//!
+//! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"), so two that write at the same
+//! time take each other's change away. Who reads the index back after a while sees that, and makes the change again.
+
+use super::repository::Repository;
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor, Document, Index};
+use crate::{Error, Kind, Result, json};
+
+/// How often a change is made again.
+const TRIES: u32 = 20;
+
+impl Repository<'_> {
+    /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what is to be there, or nothing
+    /// where it is as it should be; `holds` tells whether an index has the change. Gives the index as it was last read.
+    ///
+    /// # Errors
+    /// What `change` and the registry give; [`Error::Refused`] where something else than an index is there; [`Error::Network`]
+    /// where others' writing took the change away again and again.
+    pub fn rewrite_index(
+        &self,
+        tag: &str,
+        change: impl Fn(Option<Index>) -> Result<Option<Index>>,
+        holds: impl Fn(&Index) -> bool,
+    ) -> Result<(Descriptor, Index)> {
+        self.rewrite_list(tag, None, change, holds)
+    }
+
+    /// As [`rewrite_index`](Self::rewrite_index); `subject` is what may have the tag without being in the way: a forge
+    /// answers for the tag that is made of a digest with the manifest of that digest.
+    pub(super) fn rewrite_list(
+        &self,
+        tag: &str,
+        subject: Option<&Digest>,
+        change: impl Fn(Option<Index>) -> Result<Option<Index>>,
+        holds: impl Fn(&Index) -> bool,
+    ) -> Result<(Descriptor, Index)> {
+        // Threads of ours need not take each other's changes away.
+        let _lock = self.listing.lock().expect("nothing panics with this lock");
+        for attempt in 0..TRIES {
+            let before = self.tagged_index(tag, subject)?;
+            match (change(before.as_ref().map(|(_, index)| index.clone()))?, before) {
+                (None, Some(before)) if attempt == 0 => return Ok(before),
+                (Some(mut index), _) => {
+                    index.media_type = Some(oci::INDEX.to_owned());
+                    let bytes = json::to_vec(&index);
+                    self.put_document(tag, &Descriptor::of(oci::INDEX, &bytes), &bytes)?;
+                }
+                (None, _) => {}
+            }
+            // Whoever read before we wrote has written by now, most likely; each has another pause.
+            std::thread::sleep(self.client.jitter(attempt));
+            match self.tagged_index(tag, subject)? {
+                Some(after) if holds(&after.1) => return Ok(after),
+                _ => log::debug!("{}:{tag}: another client took the change away", self.name),
+            }
+        }
+        Err(Error::network(format!("others' writing took the change of {}:{tag} away {TRIES} times", self.name))
+            .with_hint("run the command again when they are done"))
+    }
+
+    /// The index under a tag; `None` where there is nothing, or nothing but `subject`. Anything else there is somebody's.
+    pub(super) fn tagged_index(&self, tag: &str, subject: Option<&Digest>) -> Result<Option<(Descriptor, Index)>> {
+        let (descriptor, bytes) = match self.document(tag) {
+            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            found => found?,
+        };
+        match Document::parse(&bytes, &descriptor)? {
+            Document::Index(index) => Ok(Some((descriptor, index))),
+            Document::Manifest(_) if Some(&descriptor.digest) == subject => Ok(None),
+            Document::Manifest(_) if subject.is_some() => Err(Error::invalid(format!(
+                "the tag {tag} of {} is for the list of what is attached, but points to the manifest {}",
+                self.name, descriptor.digest
+            ))
+            .with_hint("give that manifest another tag, and delete this one")),
+            Document::Manifest(_) => Err(Error::refused(format!("{}:{tag} is one image, not an index over several", self.name))
+                .with_hint("choose another tag for the index; `osimage index create` makes one over that image too")),
+        }
+    }
+}
