@@ -22,7 +22,7 @@ use super::remote::Transfer;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage pull ghcr.io/me/os:1.0                               into the store
-  osimage pull ghcr.io/me/os:1.0 -o boot                       vmlinuz, initrd, rootfs.raw, cmdline, SHA256SUMS
+  osimage pull ghcr.io/me/os:1.0 -o boot                       vmlinuz, initrd, …, and SHA256SUMS
   osimage pull ghcr.io/me/os:1.0 -o boot --layer kernel --layer initramfs
   osimage pull ghcr.io/me/os:1.0 --to os-1.0.oci.tar.xz        an archive
   osimage pull ghcr.io/me/os:1.0 --to ./layout --platform arm64
