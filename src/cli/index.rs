@@ -2,7 +2,8 @@
 
 use osimage::content::{self, Source};
 use osimage::copy;
-use osimage::image::{Image, Profile};
+use osimage::image::build::Inputs;
+use osimage::image::{Image, Profile, info};
 use osimage::json::{self, Annotations};
 use osimage::oci::{self, Descriptor, Index, Platform};
 use osimage::registry::{Access, Reference, Repository};
@@ -40,6 +41,9 @@ enum Command {
         /// Annotation of the index; can be repeated
         #[arg(long, short, value_name = "KEY=VALUE")]
         annotation: Vec<String>,
+        /// Put a small container beside each image, so that docker and podman can pull and run the tag
+        #[arg(long)]
+        info_container: bool,
         /// Refuse to move a tag that points to something else
         #[arg(long)]
         no_clobber: bool,
@@ -73,26 +77,18 @@ enum Command {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     match &args.command {
-        Command::Create { index, images, annotation, no_clobber, transfer } => {
+        Command::Create { index, images, annotation, info_container, no_clobber, transfer } => {
             let (reference, repository) = open(index, context)?;
-            let tag = tag_of(&reference)?;
-            let entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
+            let mut entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
+            let images = entries.clone();
+            if *info_container {
+                add_info_containers(&mut entries, &reference, &repository, context, transfer.concurrency)?;
+            }
             let mut made = Index::over(Vec::new());
             entries.iter().try_for_each(|entry| put(&mut made, entry, false))?;
-            made.media_type = Some(oci::INDEX.into());
             made.annotations = annotations(annotation)?;
-            let bytes = json::to_vec(&made);
-            let descriptor = Descriptor::of(oci::INDEX, &bytes);
-            match repository.find(tag)? {
-                Some(there) if *no_clobber && there.digest != descriptor.digest => {
-                    return Err(
-                        Error::refused(format!("{reference} is something else already, {}", there.digest)).with_hint("choose another tag")
-                    );
-                }
-                Some(there) if there.digest == descriptor.digest => {}
-                _ => drop(repository.put_document(tag, &descriptor, &bytes)?),
-            }
-            tag_images(&entries, &reference, &repository)?;
+            let descriptor = put_index(&mut made, &reference, &repository, *no_clobber)?;
+            tag_images(&images, &reference, &repository)?;
             done(&reference, &descriptor, &made)
         }
         Command::Add { index, images, replace, transfer } => {
@@ -136,6 +132,45 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             done(&reference, &descriptor, &index)
         }
     }
+}
+
+/// Puts an index under the reference's tag.
+pub fn put_index(index: &mut Index, reference: &Reference, repository: &Repository<'_>, no_clobber: bool) -> Result<Descriptor> {
+    let tag = tag_of(reference)?;
+    index.media_type = Some(oci::INDEX.into());
+    let bytes = json::to_vec(index);
+    let descriptor = Descriptor::of(oci::INDEX, &bytes);
+    match repository.find(tag)? {
+        Some(there) if there.digest == descriptor.digest => {}
+        Some(there) if no_clobber => {
+            return Err(Error::refused(format!("{reference} is something else already, {}", there.digest)).with_hint("choose another tag"));
+        }
+        _ => drop(repository.put_document(tag, &descriptor, &bytes)?),
+    }
+    Ok(descriptor)
+}
+
+/// Adds a container that tells of it for each image. The images stand first, for an operating system that no container engine
+/// asks for: engines then take the container, and who boots takes the first entry of its architecture.
+pub fn add_info_containers(
+    entries: &mut Vec<Descriptor>,
+    reference: &Reference,
+    repository: &Repository<'_>,
+    context: &Context,
+    jobs: usize,
+) -> Result<()> {
+    let inputs = Inputs::default();
+    let mut containers = Vec::new();
+    for entry in entries.iter_mut() {
+        let image = context.client().image(&reference.with_digest(&entry.digest))?;
+        let platform = entry.platform.get_or_insert_default();
+        platform.os = Profile::Gardenlinux.os().into();
+        let architecture = platform.architecture.clone();
+        containers.push(info::container(&image, image.descriptor(), &architecture, &reference.to_string(), &inputs)?);
+    }
+    copy::transfer(&inputs, &copy::walk(&inputs, &containers)?, repository, jobs)?;
+    entries.extend(containers);
+    Ok(())
 }
 
 fn open<'a>(index: &str, context: &'a Context) -> Result<(Reference, Repository<'a>)> {
@@ -205,7 +240,7 @@ fn entries(
 }
 
 /// What stands in an index for an image, as its profile has it.
-fn entry(source: &dyn Source, row: &Descriptor, architecture: Option<&str>, image: &str) -> Result<Descriptor> {
+pub fn entry(source: &dyn Source, row: &Descriptor, architecture: Option<&str>, image: &str) -> Result<Descriptor> {
     let read = Image::read(source, row)?;
     let of_image = &read.manifest.annotations;
     let by_tag = || {

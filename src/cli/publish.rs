@@ -8,18 +8,18 @@ use osimage::content;
 use osimage::copy;
 use osimage::features::Arch;
 use osimage::image::build::Inputs;
-use osimage::image::{Image, Role};
+use osimage::image::{self, Image, Role};
 use osimage::json;
-use osimage::oci::{self, Descriptor};
+use osimage::oci::{self, Descriptor, Index};
 use osimage::reference::ARCHIVE_ENDINGS;
-use osimage::registry::{self, Access, Reference};
+use osimage::registry::{self, Access, Reference, Repository};
 use osimage::{Error, Result, file};
 use serde::Serialize;
 
 use super::context::Context;
-use super::output;
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
+use super::{index, output};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,9 @@ pub struct Args {
     /// How name and tag are made of {cname}, {version}, {arch} and {commit}
     #[arg(long, value_name = "NAME:TAG", default_value = "{cname}:{version}-{arch}")]
     template: String,
+    /// Put a small container beside the image, so that docker and podman can pull and run the tag
+    #[arg(long)]
+    info_container: bool,
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
@@ -71,9 +74,12 @@ enum Format {
 #[serde(rename_all = "camelCase")]
 struct Published {
     reference: String,
+    /// The image itself, also where the tag is an index over it and its info container.
     reference_by_digest: String,
     #[serde(flatten)]
     image: Piece,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<Piece>,
     layers: Vec<Piece>,
     referrers: Vec<Piece>,
 }
@@ -274,6 +280,7 @@ fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context)
     let graph = copy::walk(&archive, std::slice::from_ref(&row))?;
     let inputs = Inputs::default();
     let attached = build.attachments()?.iter().map(|attachment| attachment.build(&row, &inputs)).collect::<Result<Vec<_>>>()?;
+    let mut index = None;
     if !args.dry_run {
         let client = context.client_for(args.upload.chunk_size, Vec::new());
         let mut repository = client.repository(&reference.repository, Access::Push)?;
@@ -281,9 +288,15 @@ fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context)
             repository = repository.mounting_from(super::push::mounted(from, reference)?);
         }
         let watched = Watched::new(&archive, &graph, "pushing");
-        registry::push(&watched, &graph, &row, &repository, reference, args.no_clobber, args.transfer.concurrency)?;
+        // The tag of an image with an info container points to the index over both, which comes last.
+        let by_digest = reference.with_digest(&row.digest);
+        let first = if args.info_container { &by_digest } else { reference };
+        registry::push(&watched, &graph, &row, &repository, first, args.no_clobber, args.transfer.concurrency)?;
         drop(watched);
         copy::transfer(&inputs, &copy::walk(&inputs, &attached)?, &repository, args.transfer.concurrency)?;
+        if args.info_container {
+            index = Some(Piece::of(&put_index(build, reference, &archive, &row, &repository, args, context)?, None));
+        }
     }
     let layers = match oci::is_index(&row.media_type) {
         true => Vec::new(),
@@ -293,6 +306,7 @@ fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context)
         reference: reference.to_string(),
         reference_by_digest: reference.with_digest(&row.digest).to_string(),
         image: Piece::of(&row, None),
+        index,
         layers,
         referrers: attached.iter().map(|row| Piece::of(row, None)).collect(),
     };
@@ -300,6 +314,27 @@ fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context)
         summary(&published, &build.archive, args.dry_run)?;
     }
     Ok(published)
+}
+
+/// Makes the index over an image, or the images of an index, and the containers that tell of them.
+fn put_index(
+    build: &Build,
+    reference: &Reference,
+    archive: &Archive,
+    row: &Descriptor,
+    repository: &Repository<'_>,
+    args: &Args,
+    context: &Context,
+) -> Result<Descriptor> {
+    let images = match oci::is_index(&row.media_type) {
+        true => image::read_index(archive, row)?.manifests,
+        false => vec![row.clone()],
+    };
+    let arch = build.arch.as_deref().filter(|_| images.len() == 1);
+    let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
+    let mut entries = entries?;
+    index::add_info_containers(&mut entries, reference, repository, context, args.transfer.concurrency)?;
+    index::put_index(&mut Index::over(entries), reference, repository, args.no_clobber)
 }
 
 /// What a person reads: what is there now, and what can be done with it.
@@ -318,8 +353,12 @@ fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
     output::say(&format!("  osimage inspect oci://{reference}"));
     output::say(&format!("  osimage url {reference} --layer kernel"));
     output::say(&format!("  osimage pull {reference} -o boot"));
+    if published.index.is_some() {
+        output::say(&format!("  podman run --rm {reference}"));
+    }
     let done = if dry_run { "Would publish" } else { "Successfully published" };
-    output::line(&format!("{done} {reference} {}", image.digest.trim_start_matches("sha256:")))
+    let tagged = published.index.as_ref().unwrap_or(image);
+    output::line(&format!("{done} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! An OS image: the manifest whose layers are a kernel, an initramfs, a root file system and what else boots.
 //!
 //! [`profile`] says which media type stands for which role, [`build`] makes images, [`convert`] makes one of another profile
-//! out of one, and [`Image`] reads them.
+//! out of one, [`info`] makes the container beside one, and [`Image`] reads them.
 
 pub mod build;
 pub mod convert;
+pub mod info;
 pub mod profile;
 
 use std::collections::{HashMap, HashSet};
@@ -145,7 +146,13 @@ fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Opti
     }
     let index = read_index(source, descriptor)?;
     let of = |entry: &Descriptor| entry.platform.as_ref().map_or("unknown".to_owned(), |platform| platform.architecture.clone());
-    let fits: Vec<_> = index.manifests.iter().filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted)).collect();
+    let mut fits: Vec<_> = index.manifests.iter().filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted)).collect();
+    if fits.len() > 1 {
+        // Beside an operating system may lie a container that tells of it.
+        fits.retain(
+            |entry| !matches!(content::document(source, entry), Ok((Document::Manifest(manifest), _)) if info::is_container(&manifest)),
+        );
+    }
     let there = || format!("it has {}", index.manifests.iter().map(of).collect::<Vec<_>>().join(", "));
     match (fits.as_slice(), architecture) {
         ([entry], _) => select_below(source, entry, None, depth + 1),

@@ -33,7 +33,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 const THINKING: Duration = Duration::from_secs(600);
 /// How many blocks of a body wait between who reads them and the connection.
 const QUEUE: usize = 2;
-/// How many turns a connection gets to see that a request is over.
+/// How many turns a connection gets to see that a request is over, or that it was left.
 const TURNS: usize = 4;
 
 /// Sends requests.
@@ -125,6 +125,9 @@ impl Transport {
         let mut idle = self.idle.lock().expect("nothing panics with this lock");
         let known = idle.iter().rposition(|seat| seat.clients.contains_key(origin));
         let seat = known.or(idle.len().checked_sub(1)).map_or_else(Seat::new, |n| idle.swap_remove(n));
+        drop(idle);
+        // While nobody sat there, a server may have left a connection; the next request must not go into it.
+        seat.turn();
         Taken { seat: Some(seat), idle: self.idle.clone() }
     }
 
@@ -283,6 +286,15 @@ impl Seat {
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is there until the drop")
     }
+
+    /// Lets the connections see what has happened to them.
+    fn turn(&self) {
+        self.runtime().block_on(async {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
 }
 
 impl Drop for Seat {
@@ -310,11 +322,7 @@ impl Drop for Taken {
     fn drop(&mut self) {
         if let (Some(seat), Ok(mut idle)) = (self.seat.take(), self.idle.lock()) {
             // The connection learns that its answer is over, so that the next request finds it free.
-            seat.runtime().block_on(async {
-                for _ in 0..TURNS {
-                    tokio::task::yield_now().await;
-                }
-            });
+            seat.turn();
             idle.push(seat);
         }
     }
