@@ -20,8 +20,8 @@ const MAX_SECRET: u64 = 64 << 10;
   osimage login --identity-token-stdin HOST < token
 
 The credential goes into the first of these files that is named or set: --registry-config,
-$REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json, ~/.docker/config.json; or into the credential helper
-that this file names for the registry.")]
+$REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json, ~/.docker/config.json; or into the credential
+helper that this file names for the registry.")]
 pub struct LoginArgs {
     /// Registry, with its port: ghcr.io, localhost:5000
     #[arg(value_name = "HOST")]

@@ -28,7 +28,8 @@ use super::remote::Transfer;
   osimage pull ghcr.io/me/os:1.0 --to ./layout --platform arm64
   osimage pull ghcr.io/me/os:1.0 --attached build/log -o .     what is attached to it
 
-What is there already with the right digest is not fetched again. Everything is checked against its digest.")]
+What is there already with the right digest is not fetched again. Everything is checked against its
+digest. A pull that was cut off goes on when it is run again.")]
 pub struct Args {
     /// Image to pull
     #[arg(value_name = "REF")]
