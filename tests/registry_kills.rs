@@ -10,14 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::registry::{Fault, Registry, call_of};
+use common::remote::{CONFIG, KERNEL, MANIFEST, name};
 use common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const KERNEL: &str = "application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz";
 const ROOTFS: &str = "application/vnd.onmetal.image.rootfs.v1alpha1.rootfs";
-const CONFIG: &str = "application/vnd.onmetal.image.config.v1alpha1+json";
 
 const SMALL: usize = 200_000;
 const LARGE: usize = 3_000_000;
@@ -38,10 +36,6 @@ fn image(path: &Path) -> Digest {
     fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     fs::write(path.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string()).unwrap();
     Digest::of(manifest.as_bytes())
-}
-
-fn name(registry: &Registry) -> String {
-    format!("{}/os:v1", registry.host())
 }
 
 /// A registry with the image, and nothing remembered of how it came there.

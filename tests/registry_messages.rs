@@ -8,12 +8,10 @@ use common::answer::{Content, Response};
 use common::pki::Pki;
 use common::proxy::ForwardProxy;
 use common::registry::{Auth, Fault, Registry};
+use common::remote::{INDEX, MANIFEST};
 use common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::json;
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image of two architectures in `layout`, as `v1`; another seed makes another one.
 fn index(scratch: &Scratch, seed: u64) {

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use common::answer::Response;
 use common::registry::{Auth, Fault, Registry, call_of};
+use common::remote::{MANIFEST, name};
 use common::servers::{DockerAuth, Nginx, docker_registry, nginx};
 use common::token::TokenServer;
 use common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A layout with an image of so many layers of a size, as `v1`; gives the image's digest.
 fn layers(scratch: &Scratch, count: u64, size: usize) -> String {
@@ -34,10 +33,6 @@ fn layers(scratch: &Scratch, count: u64, size: usize) -> String {
     scratch.write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
     scratch.write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string());
     digest
-}
-
-fn name(registry: &Registry) -> String {
-    format!("{}/os:v1", registry.host())
 }
 
 #[test]

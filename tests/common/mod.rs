@@ -8,6 +8,7 @@ pub mod pki;
 pub mod places;
 pub mod proxy;
 pub mod registry;
+pub mod remote;
 pub mod run;
 pub mod servers;
 pub mod token;
