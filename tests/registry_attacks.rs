@@ -525,7 +525,8 @@ fn sizes_are_not_believed() {
     }
     // What comes has not the length that is said, or is said to have another.
     image(&registry, |_| ());
-    let lies: [(&str, fn(Response) -> Response, i32); 6] = [
+    type Lie = fn(Response) -> Response;
+    let lies: [(&str, Lie, i32); 6] = [
         ("claims more", |answer| answer.claiming(200_000), 5),
         ("claims less", |answer| answer.claiming(99_999), 5),
         ("gives more, says nothing", |answer| answer.body([kernel(), kernel()].concat()).untold(), 5),

@@ -58,7 +58,7 @@ impl FromStr for Reference {
         let path = if host == DOCKER && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
         check_path(&path)
             .map_err(|why| bad(why).with_hint("a repository's path has lower-case letters, digits, and '.', '_', '-' between them"))?;
-        tag.map_or(Ok(()), check_tag).map_err(|why| bad(why))?;
+        tag.map_or(Ok(()), check_tag).map_err(bad)?;
         Ok(Reference { repository: RepositoryName { host: host.to_owned(), path }, tag: tag.map(str::to_owned), digest })
     }
 }
