@@ -160,7 +160,8 @@ fn a_download_that_is_cut_goes_on() {
         }
     }
     // What comes is another part than was asked for, or of another whole.
-    let answers: [(&str, fn(Response) -> Response); 4] = [
+    type Change = fn(Response) -> Response;
+    let answers: [(&str, Change); 4] = [
         ("another range", |answer| answer.with("Content-Range", "bytes 0-299999/300000")),
         ("no range", |answer| answer.without("Content-Range")),
         ("another length", |answer| answer.body("short")),
