@@ -176,11 +176,15 @@ fn a_full_disk_ends_a_pull_and_leaves_nothing() {
     }
 }
 
-/// The most memory that a command had, in bytes.
-fn peak(scratch: &Scratch, args: &[&str]) -> u64 {
-    let mut command = scratch.program("/usr/bin/time");
-    command.args(["-f", "%M KiB at most", env!("CARGO_BIN_EXE_osimage")]).args(args);
-    let run = scratch.start_command(command, format!("time osimage {args:?}")).end();
+/// The most memory that a run of the program had, in bytes.
+fn peak(scratch: &Scratch, python: &Path, args: &[&str]) -> u64 {
+    const MEASURE: &str = "import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 'KiB at most', file=sys.stderr)
+sys.exit(code)";
+    let mut command = scratch.program(python);
+    command.args(["-c", MEASURE, env!("CARGO_BIN_EXE_osimage")]).args(args);
+    let run = scratch.start_command(command, format!("osimage {args:?}")).end();
     assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
     let line = run.stderr.lines().last().unwrap();
     line.strip_suffix(" KiB at most").and_then(|number| number.parse::<u64>().ok()).unwrap_or_else(|| panic!("{}", run.stderr)) << 10
@@ -189,11 +193,7 @@ fn peak(scratch: &Scratch, args: &[&str]) -> u64 {
 /// Pushes and pulls a sparse file of this size; the memory it takes does not depend on that.
 fn memory(size: u64) {
     const MOST: u64 = 20 << 20;
-    if !Path::new("/usr/bin/time").is_file() {
-        assert!(std::env::var_os("OSIMAGE_TEST_ALL").is_none(), "GNU time is not installed");
-        eprintln!("LEFT OUT: GNU time is not installed");
-        return;
-    }
+    let Some(python) = common::peer("python3") else { return };
     let scratch = Scratch::new();
     let rootfs = scratch.path("rootfs.raw");
     {
@@ -206,7 +206,7 @@ fn memory(size: u64) {
     let parts = ["--rootfs-file", "rootfs.raw", "--kernel-file", "kernel"];
     scratch.ok(&[["--store-path", "store", "build", "--profile", "native", "--tag", "v1"].as_slice(), &parts].concat());
     let registry = Registry::start();
-    let push = peak(&scratch, &["--store-path", "store", "push", "v1", &name(&registry)]);
+    let push = peak(&scratch, &python, &["--store-path", "store", "push", "v1", &name(&registry)]);
     assert!(push <= MOST, "push: {push} bytes");
     assert!(registry.blobs("os").iter().any(|(_, len)| *len == size));
     // What is that long, the registry does not keep; the content is made up as it goes.
@@ -217,11 +217,11 @@ fn memory(size: u64) {
         "config": {"mediaType": CONFIG, "digest": Digest::of(&config).to_string(), "size": config.len()}});
     registry.put_blob("os", common::answer::Content::bytes(config));
     registry.put_manifest("os", Some("v1"), MANIFEST, manifest.to_string());
-    let pull = peak(&scratch, &["pull", &name(&registry), "-o", "out"]);
+    let pull = peak(&scratch, &python, &["pull", &name(&registry), "-o", "out"]);
     assert!(pull <= MOST, "pull: {pull} bytes");
     assert_eq!(fs::metadata(scratch.path("out/rootfs.raw")).unwrap().len(), size);
     let target = Registry::start();
-    let copy = peak(&scratch, &["copy", &name(&registry), &name(&target)]);
+    let copy = peak(&scratch, &python, &["copy", &name(&registry), &name(&target)]);
     assert!(copy <= MOST, "copy: {copy} bytes");
     assert!(target.blobs("os").iter().any(|(_, len)| *len == size));
     eprintln!("{} MiB: push {} MiB, pull {} MiB, copy {} MiB", size >> 20, push >> 20, pull >> 20, copy >> 20);

@@ -121,7 +121,8 @@ fn a_token_may_expire_at_any_moment() {
 
 #[test]
 fn a_token_server_may_have_a_moment_too() {
-    for answer in [Response::new(503), Response::new(429).with("Retry-After", "0"), Response::none()] {
+    let cut = Response::json(200, &json!({"token": "t"})).cut(5);
+    for answer in [Response::new(503), Response::new(429).with("Retry-After", "0"), Response::none(), cut] {
         let scratch = Scratch::new();
         layers(&scratch, 1, 1000);
         let tokens = TokenServer::start(None);
