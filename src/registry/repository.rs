@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::Refusal;
 use super::auth::Scope;
 use super::download::Download;
 use super::http::{Call, Content, Host};
@@ -178,7 +179,14 @@ impl<'a> Repository<'a> {
     pub fn delete(&self, pointer: &str) -> Result<()> {
         let what = format!("deleting {pointer} in {}", self.name);
         let call = self.call(Method::DELETE, self.url(&format!("manifests/{pointer}")));
-        self.client.call(&self.host, &call, &[202, 200, 204], &what).map(drop)
+        let mut response = self.client.call(&self.host, &call, &[202, 200, 204, 400, 405], &what)?;
+        if response.status.is_success() {
+            return Ok(());
+        }
+        // docker-registry takes a tag here for a digest that is none.
+        let words = Refusal::of(&mut response).words();
+        Err(Error::rejected(format!("{} cannot delete {pointer} of {} ({words})", self.name.host, self.name.path))
+            .with_hint("whoever runs the registry can allow deletion"))
     }
 
     /// Whether a blob is there.
