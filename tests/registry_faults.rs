@@ -23,6 +23,9 @@ use osimage::{Kind, Result};
 
 const SIZE: usize = 300_000;
 
+/// What becomes of the right answer.
+type Change = fn(Response) -> Response;
+
 /// A client that waits for little.
 fn client(change: impl FnOnce(&mut Settings)) -> Client {
     let mut settings = Settings {
@@ -160,7 +163,6 @@ fn a_download_that_is_cut_goes_on() {
         }
     }
     // What comes is another part than was asked for, or of another whole.
-    type Change = fn(Response) -> Response;
     let answers: [(&str, Change); 4] = [
         ("another range", |answer| answer.with("Content-Range", "bytes 0-299999/300000")),
         ("no range", |answer| answer.without("Content-Range")),
