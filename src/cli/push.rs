@@ -220,7 +220,7 @@ fn would_push(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, refe
     }
     for node in &graph.nodes {
         let descriptor = &node.descriptor;
-        let what = if repository.has(descriptor)? { "there" } else { "to send" };
+        let what = if repository.has(node)? { "there" } else { "to send" };
         output::say(&format!(
             "{what:<8} {:>9}  {}  {}",
             output::size(descriptor.size),
