@@ -56,7 +56,7 @@ fn proxies_are_used_as_the_variables_say() {
                 let (code, out, error) = run(&scratch, &[(&variable, &url)], &push);
                 assert_eq!((code, out.trim_end()), (0, format!("Successfully pushed {target} {id}").as_str()), "{variable}: {error}");
             }
-            assert!(proxy.passed().iter().any(|passed| *passed == expected) || login.is_some(), "{:?}", proxy.passed());
+            assert!(proxy.passed().contains(&expected) || login.is_some(), "{:?}", proxy.passed());
             let before = proxy.passed().len();
             // Past it, by a variable, by the address that is loopback.
             let resolve = format!("{authority}:127.0.0.1");
