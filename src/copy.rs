@@ -41,7 +41,7 @@ pub trait Target: Sync {
     ///
     /// # Errors
     /// Where that cannot be told.
-    fn has(&self, descriptor: &Descriptor) -> Result<bool>;
+    fn has(&self, node: &Node) -> Result<bool>;
 
     /// Takes a piece of content: the bytes in `node`, or what `source` opens for it. What it keeps, it checks, or hands to
     /// somebody who checks it.
@@ -127,7 +127,7 @@ fn transfer_level(source: &dyn Source, nodes: &[&Node], target: &dyn Target, job
             if source.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            let done = target.has(&node.descriptor).and_then(|there| if there { Ok(()) } else { target.put(node, &source) });
+            let done = target.has(node).and_then(|there| if there { Ok(()) } else { target.put(node, &source) });
             if let Err(error) = done {
                 // The first failure is the one to report; the others are mostly the stopping itself.
                 if !source.stopped.swap(true, Ordering::Relaxed) {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use osimage::archive::Archive;
 use osimage::attach::{Attachment, UNTYPED};
 use osimage::content::{self, Overlay, Source};
-use osimage::copy::{self, Graph};
+use osimage::copy;
 use osimage::digest::Digest;
 use osimage::image;
 use osimage::image::build::Inputs;
@@ -147,14 +147,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             (name.to_string(), subject, rows)
         }
         Location::Archive(path, name) => {
+            // A link to it stays one.
+            let target = path.canonicalize().map_err(|e| Error::io("open", &path, e))?;
             let archive = Archive::open(&path, context.max_size())?;
             let row = content::resolve(&archive, name.as_ref())?;
             let (subject, rows) = build(&archive, &row)?;
             let mut all = archive.rows()?;
-            all.extend(rows.iter().filter(|row| all.iter().all(|known| known.digest != row.digest)).cloned().collect::<Vec<_>>());
-            let both = Overlay { top: &inputs, below: &archive };
-            let graph = Graph { rows: all.clone(), ..copy::walk(&both, &all)? };
-            args.archive.write_as(&path, archive.top(), &both, &graph)?;
+            let new: Vec<_> = rows.iter().filter(|row| all.iter().all(|known| known.digest != row.digest)).cloned().collect();
+            if !new.is_empty() {
+                all.extend(new);
+                let both = Overlay { top: &inputs, below: &archive };
+                args.archive.write_as(&target, archive.top(), &both, &copy::walk(&both, &all)?)?;
+            }
             (path.display().to_string(), subject, rows)
         }
         _ => {

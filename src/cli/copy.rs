@@ -53,7 +53,8 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
     if let Location::Registry(text) = &to {
-        text.parse::<registry::Reference>()?.pointer()?;
+        let hint = |e: Error| e.with_hint(format!("say under which tag: {text}:TAG"));
+        text.parse::<registry::Reference>()?.pointer().map_err(hint)?;
     }
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output::{self, visible};
+use super::yaml;
 
 /// Show what is attached to an image, and what is attached to that
 #[derive(Debug, clap::Args)]
@@ -24,12 +25,12 @@ pub struct Args {
     /// Image in a registry, a layout or an archive
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
     image: String,
-    /// Only what is directly attached and of this type
+    /// Only what is of this type, and what of this type is attached to it
     #[arg(long, value_name = "TYPE")]
     artifact_type: Option<String>,
     /// How many levels to show
-    #[arg(long, value_name = "N", default_value_t = MAX_DEPTH)]
-    depth: usize,
+    #[arg(long, value_name = "N", default_value_t = MAX_DEPTH as u64, value_parser = clap::value_parser!(u64).range(1..))]
+    depth: u64,
     /// Architecture, for an image of several
     #[arg(long, value_name = "ARCH")]
     platform: Option<String>,
@@ -66,12 +67,22 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Some(platform) => image::select(&*source, &row, Some(platform.split('/').nth(1).unwrap_or(platform)))?,
         None => row,
     };
-    let mut root = node(&place, &row, Annotations::default(), None);
-    root.referrers =
-        attached(&*source, &place, &row.digest, args.depth.min(MAX_DEPTH), args.artifact_type.as_deref(), &mut vec![row.digest.clone()])?;
+    // In a registry, a name is all that the entry could have, and it was given to it here.
+    let annotations = if name.is_some() { row.annotations.clone() } else { Annotations::default() };
+    let mut root = node(&place, &row, annotations, None);
+    root.referrers = attached(
+        &*source,
+        &place,
+        &row.digest,
+        args.depth.min(MAX_DEPTH as u64) as usize,
+        args.artifact_type.as_deref(),
+        &mut vec![row.digest.clone()],
+    )?;
     match args.format {
         Format::Json => output::json(&root),
         Format::Tree => {
+            // The tree shows those of what is attached.
+            root.annotations = Annotations::default();
             let mut text = format!("{}\n", visible(&root.reference));
             draw(&mut text, "", &root);
             output::print(&text)
@@ -114,7 +125,7 @@ fn attached(
         };
         let mut node = node(place, &referrer.descriptor, annotations, referrer.artifact_type().map(str::to_owned));
         above.push(referrer.descriptor.digest.clone());
-        node.referrers = attached(source, place, &referrer.descriptor.digest, depth - 1, None, above)?;
+        node.referrers = attached(source, place, &referrer.descriptor.digest, depth - 1, only, above)?;
         above.pop();
         nodes.push(node);
     }
@@ -142,7 +153,7 @@ fn draw(text: &mut String, indent: &str, node: &Node) {
         let _ = writeln!(text, "{indent}{branch}[annotations]");
         for (n, (key, value)) in annotations.iter().enumerate() {
             let branch = if n + 1 == annotations.len() { "└── " } else { "├── " };
-            let _ = writeln!(text, "{indent}{below}{branch}{}: {}", visible(key), visible(&scalar(value)));
+            let _ = writeln!(text, "{indent}{below}{branch}{}: {}", visible(&yaml::scalar(key)), visible(&yaml::scalar(value)));
         }
     }
     for (kind, nodes) in types {
@@ -154,14 +165,4 @@ fn draw(text: &mut String, indent: &str, node: &Node) {
             draw(text, &format!("{indent}{below}{further}"), referrer);
         }
     }
-}
-
-/// A value as YAML writes it, which is what oras prints: in quotes where it could be read as something else than text.
-fn scalar(value: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '.' | '_' | '/' | '-' | '+' | '@' | '=' | ',' | '(' | ')');
-    let word = value.to_ascii_lowercase();
-    let other = value.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_whitespace() || "-@=,+.".contains(c))
-        || value.ends_with(' ')
-        || matches!(word.as_str(), "" | "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
-    if value.chars().all(plain) && !other { value.to_owned() } else { format!("{value:?}") }
 }

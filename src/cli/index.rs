@@ -1,5 +1,7 @@
 //! `osimage index`: one tag for the images of several architectures.
 
+use std::cell::Cell;
+
 use osimage::content::{self, Source};
 use osimage::copy;
 use osimage::image::build::Inputs;
@@ -117,20 +119,27 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         Command::Remove { index, entries } => {
             let (reference, repository) = open(index, context)?;
-            let named = |entry: &Descriptor| {
+            let names = |text: &str, entry: &Descriptor| {
                 let architecture = entry.platform.as_ref().map(|platform| platform.architecture.as_str());
-                entries.iter().any(|text| Some(text.as_str()) == architecture || *text == entry.digest.to_string())
+                Some(text) == architecture || text == entry.digest.to_string()
             };
-            let missing = || {
-                Error::not_found(format!("{reference} has no image of {}", entries.join(", ")))
+            let named = |entry: &Descriptor| entries.iter().any(|text| names(text, entry));
+            let missing = |what: &str| {
+                Error::not_found(format!("{reference} has no image of {what}"))
                     .with_hint(format!("`osimage inspect oci://{reference}` shows what it has"))
             };
+            let begun = Cell::new(false);
             let change = |before: Option<Index>| {
-                let mut index = before.ok_or_else(missing)?;
+                let mut index = before.ok_or_else(|| missing(&entries.join(", ")))?;
+                let unknown = entries.iter().find(|text| !index.manifests.iter().any(|entry| names(text, entry)));
+                // Only at first: what is gone at a later try is gone by what we wrote.
+                if let (false, Some(unknown)) = (begun.replace(true), unknown) {
+                    return Err(missing(unknown));
+                }
                 let count = index.manifests.len();
                 index.manifests.retain(|entry| !named(entry));
                 match index.manifests.len() {
-                    left if left == count => Err(missing()),
+                    left if left == count => Ok(None),
                     0 => Err(Error::refused(format!("{reference} would have no image left"))
                         .with_hint(format!("osimage delete --remote {reference}"))),
                     _ => Ok(Some(index)),
@@ -222,6 +231,11 @@ fn entries(
             Some((architecture, image)) if !architecture.contains(['/', ':', '.']) => (Some(architecture), image),
             _ => (None, text.as_str()),
         };
+        if architecture.is_some_and(|name| name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())) {
+            return Err(
+                Error::usage(format!("{text:?} does not begin with an architecture")).with_hint(format!("write it as amd64={image}"))
+            );
+        }
         let (place, source, name) = context.open_remote(image)?;
         let row = content::resolve(&*source, name.as_ref())?;
         let rows = match oci::is_index(&row.media_type) {
@@ -263,9 +277,11 @@ pub fn entry(source: &dyn Source, row: &Descriptor, architecture: Option<&str>, 
         .ok_or_else(|| Error::usage(format!("nothing tells the architecture of {image}")).with_hint(format!("say it: amd64={image}")))?;
     let profile = read.profile().unwrap_or(Profile::Native);
     let mut entry = Descriptor::new(&*row.media_type, row.digest.clone(), row.size);
-    let mut platform = Platform { architecture: architecture.clone(), os: profile.os().into(), ..Platform::default() };
+    // An index that the image comes from may say more, such as a variant.
+    let mut platform = row.platform.as_deref().cloned().unwrap_or_else(|| Platform { os: profile.os().into(), ..Platform::default() });
+    platform.architecture.clone_from(&architecture);
     if profile == Profile::Gardenlinux {
-        platform.os_version = of_image.get("version").map(str::to_owned);
+        platform.os_version = of_image.get("version").map(str::to_owned).or(platform.os_version);
         entry.annotations.set("architecture", architecture);
     }
     for key in ["cname", "feature_set"] {

@@ -28,6 +28,7 @@ mod remote;
 mod shell;
 mod upkeep;
 mod url;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,7 @@ use super::{index, output};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "osimage publish [OPTIONS] <BUILD>... <[oci://]HOST/NAMESPACE[/NAME[:TAG]]>")]
 #[command(after_help = "Examples:
   osimage publish .build/gcp_oci-amd64-1.0-local ghcr.io/me              ghcr.io/me/gcp_oci:1.0-amd64
   osimage publish .build/gcp_oci-amd64-1.0-local.oci.tar.xz ghcr.io/me/os:1.0

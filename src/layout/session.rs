@@ -158,7 +158,8 @@ impl Layout {
 }
 
 impl Target for Session<'_> {
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
+    fn has(&self, node: &Node) -> Result<bool> {
+        let descriptor = &node.descriptor;
         let there = self.size(&descriptor.digest)? == Some(descriptor.size);
         if there {
             // Whoever wrote it may not have brought its name to the disk yet.

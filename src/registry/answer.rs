@@ -121,6 +121,8 @@ impl Refusal {
                     None => error.with_hint("check the name; `osimage repos` lists what a registry has, where it allows that"),
                 }
             }
+            (StatusCode::NOT_FOUND, "BLOB_UNKNOWN") => Error::not_found(format!("{what} is not there ({words})"))
+                .with_hint("check the digest; `osimage inspect` shows those of an image's blobs"),
             (StatusCode::NOT_FOUND, _) => Error::not_found(format!("{what} is not there ({words})"))
                 .with_hint(format!("`osimage tags {name}/{repository}` lists what there is")),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {

@@ -180,18 +180,8 @@ impl Client {
     pub(super) fn call(&self, host: &Host, call: &Call<'_>, good: &[u16], what: &str) -> Result<Response> {
         let mut attempts = Attempts::new(self, host);
         loop {
-            match self.once(host, call) {
-                Ok(response) if good.contains(&response.status.as_u16()) => return Ok(response),
-                Ok(mut response) => {
-                    let refusal = Refusal::of(&mut response);
-                    let repository = host_repository(&call.url);
-                    let error = || refusal.error(host, &repository, what);
-                    if !refusal.is_temporary() {
-                        return Err(error());
-                    }
-                    attempts.again(&refusal.words(), refusal.delay, error)?;
-                }
-                Err(failure) => attempts.again_after(failure)?,
+            if let Some(response) = self.attempt(host, call, good, what, &mut attempts)? {
+                return Ok(response);
             }
         }
     }
@@ -209,6 +199,32 @@ impl Client {
                 Err(failure) => attempts.again_after(failure)?,
             }
         }
+    }
+
+    /// Sends a request as [`call`](Self::call) does, but once. `None` where it failed in a way that may pass; `attempts` has
+    /// counted that, and the next request waits.
+    pub(super) fn attempt(
+        &self,
+        host: &Host,
+        call: &Call<'_>,
+        good: &[u16],
+        what: &str,
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Option<Response>> {
+        match self.once(host, call) {
+            Ok(response) if good.contains(&response.status.as_u16()) => return Ok(Some(response)),
+            Ok(mut response) => {
+                let refusal = Refusal::of(&mut response);
+                let repository = host_repository(&call.url);
+                let error = || refusal.error(host, &repository, what);
+                if !refusal.is_temporary() {
+                    return Err(error());
+                }
+                attempts.again(&refusal.words(), refusal.delay, error)?;
+            }
+            Err(failure) => attempts.again_after(failure)?,
+        }
+        Ok(None)
     }
 
     /// Sends a request once; only a challenge is answered, and redirects of a reading request are followed.

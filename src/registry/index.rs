@@ -1,8 +1,20 @@
 //! An index under a tag that several clients change: read, change, write, read back, and again where a change was lost.
 //!
 //! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"), so two that write at the same
-//! time take each other's change away. Who reads the index back after a while sees that, and makes the change again.
+//! time take each other's change away. Who reads the index back after a while sees that, and makes the change again. Three
+//! rules make it unlikely that a change is lost unseen, which takes somebody who read before our write, and writes after our
+//! look at what came of it:
+//!
+//! - What was read is written at once or not at all: a write that fails is not sent again, the index is read anew.
+//! - The look comes later than another needs from reading to writing, by the measure of what we needed ourselves.
+//! - Chance has a part in each pause, so that those who met once do not meet again.
+//!
+//! What remains is a client that stands still between reading and writing for longer than that, a registry that carries a
+//! write out long after it was sent, and clients that do not look at all.
 
+use std::time::{Duration, Instant};
+
+use super::http::Attempts;
 use super::repository::Repository;
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Document, Index};
@@ -10,6 +22,9 @@ use crate::{Error, Kind, Result, json};
 
 /// How often a change is made again.
 const TRIES: u32 = 20;
+/// How many times as long as from our reading to the end of our writing is waited before the look, and at most.
+const PATIENCE: u32 = 4;
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Repository<'_> {
     /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what is to be there, or nothing
@@ -38,19 +53,22 @@ impl Repository<'_> {
     ) -> Result<(Descriptor, Index)> {
         // Threads of ours need not take each other's changes away.
         let _lock = self.listing.lock().expect("nothing panics with this lock");
+        let mut attempts = Attempts::new(self.client, &self.host);
         for attempt in 0..TRIES {
             let before = self.tagged_index(tag, subject)?;
+            let read = Instant::now();
             match (change(before.as_ref().map(|(_, index)| index.clone()))?, before) {
                 (None, Some(before)) if attempt == 0 => return Ok(before),
                 (Some(mut index), _) => {
                     index.media_type = Some(oci::INDEX.to_owned());
                     let bytes = json::to_vec(&index);
-                    self.put_document(tag, &Descriptor::of(oci::INDEX, &bytes), &bytes)?;
+                    if self.try_to_put(tag, &Descriptor::of(oci::INDEX, &bytes), &bytes, &mut attempts)?.is_none() {
+                        continue;
+                    }
                 }
                 (None, _) => {}
             }
-            // Whoever read before we wrote has written by now, most likely; each has another pause.
-            std::thread::sleep(self.client.jitter(attempt));
+            std::thread::sleep(self.client.jitter(attempt) + (read.elapsed() * PATIENCE).min(MAX_PATIENCE));
             match self.tagged_index(tag, subject)? {
                 Some(after) if holds(&after.1) => return Ok(after),
                 _ => log::debug!("{}:{tag}: another client took the change away", self.name),

@@ -171,13 +171,17 @@ impl Client {
         self.use_credential(&host, credential);
         let scopes = [Scope::None];
         let call = Call::new(Method::GET, host.url("", &[]), &scopes);
-        self.call(&host, &call, &[200], "being let in").map(drop)
+        self.call(&host, &call, &[200], "being let in").map(drop).map_err(|e| match e {
+            Error::Unauthorised { .. } => Error::unauthorised(format!("{} does not accept this credential", host.name))
+                .with_hint("check user name and password; some registries want a token in the place of the password"),
+            e => e,
+        })
     }
 
     /// A pause of a length that chance decides, longer after more tries.
     fn jitter(&self, tries: u32) -> Duration {
         let chance = RandomState::new().hash_one(tries) as f64 / u64::MAX as f64;
-        self.settings.pause.mul_f64((0.1 + chance) * f64::from(tries.min(8) + 1) / 4.0)
+        self.settings.pause.mul_f64((0.2 + 0.3 * chance) * f64::from(tries.min(5) + 1))
     }
 
     /// What is known of a registry.

@@ -4,7 +4,7 @@ use super::Reference;
 use super::repository::Repository;
 use crate::content::Source;
 use crate::copy::{self, Graph, Node, Target};
-use crate::oci::{self, Descriptor};
+use crate::oci::Descriptor;
 use crate::{Error, Result};
 
 /// What a push did.
@@ -17,10 +17,11 @@ pub enum Outcome {
 }
 
 impl Target for Repository<'_> {
-    fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        match oci::is_document(&descriptor.media_type) {
-            true => Ok(self.find(&descriptor.digest.to_string())?.is_some_and(|found| found.digest == descriptor.digest)),
-            false => self.has_blob(descriptor),
+    /// What is attached to something is there when it is listed too: whoever put it may have been stopped before that.
+    fn has(&self, node: &Node) -> Result<bool> {
+        match &node.document {
+            Some(bytes) => Ok(self.has_document(&node.descriptor)? && self.lists(&node.descriptor, bytes)?),
+            None => self.has_blob(&node.descriptor),
         }
     }
 
@@ -56,8 +57,12 @@ pub fn push(
         Some(tag) => repository.find(tag)?,
         None => repository.find(&digest)?,
     };
+    let root = graph.nodes.iter().find(|node| node.descriptor.digest == row.digest);
+    let bytes =
+        root.and_then(|node| node.document.as_ref()).ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
     match &there {
-        Some(found) if found.digest == row.digest => return Ok(Outcome::Nothing),
+        Some(found) if found.digest == row.digest && repository.lists(row, bytes)? => return Ok(Outcome::Nothing),
+        Some(found) if found.digest == row.digest => {}
         Some(found) if keep => {
             return Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
                 .with_hint("choose another tag; without --no-clobber the tag would move"));
@@ -65,14 +70,11 @@ pub fn push(
         _ => {}
     }
     // A registry that has the manifest has what it points to.
-    if reference.tag.is_none() || !repository.has(row)? {
+    if reference.tag.is_none() || !repository.has_document(row)? {
         let below =
             Graph { rows: Vec::new(), nodes: graph.nodes.iter().filter(|node| node.descriptor.digest != row.digest).cloned().collect() };
         copy::transfer(source, &below, repository, jobs)?;
     }
-    let root = graph.nodes.iter().find(|node| node.descriptor.digest == row.digest);
-    let bytes =
-        root.and_then(|node| node.document.as_ref()).ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
     repository.put_attached(reference.tag.as_deref().unwrap_or(&digest), row, bytes)?;
     Ok(Outcome::Pushed)
 }

@@ -54,6 +54,14 @@ impl Repository<'_> {
         self.list_referrer(&subject.digest, &entry)
     }
 
+    /// Whether a manifest or an index that is attached to something is listed so; where it is attached to nothing, it is.
+    pub(super) fn lists(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
+        match Document::parse(bytes, descriptor)?.subject() {
+            Some(subject) => Ok(self.referrers(&subject.digest)?.iter().any(|listed| listed.digest == descriptor.digest)),
+            None => Ok(true),
+        }
+    }
+
     /// Adds an entry to the index under the tag.
     fn list_referrer(&self, subject: &Digest, entry: &Descriptor) -> Result<()> {
         let has = |index: &Index| index.manifests.iter().any(|known| known.digest == entry.digest);

@@ -10,9 +10,10 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
+use super::answer::Refusal;
 use super::auth::Scope;
 use super::download::Download;
-use super::http::{Call, Content, Host};
+use super::http::{Attempts, Call, Content, Host};
 use super::transport::Response;
 use super::{Client, RepositoryName};
 use crate::digest::Digest;
@@ -127,6 +128,14 @@ impl<'a> Repository<'a> {
         }
     }
 
+    /// Whether a manifest or an index is there.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn has_document(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self.find(&descriptor.digest.to_string())?.is_some_and(|found| found.digest == descriptor.digest))
+    }
+
     /// Reads the manifest or the index that a tag or a digest points to. Its digest is that of the bytes that came.
     ///
     /// # Errors
@@ -158,17 +167,33 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`Error::Unauthorised`], [`Error::Network`], [`Error::Rejected`], [`Error::Invalid`] where the registry stored something else.
     pub fn put_document(&self, pointer: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
+        let mut attempts = Attempts::new(self.client, &self.host);
+        loop {
+            if let Some(knows_subject) = self.try_to_put(pointer, descriptor, bytes, &mut attempts)? {
+                return Ok(knows_subject);
+            }
+        }
+    }
+
+    /// As [`put_document`](Self::put_document), but once; `None` where it failed in a way that may pass.
+    pub(super) fn try_to_put(
+        &self,
+        pointer: &str,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+        attempts: &mut Attempts<'_>,
+    ) -> Result<Option<bool>> {
         let what = format!("putting the manifest {pointer} into {}", self.name);
         let call = self.call(Method::PUT, self.url(&format!("manifests/{pointer}")));
         let call = call.header(CONTENT_TYPE, &descriptor.media_type).content(Content::Bytes(Bytes::copy_from_slice(bytes)));
-        let response = self.client.call(&self.host, &call, &[201, 200, 202], &what)?;
+        let Some(response) = self.client.attempt(&self.host, &call, &[201, 200, 202], &what, attempts)? else { return Ok(None) };
         if let Some(said) =
             said_digest(&response)?.filter(|said| said.algorithm() == descriptor.digest.algorithm() && *said != descriptor.digest)
         {
             return Err(Error::invalid(format!("{} stored {said} instead of {}", self.name.host, descriptor.digest))
                 .with_hint("do not use it; tell whoever runs the registry"));
         }
-        Ok(response.headers.contains_key(SUBJECT))
+        Ok(Some(response.headers.contains_key(SUBJECT)))
     }
 
     /// Deletes a manifest by its digest, or a tag.
@@ -178,7 +203,14 @@ impl<'a> Repository<'a> {
     pub fn delete(&self, pointer: &str) -> Result<()> {
         let what = format!("deleting {pointer} in {}", self.name);
         let call = self.call(Method::DELETE, self.url(&format!("manifests/{pointer}")));
-        self.client.call(&self.host, &call, &[202, 200, 204], &what).map(drop)
+        let mut response = self.client.call(&self.host, &call, &[202, 200, 204, 400, 405], &what)?;
+        if response.status.is_success() {
+            return Ok(());
+        }
+        // docker-registry takes a tag here for a digest that is none.
+        let words = Refusal::of(&mut response).words();
+        Err(Error::rejected(format!("{} cannot delete {pointer} of {} ({words})", self.name.host, self.name.path))
+            .with_hint("whoever runs the registry can allow deletion"))
     }
 
     /// Whether a blob is there.

@@ -1,0 +1,172 @@
+//! Several clients that change one list of what is attached, or one index, at the same time: nothing is lost, or an error says so.
+
+mod common;
+
+use std::time::Duration;
+
+use common::Scratch;
+use common::answer::Response;
+use common::http::Request;
+use common::registry::{Fault, Registry, call_of};
+use common::run::Running;
+use common::servers::{DockerAuth, crane_registry, docker_registry};
+use serde_json::{Value, json};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// How many clients there are.
+const CLIENTS: usize = 16;
+
+/// A registry without the referrers API that takes its time to answer, another one for each request.
+fn slow_registry() -> Registry {
+    let registry = Registry::start();
+    registry.ways(|ways| ways.referrers = false);
+    let mut turn = 0;
+    registry.on(move |request| {
+        turn += 1;
+        let slow = Duration::from_millis(turn * 7 % 40);
+        request.path.contains("/manifests/").then(|| {
+            Fault::change(move |right| {
+                std::thread::sleep(slow);
+                right
+            })
+        })
+    });
+    registry
+}
+
+fn is_put_of_list(request: &Request) -> bool {
+    call_of(request) == "PUT manifest" && request.path.contains("/manifests/sha256-")
+}
+
+/// Starts all and waits for their ends, which must be good.
+fn all(running: Vec<Running>) {
+    for run in running.into_iter().map(Running::end) {
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+}
+
+/// What is attached to an image, or stands in an index, by this annotation or field.
+fn listed(scratch: &Scratch, args: &[&str], pointer: &str) -> Vec<String> {
+    let found: Value = serde_json::from_str(&scratch.ok(args)).unwrap();
+    let list = found["referrers"].as_array().or(found["manifests"].as_array()).unwrap();
+    let mut listed: Vec<_> = list.iter().map(|entry| entry.pointer(pointer).unwrap().as_str().unwrap().to_owned()).collect();
+    listed.sort();
+    listed
+}
+
+#[test]
+fn sixteen_attaches_at_once_are_all_there() {
+    let own = slow_registry();
+    let (docker, crane) = (docker_registry(&DockerAuth::Open, None), crane_registry());
+    let hosts = [Some(own.host()), docker.as_ref().map(|server| server.host.clone()), crane.as_ref().map(|server| server.host.clone())];
+    for host in hosts.into_iter().flatten() {
+        let scratch = Scratch::new();
+        scratch.build("store", 1, &["--tag", "v1"]);
+        let name = format!("{host}/os:v1");
+        scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+        let numbers: Vec<String> = (10..10 + CLIENTS).map(|n| format!("n={n}")).collect();
+        all(numbers.iter().map(|n| scratch.start(&["attach", &name, "--artifact-type", "test/race", "-a", n])).collect());
+        let there = listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n");
+        assert_eq!(there, (10..10 + CLIENTS).map(|n| n.to_string()).collect::<Vec<_>>(), "{host}");
+    }
+}
+
+#[test]
+fn eight_architectures_at_once_are_all_in_the_index() {
+    let own = slow_registry();
+    let docker = docker_registry(&DockerAuth::Open, None);
+    for host in [Some(own.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten() {
+        let scratch = Scratch::new();
+        let mut architectures = ["386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x"];
+        architectures.sort_unstable();
+        for (seed, architecture) in architectures.iter().enumerate() {
+            scratch.build(architecture, seed as u64, &["--tag", "v1"]);
+        }
+        let name = format!("{host}/os:v1");
+        let images = architectures.map(|architecture| format!("{architecture}=./{architecture}:v1"));
+        all(images.iter().map(|image| scratch.start(&["index", "add", &name, image])).collect());
+        assert_eq!(listed(&scratch, &["manifest", &name], "/platform/architecture"), architectures, "{host}");
+        // Four leave at the same time as another comes again.
+        let mut running: Vec<_> = architectures[..4].iter().map(|gone| scratch.start(&["index", "remove", &name, gone])).collect();
+        running.push(scratch.start(&["index", "add", &name, "mips64=./386:v1"]));
+        all(running);
+        assert_eq!(
+            listed(&scratch, &["manifest", &name], "/platform/architecture"),
+            ["loong64", "mips64", "ppc64le", "riscv64", "s390x"],
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn a_list_that_is_never_kept_is_an_error_and_can_be_made_later() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    let registry = Registry::start();
+    registry.ways(|ways| ways.referrers = false);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    registry.on(|request| is_put_of_list(request).then(|| Fault::Answer(Response::new(201))));
+    let attach = ["attach", &name, "--artifact-type", "test/lost", "-a", "n=1"];
+    scratch.refused(6, &["took the change of", "run the command again"], &attach);
+    // What was to be attached is there by now, but is not listed: the command that is run again lists it.
+    registry.behave();
+    scratch.ok(&attach);
+    assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1"]);
+}
+
+#[test]
+fn a_write_that_failed_is_not_sent_again_as_it_was() {
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
+    let registry = Registry::start();
+    registry.ways(|ways| ways.referrers = false);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
+    let tag = format!("sha256-{id}");
+    let mut list: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
+    registry.forget();
+    // As docker-registry does where two write one tag: it fails, and passes.
+    let mut failed = false;
+    registry.on(move |request| {
+        let fails = is_put_of_list(request) && !std::mem::replace(&mut failed, true);
+        fails.then(|| Fault::Answer(Response::error(500, "UNKNOWN", "unknown error").with("Retry-After", "1")))
+    });
+    let mut running = scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    running.wait_until("a failed write", || registry.requests().iter().any(|request| is_put_of_list(request) && request.status == 500));
+    // While it waits, another client writes.
+    let first = registry.manifest("os", list["manifests"][0]["digest"].as_str().unwrap()).unwrap();
+    let theirs = String::from_utf8(first).unwrap().replace("test/first", "test/third");
+    let digest = registry.put_manifest("os", None, MANIFEST, theirs.clone());
+    let entry = json!({"mediaType": MANIFEST, "digest": digest.to_string(), "size": theirs.len()});
+    list["manifests"].as_array_mut().unwrap().push(entry.clone());
+    registry.put_manifest("os", Some(&tag), INDEX, list.to_string());
+    let run = running.end();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let now: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
+    let now = now["manifests"].as_array().unwrap();
+    assert!(now.len() == 3 && now.contains(&entry), "{now:?}");
+}
+
+#[test]
+fn who_was_slower_takes_nothing_away_unseen() {
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
+    let registry = Registry::start();
+    registry.ways(|ways| ways.referrers = false);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
+    let tag = format!("sha256-{id}");
+    let old = registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap();
+    registry.forget();
+    let mut running = scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    running.wait_until("a write", || registry.requests().iter().any(|request| is_put_of_list(request) && request.status == 201));
+    // Another client had read before that write, and writes after it.
+    registry.put_manifest("os", Some(&tag), INDEX, old);
+    let run = running.end();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1", "2"]);
+}
