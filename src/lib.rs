@@ -13,7 +13,6 @@
 //! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building, reading.
-//! - [`registry`]: what talks to registries; so far the credentials that they are shown.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 /// What `./build` leaves in `.build`, under a name; gives the id of the image.
 fn build(scratch: &Scratch, name: &str, seed: u64) -> String {
-    let id = scratch.build("store", seed, &["--tag", name]);
+    let id = scratch.build("store", seed, &["--tag", &name.replace('+', "-")]);
     fs::create_dir_all(scratch.path(".build")).unwrap();
-    scratch.ok(&["--store-path", "store", "export", name, &format!(".build/{name}.oci.tar")]);
+    scratch.ok(&["--store-path", "store", "export", &name.replace('+', "-"), &format!(".build/{name}.oci.tar")]);
     id
 }
 

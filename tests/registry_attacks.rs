@@ -24,6 +24,9 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.onmetal.image.config.v1alpha1+json";
 const KERNEL: &str = "application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz";
 
+/// What becomes of the right answer.
+type Change = fn(Response) -> Response;
+
 fn kernel() -> Vec<u8> {
     noise(5, 100_000)
 }
@@ -438,7 +441,7 @@ fn bodies_are_read_up_to_their_limits() {
     let target = name(&registry);
     let tags = format!("{}/os", registry.host());
     let endless = || Response::new(200).with("Content-Type", MANIFEST).content(Content::endless()).untold();
-    let bodies: [fn(Response) -> Response; 3] = [Response::untold, Response::chunked, |response| response.claiming(1 << 62)];
+    let bodies: [Change; 3] = [Response::untold, Response::chunked, |response| response.claiming(1 << 62)];
     for body in bodies {
         let answer = body(endless());
         for (call, args) in [
@@ -525,7 +528,7 @@ fn sizes_are_not_believed() {
     }
     // What comes has not the length that is said, or is said to have another.
     image(&registry, |_| ());
-    let lies: [(&str, fn(Response) -> Response, i32); 6] = [
+    let lies: [(&str, Change, i32); 6] = [
         ("claims more", |answer| answer.claiming(200_000), 5),
         ("claims less", |answer| answer.claiming(99_999), 5),
         ("gives more, says nothing", |answer| answer.body([kernel(), kernel()].concat()).untold(), 5),

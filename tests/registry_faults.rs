@@ -23,6 +23,9 @@ use osimage::{Kind, Result};
 
 const SIZE: usize = 300_000;
 
+/// What becomes of the right answer.
+type Change = fn(Response) -> Response;
+
 /// A client that waits for little.
 fn client(change: impl FnOnce(&mut Settings)) -> Client {
     let mut settings = Settings {
@@ -160,7 +163,7 @@ fn a_download_that_is_cut_goes_on() {
         }
     }
     // What comes is another part than was asked for, or of another whole.
-    let answers: [(&str, fn(Response) -> Response); 4] = [
+    let answers: [(&str, Change); 4] = [
         ("another range", |answer| answer.with("Content-Range", "bytes 0-299999/300000")),
         ("no range", |answer| answer.without("Content-Range")),
         ("another length", |answer| answer.body("short")),
@@ -482,4 +485,37 @@ fn what_a_head_does_not_tell_is_read() {
     let client = client(|_| ());
     let error = repository(&client, &registry.host()).document("v1").unwrap_err();
     assert!(error.kind() == Kind::Verification && error.to_string().contains("gzip"), "{error}");
+}
+
+#[test]
+fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_waited_for() {
+    let registry = Registry::start();
+    let text = format!("{{\"schemaVersion\":2,\"manifests\":[]{}}}", " ".repeat(1000));
+    registry.put_manifest("os", Some("v1"), "application/vnd.oci.image.index.v1+json", text.clone());
+    for after in [0, 1, 500, 1033] {
+        for call in ["GET manifest", "GET tags"] {
+            registry.behave();
+            registry.forget();
+            let cut = move |answer: Response| {
+                let last = answer.content.len() - 1;
+                answer.cut(after.min(last))
+            };
+            registry.first(1, call, move |_| Fault::change(cut));
+            let client = client(|_| ());
+            let repository = repository(&client, &registry.host());
+            match call {
+                "GET tags" => assert_eq!(repository.tags().unwrap(), ["v1"]),
+                _ => assert!(repository.document("v1").unwrap().1 == text.as_bytes()),
+            }
+            assert_eq!(registry.count(call), 2, "{call} {after}");
+        }
+    }
+    // A byte now and then is no stall, but a thousand of them would take minutes.
+    registry.behave();
+    registry.forget();
+    registry.on(|_| Some(Fault::change(|answer| answer.drip(1, Duration::from_millis(50)))));
+    let client = client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(200), 1));
+    let error = repository(&client, &registry.host()).document("v1").unwrap_err();
+    assert!(error.kind() == Kind::Network && error.to_string().contains("too slowly"), "{error}");
+    assert_eq!(registry.requests().len(), 2);
 }

@@ -96,8 +96,20 @@ table_registry() {
 	name="an archive into a registry"
 	run "$name" osimage "$osimage push $archive $at/archive-\$id:1"
 	peer oras && run "$name" "tar xJf, oras cp" "tar -C \$out -xJf $archive && oras cp --from-oci-layout \$out/pushed@$id --to-plain-http $at/unpacked-\$id:1"
+
+	name="attach three files"
+	local text="$work/text" b="$work/b_oci-amd64-1-local" ending
+	seq 1 20000 > "$text"
+	run "$name" osimage "$osimage attach $at/again:1 --log $text --os-release $text --package-manifest $text -a run=\$id"
+	peer oras && run "$name" "oras attach, three times" "cd $work && for t in log os-release manifest; do oras attach --plain-http $at/again:1 --artifact-type build/\$t text:text/plain; done"
+
+	name="publish a build: image and three files"
+	ln -s "$archive" "$b.oci.tar.xz"
+	for ending in log os-release manifest; do ln -s "$text" "$b.$ending"; done
+	run "$name" osimage "$osimage publish $b $at/osimage-\$id"
+	peer oras && run "$name" "tar xJf, oras cp, oras attach" "tar -C \$out -xJf $archive && oras cp --from-oci-layout \$out/pushed@$id --to-plain-http $at/hand-\$id:1 && cd $work && for t in log os-release manifest; do oras attach --plain-http $at/hand-\$id:1 --artifact-type build/\$t text:text/plain; done"
 	rows
-	rm -rf "$store" "$archive" "$work"/registry-*
+	rm -rf "$store" "$archive" "$work"/registry-* "$text" "$b".*
 }
 
 # peer TOOL: whether it is there.

@@ -25,13 +25,13 @@ use super::remote::Transfer;
 /// Attach files to an image: a build's log, its os-release, its packages, or anything else
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  osimage attach ghcr.io/me/os:1.0 --log build.log --os-release etc/os-release --package-manifest packages.txt
+  osimage attach ghcr.io/me/os:1.0 --log build.log --os-release etc/os-release
   osimage attach ghcr.io/me/os:1.0 --sbom sbom.spdx.json
-  osimage attach ghcr.io/me/os:1.0 --artifact-type test/report report.xml:application/xml -a suite=smoke
-  osimage attach os-1.0.oci.tar.xz --log build.log                  in an archive, which is written anew
+  osimage attach ghcr.io/me/os:1.0 --artifact-type test/report report.xml:application/xml
+  osimage attach os-1.0.oci.tar.xz --log build.log          an archive, which is written anew
 
-The same files give the same digest, so attaching them twice changes nothing. A time is recorded only where --created or
-SOURCE_DATE_EPOCH gives one.")]
+The same files give the same digest, so attaching them twice changes nothing. A time is recorded
+only where --created or SOURCE_DATE_EPOCH gives one.")]
 pub struct Args {
     /// Image in a registry, a layout or an archive
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]

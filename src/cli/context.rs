@@ -204,7 +204,7 @@ impl Context {
             None if self.persona == Persona::Osimage
                 && argument.parse::<Reference>().is_ok_and(|reference| reference.pointer().is_ok()) =>
             {
-                format!("oci://{argument} means the one in the registry, which `osimage pull {argument}` fetches into the store")
+                format!("`osimage list` shows what the store has; in the registry it is oci://{argument}")
             }
             None => return Ok(()),
             Some(PathKind::File) => format!("./{argument} means the file of that name"),

@@ -17,10 +17,10 @@ use super::remote::{Transfer, Upload};
 /// Copy an image between registries, layouts and archives
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  osimage copy ghcr.io/me/os:1.0 registry.example.org/mirror/os:1.0     nothing touches the disk
-  osimage copy -r ghcr.io/me/os:1.0 registry.example.org/mirror/os:1.0  with all that is attached to it
-  osimage copy ghcr.io/me/os:1.0 os-1.0.oci.tar.xz                      into an archive
-  osimage copy os-1.0.oci.tar.xz ./layout:v1                            into a layout's folder
+  osimage copy ghcr.io/me/os:1.0 mirror.example.org/os:1.0        nothing touches the disk
+  osimage copy -r ghcr.io/me/os:1.0 mirror.example.org/os:1.0     with all that is attached to it
+  osimage copy ghcr.io/me/os:1.0 os-1.0.oci.tar.xz                into an archive
+  osimage copy os-1.0.oci.tar.xz ./layout:v1                      into a layout's folder
 
 A name without more is one in a registry; DIR[:REF] and ARCHIVE[:REF] are local.")]
 pub struct Args {
@@ -53,7 +53,8 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
     if let Location::Registry(text) = &to {
-        text.parse::<registry::Reference>()?.pointer()?;
+        let hint = |e: Error| e.with_hint(format!("say under which tag: {text}:TAG"));
+        text.parse::<registry::Reference>()?.pointer().map_err(hint)?;
     }
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;

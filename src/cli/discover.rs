@@ -18,7 +18,8 @@ use super::yaml;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage discover ghcr.io/me/os:1.0
-  osimage discover ghcr.io/me/os:1.0 --artifact-type build/log --format json | jq -r '.referrers[].digest'
+  osimage discover ghcr.io/me/os:1.0 --artifact-type build/log
+  osimage discover ghcr.io/me/os:1.0 --format json | jq -r '.referrers[].digest'
   osimage pull ghcr.io/me/os:1.0 --attached build/log -o .           fetches it")]
 pub struct Args {
     /// Image in a registry, a layout or an archive

@@ -21,11 +21,12 @@ use super::progress::Watched;
 /// Write an image's layers to files, named by role, with their checksums
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  osimage extract os-1.0.oci.tar.xz -o boot               vmlinuz, initrd, rootfs.raw, cmdline, SHA256SUMS
+  osimage extract os-1.0.oci.tar.xz -o boot               all files, and SHA256SUMS
   osimage extract ghcr.io/me/os:1.0 --layer kernel -o boot
   osimage extract os-1.0.oci.tar.xz --layer kernel -o - | file -
+  osimage extract oci://ghcr.io/me/os:1.0 --layer kernel -o boot
 
-The files are vmlinuz, initrd, rootfs.raw (or .tar), rootfs.squashfs, uki.efi, image.iso and cmdline.
+The files are vmlinuz, initrd, rootfs.raw (or .tar), rootfs.squashfs, uki.efi, image.iso, cmdline.
 A file of such a name is replaced when the new one is whole.")]
 pub struct Args {
     /// Image to extract [default: the only one of the store]

@@ -33,6 +33,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Make an index over images
+    #[command(after_help = "Examples:
+  osimage index create ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-amd64 ghcr.io/me/os:1.0-arm64
+  osimage index create ghcr.io/me/os:1.0 amd64=a.oci.tar.xz arm64=b.oci.tar.xz")]
     Create {
         /// The index's name in a registry
         #[arg(value_name = "REF")]
@@ -53,6 +56,9 @@ enum Command {
         transfer: Transfer,
     },
     /// Add images to an index, which is made if there is none
+    #[command(after_help = "Examples:
+  osimage index add ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-riscv64
+  osimage index add --replace ghcr.io/me/os:1.0 arm64=b.oci.tar.xz")]
     Add {
         /// The index's name in a registry
         #[arg(value_name = "REF")]
@@ -67,6 +73,8 @@ enum Command {
         transfer: Transfer,
     },
     /// Take images out of an index
+    #[command(after_help = "Examples:
+  osimage index remove ghcr.io/me/os:1.0 riscv64")]
     Remove {
         /// The index's name in a registry
         #[arg(value_name = "REF")]

@@ -15,7 +15,8 @@ use super::output::{self, visible};
 /// Show an image's manifest and config
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  osimage inspect ghcr.io/me/os:1.0
+  osimage inspect ghcr.io/me/os:1.0                    the one in the store
+  osimage inspect oci://ghcr.io/me/os:1.0              the one in the registry
   osimage inspect --format json os-1.0.oci.tar.xz | jq -r .config.commandLine
   osimage inspect ./onmetal:ghcr.io/me/os:1.0")]
 pub struct Args {

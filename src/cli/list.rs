@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::context::Context;
 use super::output;
 
-/// List the images of the store, a layout or an archive
+/// List the images of the store, a layout or an archive, or look at one in a registry
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage list
   osimage list --wide os-1.0.oci.tar.xz
+  osimage list --wide oci://ghcr.io/me/os:1.0
   osimage list --format json | jq -r '.[].digest'
   osimage list -q | xargs -n1 osimage inspect")]
 pub struct Args {

@@ -19,8 +19,9 @@ const MAX_SECRET: u64 = 64 << 10;
   aws ecr get-login-password | osimage login --username AWS --password-stdin HOST
   osimage login --identity-token-stdin HOST < token
 
-The credential goes into the first file of --registry-config, $REGISTRY_AUTH_FILE, docker's
-config.json, or the credential helper that this file names.")]
+The credential goes into the first of these files that is named or set: --registry-config,
+$REGISTRY_AUTH_FILE, $DOCKER_CONFIG/config.json, ~/.docker/config.json; or into the credential
+helper that this file names for the registry.")]
 pub struct LoginArgs {
     /// Registry, with its port: ghcr.io, localhost:5000
     #[arg(value_name = "HOST")]

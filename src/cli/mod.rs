@@ -43,13 +43,17 @@ use context::{Context, Global, Persona};
 #[command(after_help = "Examples:
   osimage build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz \\
       --command-line 'root=LABEL=ROOT ro' --output os.oci.tar.xz    pack a build
-  osimage list os.oci.tar.xz                                        what is in it
   osimage inspect os.oci.tar.xz                                     its layers and command line
   osimage extract os.oci.tar.xz -o boot                             its files, checked
+  osimage login -u me ghcr.io                                       once
+  osimage push os.oci.tar.xz ghcr.io/me/os:1.0                      the archive into a registry
+  osimage pull ghcr.io/me/os:1.0 -o boot                            its files out of it
+  osimage url ghcr.io/me/os:1.0 --layer kernel                      where a boot loader finds it
 
 An image is named by its tag, its digest or the first digits of its id, in the store, or in a
 layout's folder or an archive: DIR[:REF], DIR@DIGEST, FILE.oci.tar.xz[:REF]. The only image of a
-store, a layout or an archive needs no name.
+store, a layout or an archive needs no name. In a registry it is HOST/REPOSITORY:TAG or
+HOST/REPOSITORY@DIGEST; list, inspect and extract want oci:// before that.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not authorised, 5 content does not
 match its digest or format, 6 network, 7 refused, since it would overwrite something.")]

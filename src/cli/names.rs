@@ -61,12 +61,13 @@ pub fn untag(args: &UntagArgs, context: &Context) -> Result<()> {
     output::line(&format!("Successfully untagged {}", args.name))
 }
 
-/// Delete an image: its name, and its content where no other image needs it
+/// Delete an image: its name, and its content where no other image needs it; with --remote in a registry
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  osimage delete ghcr.io/me/os:1.0      this name; the image too, if it has no other
-  osimage delete f0dcfde4f8b4           the image with all its names
-  osimage delete --remote ghcr.io/me/os:1.0-rc1")]
+  osimage delete ghcr.io/me/os:1.0                      this name; the image too, if it has no other
+  osimage delete f0dcfde4f8b4                           the image with all its names
+  osimage delete --remote ghcr.io/me/os:1.0-rc1         a tag in a registry; not all can do that
+  osimage delete --remote --yes ghcr.io/me/os@$(osimage resolve ghcr.io/me/os:1.0-rc1)")]
 pub struct DeleteArgs {
     /// Image to delete
     #[arg(value_name = "REF")]

@@ -22,13 +22,14 @@ use super::remote::Transfer;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage pull ghcr.io/me/os:1.0                               into the store
-  osimage pull ghcr.io/me/os:1.0 -o boot                       vmlinuz, initrd, rootfs.raw, cmdline, SHA256SUMS
+  osimage pull ghcr.io/me/os:1.0 -o boot                       vmlinuz, initrd, …, and SHA256SUMS
   osimage pull ghcr.io/me/os:1.0 -o boot --layer kernel --layer initramfs
   osimage pull ghcr.io/me/os:1.0 --to os-1.0.oci.tar.xz        an archive
   osimage pull ghcr.io/me/os:1.0 --to ./layout --platform arm64
   osimage pull ghcr.io/me/os:1.0 --attached build/log -o .     what is attached to it
 
-What is there already with the right digest is not fetched again. Everything is checked against its digest.")]
+What is there already with the right digest is not fetched again. Everything is checked against its
+digest. A pull that was cut off goes on when it is run again.")]
 pub struct Args {
     /// Image to pull
     #[arg(value_name = "REF")]

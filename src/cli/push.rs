@@ -155,13 +155,16 @@ fn push(args: &Args, client: &Client, source: &dyn Source, row: &Descriptor, ref
         repository = repository.mounting_from(mounted(from, reference)?);
     }
     let graph = copy::walk(source, std::slice::from_ref(row))?;
+    let sub_manifests = if args.push_sub_manifests { sub_manifests(&graph, row, reference)? } else { Vec::new() };
+    if args.no_clobber {
+        sub_manifests.iter().try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
+    }
     if args.dry_run {
+        if args.no_clobber && reference.tag.is_some() {
+            refuse_to_move(&repository, reference, row)?;
+        }
         would_push(&repository, &graph, row, reference)?;
     } else {
-        let sub_manifests = if args.push_sub_manifests { sub_manifests(&graph, row, reference)? } else { Vec::new() };
-        if args.no_clobber {
-            sub_manifests.iter().try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
-        }
         let watched = Watched::new(source, &graph, "pushing");
         registry::push(&watched, &graph, row, &repository, reference, args.no_clobber, args.transfer.concurrency)?;
         drop(watched);

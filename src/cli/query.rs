@@ -103,7 +103,10 @@ pub fn manifest(args: &ManifestArgs, context: &Context) -> Result<()> {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage blob ghcr.io/me/os@sha256:41c46e4d7cec399eee96a20c7b3ba27b4cf4910eae915aa9bb7e1837f2982dd9
-  osimage blob ghcr.io/me/os@sha256:d002d4426df1928be7646289e8a67f2851679e955cacbbc042295f5c6af80b69 -o vmlinuz")]
+  osimage blob -o vmlinuz \\
+      ghcr.io/me/os@sha256:d002d4426df1928be7646289e8a67f2851679e955cacbbc042295f5c6af80b69
+
+`osimage inspect oci://REF` shows the digests of an image's blobs.")]
 pub struct BlobArgs {
     /// Repository and digest
     #[arg(value_name = "REPOSITORY@DIGEST")]

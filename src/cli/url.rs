@@ -19,11 +19,12 @@ use super::output;
 #[command(after_help = "Examples:
   osimage url ghcr.io/me/os:1.0 --layer kernel                     JSON, as onmetal-image prints it
   osimage url ghcr.io/me/os:1.0 --layer kernel --format curl | sh  fetches vmlinuz
-  osimage url ghcr.io/me/os:1.0 --layer initramfs --follow --format plain
-                                                                   for a boot loader that knows no headers
   osimage url ghcr.io/me/os:1.0 --layer rootfs --platform arm64    of one architecture
+  osimage url ghcr.io/me/os:1.0 --layer initramfs --follow --format plain
+      for a boot loader that knows no headers
 
-The headers are for the registry alone. A token in them, and an address from --follow, hold for minutes.")]
+The headers are for the registry alone. A token in them holds for minutes, as an address from
+--follow does.")]
 pub struct Args {
     /// Image in a registry
     #[arg(value_name = "REF")]

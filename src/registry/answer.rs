@@ -1,15 +1,15 @@
 //! What registries answer: reading it within limits, telling what went wrong and how long to wait.
 
-use std::io::Read;
-use std::time::{Duration, SystemTime};
+use std::io::{self, Read};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::http::Host;
-use super::transport::Response;
-use crate::{Error, Result};
+use super::transport::{Failure, Response};
+use crate::Error;
 
 /// The largest token or error that is read.
 pub(super) const MAX_ANSWER: u64 = 64 * 1024;
@@ -17,19 +17,36 @@ pub(super) const MAX_ANSWER: u64 = 64 * 1024;
 const MAX_WORDS: usize = 300;
 
 /// Reads a body whole, at most `limit` bytes; `what` names it in the errors.
-pub(super) fn read(response: &mut Response, limit: u64, what: impl Fn() -> String) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// [`Failure::Broken`] where the connection broke, or so little came that it never ends.
+pub(super) fn read(response: &mut Response, limit: u64, what: &str) -> Result<Vec<u8>, Failure> {
     if let Some(coding) = response.headers.get(CONTENT_ENCODING).filter(|coding| !coding.is_empty() && *coding != "identity") {
-        return Err(Error::invalid(format!("{} comes encoded as {coding:?}, which was not asked for", what()))
-            .with_hint("check the proxy in between, or tell whoever runs the registry"));
+        let error = Error::invalid(format!("{what} comes encoded as {coding:?}, which was not asked for"));
+        return Err(Failure::Own(error.with_hint("check the proxy in between, or tell whoever runs the registry")));
     }
     let mut bytes = Vec::new();
-    let read = (&mut response.body).take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(|e| Error::network(format!("{} broke off: {e}", what())).with_hint("try again"))?;
+    read_up_to(response, limit + 1, &mut bytes).map_err(|e| Failure::Broken(e.to_string()))?;
     if bytes.len() as u64 > limit {
-        return Err(Error::invalid(format!("{} is larger than {limit} bytes; more is not read", what()))
-            .with_hint("check that a registry answers there"));
+        let error = Error::invalid(format!("{what} is larger than {limit} bytes; more is not read"));
+        return Err(Failure::Own(error.with_hint("check that a registry answers there")));
     }
     Ok(bytes)
+}
+
+/// Reads what comes, up to `limit` bytes, and not for ever: a few bytes now and then are no stall.
+fn read_up_to(response: &mut Response, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let end = Instant::now() + response.body.patience();
+    let (mut body, mut block) = ((&mut response.body).take(limit), [0; 8192]);
+    loop {
+        match body.read(&mut block)? {
+            0 => return Ok(()),
+            n => bytes.extend_from_slice(&block[..n]),
+        }
+        if Instant::now() > end {
+            return Err(io::Error::other("it comes too slowly"));
+        }
+    }
 }
 
 /// A registry's no (distribution-spec, "Error Codes").
@@ -60,7 +77,7 @@ impl Refusal {
         }
         let mut bytes = Vec::new();
         // What cannot be read says nothing.
-        let _ = (&mut response.body).take(MAX_ANSWER).read_to_end(&mut bytes);
+        let _ = read_up_to(response, MAX_ANSWER, &mut bytes);
         let parsed = serde_json::from_slice::<Errors>(&bytes).ok().and_then(|errors| errors.errors.into_iter().next());
         let text = String::from_utf8_lossy(&bytes);
         let (code, mut message) = match parsed {
@@ -104,6 +121,8 @@ impl Refusal {
                     None => error.with_hint("check the name; `osimage repos` lists what a registry has, where it allows that"),
                 }
             }
+            (StatusCode::NOT_FOUND, "BLOB_UNKNOWN") => Error::not_found(format!("{what} is not there ({words})"))
+                .with_hint("check the digest; `osimage inspect` shows those of an image's blobs"),
             (StatusCode::NOT_FOUND, _) => Error::not_found(format!("{what} is not there ({words})"))
                 .with_hint(format!("`osimage tags {name}/{repository}` lists what there is")),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {

@@ -189,38 +189,18 @@ impl Client {
         }
         let own = realm.origin() == host.base.origin();
         let at = format!("{} (which {} names)", realm.host_str().unwrap_or_default(), host.name);
-        let mut attempts = Attempts::new(self, host);
-        // A redirect is not followed: the credentials were meant for this place.
-        let mut response = loop {
-            log::debug!("-> {method} {}", redacted(&url));
-            let body = body.clone().map_or(Body::Empty, Body::Bytes);
-            let request = Request { method: method.clone(), url: url.clone(), headers: headers.clone(), body, own };
-            let mut response = match self.transport.send(request) {
-                Ok(response) => response,
-                Err(failure @ Failure::Broken(_)) => {
-                    attempts.again(&format!("{at}: {failure}"), None, || unreachable(&at, realm, &failure))?;
-                    host.rest();
-                    continue;
-                }
-                Err(failure) => return Err(unreachable(&at, realm, &failure)),
-            };
-            log::debug!("<- {}", response.status);
-            if matches!(response.status.as_u16(), 200 | 400 | 401 | 403) || response.status.is_redirection() {
-                break response;
-            }
-            let refusal = Refusal::of(&mut response);
-            let words = format!("the token server {at} answers {}", refusal.words());
-            let error = || Error::network(words.clone()).with_hint("try again later");
-            if !refusal.is_temporary() {
-                return Err(error());
-            }
-            attempts.again(&words, refusal.delay, error)?;
-            host.rest();
+        let request = || Request {
+            method: method.clone(),
+            url: url.clone(),
+            headers: headers.clone(),
+            body: body.clone().map_or(Body::Empty, Body::Bytes),
+            own,
         };
-        match response.status {
+        let (status, bytes) = self.ask_token_server(host, realm, &at, request)?;
+        match status {
+            StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST if anonymous => return Err(no_credentials(host)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => return Err(not_accepted(host)),
-            StatusCode::OK => {}
             _ => {
                 return Err(Error::unauthorised(format!("the token server {at} sends elsewhere, and credentials do not follow"))
                     .with_hint("tell whoever runs the registry"));
@@ -232,11 +212,47 @@ impl Client {
             access_token: Option<String>,
             expires_in: Option<u64>,
         }
-        let bytes = answer::read(&mut response, MAX_ANSWER, || format!("the answer of the token server {at}"))?;
         let bad = || Error::invalid(format!("the token server {at} answers without a token")).with_hint("tell whoever runs the registry");
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| bad())?;
         let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty()).ok_or_else(bad)?;
         Ok((bearer(&token).map_err(|_| bad())?, answer.expires_in.map_or(LIFETIME, Duration::from_secs)))
+    }
+
+    /// Asks until there is an answer that another try would not change: its status, and the body of a 200. A redirect is not
+    /// followed: the credentials were meant for this place.
+    fn ask_token_server<'r>(&self, host: &Host, realm: &Url, at: &str, request: impl Fn() -> Request<'r>) -> Result<(StatusCode, Vec<u8>)> {
+        let mut attempts = Attempts::new(self, host);
+        loop {
+            host.rest();
+            let request = request();
+            log::debug!("-> {} {}", request.method, redacted(&request.url));
+            let answered = self.transport.send(request).and_then(|mut response| {
+                log::debug!("<- {}", response.status);
+                let what = || format!("the answer of the token server {at}");
+                let bytes = if response.status == StatusCode::OK { answer::read(&mut response, MAX_ANSWER, &what())? } else { Vec::new() };
+                Ok((response, bytes))
+            });
+            let (mut response, bytes) = match answered {
+                Ok(answered) => answered,
+                Err(Failure::Own(error)) => return Err(error),
+                Err(failure @ Failure::Broken(_)) => {
+                    attempts.again(&format!("{at}: {failure}"), None, || unreachable(at, realm, &failure))?;
+                    continue;
+                }
+                Err(failure) => return Err(unreachable(at, realm, &failure)),
+            };
+            let refusal = Refusal::of(&mut response);
+            let is_answer = matches!(response.status.as_u16(), 200 | 400 | 401 | 403) || response.status.is_redirection();
+            if is_answer && !refusal.is_temporary() {
+                return Ok((response.status, bytes));
+            }
+            let words = format!("the token server {at} answers {}", refusal.words());
+            let error = || Error::network(words.clone()).with_hint("try again later");
+            if !refusal.is_temporary() {
+                return Err(error());
+            }
+            attempts.again(&words, refusal.delay, error)?;
+        }
     }
 }
 

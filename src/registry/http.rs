@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::Client;
-use super::answer::Refusal;
+use super::answer::{self, Refusal};
 use super::auth::{Auth, Scope};
 use super::transport::{Body, Failure, Request, Response, TlsFailure};
 use crate::{Error, Result};
@@ -210,6 +210,21 @@ impl Client {
             Err(failure) => attempts.again_after(failure)?,
         }
         Ok(None)
+    }
+
+    /// As [`call`](Self::call), and reads the body of a 200 whole, at most `limit` bytes; where it breaks off, it is asked for again.
+    pub(super) fn fetch(&self, host: &Host, call: &Call<'_>, good: &[u16], limit: u64, what: &str) -> Result<(Response, Vec<u8>)> {
+        let mut attempts = Attempts::new(self, host);
+        loop {
+            let mut response = self.call(host, call, good, what)?;
+            if response.status != StatusCode::OK {
+                return Ok((response, Vec::new()));
+            }
+            match answer::read(&mut response, limit, what) {
+                Ok(bytes) => return Ok((response, bytes)),
+                Err(failure) => attempts.again_after(failure)?,
+            }
+        }
     }
 
     /// Sends a request once; only a challenge is answered, and redirects of a reading request are followed.

@@ -171,7 +171,11 @@ impl Client {
         self.use_credential(&host, credential);
         let scopes = [Scope::None];
         let call = Call::new(Method::GET, host.url("", &[]), &scopes);
-        self.call(&host, &call, &[200], "being let in").map(drop)
+        self.call(&host, &call, &[200], "being let in").map(drop).map_err(|e| match e {
+            Error::Unauthorised { .. } => Error::unauthorised(format!("{} does not accept this credential", host.name))
+                .with_hint("check user name and password; some registries want a token in the place of the password"),
+            e => e,
+        })
     }
 
     /// A pause of a length that chance decides, longer after more tries.

@@ -51,14 +51,17 @@ impl FromStr for Reference {
             None => (plain, None),
         };
         let (name, tag) = split_tag(name);
-        let (host, path) = name.split_once('/').filter(|(host, _)| is_host(host)).ok_or_else(|| {
-            bad("it begins with no registry's host")
-                .with_hint(format!("name the registry too, such as ghcr.io/{plain}; a host has a dot, a port, or is localhost"))
-        })?;
+        let (host, path) =
+            name.split_once('/').filter(|(host, _)| is_host(host)).ok_or_else(|| match is_host(plain) && !plain.contains('/') {
+                true => bad("it names a registry, and nothing in it").with_hint(format!("name the repository too: {plain}/REPOSITORY")),
+                false => bad("it begins with no registry's host").with_hint(format!(
+                    "name the registry too, such as ghcr.io/{plain}; a host has a dot, a port, or is localhost; a path begins with ./ or /"
+                )),
+            })?;
         let path = if host == DOCKER && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
         check_path(&path)
             .map_err(|why| bad(why).with_hint("a repository's path has lower-case letters, digits, and '.', '_', '-' between them"))?;
-        tag.map_or(Ok(()), check_tag).map_err(|why| bad(why))?;
+        tag.map_or(Ok(()), check_tag).map_err(bad)?;
         Ok(Reference { repository: RepositoryName { host: host.to_owned(), path }, tag: tag.map(str::to_owned), digest })
     }
 }

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::answer;
+use super::answer::Refusal;
 use super::auth::Scope;
 use super::download::Download;
 use super::http::{Attempts, Call, Content, Host};
@@ -144,8 +144,7 @@ impl<'a> Repository<'a> {
     pub fn document(&self, pointer: &str) -> Result<(Descriptor, Vec<u8>)> {
         let what = format!("the manifest {pointer} of {}", self.name);
         let call = self.call(Method::GET, self.url(&format!("manifests/{pointer}"))).header(ACCEPT, DOCUMENTS);
-        let mut response = self.client.call(&self.host, &call, &[200], &what)?;
-        let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.clone())?;
+        let (response, bytes) = self.client.fetch(&self.host, &call, &[200], MAX_DOCUMENT, &what)?;
         let wanted = pointer.parse::<Digest>().ok();
         let digest = wanted.as_ref().map_or_else(|| Digest::of(&bytes), |wanted| Digest::with(wanted.algorithm(), &bytes));
         let said = said_digest(&response)?.filter(|said| said.algorithm() == digest.algorithm());
@@ -204,7 +203,14 @@ impl<'a> Repository<'a> {
     pub fn delete(&self, pointer: &str) -> Result<()> {
         let what = format!("deleting {pointer} in {}", self.name);
         let call = self.call(Method::DELETE, self.url(&format!("manifests/{pointer}")));
-        self.client.call(&self.host, &call, &[202, 200, 204], &what).map(drop)
+        let mut response = self.client.call(&self.host, &call, &[202, 200, 204, 400, 405], &what)?;
+        if response.status.is_success() {
+            return Ok(());
+        }
+        // docker-registry takes a tag here for a digest that is none.
+        let words = Refusal::of(&mut response).words();
+        Err(Error::rejected(format!("{} cannot delete {pointer} of {} ({words})", self.name.host, self.name.path))
+            .with_hint("whoever runs the registry can allow deletion"))
     }
 
     /// Whether a blob is there.
@@ -269,13 +275,12 @@ impl<'a> Repository<'a> {
         while let Some(url) = next {
             check_page(&url, &mut visited, &what)?;
             let call = self.call(Method::GET, url.clone()).header(ACCEPT, oci::INDEX);
-            let mut response = self.client.call(&self.host, &call, &[200, 400, 404, 405], &what)?;
+            let (response, bytes) = self.client.fetch(&self.host, &call, &[200, 400, 404, 405], MAX_DOCUMENT, &what)?;
             // Registries without the list answer with a page of their own, or with an error.
             if response.status != StatusCode::OK || media_type(&response.headers).as_deref() != Some(oci::INDEX) {
                 return Ok(None);
             }
             // All pages together are one list.
-            let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.clone())?;
             left = left.checked_sub(bytes.len() as u64).ok_or_else(|| too_large(&what, MAX_DOCUMENT))?;
             found.extend(json::from_slice::<Index>(&bytes, format_args!("{what}"))?.manifests);
             if found.len() > MAX_REFERRERS {
@@ -337,8 +342,7 @@ pub(super) fn pages(
     while let Some(url) = next {
         check_page(&url, &mut visited, what)?;
         let call = Call::new(Method::GET, url.clone(), scopes).header(ACCEPT, "application/json");
-        let mut response = client.call(host, &call, &[200], what)?;
-        let bytes = answer::read(&mut response, MAX_DOCUMENT, || what.to_owned())?;
+        let (response, bytes) = client.fetch(host, &call, &[200], MAX_DOCUMENT, what)?;
         left = left.checked_sub(bytes.len()).ok_or_else(|| too_large(what, MAX_LIST))?;
         let page =
             parse(&bytes).map_err(|_| Error::invalid(format!("{what} is not one")).with_hint("check that a registry answers there"))?;

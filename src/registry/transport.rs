@@ -337,6 +337,13 @@ pub(super) struct Incoming {
     seat: Taken,
 }
 
+impl Incoming {
+    /// How long a body may take that is to be read whole.
+    pub fn patience(&self) -> Duration {
+        self.stall * 5
+    }
+}
+
 impl Read for Incoming {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.block.is_empty() {

@@ -458,7 +458,8 @@ fn serve(connection: &mut Connection, number: usize, handler: &Handler) -> io::R
             body.connection.stall();
         }
         let close = response.status != 0 && (body.expects || body.each(DRAIN_LIMIT, |_| ()).is_err());
-        let whole = !close && matches!(body.framing, Framing::Ended);
+        let last = request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let whole = !close && !last && matches!(body.framing, Framing::Ended);
         let received = body.received;
         if let Some(entry) = lock(&shared.log).get_mut(place).filter(|entry| entry.target == request.target) {
             entry.received = received;

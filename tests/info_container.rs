@@ -1,0 +1,177 @@
+//! The container beside an OS image: docker's and podman's clients pull and run the tag, osimage and boot loaders get the image.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::registry::Registry;
+use common::servers::{DockerAuth, docker_registry};
+use common::{Scratch, noise, peer, success};
+use serde_json::Value;
+
+/// What a build leaves, with a log of that many lines.
+fn build(scratch: &Scratch, log_lines: usize) -> String {
+    let base = "out/gcp_oci-amd64-1.0-local";
+    let log: String = (0..log_lines).map(|n| format!("{n} {:x?}\n", noise(n as u64, 24))).collect();
+    scratch.write(format!("{base}.log"), log);
+    scratch.write(
+        format!("{base}.os-release"),
+        "PRETTY_NAME=\"Debian \u{1b}[2J 12\"\nIMAGE_VERSION=1.0\nBUILD_ID=0123abcd\nOSIMAGE_CNAME=gcp_oci\n",
+    );
+    scratch.write(format!("{base}.manifest"), "apt 2.6.1\nlinux-image-6.1.0-40-cloud-amd64 6.1.153-1\nzlib1g 1:1.2.13\n");
+    let parts = scratch.parts(1);
+    let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let archive = format!("{base}.oci.tar.xz");
+    let files = ["--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
+    let line = ["--command-line", "root=LABEL=ROOT ro", "--output", &archive];
+    scratch.ok(&[&["build"], &files[..], &line[..]].concat());
+    base.to_owned()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+fn publish(scratch: &Scratch, base: &str, host: &str, more: &[&str]) -> Value {
+    let target = format!("{host}/me");
+    json(&scratch.ok(&[&["publish", base, &target, "--info-container", "--format", "json"], more].concat()))[0].clone()
+}
+
+#[test]
+fn podman_runs_the_tag_and_osimage_gets_the_image() {
+    let Some(server) = docker_registry(&DockerAuth::Open, None) else { return };
+    let Some(podman) = peer("podman") else { return };
+    let scratch = Scratch::new();
+    let base = build(&scratch, 100);
+    let host = server.host.clone();
+    let published = publish(&scratch, &base, &host, &[]);
+    let name = format!("{host}/me/gcp_oci:1.0-amd64");
+    assert_eq!(published["reference"], name);
+    let image = published["digest"].as_str().unwrap().to_owned();
+
+    let storage = [
+        "--root",
+        "podman/root",
+        "--runroot",
+        "podman/run",
+        "--storage-driver",
+        "vfs",
+        "--runtime",
+        "runc",
+        "--cgroup-manager",
+        "cgroupfs",
+    ];
+    let run =
+        ["run", "--rm", "--tls-verify=false", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--network", "none", &name];
+    let shown = success(scratch.program(&podman).args(storage).args(run), "podman run");
+    for line in [
+        format!("{name} is an image of an operating system, not a container."),
+        "name          Debian ?[2J 12".into(),
+        "target        gcp_oci".into(),
+        "version       1.0".into(),
+        "commit        0123abcd".into(),
+        "architecture  amd64".into(),
+        "kernel        6.1.0-40-cloud-amd64".into(),
+        "command line  root=LABEL=ROOT ro".into(),
+        "packages      3, listed in /build/manifest".into(),
+        format!("digest        {image}"),
+        format!("  osimage pull {name} -o boot"),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+    // A file out of it, as people look at one.
+    let created = success(scratch.program(&podman).args(storage).args(["create", &name]), "podman create");
+    for (path, ending) in [("/etc/os-release", "os-release"), ("/build/manifest", "manifest"), ("/build/log", "log")] {
+        let from = format!("{}:{path}", created.trim());
+        success(scratch.program(&podman).args(storage).args(["cp", &from, "copied"]), "podman cp");
+        assert!(fs::read(scratch.path("copied")).unwrap() == fs::read(scratch.path(format!("{base}.{ending}"))).unwrap(), "{path}");
+    }
+    success(scratch.program(&podman).args(storage).args(["rm", "-f", created.trim()]), "podman rm");
+
+    // osimage's own commands take the tag for the image.
+    scratch.ok(&["pull", &name, "-o", "boot"]);
+    assert!(fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+    let url = json(&scratch.ok(&["url", &name, "--layer", "kernel"]))["url"].as_str().unwrap().to_owned();
+    let kernel = Command::new("curl").args(["-sf", &url]).output().expect("run curl").stdout;
+    assert!(kernel == fs::read(&scratch.parts(1)[2]).unwrap());
+    assert_eq!(scratch.ok(&["resolve", &name, "--platform", "amd64"]).trim(), image);
+}
+
+#[test]
+fn the_image_stands_first_and_the_bytes_repeat() {
+    let scratch = Scratch::new();
+    let base = build(&scratch, 10);
+    let registries = [Registry::start(), Registry::start()];
+    let indexes: Vec<_> = registries
+        .iter()
+        .map(|registry| {
+            publish(&scratch, &base, &registry.host(), &["--tag", "1"]);
+            let index = json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registry.host())]));
+            let platforms: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|entry| entry["platform"].clone()).collect();
+            assert_eq!(platforms[0], serde_json::json!({"architecture": "amd64", "os": "gardenlinux"}));
+            assert_eq!(platforms[1], serde_json::json!({"architecture": "amd64", "os": "linux"}));
+            assert_eq!(platforms.len(), 2);
+            index
+        })
+        .collect();
+    assert_eq!(indexes[0]["manifests"][0], indexes[1]["manifests"][0]);
+    // The text names the registry, so the container is another; published again to the same place it is the same.
+    let again = publish(&scratch, &base, &registries[0].host(), &["--tag", "1"]);
+    assert_eq!(json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registries[0].host())])), indexes[0]);
+    let uploads = registries[0].count("POST upload");
+    assert_eq!(again["index"]["mediaType"], "application/vnd.oci.image.index.v1+json");
+    publish(&scratch, &base, &registries[0].host(), &["--tag", "1"]);
+    assert_eq!(registries[0].count("POST upload"), uploads, "nothing is uploaded again");
+}
+
+#[test]
+fn a_log_that_is_too_large_is_left_out() {
+    let scratch = Scratch::new();
+    let base = build(&scratch, 120_000);
+    let registry = Registry::start();
+    publish(&scratch, &base, &registry.host(), &["--tag", "1"]);
+    let name = format!("{}/me/gcp_oci:1", registry.host());
+    let index = json(&scratch.ok(&["manifest", &name]));
+    let container = index["manifests"][1]["digest"].as_str().unwrap();
+    let manifest = json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci@{container}", registry.host())]));
+    let layer = &manifest["layers"][0];
+    assert!(layer["size"].as_u64().unwrap() <= 3 << 20, "{layer}");
+    scratch.ok(&["blob", &format!("{}/me/gcp_oci@{}", registry.host(), layer["digest"].as_str().unwrap()), "-o", "layer.tar.gz"]);
+    let names = success(Command::new("tar").args(["-tzf"]).arg(scratch.path("layer.tar.gz")), "tar");
+    assert_eq!(names, "osimage-info\netc/\netc/os-release\nbuild/\nbuild/manifest\n");
+    // It is attached all the same.
+    scratch.ok(&["pull", &name, "--platform", "amd64", "--attached", "build/log", "-o", "attached"]);
+    assert_eq!(
+        fs::read(scratch.path("attached/gcp_oci-amd64-1.0-local.log")).unwrap().len() as u64,
+        fs::metadata(scratch.path(format!("{base}.log"))).unwrap().len()
+    );
+}
+
+#[test]
+fn an_index_over_several_architectures_has_a_container_for_each() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let host = &registry.host();
+    for (seed, arch) in [(1, "amd64"), (2, "arm64")] {
+        scratch.build("store", seed, &["--tag", &format!("{host}/me/os:1-{arch}")]);
+        scratch.ok(&["--store-path", "store", "push", &format!("{host}/me/os:1-{arch}")]);
+    }
+    let names = ["amd64", "arm64"].map(|arch| format!("{host}/me/os:1-{arch}"));
+    let index = format!("{host}/me/os:1");
+    scratch.ok(&["index", "create", &index, &names[0], &names[1], "--info-container"]);
+    let made = json(&scratch.ok(&["manifest", &index]));
+    let platforms: Vec<_> = made["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| format!("{}/{}", entry["platform"]["os"].as_str().unwrap(), entry["platform"]["architecture"].as_str().unwrap()))
+        .collect();
+    assert_eq!(platforms, ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
+    for (name, arch) in names.iter().zip(["amd64", "arm64"]) {
+        let direct = scratch.ok(&["url", name, "--layer", "kernel"]);
+        assert_eq!(scratch.ok(&["url", &index, "--layer", "kernel", "--platform", arch]), direct);
+    }
+    let refused = scratch.fails(2, &["index", "create", &format!("{host}/me/os:2"), &format!("riscv64={}", names[0]), "--info-container"]);
+    assert!(refused.contains("riscv64") && refused.contains("--info-container"), "{refused}");
+}

@@ -1,0 +1,227 @@
+//! How a registry is reached and who is let in: proxies, addresses by hand, folders of certificates, logging in and out; and
+//! what is asked and deleted there.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use common::Scratch;
+use common::pki::Pki;
+use common::proxy::ForwardProxy;
+use common::registry::{Auth, Registry};
+use common::servers::{DockerAuth, docker_registry};
+use common::token::TokenServer;
+use osimage::registry::credentials::Credentials;
+use osimage::registry::{Client, Settings};
+
+const NAME: &str = "registry.test";
+
+/// A store with an image called `os`; its id.
+fn store(scratch: &Scratch) -> String {
+    scratch.build("store", 1, &["--tag", "os"])
+}
+
+fn address(registry: &Registry) -> SocketAddr {
+    registry.host().parse().expect("an address")
+}
+
+/// Runs the program with variables; its exit code, standard output and standard error.
+fn run(scratch: &Scratch, variables: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
+    let output = scratch.osimage().envs(variables.iter().copied()).args(args).output().expect("run osimage");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn proxies_are_used_as_the_variables_say() {
+    let scratch = Scratch::new();
+    let id = store(&scratch);
+    let pki = Pki::new(&scratch, "pki");
+    let (plain, secure) = (Registry::start(), Registry::with(Auth::Open, Some(pki.tls())));
+    for (registry, variable, options, expected) in [
+        (&plain, "http_proxy", vec!["--plain-http"], format!("PUT http://{NAME}:{}/v2/os/manifests/1", address(&plain).port())),
+        (&secure, "https_proxy", vec!["--ca-file", pki.ca.to_str().unwrap()], format!("CONNECT {NAME}:{}", address(&secure).port())),
+    ] {
+        let target = format!("{NAME}:{}/os:1", address(registry).port());
+        let authority = format!("{NAME}:{}", address(registry).port());
+        let push = [&options[..], &["--store-path", "store", "push", "os", &target]].concat();
+        for login in [None, Some("me:s3cret")] {
+            let proxy = ForwardProxy::start(&[(&authority, address(registry))], login);
+            let url = login.map_or(proxy.url(), |login| proxy.url().replace("http://", &format!("http://{login}@")));
+            for variable in [variable.to_owned(), variable.to_uppercase()] {
+                let (code, out, error) = run(&scratch, &[(&variable, &url)], &push);
+                assert_eq!((code, out.trim_end()), (0, format!("Successfully pushed {target} {id}").as_str()), "{variable}: {error}");
+            }
+            assert!(proxy.passed().iter().any(|passed| *passed == expected) || login.is_some(), "{:?}", proxy.passed());
+            let before = proxy.passed().len();
+            // Past it, by a variable, by the address that is loopback.
+            let resolve = format!("{authority}:127.0.0.1");
+            let direct = [&["--resolve", &resolve], &push[..]].concat();
+            let (code, _, error) = run(&scratch, &[(variable, &url), ("no_proxy", NAME)], &direct);
+            assert_eq!(code, 0, "{error}");
+            let repository = format!("{}/os", registry.host());
+            let loopback = [&options[..], &["tags", &repository]].concat();
+            assert_eq!(run(&scratch, &[(variable, &url)], &loopback).1, "1\n");
+            assert_eq!(proxy.passed().len(), before, "{:?}", proxy.passed());
+        }
+        // A proxy that nobody answers at is told, and its password is not.
+        let (code, _, error) = run(&scratch, &[(variable, "http://me:s3cret@127.0.0.1:1")], &push);
+        assert!(code == 6 && !error.contains("s3cret"), "{code} {error}");
+        let proxy = ForwardProxy::start(&[(&authority, address(registry))], Some("me:other"));
+        let (code, _, error) = run(&scratch, &[(variable, &proxy.url().replace("http://", "http://me:s3cret@"))], &push);
+        assert!(code != 0 && !error.contains("s3cret"), "{code} {error}");
+    }
+}
+
+#[test]
+fn certificates_lie_in_folders_named_by_the_registry() {
+    let scratch = Scratch::new();
+    store(&scratch);
+    let pki = Pki::new(&scratch, "pki");
+    let registry = Registry::with(Auth::Open, Some(pki.tls()));
+    let host = registry.host();
+    scratch.ok(&["--ca-file", pki.ca.to_str().unwrap(), "--store-path", "store", "push", "os", &format!("{host}/os:1")]);
+    let find = |folder: &str| {
+        let settings = Settings {
+            certificate_folders: vec![scratch.path("empty"), scratch.path(folder)],
+            plain_http: Some(false),
+            ..Settings::default()
+        };
+        let client = Client::new(settings, Credentials::from_env(vec![scratch.path("none.json")]));
+        client.image(&format!("{host}/os:1").parse().unwrap()).map(|image| image.descriptor().size).map_err(|e| e.to_string())
+    };
+    assert!(find("nowhere").unwrap_err().contains("not trusted"));
+    let copy = |from: &std::path::Path, to: &str| drop(scratch.write(to, fs::read(from).unwrap()));
+    copy(&pki.ca, &format!("with/{host}/ca.crt"));
+    assert!(find("with").unwrap() > 0);
+    // The client's certificate needs its key, and both are read.
+    copy(&pki.client.certificate, &format!("with/{host}/client.cert"));
+    assert!(find("with").unwrap_err().contains("client.key"));
+    copy(&pki.client.key, &format!("with/{host}/client.key"));
+    assert!(find("with").unwrap() > 0);
+    // Those of another port are for another registry.
+    copy(&pki.ca, "other/127.0.0.1:1/ca.crt");
+    assert!(find("other").unwrap_err().contains("not trusted"));
+    scratch.write(format!("broken/{host}/ca.crt"), "no certificate");
+    assert!(find("broken").unwrap_err().contains("ca.crt holds no certificate"));
+}
+
+/// Logs in with a password on standard input.
+fn login(scratch: &Scratch, host: &str, user: &str, password: &str) -> (i32, String) {
+    let mut command = scratch.osimage();
+    command.args(["login", "-u", user, "--password-stdin", host]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("run osimage");
+    writeln!(child.stdin.take().expect("a pipe"), "{password}").expect("write the password");
+    let output = child.wait_with_output().expect("run osimage");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
+    assert!(!text.contains(password), "{text}");
+    (output.status.code().expect("an exit code"), text)
+}
+
+#[test]
+fn only_what_the_registry_accepts_is_stored() {
+    let tokens = TokenServer::start(None);
+    tokens.user("alice", "s3cret");
+    let basic = docker_registry(&DockerAuth::Basic(&[("alice", "s3cret")]), None);
+    let bearer = docker_registry(&DockerAuth::Bearer(&tokens), None);
+    let own = Registry::with(Auth::Basic("alice", "s3cret"), None);
+    let hosts = [basic.as_ref().map(|server| server.host.clone()), bearer.as_ref().map(|server| server.host.clone()), Some(own.host())];
+    for host in hosts.into_iter().flatten() {
+        let scratch = Scratch::new();
+        store(&scratch);
+        let target = format!("{host}/os:1");
+        let push = ["--store-path", "store", "push", "os", &target];
+        let error = scratch.fails(4, &push);
+        assert!(error.contains(&format!("osimage login {host}")), "{error}");
+        let (code, said) = login(&scratch, &host, "alice", "wr0ng");
+        assert!(code == 4 && said.contains("does not accept"), "{said}");
+        assert!(!scratch.path(".docker/config.json").exists());
+        let (code, said) = login(&scratch, &host, "alice", "s3cret");
+        assert!(code == 0 && said.contains("Login Succeeded") && said.contains(".docker/config.json"), "{said}");
+        let mode = fs::metadata(scratch.path(".docker/config.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        scratch.ok(&push);
+        // The address for somebody else has what the registry asks for.
+        let url: serde_json::Value = serde_json::from_str(&scratch.ok(&["url", &target, "--layer", "kernel"])).unwrap();
+        let header = url["headers"]["Authorization"][0].as_str().unwrap();
+        assert!(header.starts_with("Basic ") || header.starts_with("Bearer "), "{url}");
+        let line = scratch.ok(&["url", &target, "--layer", "kernel", "--format", "curl"]);
+        common::success(scratch.program("sh").args(["-c", &line]), "the curl line");
+        assert!(fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+        // A wrong one later does not take the place of the right one.
+        assert_eq!(login(&scratch, &host, "alice", "wr0ng").0, 4);
+        scratch.ok(&["resolve", &target]);
+        scratch.ok(&["logout", &host]);
+        scratch.fails(4, &["resolve", &target]);
+        scratch.fails(3, &["logout", &host]);
+    }
+}
+
+#[test]
+fn an_identity_token_is_exchanged_and_stored() {
+    let tokens = TokenServer::start(None);
+    tokens.user("alice", "s3cret");
+    let identity = tokens.identity_token("alice");
+    let registry = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
+    let scratch = Scratch::new();
+    store(&scratch);
+    let log_in = |token: &str| {
+        let mut command = scratch.osimage();
+        command
+            .args(["login", "--identity-token-stdin", &registry.host()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("run osimage");
+        write!(child.stdin.take().expect("a pipe"), "{token}").expect("write the token");
+        child.wait().expect("run osimage").code()
+    };
+    assert_eq!(log_in("nonsense"), Some(4));
+    assert_eq!(log_in(&identity), Some(0));
+    scratch.ok(&["--store-path", "store", "push", "os", &format!("{}/os:1", registry.host())]);
+    assert!(tokens.asked().iter().any(|asked| asked.method == "POST"), "it is exchanged by OAuth2");
+}
+
+#[test]
+fn what_is_there_is_listed_and_deleted_by_tag_or_digest() {
+    let scratch = Scratch::new();
+    let id = store(&scratch);
+    let own = Registry::start();
+    let docker = docker_registry(&DockerAuth::Open, None);
+    let mut hosts = vec![(own.host(), true)];
+    hosts.extend(docker.as_ref().map(|server| (server.host.clone(), false)));
+    for (host, deletes_tags) in hosts {
+        for name in ["a/os:1", "a/os:2", "b:1"] {
+            scratch.ok(&["--store-path", "store", "push", "os", &format!("{host}/{name}")]);
+        }
+        let repositories = scratch.ok(&["repos", &host]);
+        assert_eq!(repositories, "a/os\nb\n");
+        let tags = || {
+            let mut tags: Vec<_> = scratch.ok(&["tags", &format!("{host}/a/os")]).lines().map(str::to_owned).collect();
+            tags.sort();
+            tags
+        };
+        assert_eq!(tags(), ["1", "2"]);
+        let first = format!("{host}/a/os:1");
+        // Nobody is there to say yes.
+        let error = scratch.fails(2, &["delete", "--remote", &first]);
+        assert!(error.contains("--yes"), "{error}");
+        assert_eq!(tags(), ["1", "2"]);
+        if deletes_tags {
+            assert_eq!(scratch.ok(&["delete", "--remote", "--yes", &first]), format!("Successfully deleted {first}\n"));
+            assert_eq!(tags(), ["2"]);
+        } else {
+            let error = scratch.fails(1, &["delete", "--remote", "--yes", &first]);
+            assert!(error.contains(&format!("osimage delete --remote {host}/a/os@sha256:{id}")), "{error}");
+            assert_eq!(tags(), ["1", "2"]);
+        }
+        scratch.ok(&["delete", "--remote", "--yes", &format!("{host}/a/os@sha256:{id}")]);
+        scratch.fails(3, &["resolve", &format!("{host}/a/os:2")]);
+        scratch.fails(3, &["delete", "--remote", "--yes", &format!("{host}/a/os:2")]);
+        scratch.ok(&["resolve", &format!("{host}/b:1")]);
+    }
+}

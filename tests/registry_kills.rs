@@ -1,0 +1,239 @@
+//! Transfers that are interrupted, killed, or run out of disk: nothing half-written has a name, and the same command again sends and
+//! fetches only what is missing. And what they need of memory, whatever the size.
+
+mod common;
+#[path = "common/disk.rs"]
+mod disk;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::registry::{Fault, Registry, call_of};
+use common::{Scratch, noise};
+use osimage::digest::Digest;
+use serde_json::{Value, json};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const KERNEL: &str = "application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz";
+const ROOTFS: &str = "application/vnd.onmetal.image.rootfs.v1alpha1.rootfs";
+const CONFIG: &str = "application/vnd.onmetal.image.config.v1alpha1+json";
+
+const SMALL: usize = 200_000;
+const LARGE: usize = 3_000_000;
+
+/// A layout at `path` with an image of a small kernel and a large rootfs, as `v1`; gives the image's digest.
+fn image(path: &Path) -> Digest {
+    let blob = |media_type: &str, bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        fs::create_dir_all(path.join("blobs/sha256")).unwrap();
+        fs::write(path.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
+    };
+    let layers = [blob(KERNEL, &noise(1, SMALL)), blob(ROOTFS, &noise(2, LARGE))];
+    let config = blob(CONFIG, br#"{"commandLine":"ro"}"#);
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}).to_string();
+    let mut row = blob(MANIFEST, manifest.as_bytes());
+    row["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::write(path.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string()).unwrap();
+    Digest::of(manifest.as_bytes())
+}
+
+fn name(registry: &Registry) -> String {
+    format!("{}/os:v1", registry.host())
+}
+
+/// A registry with the image, and nothing remembered of how it came there.
+fn filled(scratch: &Scratch) -> (Registry, Digest) {
+    let (registry, digest) = (Registry::start(), image(&scratch.path("layout")));
+    let run = scratch.run(&["push", "./layout:v1", &name(&registry)]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    registry.forget();
+    (registry, digest)
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Whatever has a name is whole.
+fn nothing_half_written(folder: &Path, what: &str) {
+    for path in files(folder) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        match name {
+            "index.json" => drop(serde_json::from_slice::<Value>(&bytes).unwrap()),
+            "oci-layout" | "SHA256SUMS" | "cmdline" => assert!(!bytes.is_empty(), "{what}"),
+            "vmlinuz" => assert!(bytes == noise(1, SMALL), "{what}"),
+            "rootfs.raw" => assert!(bytes == noise(2, LARGE), "{what}"),
+            hex if hex.len() == 64 => assert_eq!(Digest::of(&bytes).hex(), hex, "{what}"),
+            other => panic!("{what} leaves {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_pull_that_is_ended_goes_on_from_what_is_there() {
+    for signal in ["INT", "TERM", "KILL"] {
+        for target in [["--to", "./pulled"], ["-o", "pulled"]] {
+            let what = format!("{signal} {target:?}");
+            let scratch = Scratch::new();
+            let (registry, digest) = filled(&scratch);
+            let large = Digest::of(&noise(2, LARGE)).to_string();
+            let slow = large.clone();
+            registry.on(move |request| {
+                let large = call_of(request) == "GET blob" && request.path.ends_with(&slow);
+                large.then(|| Fault::change(|answer| answer.stall(LARGE as u64 / 2)))
+            });
+            let image = name(&registry);
+            let args = [["pull", &image].as_slice(), &target].concat();
+            let mut run = scratch.start(&args);
+            let kernel = scratch.path("pulled").join(match target[0] {
+                "-o" => "vmlinuz".to_owned(),
+                _ => format!("blobs/sha256/{}", Digest::of(&noise(1, SMALL)).hex()),
+            });
+            run.wait_until("the kernel", || kernel.exists() && registry.requests().iter().any(|request| request.path.ends_with(&large)));
+            std::thread::sleep(Duration::from_millis(50));
+            run.signal(signal);
+            assert!(run.end().code >= 128, "{what}");
+            nothing_half_written(&scratch.path("pulled"), &what);
+            assert!(!fs::read_to_string(scratch.path("pulled/index.json")).unwrap_or_default().contains(digest.hex()), "{what}");
+            registry.behave();
+            registry.forget();
+            let run = scratch.run(&args);
+            assert_eq!(run.code, 0, "{what}: {}", run.stderr);
+            let fetched: Vec<_> = registry.requests().into_iter().filter(|request| call_of(request) == "GET blob").collect();
+            let kernel = Digest::of(&noise(1, SMALL)).to_string();
+            assert!(fetched.iter().all(|request| !request.path.ends_with(&kernel)), "{what}");
+            assert!(fetched.iter().any(|request| request.path.ends_with(&large)), "{what}");
+            nothing_half_written(&scratch.path("pulled"), &what);
+        }
+    }
+}
+
+#[test]
+fn a_push_that_is_ended_goes_on_from_what_is_there() {
+    for signal in ["INT", "TERM", "KILL"] {
+        let scratch = Scratch::new();
+        let (registry, digest) = (Registry::start(), image(&scratch.path("layout")));
+        let large = Digest::of(&noise(2, LARGE)).to_string();
+        registry.on(move |request| {
+            let large = call_of(request) == "PUT upload" && request.query("digest") == Some(&large);
+            large.then_some(Fault::SlowRequest(10_000, Duration::from_millis(50)))
+        });
+        let args = ["push", "./layout:v1", &name(&registry)];
+        let before = common::listing(&scratch.path("layout"));
+        let mut run = scratch.start(&args);
+        run.wait_until("the kernel", || registry.blobs("os").len() == 2 && registry.count("PUT upload") == 3);
+        run.signal(signal);
+        assert!(run.end().code >= 128, "{signal}");
+        assert_eq!(registry.tag("os", "v1"), None);
+        registry.behave();
+        registry.forget();
+        let run = scratch.run(&args);
+        assert_eq!(run.code, 0, "{signal}: {}", run.stderr);
+        assert_eq!(registry.tag("os", "v1"), Some(digest.to_string()));
+        assert_eq!(registry.count("PUT upload"), 1, "{signal}: only the large one is sent");
+        assert_eq!(common::listing(&scratch.path("layout")), before);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_pull_and_leaves_nothing() {
+    let Some(disk) = disk::small_disk("a_full_disk_ends_a_pull_and_leaves_nothing") else { return };
+    let scratch = Scratch::new();
+    let (registry, digest) = filled(&scratch);
+    let disk_path = |name: &str| disk.join(name).to_str().unwrap().to_owned();
+    let (store, out, archive) = (disk_path("store"), disk_path("out"), disk_path("os.oci.tar"));
+    let image = name(&registry);
+    let blob = format!("{}/os@{}", registry.host(), Digest::of(&noise(2, LARGE)));
+    for args in [
+        ["--store-path", &store, "pull", &image].as_slice(),
+        &["pull", &image, "-o", &out],
+        &["pull", &image, "--to", &archive],
+        &["copy", &image, &format!("{store}-2")],
+        &["blob", &blob, "-o", &archive],
+    ] {
+        let filler = disk::fill(&disk, LARGE / 2);
+        let error = scratch.refused(1, &["No space left on device", "free some space"], args);
+        assert!(!error.contains("trying again"), "{args:?}: {error}");
+        fs::remove_file(&filler).unwrap();
+        nothing_half_written(&disk, &format!("{args:?}"));
+        assert!(!Path::new(&archive).exists());
+        let run = scratch.run(args);
+        assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
+        if args.contains(&"pull") && !args.contains(&"-o") && !args.contains(&archive.as_str()) {
+            assert!(run.stdout.contains(digest.hex()));
+        }
+        for path in [&store, &out, &format!("{store}-2")] {
+            let _ = fs::remove_dir_all(path);
+        }
+        let _ = fs::remove_file(&archive);
+    }
+}
+
+/// The most memory that a run of the program had, in bytes.
+fn peak(scratch: &Scratch, python: &Path, args: &[&str]) -> u64 {
+    const MEASURE: &str = "import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 'KiB at most', file=sys.stderr)
+sys.exit(code)";
+    let mut command = scratch.program(python);
+    command.args(["-c", MEASURE, env!("CARGO_BIN_EXE_osimage")]).args(args);
+    let run = scratch.start_command(command, format!("osimage {args:?}")).end();
+    assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
+    let line = run.stderr.lines().last().unwrap();
+    line.strip_suffix(" KiB at most").and_then(|number| number.parse::<u64>().ok()).unwrap_or_else(|| panic!("{}", run.stderr)) << 10
+}
+
+/// Pushes and pulls a sparse file of this size; the memory it takes does not depend on that.
+fn memory(size: u64) {
+    const MOST: u64 = 20 << 20;
+    let Some(python) = common::peer("python3") else { return };
+    let scratch = Scratch::new();
+    let rootfs = scratch.path("rootfs.raw");
+    {
+        use std::os::unix::fs::FileExt;
+        let file = fs::File::create(&rootfs).unwrap();
+        file.set_len(size).unwrap();
+        file.write_all_at(&noise(1, 100_000), size / 2).unwrap();
+    }
+    scratch.write("kernel", "kernel");
+    let parts = ["--rootfs-file", "rootfs.raw", "--kernel-file", "kernel"];
+    scratch.ok(&[["--store-path", "store", "build", "--profile", "native", "--tag", "v1"].as_slice(), &parts].concat());
+    let registry = Registry::start();
+    let push = peak(&scratch, &python, &["--store-path", "store", "push", "v1", &name(&registry)]);
+    assert!(push <= MOST, "push: {push} bytes");
+    assert!(registry.blobs("os").iter().any(|(_, len)| *len == size));
+    // What is that long, the registry does not keep; the content is made up as it goes.
+    let content = common::answer::Content::pages(3, size);
+    let config = br#"{"commandLine":"ro"}"#.to_vec();
+    let layer = json!({"mediaType": ROOTFS, "digest": registry.put_blob("os", content).to_string(), "size": size});
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer],
+        "config": {"mediaType": CONFIG, "digest": Digest::of(&config).to_string(), "size": config.len()}});
+    registry.put_blob("os", common::answer::Content::bytes(config));
+    registry.put_manifest("os", Some("v1"), MANIFEST, manifest.to_string());
+    let pull = peak(&scratch, &python, &["pull", &name(&registry), "-o", "out"]);
+    assert!(pull <= MOST, "pull: {pull} bytes");
+    assert_eq!(fs::metadata(scratch.path("out/rootfs.raw")).unwrap().len(), size);
+    let target = Registry::start();
+    let copy = peak(&scratch, &python, &["copy", &name(&registry), &name(&target)]);
+    assert!(copy <= MOST, "copy: {copy} bytes");
+    assert!(target.blobs("os").iter().any(|(_, len)| *len == size));
+    eprintln!("{} MiB: push {} MiB, pull {} MiB, copy {} MiB", size >> 20, push >> 20, pull >> 20, copy >> 20);
+}
+
+#[test]
+fn memory_does_not_grow_with_an_image() {
+    memory(300 << 20);
+}
+
+#[test]
+#[ignore = "it takes minutes"]
+fn memory_does_not_grow_with_an_image_of_4_gib() {
+    memory(4 << 30);
+}

@@ -1,0 +1,230 @@
+//! What a user is told where a registry cannot be reached, says no or asks for patience: the reason, the exit code, one thing to do.
+
+mod common;
+
+use std::net::TcpListener;
+
+use common::answer::{Content, Response};
+use common::pki::Pki;
+use common::proxy::ForwardProxy;
+use common::registry::{Auth, Fault, Registry};
+use common::{Scratch, noise};
+use osimage::digest::Digest;
+use serde_json::json;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// An image of two architectures in `layout`, as `v1`; another seed makes another one.
+fn index(scratch: &Scratch, seed: u64) {
+    let layout = scratch.path("layout");
+    let blob = |bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        scratch.write(layout.join("blobs/sha256").join(digest.hex()), bytes);
+        json!({"mediaType": "application/octet-stream", "digest": digest.to_string(), "size": bytes.len()})
+    };
+    let manifests: Vec<_> = [("amd64", 1), ("arm64", 2)]
+        .map(|(architecture, n)| {
+            let layers = [blob(&noise(seed * 10 + n, 1000))];
+            let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob(b"{}"), "layers": layers});
+            let mut entry = blob(manifest.to_string().as_bytes());
+            entry["mediaType"] = json!(MANIFEST);
+            entry["platform"] = json!({"os": "linux", "architecture": architecture});
+            entry
+        })
+        .into();
+    let mut row = blob(json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string().as_bytes());
+    row["mediaType"] = json!(INDEX);
+    row["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    scratch.write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
+    scratch.write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string());
+}
+
+#[test]
+fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
+    let scratch = Scratch::new();
+    let pki = Pki::new(&scratch, "pki");
+    scratch.build("store", 1, &["--tag", "v1"]);
+    let open = Registry::start();
+    let closed = Registry::with(Auth::Basic("alice", "s3cret"), None);
+    let secure = Registry::with(Auth::Open, Some(pki.tls()));
+    let page = Registry::start();
+    page.on(|_| Some(Fault::Answer(Response::new(200).with("Content-Type", "text/html").body("<html>hello</html>"))));
+    let empty = Registry::start();
+    empty.on(|_| Some(Fault::Answer(Response::raw("SSH-2.0-OpenSSH_9.2\r\n"))));
+    let strange = Registry::start();
+    strange.on(|_| Some(Fault::Answer(Response::new(401).with("WWW-Authenticate", "Negotiate"))));
+    // Nobody listens there any more.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let at = |host: &str| format!("{host}/os:v1");
+    let (open, closed, secure, page, empty, strange) =
+        (&open.host(), &closed.host(), &secure.host(), &page.host(), &empty.host(), &strange.host());
+    let other_name = format!("registry.example:{}", secure.rsplit(':').next().unwrap());
+    let resolve = format!("{other_name}:127.0.0.1");
+    let ca = pki.ca.to_str().unwrap();
+    let push = |to: &str| ["--store-path", "store", "push", "v1", to].map(str::to_owned).to_vec();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let rows: Vec<(&str, i32, Vec<String>, &[&str])> = vec![
+        ("refused", 6, words(&["resolve", &at(&gone)]), &["cannot be reached", "check the name, the port"]),
+        ("refused, pushing", 6, push(&at(&gone)), &["cannot be reached", "check the name, the port"]),
+        (
+            "HTTP at a port of HTTPS",
+            6,
+            words(&["--plain-http=false", "resolve", &at(open)]),
+            &["speaks HTTP", "--plain-http", "not for production"],
+        ),
+        (
+            "HTTPS at a port of HTTP",
+            6,
+            words(&["--plain-http", "resolve", &at(secure)]),
+            &["no HTTP that can be read", "leave out --plain-http"],
+        ),
+        ("no HTTP", 6, words(&["resolve", &at(empty)]), &["no HTTP that can be read", "check that a registry answers there"]),
+        ("untrusted", 6, words(&["--plain-http=false", "resolve", &at(secure)]), &["is not trusted", "--ca-file", "certs.d"]),
+        (
+            "another name",
+            6,
+            words(&["--ca-file", ca, "--resolve", &resolve, "resolve", &at(&other_name)]),
+            &["is not trusted", "registry.example"],
+        ),
+        ("a web page", 5, words(&["resolve", &at(page)]), &["neither a manifest nor an index", "text/html"]),
+        ("a web page for tags", 5, words(&["tags", &format!("{page}/os")]), &["check that a registry answers there"]),
+        ("no password", 4, words(&["resolve", &at(closed)]), &["wants credentials", "osimage login"]),
+        ("no known way to ask for one", 4, words(&["resolve", &at(strange)]), &["neither Basic nor Bearer"]),
+        ("no tag to pull", 2, words(&["pull", &format!("{open}/os")]), &["neither a tag nor a digest", "osimage tags"]),
+        ("no tag to push to", 2, push(&format!("{open}/os")), &["neither a tag nor a digest", "such as", ":1.0"]),
+        ("no tag to copy to", 2, words(&["copy", &at(open), &format!("{open}/other")]), &["neither a tag nor a digest"]),
+        ("no such repository", 3, words(&["tags", &format!("{open}/none")]), &["has no repository none", "osimage repos"]),
+        ("no such tag", 3, words(&["resolve", &format!("{open}/os:none")]), &["none", "osimage tags"]),
+        ("no such blob", 3, words(&["blob", &format!("{open}/os@{}", Digest::of(b"none"))]), &["is not there"]),
+    ];
+    scratch.ok(&["--store-path", "store", "push", "v1", &at(open)]);
+    for (what, code, args, says) in rows {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let run = scratch.run(&args);
+        assert_eq!(run.code, code, "{what}: {}", run.stderr);
+        for text in says {
+            assert!(run.stderr.contains(text), "{what} does not say {text:?}: {}", run.stderr);
+        }
+        // What no further try can change is said at once.
+        assert!(!run.stderr.contains("trying again"), "{what}: {}", run.stderr);
+        assert_eq!(run.stdout, "", "{what}");
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_told_at_once() {
+    // No name ends so (RFC 6761, 6.4).
+    let run = Scratch::new().run(&["resolve", "registry.invalid/os:v1"]);
+    assert!(run.code == 6 && run.stderr.contains("registry.invalid cannot be reached"), "{}", run.stderr);
+    assert!(!run.stderr.contains("trying again"), "{}", run.stderr);
+}
+
+#[test]
+fn a_repository_that_must_be_made_first_is_told_with_the_command() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    let registry = Registry::start();
+    registry.on(|request| {
+        let message = "The repository with name 'me/os' does not exist in the registry with id '123456789012'";
+        (request.method == "POST").then(|| Fault::Answer(Response::error(404, "NAME_UNKNOWN", message)))
+    });
+    let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+    let proxy = ForwardProxy::start(&[(&format!("{host}:80"), registry.address)], None);
+    let mut command = scratch.osimage();
+    command.env("HTTP_PROXY", proxy.url()).env("http_proxy", proxy.url());
+    command.args(["--plain-http", "--store-path", "store", "push", "--concurrency", "1", "v1", &format!("{host}/me/os:v1")]);
+    let run = scratch.start_command(command, "push to ECR".to_owned()).end();
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    let hint = "aws ecr create-repository --repository-name me/os --region eu-central-1";
+    assert!(run.stderr.contains(hint) && run.stderr.contains("NAME_UNKNOWN"), "{}", run.stderr);
+    assert_eq!(registry.count("POST uploads"), 1, "{:?}", registry.requests());
+}
+
+#[test]
+fn patience_is_announced() {
+    let soon = |seconds: &str| {
+        let mut date = std::process::Command::new("date");
+        date.args(["--utc", "--date", seconds, "+%a, %d %b %Y %T GMT"]).env("LC_ALL", "C");
+        String::from_utf8(date.output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let rows: Vec<(Response, &[&str])> = vec![
+        (Response::new(503).body("down for a moment"), &["503", "down for a moment", "trying again in 0.", "(1 of 5)"]),
+        (Response::new(429).with("Retry-After", "1"), &["429", "trying again in 1."]),
+        (Response::new(503).with("Retry-After", soon("3 seconds")), &["503", "trying again in 2.|trying again in 3."]),
+        (
+            Response::error(429, "TOOMANYREQUESTS", "retry-after: 1.2s, allowed: 44000/minute"),
+            &["429", "44000/minute", "trying again in 1."],
+        ),
+        (
+            Response::error(403, "DENIED", "You have exceeded a secondary rate limit"),
+            &["403", "secondary rate limit", "trying again in 0."],
+        ),
+        (Response::none(), &["closed", "trying again in 0."]),
+    ];
+    std::thread::scope(|scope| {
+        for (answer, says) in &rows {
+            scope.spawn(move || {
+                let scratch = Scratch::new();
+                let registry = Registry::start();
+                registry.put_blob("os", Content::bytes("{}"));
+                let once = answer.clone();
+                registry.first(1, "GET tags", move |_| Fault::Answer(once.clone()));
+                registry.put_manifest("os", Some("v1"), MANIFEST, "{}");
+                let run = scratch.run(&["tags", &format!("{}/os", registry.host())]);
+                assert_eq!((run.code, run.stdout.as_str()), (0, "v1\n"), "{}", run.stderr);
+                for text in *says {
+                    assert!(text.split('|').any(|text| run.stderr.contains(text)), "{text:?} is missing: {}", run.stderr);
+                }
+                assert_eq!(run.stderr.matches("trying again").count(), 1, "{}", run.stderr);
+            });
+        }
+        // In vain; and where even asking again would be too much.
+        scope.spawn(|| {
+            let scratch = Scratch::new();
+            let registry = Registry::start();
+            registry.on(|_| Some(Fault::Answer(Response::new(502))));
+            let error = scratch.refused(
+                6,
+                &["(1 of 2)", "(2 of 2)", "502", "try again later"],
+                &["--retry", "2", "tags", &format!("{}/os", registry.host())],
+            );
+            assert_eq!((registry.requests().len(), error.matches("trying again").count()), (3, 2), "{error}");
+            registry.behave();
+            registry.forget();
+            registry.on(|_| Some(Fault::Answer(Response::new(429).with("Retry-After", "86400"))));
+            let error =
+                scratch.refused(6, &["left alone for 86400 seconds", "after that time"], &["tags", &format!("{}/os", registry.host())]);
+            assert!(registry.requests().len() == 1 && !error.contains("trying again"), "{error}");
+        });
+    });
+}
+
+#[test]
+fn a_tag_is_not_moved_where_that_is_refused() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let to = format!("{}/os:v1", registry.host());
+    let push = ["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"];
+    index(&scratch, 1);
+    let run = scratch.run(&push);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let tags = || ["v1", "v1-amd64", "v1-arm64"].map(|tag| registry.tag("os", tag));
+    let before = tags();
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    // The same again moves nothing, another image would.
+    assert_eq!(scratch.run(&push).code, 0);
+    index(&scratch, 2);
+    scratch.refused(7, &["is another image already", "choose another tag"], &push);
+    assert_eq!(tags(), before);
+    // Nor do the tags of the parts move, where the whole has a new one.
+    registry.put_manifest("os", Some("v2-arm64"), MANIFEST, "{}");
+    let theirs = registry.tag("os", "v2-arm64");
+    let to = format!("{}/os:v2", registry.host());
+    scratch.refused(7, &["v2-arm64 is another image already"], &["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"]);
+    assert_eq!((registry.tag("os", "v2"), registry.tag("os", "v2-amd64"), registry.tag("os", "v2-arm64")), (None, None, theirs));
+    assert_eq!(scratch.run(&["push", "./layout:v1", &to, "--push-sub-manifests"]).code, 0);
+    let copy = ["copy", &to, &format!("{}/os:v1", registry.host()), "--no-clobber"];
+    scratch.refused(7, &["is another image already"], &copy);
+    assert_eq!(tags(), before);
+}
