@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use osimage::archive::Archive;
 use osimage::attach::Attachment;
 use osimage::content;
-use osimage::copy;
+use osimage::copy::{self, Graph};
 use osimage::features::Arch;
 use osimage::image::build::Inputs;
 use osimage::image::{self, Image, Role};
@@ -123,9 +123,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 .with_hint("name them apart with --template '{cname}:{version}-{arch}-{commit}', or publish them one by one"));
         }
     }
+    // All is looked at before anything is sent.
+    let ready = builds.iter().map(|build| Ready::new(build, context)).collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
-    for (build, reference) in builds.iter().zip(&references) {
-        published.push(publish(build, reference, args, context)?);
+    for (ready, reference) in ready.iter().zip(&references) {
+        published.push(publish(ready, reference, args, context)?);
     }
     if args.format == Format::Json {
         output::json(&published)?;
@@ -275,12 +277,29 @@ fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
     format!("{repository}:{tag}").parse()
 }
 
-fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context) -> Result<Published> {
-    let archive = Archive::open(&build.archive, context.max_size())?;
-    let row = content::resolve(&archive, None)?;
-    let graph = copy::walk(&archive, std::slice::from_ref(&row))?;
-    let inputs = Inputs::default();
-    let attached = build.attachments()?.iter().map(|attachment| attachment.build(&row, &inputs)).collect::<Result<Vec<_>>>()?;
+/// A build that was looked at: its image, and what is to be attached.
+struct Ready<'a> {
+    build: &'a Build,
+    archive: Archive,
+    row: Descriptor,
+    graph: Graph,
+    inputs: Inputs,
+    attached: Vec<Descriptor>,
+}
+
+impl<'a> Ready<'a> {
+    fn new(build: &'a Build, context: &Context) -> Result<Self> {
+        let archive = Archive::open(&build.archive, context.max_size())?;
+        let row = content::resolve(&archive, None)?;
+        let graph = copy::walk(&archive, std::slice::from_ref(&row))?;
+        let inputs = Inputs::default();
+        let attached = build.attachments()?.iter().map(|attachment| attachment.build(&row, &inputs)).collect::<Result<_>>()?;
+        Ok(Ready { build, archive, row, graph, inputs, attached })
+    }
+}
+
+fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Context) -> Result<Published> {
+    let Ready { build, archive, row, graph, inputs, attached } = ready;
     let mut index = None;
     if !args.dry_run {
         let client = context.client_for(args.upload.chunk_size, Vec::new());
@@ -288,25 +307,25 @@ fn publish(build: &Build, reference: &Reference, args: &Args, context: &Context)
         if let Some(from) = &args.upload.mount_from {
             repository = repository.mounting_from(super::push::mounted(from, reference)?);
         }
-        let watched = Watched::new(&archive, &graph, "pushing");
+        let watched = Watched::new(archive, graph, "pushing");
         // The tag of an image with an info container points to the index over both, which comes last.
         let by_digest = reference.with_digest(&row.digest);
         let first = if args.info_container { &by_digest } else { reference };
-        registry::push(&watched, &graph, &row, &repository, first, args.no_clobber, args.transfer.concurrency)?;
+        registry::push(&watched, graph, row, &repository, first, args.no_clobber, args.transfer.concurrency)?;
         drop(watched);
-        copy::transfer(&inputs, &copy::walk(&inputs, &attached)?, &repository, args.transfer.concurrency)?;
+        copy::transfer(inputs, &copy::walk(inputs, attached)?, &repository, args.transfer.concurrency)?;
         if args.info_container {
-            index = Some(Piece::of(&put_index(build, reference, &archive, &row, &repository, args, context)?, None));
+            index = Some(Piece::of(&put_index(build, reference, archive, row, &repository, args, context)?, None));
         }
     }
     let layers = match oci::is_index(&row.media_type) {
         true => Vec::new(),
-        false => Image::read(&archive, &row)?.layers().iter().map(|layer| Piece::of(&layer.descriptor, layer.role)).collect(),
+        false => Image::read(archive, row)?.layers().iter().map(|layer| Piece::of(&layer.descriptor, layer.role)).collect(),
     };
     let published = Published {
         reference: reference.to_string(),
         reference_by_digest: reference.with_digest(&row.digest).to_string(),
-        image: Piece::of(&row, None),
+        image: Piece::of(row, None),
         index,
         layers,
         referrers: attached.iter().map(|row| Piece::of(row, None)).collect(),

@@ -1,0 +1,215 @@
+//! Publishing what a build left: the image under its own name, and attached to it what lies beside the archive.
+
+mod common;
+
+use std::fs;
+
+use common::registry::Registry;
+use common::servers::{DockerAuth, docker_registry};
+use common::{Scratch, listing};
+use serde_json::Value;
+
+/// What `./build` leaves in `.build`, under a name; gives the id of the image.
+fn build(scratch: &Scratch, name: &str, seed: u64) -> String {
+    let id = scratch.build("store", seed, &["--tag", &name.replace('+', "-")]);
+    fs::create_dir_all(scratch.path(".build")).unwrap();
+    scratch.ok(&["--store-path", "store", "export", &name.replace('+', "-"), &format!(".build/{name}.oci.tar")]);
+    id
+}
+
+/// The same with the files beside it.
+fn whole_build(scratch: &Scratch, name: &str, seed: u64) -> String {
+    scratch.write(format!(".build/{name}.log"), format!("built {name}\n"));
+    scratch.write(format!(".build/{name}.os-release"), "ID=gardenlinux\n");
+    scratch.write(format!(".build/{name}.manifest"), "bash 5.2\n");
+    scratch.write(format!(".build/{name}.spdx.json"), r#"{"spdxVersion":"SPDX-2.3"}"#);
+    scratch.write(format!(".build/{name}.cdx.json"), r#"{"bomFormat":"CycloneDX"}"#);
+    // What else a build leaves is not published.
+    scratch.write(format!(".build/{name}.raw"), "a disk");
+    build(scratch, name, seed)
+}
+
+const TYPES: [&str; 5] = ["application/spdx+json", "application/vnd.cyclonedx+json", "build/log", "build/manifest", "build/os-release"];
+
+fn attached(scratch: &Scratch, name: &str) -> Vec<String> {
+    let found: Value = serde_json::from_str(&scratch.ok(&["discover", name, "--format", "json"])).unwrap();
+    let mut types: Vec<_> =
+        found["referrers"].as_array().unwrap().iter().map(|node| node["artifactType"].as_str().unwrap().to_owned()).collect();
+    types.sort();
+    types
+}
+
+#[test]
+fn a_build_is_published_with_all_that_lies_beside_it() {
+    let own = Registry::start();
+    let docker = docker_registry(&DockerAuth::Open, None);
+    for host in [Some(own.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten() {
+        let scratch = Scratch::new();
+        let id = whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1);
+        let name = format!("{host}/me/gcp_oci:1.0-amd64");
+        let publish = ["publish", ".build/gcp_oci-amd64-1.0-local", &format!("{host}/me")];
+        let said = scratch.ok(&publish);
+        assert_eq!(said, format!("Successfully published {name} {id}\n"));
+        assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
+        assert_eq!(attached(&scratch, &name), TYPES);
+        scratch.ok(&["pull", &name, "--attached", "build/log", "-o", "out"]);
+        let log = fs::read_to_string(scratch.path("out/gcp_oci-amd64-1.0-local.log")).unwrap();
+        assert_eq!(log, "built gcp_oci-amd64-1.0-local\n");
+        // The commands that it names work.
+        let run = scratch.run(&publish);
+        let next: Vec<_> = run.stderr.lines().filter_map(|line| line.trim().strip_prefix("osimage ")).collect();
+        assert_eq!(next.len(), 3, "{}", run.stderr);
+        next.iter().for_each(|line| drop(scratch.ok(&line.split(' ').collect::<Vec<_>>())));
+        assert!(fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+    }
+}
+
+#[test]
+fn publishing_again_changes_nothing_and_mends_what_is_missing() {
+    let scratch = Scratch::new();
+    let id = whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1);
+    for api in [true, false] {
+        let registry = Registry::start();
+        registry.ways(|ways| ways.referrers = api);
+        let (target, name) = (format!("{}/me", registry.host()), format!("{}/me/gcp_oci:1.0-amd64", registry.host()));
+        // The image alone is there already.
+        scratch.ok(&["--store-path", "store", "push", "gcp_oci-amd64-1.0-local", &name]);
+        let publish = ["publish", ".build/gcp_oci-amd64-1.0-local", &target, "--no-clobber"];
+        let said = scratch.ok(&publish);
+        assert_eq!(attached(&scratch, &name), TYPES, "referrers API: {api}");
+        registry.forget();
+        assert_eq!(scratch.ok(&publish), said);
+        let writes: Vec<_> = registry.calls().into_iter().filter(|call| !call.starts_with("GET") && !call.starts_with("HEAD")).collect();
+        assert_eq!(writes, [""; 0], "referrers API: {api}");
+        // Another image has the name.
+        build(&scratch, "gcp_oci-amd64-1.0-other", 2);
+        registry.forget();
+        let other = ["publish", ".build/gcp_oci-amd64-1.0-other", &target];
+        scratch.refused(7, &["is another image already", &id], &[&other[..], &["--no-clobber"]].concat());
+        assert!(registry.calls().iter().all(|call| call.starts_with("GET") || call.starts_with("HEAD")), "{:?}", registry.calls());
+        assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
+        scratch.ok(&other);
+        assert_ne!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
+        // What was attached to the first stays there.
+        assert_eq!(attached(&scratch, &format!("{}/me/gcp_oci@sha256:{id}", registry.host())), TYPES);
+    }
+}
+
+#[test]
+fn what_it_is_called() {
+    let scratch = Scratch::new();
+    build(&scratch, "gcp_oci-amd64-1.0-local", 1);
+    build(&scratch, "kvm-gardener_dev_oci-arm64-1877.0.1-0123abcd", 2);
+    build(&scratch, "mine", 3);
+    scratch.write(".build/mine.os-release", "ID=x\nIMAGE_ID=\"own\"\nIMAGE_VERSION='2.5'\n");
+    let gcp = ".build/gcp_oci-amd64-1.0-local";
+    for (args, name) in [
+        (&[gcp, "HOST/me"][..], "me/gcp_oci:1.0-amd64"),
+        (&[gcp, "oci://HOST/me"], "me/gcp_oci:1.0-amd64"),
+        (&[".build/gcp_oci-amd64-1.0-local.oci.tar", "HOST/me"], "me/gcp_oci:1.0-amd64"),
+        (&[gcp, "HOST/a/b/c"], "a/b/c/gcp_oci:1.0-amd64"),
+        (&[gcp, "HOST/me/gcp_oci"], "me/gcp_oci:1.0-amd64"),
+        (&[gcp, "HOST/me/os:v1"], "me/os:v1"),
+        (&[gcp, "HOST/me", "--tag", "latest"], "me/gcp_oci:latest"),
+        (&[gcp, "HOST/me", "--template", "os/{cname}:{commit}-{arch}-{version}"], "me/os/gcp_oci:local-amd64-1.0"),
+        (&[gcp, "HOST/me", "--template", "fixed:{version}"], "me/fixed:1.0"),
+        (&[".build/kvm-gardener_dev_oci-arm64-1877.0.1-0123abcd", "HOST/me"], "me/kvm-gardener_dev_oci:1877.0.1-arm64"),
+        (&[".build/mine", "HOST/me", "--template", "{cname}:{version}"], "me/own:2.5"),
+        (&[".build/mine", "HOST/me", "--tag", "v1"], "me/own:v1"),
+    ] {
+        let registry = Registry::start();
+        let args: Vec<_> = args.iter().map(|word| word.replace("HOST", &registry.host())).collect();
+        let args: Vec<_> = ["publish"].into_iter().chain(args.iter().map(String::as_str)).collect();
+        // Only said first, and nothing is touched.
+        let before = listing(&scratch.path(".build"));
+        let would = scratch.ok(&[&args[..], &["--dry-run"]].concat());
+        assert!(would.starts_with(&format!("Would publish {}/{name} ", registry.host())), "{args:?}: {would}");
+        assert_eq!(registry.calls(), [""; 0]);
+        assert_eq!(scratch.ok(&args), would.replace("Would publish", "Successfully published"));
+        let (repository, tag) = name.split_once(':').unwrap();
+        assert!(registry.tag(repository, tag).is_some(), "{args:?}");
+        assert_eq!(listing(&scratch.path(".build")), before);
+    }
+}
+
+#[test]
+fn several_builds_at_once_and_what_a_job_reads_of_them() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let ids = [whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1), build(&scratch, "gcp_oci-arm64-1.0-local", 2)];
+    let target = format!("{}/me", registry.host());
+    let builds = [".build/gcp_oci-amd64-1.0-local", ".build/gcp_oci-arm64-1.0-local.oci.tar"];
+    let said = scratch.ok(&["publish", builds[0], builds[1], &target, "--format", "json", "--result-file", "result.json"]);
+    assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
+    let published: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(published.as_array().unwrap().len(), 2);
+    for (n, (id, architecture)) in ids.iter().zip(["amd64", "arm64"]).enumerate() {
+        let one = &published[n];
+        assert_eq!(one["reference"], format!("{target}/gcp_oci:1.0-{architecture}"));
+        assert_eq!(one["referenceByDigest"], format!("{target}/gcp_oci@sha256:{id}"));
+        assert_eq!(one["digest"], format!("sha256:{id}"));
+        assert_eq!(one["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        let manifest = registry.manifest("me/gcp_oci", &format!("sha256:{id}")).unwrap();
+        assert_eq!(one["size"], manifest.len());
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        for (shown, layer) in one["layers"].as_array().unwrap().iter().zip(manifest["layers"].as_array().unwrap()) {
+            for field in ["digest", "size", "mediaType"] {
+                assert_eq!(shown[field], layer[field]);
+            }
+        }
+        let roles: Vec<_> = one["layers"].as_array().unwrap().iter().map(|layer| layer["role"].as_str().unwrap()).collect();
+        assert_eq!(roles, ["rootfs", "initramfs", "kernel"]);
+        let found: Value =
+            serde_json::from_str(&scratch.ok(&["discover", one["reference"].as_str().unwrap(), "--format", "json"])).unwrap();
+        let field = |list: &Value, field: &str| {
+            let mut values: Vec<_> = list.as_array().unwrap().iter().map(|entry| entry[field].to_string()).collect();
+            values.sort();
+            values
+        };
+        for name in ["digest", "size", "mediaType", "artifactType"] {
+            assert_eq!(field(&one["referrers"], name), field(&found["referrers"], name), "{name}");
+        }
+    }
+    assert_eq!(published[0]["referrers"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn mistakes_are_found_before_anything_is_sent() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    for name in
+        ["gcp_oci-amd64-1.0-local", "gcp_oci-amd64-1.0-other", "Upper-amd64-1.0-x", "plus-amd64-1.0+b1-x", "bad-amd64-1.0-x", "bare"]
+    {
+        build(&scratch, name, 1);
+    }
+    scratch.write(".build/two-amd64-1.0-x.oci.tar", "");
+    scratch.write(".build/two-amd64-1.0-x.oci.tar.xz", "");
+    scratch.write(".build/text-amd64-1.0-x.oci.tar", "this is no archive");
+    scratch.write(".build/bad-amd64-1.0-x.spdx.json", "this is no bill");
+    let gcp = "gcp_oci-amd64-1.0-local";
+    for (code, says, builds, more) in [
+        (3, "there is no archive of an image at .build/missing.oci.tar.xz", &["missing"][..], &["HOST/me"][..]),
+        (3, "there is no archive of an image", &[gcp, "missing"], &["HOST/me"]),
+        (2, "there are two archives", &["two-amd64-1.0-x"], &["HOST/me"]),
+        (2, "nothing tells the version of", &["bare"], &["HOST/me"]),
+        (2, "--tag", &["bare"], &["HOST/me"]),
+        (2, "is no place to publish to", &[gcp], &["HOST"]),
+        (2, "has a digest", &[gcp], &["HOST/me/os@sha256:ee51b1e8c8f0b0cd1b5a0d5de2dbaf0b3b8f1b3b6f0f3c3b1a2c3d4e5f6a7b8c"]),
+        (2, "the tag is given twice", &[gcp], &["HOST/me/os:v1", "--tag", "v2"]),
+        (2, "makes no tag", &[gcp], &["HOST/me", "--template", "{cname}"]),
+        (2, "several builds cannot have one tag", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me", "--tag", "v1"]),
+        (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me"]),
+        (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me/os:v1"]),
+        (2, "Upper", &["Upper-amd64-1.0-x"], &["HOST/me"]),
+        (2, "1.0+b1", &["plus-amd64-1.0+b1-x"], &["HOST/me"]),
+        (5, "text-amd64-1.0-x.oci.tar", &["text-amd64-1.0-x"], &["HOST/me"]),
+        (5, "neither SPDX nor CycloneDX", &["bad-amd64-1.0-x"], &["HOST/me"]),
+        (5, "neither SPDX nor CycloneDX", &[gcp, "bad-amd64-1.0-x"], &["HOST/me"]),
+    ] {
+        let builds = builds.iter().map(|name| format!(".build/{name}"));
+        let args: Vec<_> = builds.chain(more.iter().map(|word| word.replace("HOST", &registry.host()))).collect();
+        let args: Vec<_> = ["publish"].into_iter().chain(args.iter().map(String::as_str)).collect();
+        scratch.refused(code, &[says], &args);
+        assert_eq!(registry.calls(), [""; 0], "{args:?}");
+    }
+}
