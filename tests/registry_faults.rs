@@ -296,7 +296,7 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
                     registry.put_blob("os", Content::bytes(blob.0.clone()));
                     download(&client, &registry.host(), &blob.descriptor()).map(drop)
                 }
-                "HEAD blob" => repository(&client, &registry.host()).has(&blob.descriptor()).map(drop),
+                "HEAD blob" => repository(&client, &registry.host()).has_blob(&blob.descriptor()).map(drop),
                 _ => upload(&client, &registry.host(), &blob),
             };
             assert_eq!(done.is_ok(), again, "{what}: {done:?}");
@@ -333,7 +333,7 @@ fn what_stalls_is_begun_again_and_what_is_slow_is_not() {
         let registry = Registry::start();
         registry.first(1, call, move |_| fault());
         let client = client(quick);
-        assert!(!repository(&client, &registry.host()).has(&descriptor).unwrap());
+        assert!(!repository(&client, &registry.host()).has_blob(&descriptor).unwrap());
         upload(&client, &registry.host(), &blob).unwrap_or_else(|e| panic!("{call}: {e}"));
         assert!(download(&client, &registry.host(), &descriptor).unwrap() == blob.0, "{call}");
         assert!(registry.count(call) >= 2, "{call}: {:?}", registry.calls());
@@ -453,7 +453,7 @@ fn a_connection_that_a_server_has_left_is_replaced_in_silence() {
     });
     let client = client(|settings| settings.retries = 0);
     for _ in 0..20 {
-        let there = repository(&client, &registry.host()).has(&blob.descriptor());
+        let there = repository(&client, &registry.host()).has_blob(&blob.descriptor());
         assert!(there.as_ref().is_ok_and(|there| *there), "{there:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
