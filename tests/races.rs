@@ -170,3 +170,20 @@ fn who_was_slower_takes_nothing_away_unseen() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1", "2"]);
 }
+
+#[test]
+fn a_manifest_whose_blob_another_client_was_writing_is_sent_again() {
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
+    // As docker-registry says it of a link that is half written; where it goes on, it is meant.
+    for (times, code) in [(2, 0), (usize::MAX, 5)] {
+        let registry = Registry::start();
+        let wrong = || Response::error(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
+        registry.first(times, "PUT manifest", move |_| Fault::Answer(wrong()));
+        let name = format!("{}/os:v1", registry.host());
+        let run = scratch.run(&["--store-path", "store", "push", "v1", &name]);
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert_eq!(registry.tag("os", "v1"), (code == 0).then(|| format!("sha256:{id}")));
+        assert_eq!(registry.count("PUT manifest"), 3);
+    }
+}
