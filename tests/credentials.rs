@@ -184,7 +184,7 @@ fn helpers_that_fail_are_errors_that_show_no_secret() {
         helper(&scratch, "bad", script);
         config(&scratch, r#"{"credsStore": "bad"}"#);
         let (kind, text) = failure(credentials(&scratch).find("ghcr.io", "os"));
-        assert_eq!(kind, Kind::Other, "{n}: {text}");
+        assert_eq!(kind, Kind::Unauthorised, "{n}: {text}");
         assert!(text.contains("docker-credential-bad") && text.contains(expected) && !text.contains("hunter2"), "{script}: {text}");
     }
     for (script, expected) in
@@ -245,8 +245,8 @@ fn a_helper_that_hangs_is_ended_with_all_that_it_started() {
         let mut credentials = credentials(&scratch);
         credentials.helper_limit = Duration::from_secs(1);
         let (kind, text) = failure(bounded(move || credentials.find("ghcr.io", "os")));
-        assert_eq!(kind, Kind::Other);
-        assert!(text.contains("docker-credential-slow: it took longer than 1 s and was ended"), "{text}");
+        assert_eq!(kind, Kind::Unauthorised);
+        assert!(text.contains("docker-credential-slow failed: it took longer than 1 s and was ended"), "{text}");
         let pids = fs::read_to_string(scratch.path("pids")).unwrap();
         for pid in pids.split_whitespace() {
             // A process that was killed takes a moment to end; whoever is in charge of orphans here may leave it a zombie.

@@ -213,7 +213,7 @@ fn names() {
         (3, &["list", "nowhere.oci.tar.xz"], &["cannot read nowhere.oci.tar.xz", "check the path"]),
         (3, &["list", "./nowhere"], &["./nowhere", "check the path"]),
         (5, &["list", "./plain"], &["./plain is not an OCI layout", "oci-layout"]),
-        (2, &["list", "oci://ghcr.io/me/os"], &["registry", "local"]),
+        (2, &["list", "oci://ghcr.io/me/os"], &["neither a tag nor a digest", "osimage tags"]),
         (2, &["list", "--format", "yaml"], &["yaml", "json"]),
         (3, &["extract", "os:1", "--layer", "squashfs", "-o", "out"], &["has no squashfs", "it has rootfs, initramfs, kernel"]),
         (2, &["extract", "os:1", "--layer", "bzimage", "-o", "out"], &["bzimage", "kernel"]),

@@ -147,7 +147,7 @@ fn patience_is_announced() {
         String::from_utf8(date.output().unwrap().stdout).unwrap().trim().to_owned()
     };
     let rows: Vec<(Response, &[&str])> = vec![
-        (Response::new(503).body("down for a moment"), &["503", "down for a moment", "trying again in 0.", "(1 of 5)"]),
+        (Response::new(503).body("down for a moment"), &["503", "down for a moment", "trying again in 0.|trying again in 1.0", "(1 of 5)"]),
         (Response::new(429).with("Retry-After", "1"), &["429", "trying again in 1."]),
         (Response::new(503).with("Retry-After", soon("3 seconds")), &["503", "trying again in 2.|trying again in 3."]),
         (
@@ -156,9 +156,9 @@ fn patience_is_announced() {
         ),
         (
             Response::error(403, "DENIED", "You have exceeded a secondary rate limit"),
-            &["403", "secondary rate limit", "trying again in 0."],
+            &["403", "secondary rate limit", "trying again in 0.|trying again in 1.0"],
         ),
-        (Response::none(), &["closed", "trying again in 0."]),
+        (Response::none(), &["closed", "trying again in 0.|trying again in 1.0"]),
     ];
     std::thread::scope(|scope| {
         for (answer, says) in &rows {
