@@ -80,6 +80,16 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
     }
+    if let Some(skopeo) = peer("skopeo") {
+        let docker = format!("docker://{name}");
+        let inspected = json(&success(scratch.program(&skopeo).args(["inspect", "--tls-verify=false", &docker]), "skopeo inspect"));
+        assert_eq!((inspected["Architecture"].as_str(), inspected["Os"].as_str()), (Some("amd64"), Some("linux")), "{inspected}");
+        // The whole tag goes to another place as it is.
+        let copied = format!("docker://{host}/copied/os:1");
+        let all = ["copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", &docker, &copied];
+        success(scratch.program(&skopeo).args(all), "skopeo copy");
+        assert_eq!(scratch.ok(&["resolve", &format!("{host}/copied/os:1")]), scratch.ok(&["resolve", &name]));
+    }
     // A file out of it, as people look at one.
     let created = success(scratch.program(&podman).args(storage).args(["create", &name]), "podman create");
     for (path, ending) in [("/etc/os-release", "os-release"), ("/build/manifest", "manifest"), ("/build/log", "log")] {
