@@ -18,7 +18,7 @@ use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
-use super::context::Context;
+use super::context::{self, Context, parse_annotations};
 use super::output;
 use super::remote::Transfer;
 
@@ -127,7 +127,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !matches!(location, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }
-    let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
+    let architecture = args.platform.as_deref().map(context::architecture);
     let inputs = Inputs::default();
     let build = |source: &dyn Source, row: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
         let subject = match architecture {
@@ -209,14 +209,7 @@ fn typed(text: &str) -> (PathBuf, String) {
 }
 
 fn annotations(args: &Args) -> Result<Annotations> {
-    let mut annotations = Annotations::default();
-    for text in &args.annotation {
-        let (key, value) = text
-            .split_once('=')
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| Error::usage(format!("the annotation {text:?} has no value")).with_hint("write it as KEY=VALUE"))?;
-        annotations.set(key, value);
-    }
+    let mut annotations = parse_annotations(&args.annotation)?;
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty());
     if let Some(text) = args.created.as_deref().or(epoch.as_deref()) {
         annotations.set(oci::CREATED, time(text)?);

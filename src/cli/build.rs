@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use osimage::image::build::{self, Built, Inputs, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
-use osimage::json::Annotations;
 use osimage::oci::MAX_CONFIG;
 use osimage::{Error, Result, copy, file};
 
 use super::archive::ArchiveArgs;
-use super::context::Context;
+use super::context::{Context, parse_annotations};
 use super::output;
 
 /// Build an image from a kernel, an initramfs and a root file system
@@ -127,17 +126,7 @@ fn report(recipe: &Recipe, built: &Built) -> Result<()> {
 }
 
 fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
-    let mut annotations = Annotations::default();
-    for pair in args.annotation.iter().chain(&args.annotations) {
-        let (key, value) = pair.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-            Error::usage(format!("{pair:?} is not an annotation"))
-                .with_hint("an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0")
-        })?;
-        if annotations.get(key).is_some() {
-            return Err(Error::usage(format!("the annotation {key:?} is given twice")).with_hint("leave one of them out"));
-        }
-        annotations.set(key, value);
-    }
+    let annotations = parse_annotations(args.annotation.iter().chain(&args.annotations))?;
     let parts = if args.config.is_empty() { Parts::One(one_part(args)?) } else { Parts::ByArchitecture(configs(&args.config)?) };
     let by_default = if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
     let profile = args.profile.map_or(by_default, Profile::from);

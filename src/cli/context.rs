@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use osimage::archive::{self, Archive};
 use osimage::content::{self, Inventory, Source};
 use osimage::image::Profile;
+use osimage::json::Annotations;
 use osimage::layout::{self, Layout};
 use osimage::reference::{Location, Name, PathKind, looks_like_path};
 use osimage::registry::{Client, Reference};
@@ -257,4 +258,25 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     };
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_shl(shift).filter(|bytes| bytes >> shift == number));
     bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is not a size such as 500M or {}G", archive::MAX_SIZE >> 30))
+}
+
+/// Annotations as they are given, each as `KEY=VALUE`.
+pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<Annotations> {
+    let mut annotations = Annotations::default();
+    for text in texts {
+        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+            Error::usage(format!("{text:?} is not an annotation"))
+                .with_hint("an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0")
+        })?;
+        if annotations.get(key).is_some() {
+            return Err(Error::usage(format!("the annotation {key:?} is given twice")).with_hint("leave one of them out"));
+        }
+        annotations.set(key, value);
+    }
+    Ok(annotations)
+}
+
+/// The architecture that a platform names: `arm64`, `linux/arm64` and `linux/arm64/v8` all mean the same.
+pub fn architecture(platform: &str) -> &str {
+    platform.split('/').nth(1).unwrap_or(platform)
 }

@@ -10,7 +10,7 @@ use osimage::oci::{Descriptor, Document};
 use osimage::{Result, referrers};
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::output::{self, visible};
 use super::yaml;
 
@@ -64,7 +64,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, source, name) = context.open_remote(&args.image)?;
     let row = content::resolve(&*source, name.as_ref())?;
     let row = match args.platform.as_deref() {
-        Some(platform) => image::select(&*source, &row, Some(platform.split('/').nth(1).unwrap_or(platform)))?,
+        Some(platform) => image::select(&*source, &row, Some(context::architecture(platform)))?,
         None => row,
     };
     // In a registry, a name is all that the entry could have, and it was given to it here.

@@ -14,7 +14,7 @@ use osimage::image::{self, Image, Role, SHA256SUMS};
 use osimage::oci::Descriptor;
 use osimage::{Error, Result};
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::output::{self, Stdout};
 use super::progress::Watched;
 
@@ -56,9 +56,9 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 }
 
 impl Choice {
-    /// `arm64`, `linux/arm64` and `linux/arm64/v8` all name an architecture.
+    /// The architecture that was asked for.
     pub fn architecture(&self) -> Option<&str> {
-        self.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform))
+        self.platform.as_deref().map(context::architecture)
     }
 }
 

@@ -6,12 +6,12 @@ use osimage::content::{self, Source};
 use osimage::copy;
 use osimage::image::build::Inputs;
 use osimage::image::{Image, Profile, info};
-use osimage::json::{self, Annotations};
+use osimage::json;
 use osimage::oci::{self, Descriptor, Index, Platform};
 use osimage::registry::{Access, Reference, Repository};
 use osimage::{Error, Kind, Result};
 
-use super::context::Context;
+use super::context::{Context, parse_annotations};
 use super::output;
 use super::remote::Transfer;
 
@@ -96,7 +96,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             let mut made = Index::over(Vec::new());
             entries.iter().try_for_each(|entry| put(&mut made, entry, false))?;
-            made.annotations = annotations(annotation)?;
+            made.annotations = parse_annotations(annotation)?;
             let descriptor = put_index(&mut made, &reference, &repository, *no_clobber)?;
             tag_images(&images, &reference, &repository)?;
             done(&reference, &descriptor, &made)
@@ -203,18 +203,6 @@ fn tag_of(reference: &Reference) -> Result<&str> {
         _ => Err(Error::usage(format!("{reference} is no tag, under which an index could lie"))
             .with_hint(format!("name it {}:TAG", reference.repository))),
     }
-}
-
-fn annotations(texts: &[String]) -> Result<Annotations> {
-    let mut annotations = Annotations::default();
-    for text in texts {
-        let (key, value) = text
-            .split_once('=')
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| Error::usage(format!("the annotation {text:?} has no value")).with_hint("write it as KEY=VALUE"))?;
-        annotations.set(key, value);
-    }
-    Ok(annotations)
 }
 
 /// Brings the images into the index's repository, and says what stands in the index for each.

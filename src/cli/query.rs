@@ -11,7 +11,7 @@ use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::output::{self, Stdout};
 
 /// Print the digest that a tag points to
@@ -36,7 +36,7 @@ pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
 /// The image, or the one of an index that is for a platform.
 fn chosen(image: &RemoteImage<'_>, platform: Option<&str>) -> Result<Descriptor> {
     match platform {
-        Some(platform) => image::select(image as &dyn Source, image.descriptor(), Some(platform.split('/').nth(1).unwrap_or(platform))),
+        Some(platform) => image::select(image as &dyn Source, image.descriptor(), Some(context::architecture(platform))),
         None => Ok(image.descriptor().clone()),
     }
 }

@@ -11,7 +11,7 @@ use osimage::registry::{Locator, RemoteImage};
 use osimage::{Error, Result};
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::output;
 
 /// Print the URL and the headers with which a manifest or a blob is fetched
@@ -74,7 +74,7 @@ struct Found {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let image = context.client().image(&reference)?;
-    let architecture = args.platform.as_deref().map(|platform| platform.split('/').nth(1).unwrap_or(platform));
+    let architecture = args.platform.as_deref().map(context::architecture);
     let repository = image.repository();
     let found = match args.layer {
         None => {
