@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,11 +67,21 @@ impl Random {
     }
 }
 
-/// Runs the program to its end, for the time that takes.
-fn time(command: &mut Command) -> Duration {
-    let start = Instant::now();
-    success(command, "a first run");
-    start.elapsed()
+/// About how long a piece of work takes: measured once, and corrected by every run, since how busy the machine is changes.
+struct Estimate(Duration);
+
+impl Estimate {
+    /// Runs the program to its end.
+    fn of(command: &mut Command) -> Self {
+        let start = Instant::now();
+        success(command, "a first run");
+        Estimate(start.elapsed())
+    }
+
+    /// After a run that was to be killed. The two steps are in balance where three in ten runs come to their end.
+    fn correct(&mut self, killed: bool) {
+        self.0 = self.0.mul_f64(if killed { 1.05 } else { 0.9 });
+    }
 }
 
 /// A run of the program that can be interrupted; what it prints goes to a file, where it outlives the program.
@@ -85,11 +96,11 @@ impl Run {
         Run { child: command.stdout(out).stderr(Stdio::null()).spawn().expect("run osimage"), stdout }
     }
 
-    /// Kills it after a while, unless it has ended; gives what it printed.
-    fn kill_after(mut self, delay: Duration) -> String {
-        thread::sleep(delay);
+    /// Kills it at a moment of the time that it takes, unless it has ended; gives what it printed.
+    fn kill(mut self, random: &mut Random, time: &mut Estimate) -> String {
+        thread::sleep(random.moment(time.0));
         self.child.kill().expect("kill");
-        self.child.wait().expect("wait");
+        time.correct(self.child.wait().expect("wait").signal().is_some());
         fs::read_to_string(&self.stdout).expect("UTF-8")
     }
 
@@ -201,14 +212,14 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
         scratch.ok(&["--store-path", "other", "export", &format!("imported:{n}"), &format!("imported-{n}.oci.tar.zst")]);
     }
     let mut random = Random::new();
-    let times: Vec<_> = (0..4).map(|what| time(&mut doing(&scratch, what, 1_000 + what, what).0)).collect();
+    let mut times: Vec<_> = (0..4).map(|what| Estimate::of(&mut doing(&scratch, what, 1_000 + what, what).0)).collect();
     let mut kept = names(&store);
     let (mut killed, mut done) = (0, 0);
     for n in 0..KILLS {
         let what = random.below(4);
         let (mut command, name) = doing(&scratch, what, n, random.below(1 << 20));
         let run = Run::start(&mut command, scratch.path("stdout"));
-        let printed = run.kill_after(random.moment(times[what as usize]));
+        let printed = run.kill(&mut random, &mut times[what as usize]);
         match name {
             Some(name) if printed.contains("Successfully") => {
                 assert!(printed.contains(&name), "{printed}");
@@ -248,10 +259,10 @@ fn a_store_whose_making_is_killed_is_none_yet_or_whole() {
         command
     };
     let mut random = Random::new();
-    let whole = time(&mut build("first"));
+    let mut time = Estimate::of(&mut build("first"));
     for n in 0..25 {
         let store = format!("store-{n}");
-        let printed = Run::start(&mut build(&store), scratch.path("stdout")).kill_after(random.moment(whole));
+        let printed = Run::start(&mut build(&store), scratch.path("stdout")).kill(&mut random, &mut time);
         let list = scratch.ok(&["--store-path", &store, "list"]);
         assert_eq!(list.lines().count() == 2, names_or_none(&scratch.path(&store)).contains("os:1"), "{list}");
         assert!(!printed.contains("Successfully") || list.contains("os "), "{printed}{list}");
@@ -285,7 +296,7 @@ fn an_archive_whose_writing_is_killed_is_the_old_one_or_the_new_one() {
     };
     let mut random = Random::new();
     for export in [false, true] {
-        let whole = time(&mut command(export));
+        let mut time = Estimate::of(&mut command(export));
         let new = fs::read(&archive).unwrap();
         for round in 0..30 {
             let old = (round % 2 == 0).then(|| noise(round, 1_000));
@@ -293,7 +304,7 @@ fn an_archive_whose_writing_is_killed_is_the_old_one_or_the_new_one() {
                 Some(old) => fs::write(&archive, old).unwrap(),
                 None => drop(fs::remove_file(&archive)),
             }
-            let printed = Run::start(&mut command(export), scratch.path("stdout")).kill_after(random.moment(whole));
+            let printed = Run::start(&mut command(export), scratch.path("stdout")).kill(&mut random, &mut time);
             let there = fs::read(&archive).ok();
             assert!(there == old || there.as_ref() == Some(&new), "torn, export {export}, round {round}");
             assert!(!printed.contains("Successfully") || there.as_ref() == Some(&new), "reported, and not there");
@@ -312,12 +323,11 @@ fn gc_waits_for_writers_that_were_stopped_at_any_moment() {
     let scratch = Scratch::new();
     let mut random = Random::new();
     scratch.build("store", 1, &["--tag", "base:1"]);
-    let whole = time(&mut doing(&scratch, 0, 1_000, 0).0);
-    time(&mut doing(&scratch, 3, 0, 0).0);
+    let time = Estimate::of(&mut doing(&scratch, 0, 1_000, 0).0);
     for n in 0..24 {
         let (mut command, name) = doing(&scratch, 0, n, n);
         let mut writer = Run::start(&mut command, scratch.path("stdout"));
-        thread::sleep(random.moment(whole));
+        thread::sleep(random.moment(time.0));
         writer.signal("STOP");
         let mut gc = Run::start(&mut doing(&scratch, 3, 0, 0).0, scratch.path("gc"));
         thread::sleep(Duration::from_millis(20));
