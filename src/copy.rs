@@ -49,6 +49,14 @@ pub trait Target: Sync {
     /// # Errors
     /// Where it cannot be written, or is not what its descriptor says; then nothing of it is visible.
     fn put(&self, node: &Node, source: &dyn Source) -> Result<()>;
+
+    /// Ends what is done once for many pieces; every piece that was put so far counts as there only after it.
+    ///
+    /// # Errors
+    /// Where that fails.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads the manifests and indexes that `rows` reach.
@@ -115,6 +123,7 @@ pub fn transfer(source: &dyn Source, graph: &Graph, target: &dyn Target, jobs: u
         let mut level: Vec<_> = graph.nodes.iter().filter(|node| node.height == height).collect();
         level.sort_by_key(|node| source.position(&node.descriptor.digest));
         transfer_level(source, &level, target, jobs.min(source.readers()))?;
+        target.flush()?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::Scratch;
@@ -16,6 +17,8 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// How many clients there are.
 const CLIENTS: usize = 16;
+/// How long one side of a race waits for the other.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A registry without the referrers API that takes its time to answer, another one for each request.
 fn slow_registry() -> Registry {
@@ -37,6 +40,33 @@ fn slow_registry() -> Registry {
 
 fn is_put_of_list(request: &Request) -> bool {
     call_of(request) == "PUT manifest" && request.path.contains("/manifests/sha256-")
+}
+
+/// Does `meanwhile` between the first write of a list and its answer: what is right, or that it failed.
+fn in_the_first_write(registry: &Registry, fails: bool, running: impl FnOnce() -> Running, meanwhile: impl FnOnce()) -> Running {
+    let ((written, write), (done, wait)) = (channel(), channel());
+    let mut first = Some((written, wait));
+    registry.on(move |request| {
+        let (written, wait) = is_put_of_list(request).then(|| first.take())??;
+        let meanwhile = move || {
+            written.send(()).expect("the test goes on");
+            wait.recv_timeout(LIMIT).expect("the other client is done")
+        };
+        // As docker-registry does where two write one tag: it fails, and passes.
+        if fails {
+            meanwhile();
+            return Some(Fault::Answer(Response::error(500, "UNKNOWN", "unknown error").with("Retry-After", "1")));
+        }
+        Some(Fault::change(move |right| {
+            meanwhile();
+            right
+        }))
+    });
+    let running = running();
+    write.recv_timeout(LIMIT).expect("a write");
+    meanwhile();
+    done.send(()).expect("the registry waits");
+    running
 }
 
 /// Starts all and waits for their ends, which must be good.
@@ -100,6 +130,25 @@ fn eight_architectures_at_once_are_all_in_the_index() {
 }
 
 #[test]
+fn what_is_attached_at_one_go_is_listed_at_one_go() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    scratch.write("build.log", "it went well\n");
+    let registry = Registry::start();
+    registry.ways(|ways| ways.referrers = false);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    let all = ["attach", &name, "--log", "build.log", "--os-release", "build.log", "--package-manifest", "build.log"];
+    for written in [1, 0] {
+        registry.forget();
+        scratch.ok(&all);
+        assert_eq!(registry.requests().iter().filter(|request| is_put_of_list(request)).count(), written);
+        let there = listed(&scratch, &["discover", &name, "--format", "json"], "/artifactType");
+        assert_eq!(there, ["build/log", "build/manifest", "build/os-release"]);
+    }
+}
+
+#[test]
 fn a_list_that_is_never_kept_is_an_error_and_can_be_made_later() {
     let scratch = Scratch::new();
     scratch.build("store", 1, &["--tag", "v1"]);
@@ -127,23 +176,14 @@ fn a_write_that_failed_is_not_sent_again_as_it_was() {
     scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
     let tag = format!("sha256-{id}");
     let mut list: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
-    registry.forget();
-    // As docker-registry does where two write one tag: it fails, and passes.
-    let mut failed = false;
-    registry.on(move |request| {
-        let fails = is_put_of_list(request) && !std::mem::replace(&mut failed, true);
-        fails.then(|| Fault::Answer(Response::error(500, "UNKNOWN", "unknown error").with("Retry-After", "1")))
-    });
-    let mut running = scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
-    running.wait_until("a failed write", || registry.requests().iter().any(|request| is_put_of_list(request) && request.status == 500));
-    // While it waits, another client writes.
     let first = registry.manifest("os", list["manifests"][0]["digest"].as_str().unwrap()).unwrap();
     let theirs = String::from_utf8(first).unwrap().replace("test/first", "test/third");
     let digest = registry.put_manifest("os", None, MANIFEST, theirs.clone());
     let entry = json!({"mediaType": MANIFEST, "digest": digest.to_string(), "size": theirs.len()});
     list["manifests"].as_array_mut().unwrap().push(entry.clone());
-    registry.put_manifest("os", Some(&tag), INDEX, list.to_string());
-    let run = running.end();
+    let attach = || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    let another_writes = || drop(registry.put_manifest("os", Some(&tag), INDEX, list.to_string()));
+    let run = in_the_first_write(&registry, true, attach, another_writes).end();
     assert_eq!(run.code, 0, "{}", run.stderr);
     let now: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
     let now = now["manifests"].as_array().unwrap();
@@ -161,12 +201,10 @@ fn who_was_slower_takes_nothing_away_unseen() {
     scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
     let tag = format!("sha256-{id}");
     let old = registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap();
-    registry.forget();
-    let mut running = scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
-    running.wait_until("a write", || registry.requests().iter().any(|request| is_put_of_list(request) && request.status == 201));
+    let attach = || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
     // Another client had read before that write, and writes after it.
-    registry.put_manifest("os", Some(&tag), INDEX, old);
-    let run = running.end();
+    let another_writes = || drop(registry.put_manifest("os", Some(&tag), INDEX, old));
+    let run = in_the_first_write(&registry, false, attach, another_writes).end();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1", "2"]);
 }

@@ -1,12 +1,13 @@
 //! An index under a tag that several clients change: read, change, write, read back, and again where a change was lost.
 //!
 //! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"), so two that write at the same
-//! time take each other's change away. Who reads the index back after a while sees that, and makes the change again. Three
+//! time take each other's change away. Who reads the index back after a while sees that, and makes the change again. Four
 //! rules make it unlikely that a change is lost unseen, which takes somebody who read before our write, and writes after our
 //! look at what came of it:
 //!
 //! - What was read is written at once or not at all: a write that fails is not sent again, the index is read anew.
 //! - The look comes later than another needs from reading to writing, by the measure of what we needed ourselves.
+//! - Who sees that others are writing looks again, until nothing has changed between two looks.
 //! - Chance has a part in each pause, so that those who met once do not meet again.
 //!
 //! What remains is a client that stands still between reading and writing for longer than that, a registry that carries a
@@ -25,6 +26,8 @@ const TRIES: u32 = 20;
 /// How many times as long as from our reading to the end of our writing is waited before the look, and at most.
 const PATIENCE: u32 = 4;
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
+/// How often an index that has the change is looked at, while others go on changing it.
+const LOOKS: u32 = 100;
 
 impl Repository<'_> {
     /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what is to be there, or nothing
@@ -51,31 +54,53 @@ impl Repository<'_> {
         change: impl Fn(Option<Index>) -> Result<Option<Index>>,
         holds: impl Fn(&Index) -> bool,
     ) -> Result<(Descriptor, Index)> {
-        // Threads of ours need not take each other's changes away.
-        let _lock = self.listing.lock().expect("nothing panics with this lock");
         let mut attempts = Attempts::new(self.client, &self.host);
         for attempt in 0..TRIES {
             let before = self.tagged_index(tag, subject)?;
             let read = Instant::now();
-            match (change(before.as_ref().map(|(_, index)| index.clone()))?, before) {
+            let written = match (change(before.as_ref().map(|(_, index)| index.clone()))?, before) {
                 (None, Some(before)) if attempt == 0 => return Ok(before),
+                (None, before) => before.map(|(descriptor, _)| descriptor.digest),
                 (Some(mut index), _) => {
                     index.media_type = Some(oci::INDEX.to_owned());
                     let bytes = json::to_vec(&index);
-                    if self.try_to_put(tag, &Descriptor::of(oci::INDEX, &bytes), &bytes, &mut attempts)?.is_none() {
+                    let descriptor = Descriptor::of(oci::INDEX, &bytes);
+                    if self.try_to_put(tag, &descriptor, &bytes, &mut attempts)?.is_none() {
                         continue;
                     }
+                    Some(descriptor.digest)
                 }
-                (None, _) => {}
+            };
+            let patience = (read.elapsed() * PATIENCE).min(MAX_PATIENCE);
+            let pause = || self.client.jitter(attempt) + patience;
+            if let Some(after) = self.look(tag, subject, written, pause, &holds)? {
+                return Ok(after);
             }
-            std::thread::sleep(self.client.jitter(attempt) + (read.elapsed() * PATIENCE).min(MAX_PATIENCE));
-            match self.tagged_index(tag, subject)? {
-                Some(after) if holds(&after.1) => return Ok(after),
-                _ => log::debug!("{}:{tag}: another client took the change away", self.name),
-            }
+            log::debug!("{}:{tag}: another client took the change away", self.name);
         }
         Err(Error::network(format!("others' writing took the change of {}:{tag} away {TRIES} times", self.name))
             .with_hint("run the command again when they are done"))
+    }
+
+    /// Looks, after a pause, whether an index still has a change, and again for as long as others change it: nothing where it
+    /// has lost it. `last` is its digest as it was known before.
+    fn look(
+        &self,
+        tag: &str,
+        subject: Option<&Digest>,
+        mut last: Option<Digest>,
+        pause: impl Fn() -> Duration,
+        holds: impl Fn(&Index) -> bool,
+    ) -> Result<Option<(Descriptor, Index)>> {
+        for look in 1.. {
+            std::thread::sleep(pause());
+            let Some(found) = self.tagged_index(tag, subject)?.filter(|(_, index)| holds(index)) else { break };
+            let before = last.replace(found.0.digest.clone());
+            if last == before || look == LOOKS {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The index under a tag; `None` where there is nothing, or nothing but `subject`. Anything else there is somebody's.

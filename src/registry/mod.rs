@@ -181,7 +181,7 @@ impl Client {
     /// A pause of a length that chance decides, longer after more tries.
     fn jitter(&self, tries: u32) -> Duration {
         let chance = RandomState::new().hash_one(tries) as f64 / u64::MAX as f64;
-        self.settings.pause.mul_f64((0.2 + 0.3 * chance) * f64::from(tries.min(5) + 1))
+        self.settings.pause.mul_f64((0.1 + 0.2 * chance) * f64::from(tries.min(5) + 1))
     }
 
     /// What is known of a registry.

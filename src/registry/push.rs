@@ -32,6 +32,11 @@ impl Target for Repository<'_> {
             None => self.put_blob(&node.descriptor, source),
         }
     }
+
+    /// Lists what is attached to something where the registry does not: each list is written once for all that was put.
+    fn flush(&self) -> Result<()> {
+        self.list_referrers()
+    }
 }
 
 /// Pushes one image to `reference`, whose tag, if it has one, then points to it. Up to `jobs` blobs at once; nothing that
@@ -76,5 +81,6 @@ pub fn push(
         copy::transfer(source, &below, repository, jobs)?;
     }
     repository.put_attached(reference.tag.as_deref().unwrap_or(&digest), row, bytes)?;
+    repository.list_referrers()?;
     Ok(Outcome::Pushed)
 }

@@ -1,6 +1,8 @@
 //! The list of what is attached to a manifest: the registry's own, or, where it keeps none, an index under a tag that is made
 //! of the digest (distribution-spec, "Referrers Tag Schema"), which clients write.
 
+use std::collections::BTreeMap;
+
 use super::repository::Repository;
 use crate::digest::Digest;
 use crate::oci::{Descriptor, Document, Index};
@@ -31,12 +33,9 @@ impl Repository<'_> {
         }
     }
 
-    /// Puts a manifest or an index, and, where it is attached to something and the registry keeps no list of that, adds it to
-    /// the list.
-    ///
-    /// # Errors
-    /// As [`put_document`](Self::put_document); [`Error::Network`] where the list could not be written so that it lasts.
-    pub fn put_attached(&self, pointer: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+    /// Puts a manifest or an index; where it is attached to something and the registry keeps no list of that, it is remembered
+    /// for [`list_referrers`](Self::list_referrers).
+    pub(super) fn put_attached(&self, pointer: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
         let knows_subject = self.put_document(pointer, descriptor, bytes)?;
         let document = Document::parse(bytes, descriptor)?;
         let Some(subject) = document.subject().filter(|_| !knows_subject) else { return Ok(()) };
@@ -51,7 +50,8 @@ impl Repository<'_> {
                 entry.annotations = index.annotations.clone();
             }
         }
-        self.list_referrer(&subject.digest, &entry)
+        self.unlisted.lock().expect("nothing panics with this lock").push((subject.digest.clone(), entry));
+        Ok(())
     }
 
     /// Whether a manifest or an index that is attached to something is listed so; where it is attached to nothing, it is.
@@ -62,18 +62,28 @@ impl Repository<'_> {
         }
     }
 
-    /// Adds an entry to the index under the tag.
-    fn list_referrer(&self, subject: &Digest, entry: &Descriptor) -> Result<()> {
-        let has = |index: &Index| index.manifests.iter().any(|known| known.digest == entry.digest);
-        let change = |before: Option<Index>| {
-            let mut index = before.unwrap_or_else(|| Index::over(Vec::new()));
-            if has(&index) {
-                return Ok(None);
-            }
-            index.manifests.push(entry.clone());
-            Ok(Some(index))
-        };
-        self.rewrite_list(&tag(subject), Some(subject), change, has).map(drop)
+    /// Writes what was put into the lists of what it is attached to, one write for each list: the index under a subject's tag.
+    pub(super) fn list_referrers(&self) -> Result<()> {
+        let unlisted = std::mem::take(&mut *self.unlisted.lock().expect("nothing panics with this lock"));
+        let mut lists: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+        unlisted.into_iter().for_each(|(subject, entry)| lists.entry(subject).or_default().push(entry));
+        for (subject, mut entries) in lists {
+            // They were put side by side, in any order.
+            entries.sort_by(|a, b| (&a.artifact_type, &a.digest).cmp(&(&b.artifact_type, &b.digest)));
+            let lacks = |index: &Index, entry: &Descriptor| index.manifests.iter().all(|known| known.digest != entry.digest);
+            let change = |before: Option<Index>| {
+                let mut index = before.unwrap_or_else(|| Index::over(Vec::new()));
+                let missing: Vec<_> = entries.iter().filter(|entry| lacks(&index, entry)).cloned().collect();
+                if missing.is_empty() {
+                    return Ok(None);
+                }
+                index.manifests.extend(missing);
+                Ok(Some(index))
+            };
+            let holds = |index: &Index| !entries.iter().any(|entry| lacks(index, entry));
+            self.rewrite_list(&tag(&subject), Some(&subject), change, holds)?;
+        }
+        Ok(())
     }
 }
 

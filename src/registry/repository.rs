@@ -54,8 +54,8 @@ pub struct Repository<'a> {
     pub(super) scopes: Vec<Scope>,
     /// Another repository of the same registry that may have what is to be pushed.
     pub(super) mount_from: Option<String>,
-    /// Held while a list of referrers is rewritten: two threads of ours need not fight for it.
-    pub(super) listing: Mutex<()>,
+    /// What was put with a subject (the digest) whose list the registry does not keep, and is not listed yet.
+    pub(super) unlisted: Mutex<Vec<(Digest, Descriptor)>>,
 }
 
 /// An address, and what a client must send along to get what lies there.
@@ -81,7 +81,7 @@ impl<'a> Repository<'a> {
             name: name.clone(),
             scopes: vec![scope],
             mount_from: None,
-            listing: Mutex::default(),
+            unlisted: Mutex::default(),
         })
     }
 
