@@ -158,6 +158,60 @@ fn a_log_that_is_too_large_is_left_out() {
     );
 }
 
+/// The platforms of an index's entries, and their digests.
+fn platforms(scratch: &Scratch, index: &str) -> Vec<(String, String)> {
+    let made = json(&scratch.ok(&["manifest", index]));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let entries = made["manifests"].as_array().unwrap().iter();
+    entries
+        .map(|entry| {
+            let platform = &entry["platform"];
+            (format!("{}/{}", text(&platform["os"]), text(&platform["architecture"])), text(&entry["digest"]))
+        })
+        .collect()
+}
+
+#[test]
+fn an_index_with_containers_stays_one() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let host = &registry.host();
+    let image = |name: &str, seed: u64| {
+        scratch.build("store", seed, &["--tag", &format!("{host}/me/os:{name}")]);
+        scratch.ok(&["--store-path", "store", "push", &format!("{host}/me/os:{name}")]);
+        format!("{host}/me/os:{name}")
+    };
+    let (amd64, arm64, new) = (image("1-amd64", 1), image("1-arm64", 2), image("2-amd64", 3));
+    let index = format!("{host}/me/os:1");
+    let of = |name: &str| scratch.ok(&["resolve", name]).trim().to_owned();
+    let shape = || platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect::<Vec<_>>();
+    scratch.ok(&["index", "create", &index, &amd64, "--info-container"]);
+    assert_eq!(shape(), ["gardenlinux/amd64", "linux/amd64"]);
+    scratch.ok(&["index", "add", &index, &arm64]);
+    assert_eq!(shape(), ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
+    let before = platforms(&scratch, &index);
+    scratch.ok(&["index", "add", &index, &arm64]);
+    assert_eq!(platforms(&scratch, &index), before);
+    // The container's place is not the new image's.
+    scratch.fails(7, &["index", "add", &index, &new]);
+    assert_eq!(platforms(&scratch, &index), before);
+    scratch.ok(&["index", "add", "--replace", &index, &new]);
+    let after = platforms(&scratch, &index);
+    assert_eq!(after[0], ("gardenlinux/amd64".to_owned(), of(&new)));
+    assert_eq!([&after[1], &after[3]], [&before[1], &before[3]]);
+    assert_ne!(after[2].1, before[2].1);
+    assert_eq!(shape(), ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
+    // An index over indexes that have containers: they come along, or are made anew, never of containers.
+    scratch.ok(&["index", "create", &format!("{index}-b"), &index, "--info-container"]);
+    assert_eq!(platforms(&scratch, &format!("{index}-b")).len(), 4);
+    scratch.ok(&["index", "remove", &index, "amd64"]);
+    assert_eq!(shape(), ["gardenlinux/arm64", "linux/arm64"]);
+    // One without containers gets none.
+    scratch.ok(&["index", "create", &format!("{index}-plain"), &amd64]);
+    scratch.ok(&["index", "add", &format!("{index}-plain"), &arm64]);
+    assert_eq!(platforms(&scratch, &format!("{index}-plain")).len(), 2);
+}
+
 #[test]
 fn an_index_over_several_architectures_has_a_container_for_each() {
     let scratch = Scratch::new();
@@ -170,13 +224,7 @@ fn an_index_over_several_architectures_has_a_container_for_each() {
     let names = ["amd64", "arm64"].map(|arch| format!("{host}/me/os:1-{arch}"));
     let index = format!("{host}/me/os:1");
     scratch.ok(&["index", "create", &index, &names[0], &names[1], "--info-container"]);
-    let made = json(&scratch.ok(&["manifest", &index]));
-    let platforms: Vec<_> = made["manifests"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| format!("{}/{}", entry["platform"]["os"].as_str().unwrap(), entry["platform"]["architecture"].as_str().unwrap()))
-        .collect();
+    let platforms: Vec<_> = platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect();
     assert_eq!(platforms, ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
     for (name, arch) in names.iter().zip(["amd64", "arm64"]) {
         let direct = scratch.ok(&["url", name, "--layer", "kernel"]);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::content::{self, Source};
+use osimage::copy::{self, Graph, Node, Target};
 use osimage::digest::{Algorithm, Digest, Hasher, Verifying};
 use osimage::file::{self, NewFile};
 use osimage::image::{self, Image, Role, SHA256SUMS};
@@ -17,6 +20,7 @@ use osimage::{Error, Result};
 use super::context::{self, Context};
 use super::output::{self, Stdout};
 use super::progress::Watched;
+use super::remote::JOBS;
 
 /// Write an image's layers to files, named by role, with their checksums
 #[derive(Debug, clap::Args)]
@@ -65,12 +69,12 @@ impl Choice {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = context.open_any(args.image.as_deref())?;
     let row = content::resolve(&*source, name.as_ref())?;
-    extract(&*source, &row, &args.choice, &args.output, false)
+    extract(&*source, &row, &args.choice, &args.output, false, JOBS)
 }
 
 /// Writes the chosen files of an image to a folder, or one to standard output for `-`. With `reuse`, a file that is there
-/// with the right content is not fetched again.
-pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &Path, reuse: bool) -> Result<()> {
+/// with the right content is not fetched again. Up to `jobs` layers at once.
+pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &Path, reuse: bool, jobs: usize) -> Result<()> {
     let image = Image::read(source, &image::select(source, row, choice.architecture())?)?;
     let wanted = |role: Option<Role>| choice.layer.is_empty() || role.is_some_and(|role| choice.layer.contains(&role));
     let mut layers = image.layers();
@@ -92,41 +96,86 @@ pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &
         return to_stdout(source, &layers, command_line);
     }
     std::fs::create_dir_all(output).map_err(|e| Error::io("create the folder", output, e))?;
-    let dir = file::open_dir(output)?;
-    let mut sums = BTreeMap::new();
-    let mut write = |name: &str, content: Option<&mut dyn Read>, digest: Option<&Digest>| -> Result<()> {
-        let path = output.join(name);
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        // The content is checked against its own digest anyway; only another algorithm's needs a second hash for the sums.
-        let known = digest.filter(|digest| digest.algorithm() == Algorithm::Sha256);
-        if let Some(content) = content {
-            let new = NewFile::create(&dir, output, 0o666)?;
-            file::copy_sparse(content, new.file(), |bytes| {
-                if known.is_none() {
-                    hasher.update(bytes)
-                }
-            })
-            .map_err(|e| Error::io("write", &path, e))?;
-            new.commit(name)?;
+    let files = Files { path: output, dir: file::open_dir(output)?, layers: &layers, reuse, sums: Mutex::default() };
+    // By their content, of which an image may have several layers.
+    let mut nodes: Vec<Node> = Vec::new();
+    for layer in &layers {
+        if nodes.iter().all(|node| node.descriptor.digest != layer.descriptor.digest) {
+            nodes.push(Node { descriptor: layer.descriptor.clone(), document: None, height: 0 });
         }
-        sums.insert(name.to_owned(), known.cloned().unwrap_or_else(|| hasher.finish()).hex().to_owned());
-        output::line(&output::visible(&path.display().to_string()))
-    };
-    let watched = Watched::over(source, layers.iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add), "extracting");
-    let written = layers.iter().try_for_each(|layer| {
-        let descriptor = &layer.descriptor;
-        if reuse && descriptor.digest.algorithm() == Algorithm::Sha256 && is_there(&output.join(&layer.file_name), descriptor) {
-            return write(&layer.file_name, None, Some(&descriptor.digest));
-        }
-        write(&layer.file_name, Some(&mut content::verified(&watched, descriptor)?), Some(&descriptor.digest))
-    });
+    }
+    let graph = Graph { rows: Vec::new(), nodes };
+    let written = copy::transfer(&Watched::new(source, &graph, "extracting"), &graph, &files, jobs);
     let written = written.and_then(|()| match command_line {
-        Some(command_line) => write("cmdline", Some(&mut format!("{command_line}\n").as_bytes()), None),
+        Some(command_line) => files.write("cmdline", &mut format!("{command_line}\n").as_bytes(), None),
         None => Ok(()),
     });
     // The files that were written before one failed are whole, and their checksums belong to them.
+    let sums = files.sums.into_inner().expect("nothing panics with this lock");
+    let names = layers.iter().map(|layer| layer.file_name.as_str()).chain(["cmdline"]);
+    for name in names.filter(|name| sums.contains_key(*name)) {
+        output::line(&output::visible(&output.join(name).display().to_string()))?;
+    }
     let summed = if sums.is_empty() { Ok(()) } else { write_sums(&output.join(SHA256SUMS), sums) };
     written.and(summed)
+}
+
+/// A folder that takes layers as files.
+struct Files<'a> {
+    path: &'a Path,
+    dir: File,
+    layers: &'a [image::Layer],
+    /// Whether a file that is there with the right content is left as it is.
+    reuse: bool,
+    /// The files that are there now, and their SHA-256 in hexadecimal digits.
+    sums: Mutex<BTreeMap<String, String>>,
+}
+
+impl Files<'_> {
+    /// The layers with a content.
+    fn layers_of(&self, node: &Node) -> impl Iterator<Item = &image::Layer> {
+        let digest = node.descriptor.digest.clone();
+        self.layers.iter().filter(move |layer| layer.descriptor.digest == digest)
+    }
+
+    fn write(&self, name: &str, content: &mut dyn Read, digest: Option<&Digest>) -> Result<()> {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        // The content is checked against its own digest anyway; only another algorithm's needs a second hash for the sums.
+        let known = digest.filter(|digest| digest.algorithm() == Algorithm::Sha256);
+        let new = NewFile::create(&self.dir, self.path, 0o666)?;
+        file::copy_sparse(content, new.file(), |bytes| {
+            if known.is_none() {
+                hasher.update(bytes)
+            }
+        })
+        .map_err(|e| Error::io("write", self.path.join(name), e))?;
+        new.commit(name)?;
+        self.note(name, &known.cloned().unwrap_or_else(|| hasher.finish()));
+        Ok(())
+    }
+
+    fn note(&self, name: &str, digest: &Digest) {
+        self.sums.lock().expect("nothing panics with this lock").insert(name.to_owned(), digest.hex().to_owned());
+    }
+}
+
+impl Target for Files<'_> {
+    fn has(&self, node: &Node) -> Result<bool> {
+        let digest = &node.descriptor.digest;
+        let there = |layer: &image::Layer| is_there(&self.path.join(&layer.file_name), &layer.descriptor);
+        let has = self.reuse && digest.algorithm() == Algorithm::Sha256 && self.layers_of(node).all(there);
+        if has {
+            self.layers_of(node).for_each(|layer| self.note(&layer.file_name, digest));
+        }
+        Ok(has)
+    }
+
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
+        self.layers_of(node).try_for_each(|layer| {
+            let mut content = content::verified(source, &layer.descriptor)?;
+            self.write(&layer.file_name, &mut content, Some(&layer.descriptor.digest))
+        })
+    }
 }
 
 /// Whether a file is there with that content.
@@ -135,6 +184,7 @@ fn is_there(path: &Path, descriptor: &Descriptor) -> bool {
     let mut content = Verifying::new(file, &descriptor.digest, descriptor.size, path.display().to_string());
     metadata.len() == descriptor.size && std::io::copy(&mut content, &mut std::io::sink()).is_ok()
 }
+
 fn to_stdout(source: &dyn Source, layers: &[image::Layer], command_line: Option<&str>) -> Result<()> {
     match (layers, command_line) {
         ([layer], None) => {

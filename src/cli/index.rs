@@ -4,16 +4,15 @@ use std::cell::Cell;
 
 use osimage::content::{self, Source};
 use osimage::copy;
-use osimage::image::build::Inputs;
-use osimage::image::{Image, Profile, info};
+use osimage::image::{Image, Profile};
 use osimage::json;
 use osimage::oci::{self, Descriptor, Index, Platform};
 use osimage::registry::{Access, Reference, Repository};
 use osimage::{Error, Kind, Result};
 
 use super::context::{Context, parse_annotations};
-use super::output;
 use super::remote::Transfer;
+use super::{info_container, output};
 
 /// Make and change an index: one tag for the images of several architectures
 #[derive(Debug, clap::Args)]
@@ -24,7 +23,8 @@ use super::remote::Transfer;
   osimage index remove ghcr.io/me/os:1.0 riscv64
 
 An image of another place is copied first. Its architecture is what it, its index or its tag's ending says, or ARCH= before
-it. Jobs may add to one index at the same time: each looks afterwards whether its image is there, and adds it again if not.")]
+it. Jobs may add to one index at the same time: each looks afterwards whether its image is there, and adds it again if not.
+Where the images of an index have info containers, those that are added get one too.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -87,12 +87,12 @@ enum Command {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     match &args.command {
-        Command::Create { index, images, annotation, info_container, no_clobber, transfer } => {
+        Command::Create { index, images, annotation, info_container: with_containers, no_clobber, transfer } => {
             let (reference, repository) = open(index, context)?;
             let mut entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
             let images = entries.clone();
-            if *info_container {
-                add_info_containers(&mut entries, &reference, &repository, context, transfer.concurrency)?;
+            if *with_containers {
+                info_container::add(&mut entries, &reference, &repository, context, transfer.concurrency)?;
             }
             let mut made = Index::over(Vec::new());
             entries.iter().try_for_each(|entry| put(&mut made, entry, false))?;
@@ -103,18 +103,33 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         Command::Add { index, images, replace, transfer } => {
             let (reference, repository) = open(index, context)?;
-            let entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
+            let mut entries = entries(images, &reference, &repository, context, transfer.concurrency)?;
+            // Where the images that are there have containers beside them, the new ones get some too.
+            let with_containers = info_container::stand_in(&reference, context)?;
+            let images = entries.clone();
+            if with_containers {
+                info_container::add(&mut entries, &reference, &repository, context, transfer.concurrency)?;
+            }
             let has_all = |index: &Index| entries.iter().all(|entry| index.manifests.contains(entry));
             let change = |before: Option<Index>| {
                 let mut index = before.unwrap_or_else(|| Index::over(Vec::new()));
                 if has_all(&index) {
                     return Ok(None);
                 }
-                entries.iter().try_for_each(|entry| put(&mut index, entry, *replace))?;
+                let (images, containers) = entries.split_at(if with_containers { entries.len() / 2 } else { entries.len() });
+                for (n, image) in images.iter().enumerate() {
+                    // A container goes with its image.
+                    let known = index.manifests.iter().any(|other| key(other) == key(image));
+                    put(&mut index, image, *replace)?;
+                    containers.get(n).map_or(Ok(()), |container| put(&mut index, container, known))?;
+                }
+                if with_containers {
+                    info_container::order(&mut index);
+                }
                 Ok(Some(index))
             };
             let (descriptor, index) = repository.rewrite_index(tag_of(&reference)?, change, has_all)?;
-            tag_images(&entries, &reference, &repository)?;
+            tag_images(&images, &reference, &repository)?;
             done(&reference, &descriptor, &index)
         }
         Command::Remove { index, entries } => {
@@ -165,29 +180,6 @@ pub fn put_index(index: &mut Index, reference: &Reference, repository: &Reposito
         _ => drop(repository.put_document(tag, &descriptor, &bytes)?),
     }
     Ok(descriptor)
-}
-
-/// Adds a container that tells of it for each image. The images stand first, for an operating system that no container engine
-/// asks for: engines then take the container, and who boots takes the first entry of its architecture.
-pub fn add_info_containers(
-    entries: &mut Vec<Descriptor>,
-    reference: &Reference,
-    repository: &Repository<'_>,
-    context: &Context,
-    jobs: usize,
-) -> Result<()> {
-    let inputs = Inputs::default();
-    let mut containers = Vec::new();
-    for entry in entries.iter_mut() {
-        let image = context.client().image(&reference.with_digest(&entry.digest))?;
-        let platform = entry.platform.get_or_insert_default();
-        platform.os = Profile::Gardenlinux.os().into();
-        let architecture = platform.architecture.clone();
-        containers.push(info::container(&image, image.descriptor(), &architecture, &reference.to_string(), &inputs)?);
-    }
-    copy::transfer(&inputs, &copy::walk(&inputs, &containers)?, repository, jobs)?;
-    entries.extend(containers);
-    Ok(())
 }
 
 fn open<'a>(index: &str, context: &'a Context) -> Result<(Reference, Repository<'a>)> {

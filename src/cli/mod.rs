@@ -13,6 +13,7 @@ mod discover;
 mod extract;
 mod features;
 mod index;
+mod info_container;
 mod inspect;
 mod list;
 mod login;

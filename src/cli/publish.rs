@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
-use super::{index, output};
+use super::{index, info_container, output};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
 #[derive(Debug, clap::Args)]
@@ -353,7 +353,7 @@ fn put_index(
     let arch = build.arch.as_deref().filter(|_| images.len() == 1);
     let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
     let mut entries = entries?;
-    index::add_info_containers(&mut entries, reference, repository, context, args.transfer.concurrency)?;
+    info_container::add(&mut entries, reference, repository, context, args.transfer.concurrency)?;
     index::put_index(&mut Index::over(entries), reference, repository, args.no_clobber)
 }
 

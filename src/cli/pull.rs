@@ -62,10 +62,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
-        return pull_attached(&image, kind, args.choice.architecture(), output);
+        return pull_attached(&image, kind, args.choice.architecture(), output, args.transfer.concurrency);
     }
     if let Some(output) = &args.output {
-        return extract::extract(&image, image.descriptor(), &args.choice, output, true);
+        return extract::extract(&image, image.descriptor(), &args.choice, output, true, args.transfer.concurrency);
     }
     let row = chosen(&image, &reference, args.choice.architecture())?;
     let graph = copy::walk(&image, std::slice::from_ref(&row))?;
@@ -93,7 +93,7 @@ fn chosen(image: &RemoteImage<'_>, reference: &Reference, architecture: Option<&
 }
 
 /// Writes the files of what is attached with a type; where there are several, each into a folder named by its digest.
-fn pull_attached(image: &RemoteImage<'_>, kind: &str, architecture: Option<&str>, output: &Path) -> Result<()> {
+fn pull_attached(image: &RemoteImage<'_>, kind: &str, architecture: Option<&str>, output: &Path, jobs: usize) -> Result<()> {
     let subject = match architecture {
         Some(architecture) => image::select(image as &dyn Source, image.descriptor(), Some(architecture))?,
         None => image.descriptor().clone(),
@@ -112,9 +112,9 @@ fn pull_attached(image: &RemoteImage<'_>, kind: &str, architecture: Option<&str>
             };
             Err(Error::not_found(format!("nothing of the type {kind} is attached to {}", subject.digest)).with_hint(hint))
         }
-        [one] => extract::extract(image, &one.descriptor, &Choice::default(), output, true),
+        [one] => extract::extract(image, &one.descriptor, &Choice::default(), output, true, jobs),
         several => several.iter().try_for_each(|one| {
-            extract::extract(image, &one.descriptor, &Choice::default(), &output.join(one.descriptor.digest.short()), true)
+            extract::extract(image, &one.descriptor, &Choice::default(), &output.join(one.descriptor.digest.short()), true, jobs)
         }),
     }
 }

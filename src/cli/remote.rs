@@ -47,9 +47,12 @@ pub struct RegistryArgs {
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Transfer {
     /// How many blobs are transferred at once
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = parse_jobs)]
+    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = parse_jobs)]
     pub concurrency: usize,
 }
+
+/// How many blobs are transferred at once where nobody says.
+pub const JOBS: usize = 4;
 
 /// How blobs are put into a registry.
 #[derive(Debug, Clone, clap::Args)]

@@ -1,0 +1,76 @@
+//! The info containers of an index: which of its entries they are, and making one for each image.
+
+use osimage::content::{self, Source};
+use osimage::copy;
+use osimage::image::build::Inputs;
+use osimage::image::{Profile, info};
+use osimage::oci::{self, Descriptor, Document, Index};
+use osimage::registry::{Reference, Repository};
+use osimage::{Kind, Result};
+
+use super::context::Context;
+
+/// Adds a container that tells of it for each image, behind the images and in their order. The images stand first, for an
+/// operating system that no container engine asks for: engines then take the container, and who boots takes the first entry of
+/// its architecture. Containers that came along with the images are left out.
+pub fn add(
+    entries: &mut Vec<Descriptor>,
+    reference: &Reference,
+    repository: &Repository<'_>,
+    context: &Context,
+    jobs: usize,
+) -> Result<()> {
+    let inputs = Inputs::default();
+    let (mut images, mut containers) = (Vec::new(), Vec::new());
+    for mut entry in entries.drain(..) {
+        let image = context.client().image(&reference.with_digest(&entry.digest))?;
+        if is_container(&image, image.descriptor())? {
+            continue;
+        }
+        let platform = entry.platform.get_or_insert_default();
+        platform.os = Profile::Gardenlinux.os().into();
+        let architecture = platform.architecture.clone();
+        containers.push(info::container(&image, image.descriptor(), &architecture, &reference.to_string(), &inputs)?);
+        images.push(entry);
+    }
+    copy::transfer(&inputs, &copy::walk(&inputs, &containers)?, repository, jobs)?;
+    entries.extend(images.into_iter().chain(containers));
+    Ok(())
+}
+
+/// Whether there is an index at `reference` whose images have containers.
+pub fn stand_in(reference: &Reference, context: &Context) -> Result<bool> {
+    let image = match context.client().image(reference) {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(false),
+        found => found?,
+    };
+    if !oci::is_index(&image.descriptor().media_type) {
+        return Ok(false);
+    }
+    let index = osimage::image::read_index(&image, image.descriptor())?;
+    for entry in index.manifests.iter().filter(|entry| !is_image_beside(entry)) {
+        let has_image = index.manifests.iter().any(|other| is_image_beside(other) && architecture(other) == architecture(entry));
+        if has_image && is_container(&image, entry)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Puts the images before the containers; each keeps its place among its own.
+pub fn order(index: &mut Index) {
+    index.manifests.sort_by_key(|entry| !is_image_beside(entry));
+}
+
+/// Whether an entry is an image's as it stands beside a container.
+fn is_image_beside(entry: &Descriptor) -> bool {
+    entry.platform.as_ref().is_some_and(|platform| platform.os == Profile::Gardenlinux.os())
+}
+
+fn architecture(entry: &Descriptor) -> Option<&str> {
+    entry.platform.as_ref().map(|platform| platform.architecture.as_str())
+}
+
+fn is_container(source: &dyn Source, entry: &Descriptor) -> Result<bool> {
+    Ok(matches!(content::document(source, entry)?.0, Document::Manifest(manifest) if info::is_container(&manifest)))
+}
