@@ -14,12 +14,12 @@ apt_install() {
 			"as root: apt-get update && apt-get install --no-install-recommends $*; then start the build again"
 	fi
 	step "install $* ($why)"
-	apt-get update
+	apt-get -o DPkg::Lock::Timeout=600 update
 	removed="$(apt-get --simulate install --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p')"
 	if [ -n "$removed" ]; then
 		refuse "installing $* would remove $removed" "put up with that by hand, or bring osimage's cargo and tools along in another way; OSIMAGE names a built osimage"
 	fi
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@"
 }
 
 # missing_tools: the packages of the programs that the build calls and this machine lacks.

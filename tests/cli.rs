@@ -507,8 +507,7 @@ fn reading_needs_no_right_to_write() {
     scratch.build("store", 2, &["--tag", "other"]);
     scratch.write("out/x", "");
     let chmod = |path: &Path, mode: u32| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    let program = scratch.path("osimage");
-    std::fs::copy(env!("CARGO_BIN_EXE_osimage"), &program).unwrap();
+    let program = scratch.copied_program();
     chmod(&scratch.path(""), 0o755);
     chmod(&scratch.path("out"), 0o777);
     for folder in ["store/blobs/sha256", "store/blobs", "store"] {

@@ -473,8 +473,7 @@ fn unreadable_inputs() {
     chmod("", 0o777);
     scratch.write("out/x", "");
     chmod("out", 0o555);
-    let program = scratch.path("osimage");
-    std::fs::copy(env!("CARGO_BIN_EXE_osimage"), &program).unwrap();
+    let program = scratch.copied_program();
     let run = |args: &[&str]| {
         let mut command: Command = scratch.program(&program);
         if is_root() {

@@ -55,6 +55,8 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
         "podman/root",
         "--runroot",
         "podman/run",
+        "--tmpdir",
+        "podman/tmp",
         "--storage-driver",
         "vfs",
         "--runtime",
@@ -103,7 +105,7 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
     scratch.ok(&["pull", &name, "-o", "boot"]);
     assert!(fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
     let url = json(&scratch.ok(&["url", &name, "--layer", "kernel"]))["url"].as_str().unwrap().to_owned();
-    let kernel = Command::new("curl").args(["-sf", &url]).output().expect("run curl").stdout;
+    let kernel = scratch.program("curl").args(["-sf", &url]).output().expect("run curl").stdout;
     assert!(kernel == fs::read(&scratch.parts(1)[2]).unwrap());
     assert_eq!(scratch.ok(&["resolve", &name, "--platform", "amd64"]).trim(), image);
 }

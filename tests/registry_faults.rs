@@ -5,8 +5,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use common::answer::{Content, Response};
 use common::http::Request;
@@ -311,9 +310,7 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
 
 /// The date a second from now, as HTTP writes it.
 fn httpdate() -> String {
-    let mut date = std::process::Command::new("date");
-    date.args(["--utc", "--date", "1 second", "+%a, %d %b %Y %T GMT"]).env("LC_ALL", "C");
-    String::from_utf8(date.output().unwrap().stdout).unwrap().trim().to_owned()
+    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(1))
 }
 
 #[test]
@@ -338,17 +335,20 @@ fn what_stalls_is_begun_again_and_what_is_slow_is_not() {
         assert!(download(&client, &registry.host(), &descriptor).unwrap() == blob.0, "{call}");
         assert!(registry.count(call) >= 2, "{call}: {:?}", registry.calls());
     }
-    // Twice as long as a stall, but something comes all the time.
-    let registry = Registry::start();
-    registry.on(|request| match &*call_of(request) {
-        "PUT upload" => Some(Fault::SlowRequest(20_000, Duration::from_millis(15))),
-        "GET blob" => Some(Fault::change(|answer| answer.drip(20_000, Duration::from_millis(15)))),
-        _ => None,
-    });
-    let client = client(quick);
-    upload(&client, &registry.host(), &blob).unwrap();
-    assert!(download(&client, &registry.host(), &descriptor).unwrap() == blob.0);
-    assert_eq!((registry.count("PUT upload"), registry.count("GET blob")), (1, 1));
+    // Twice as long as a stall, but something comes all the time; unless this machine itself stands still.
+    let at_once = || {
+        let registry = Registry::start();
+        registry.on(|request| match &*call_of(request) {
+            "PUT upload" => Some(Fault::SlowRequest(20_000, Duration::from_millis(15))),
+            "GET blob" => Some(Fault::change(|answer| answer.drip(20_000, Duration::from_millis(15)))),
+            _ => None,
+        });
+        let client = client(quick);
+        upload(&client, &registry.host(), &blob).unwrap();
+        assert!(download(&client, &registry.host(), &descriptor).unwrap() == blob.0);
+        (registry.count("PUT upload"), registry.count("GET blob")) == (1, 1)
+    };
+    assert!((0..3).any(|_| at_once()));
 }
 
 #[test]
@@ -356,10 +356,20 @@ fn what_never_moves_again_is_an_error() {
     let blob = Memory(noise(9, SIZE));
     let registry = Registry::start();
     registry.on(|_| Some(Fault::StallRequest(0)));
-    let client = client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(100), 1));
+    let client = client(|settings| (settings.stall, settings.retries) = (Duration::from_secs(1), 1));
     let error = upload(&client, &registry.host(), &blob).unwrap_err();
     assert!(error.kind() == Kind::Network && error.to_string().contains("nothing moved"), "{error}");
+    until(|| registry.requests().len() >= 2);
     assert_eq!(registry.requests().len(), 2);
+}
+
+/// Waits for what another thread is about to do.
+fn until(so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// A server that reads what stands before a body, answers, and closes at once, with the rest unread.
@@ -380,8 +390,8 @@ fn rude(answer: &'static str, times: usize) -> (String, std::thread::JoinHandle<
                 "HEAD" | "GET" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
                 _ => {
                     uploads += 1;
-                    // Some of the body has come, and is not read.
-                    std::thread::sleep(Duration::from_millis(30));
+                    // Some of the body has come, and is not read; the client waits to be rid of more.
+                    std::thread::sleep(Duration::from_millis(300));
                     answer
                 }
             };
@@ -409,10 +419,14 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
             "left alone for 4000",
         ),
     ] {
-        let (host, server) = rude(answer, 1);
-        let error = upload(&client(|_| ()), &host, &blob).unwrap_err();
-        assert!(error.kind() == kind && error.to_string().contains(says), "{answer:?}: {error}");
-        assert_eq!(server.join().unwrap(), 1);
+        // An answer whose connection breaks while the client is still sending can be lost.
+        let heard = || {
+            let (host, server) = rude(answer, 1);
+            let error = upload(&client(|_| ()), &host, &blob).unwrap_err();
+            assert_eq!(server.join().unwrap(), 1);
+            error.kind() == kind && error.to_string().contains(says)
+        };
+        assert!((0..5).any(|_| heard()), "{answer:?}");
     }
     // A registry that takes no more than a little at once, and says so at once.
     for limit in [70_000, 300_000, 1_000_000, 5_000_000] {
@@ -443,21 +457,18 @@ fn a_connection_that_a_server_has_left_is_replaced_in_silence() {
     let blob = Memory(noise(12, 1000));
     let registry = Registry::start();
     // Closed after each answer, though the answer does not say so.
-    let closed = std::sync::Arc::new(AtomicBool::new(false));
     let digest = blob.descriptor().digest;
-    let seen = closed.clone();
     registry.on(move |request: &Request| {
-        seen.store(true, Ordering::Relaxed);
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nDocker-Content-Digest: {digest}\r\n\r\n");
         (request.method == "HEAD").then(|| Fault::Answer(Response::raw(head)))
     });
     let client = client(|settings| settings.retries = 0);
-    for _ in 0..20 {
+    for round in 0..20 {
         let there = repository(&client, &registry.host()).has_blob(&blob.descriptor());
         assert!(there.as_ref().is_ok_and(|there| *there), "{there:?}");
+        until(|| registry.closed() > round);
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(closed.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -515,7 +526,12 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
     registry.forget();
     registry.on(|_| Some(Fault::change(|answer| answer.drip(1, Duration::from_millis(50)))));
     let client = client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(800), 0));
-    let error = repository(&client, &registry.host()).document("v1").unwrap_err();
-    assert!(error.kind() == Kind::Network && error.to_string().contains("too slowly"), "{error}");
-    assert_eq!(registry.requests().len(), 1);
+    let given_up = || {
+        registry.forget();
+        let error = repository(&client, &registry.host()).document("v1").unwrap_err();
+        assert!(error.kind() == Kind::Network && registry.requests().len() == 1, "{error}");
+        error.to_string().contains("too slowly")
+    };
+    // Where this machine itself stands still, it is a stall.
+    assert!((0..5).any(|_| given_up()));
 }

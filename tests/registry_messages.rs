@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::net::TcpListener;
+use std::net::TcpStream;
+use std::time::{Duration, SystemTime};
 
 use common::answer::{Content, Response};
 use common::pki::Pki;
@@ -52,8 +53,9 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
     empty.on(|_| Some(Fault::Answer(Response::raw("SSH-2.0-OpenSSH_9.2\r\n"))));
     let strange = Registry::start();
     strange.on(|_| Some(Fault::Answer(Response::new(401).with("WWW-Authenticate", "Negotiate"))));
-    // Nobody listens there any more.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // A port that is taken, and at which nobody listens.
+    let held = TcpStream::connect(open.address).unwrap();
+    let gone = held.local_addr().unwrap().to_string();
     let at = |host: &str| format!("{host}/os:v1");
     let (open, closed, secure, page, empty, strange) =
         (&open.host(), &closed.host(), &secure.host(), &page.host(), &empty.host(), &strange.host());
@@ -141,24 +143,27 @@ fn a_repository_that_must_be_made_first_is_told_with_the_command() {
 
 #[test]
 fn patience_is_announced() {
-    let soon = |seconds: &str| {
-        let mut date = std::process::Command::new("date");
-        date.args(["--utc", "--date", seconds, "+%a, %d %b %Y %T GMT"]).env("LC_ALL", "C");
-        String::from_utf8(date.output().unwrap().stdout).unwrap().trim().to_owned()
-    };
-    let rows: Vec<(Response, &[&str])> = vec![
-        (Response::new(503).body("down for a moment"), &["503", "down for a moment", "trying again in 0.|trying again in 1.0", "(1 of 5)"]),
-        (Response::new(429).with("Retry-After", "1"), &["429", "trying again in 1."]),
-        (Response::new(503).with("Retry-After", soon("3 seconds")), &["503", "trying again in 2.|trying again in 3."]),
+    type Answer = fn() -> Response;
+    let rows: Vec<(Answer, &[&str])> = vec![
         (
-            Response::error(429, "TOOMANYREQUESTS", "retry-after: 1.2s, allowed: 44000/minute"),
+            || Response::new(503).body("down for a moment"),
+            &["503", "down for a moment", "trying again in 0.|trying again in 1.0", "(1 of 5)"],
+        ),
+        (|| Response::new(429).with("Retry-After", "1"), &["429", "trying again in 1."]),
+        (
+            || Response::new(503).with("Retry-After", httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(6))),
+            // Longer than without a date.
+            &["503", "trying again in 2.|trying again in 3.|trying again in 4.|trying again in 5.|trying again in 6."],
+        ),
+        (
+            || Response::error(429, "TOOMANYREQUESTS", "retry-after: 1.2s, allowed: 44000/minute"),
             &["429", "44000/minute", "trying again in 1."],
         ),
         (
-            Response::error(403, "DENIED", "You have exceeded a secondary rate limit"),
+            || Response::error(403, "DENIED", "You have exceeded a secondary rate limit"),
             &["403", "secondary rate limit", "trying again in 0.|trying again in 1.0"],
         ),
-        (Response::none(), &["closed", "trying again in 0.|trying again in 1.0"]),
+        (Response::none, &["closed", "trying again in 0.|trying again in 1.0"]),
     ];
     std::thread::scope(|scope| {
         for (answer, says) in &rows {
@@ -166,8 +171,8 @@ fn patience_is_announced() {
                 let scratch = Scratch::new();
                 let registry = Registry::start();
                 registry.put_blob("os", Content::bytes("{}"));
-                let once = answer.clone();
-                registry.first(1, "GET tags", move |_| Fault::Answer(once.clone()));
+                let answer = *answer;
+                registry.first(1, "GET tags", move |_| Fault::Answer(answer()));
                 registry.put_manifest("os", Some("v1"), MANIFEST, "{}");
                 let run = scratch.run(&["tags", &format!("{}/os", registry.host())]);
                 assert_eq!((run.code, run.stdout.as_str()), (0, "v1\n"), "{}", run.stderr);

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::answer::Response;
 use common::registry::{Auth, Fault, Registry, call_of};
@@ -136,13 +136,31 @@ fn a_token_server_may_have_a_moment_too() {
     }
 }
 
+/// Waits until so many have begun.
+fn wait_for(begun: &AtomicUsize, count: usize) {
+    let start = Instant::now();
+    while begun.load(Ordering::SeqCst) < count && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn layers_go_side_by_side_as_many_as_were_asked_for() {
     let scratch = Scratch::new();
     let digest = layers(&scratch, 8, 400_000);
     for concurrency in [1, 8] {
         let registry = Registry::start();
-        registry.on(|request| (call_of(request) == "PUT upload").then_some(Fault::SlowRequest(40_000, Duration::from_millis(20))));
+        let begun = Arc::new(AtomicUsize::new(0));
+        registry.on(move |request| {
+            let begun = begun.clone();
+            (call_of(request) == "PUT upload").then(|| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                Fault::change(move |right| {
+                    wait_for(&begun, concurrency.min(4));
+                    right
+                })
+            })
+        });
         let run = scratch.run(&["push", "./layout:v1", &name(&registry), "--concurrency", &concurrency.to_string()]);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), Some(digest.clone()));
@@ -173,9 +191,7 @@ fn one_failure_ends_the_others_soon() {
             let begun = begun.clone();
             Some(Fault::change(move |_| {
                 // The others are under way by then.
-                while begun.load(Ordering::SeqCst) < 3 {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+                wait_for(&begun, 3);
                 Response::error(status, "DENIED", "not this one")
             }))
         });

@@ -205,6 +205,7 @@ impl Connection {
             let _ = stream.flush();
         }
         let _ = self.socket().shutdown(Shutdown::Write);
+        self.shared.closed.fetch_add(1, SeqCst);
         let _ = self.socket().set_read_timeout(Some(Duration::from_millis(500)));
         let mut rest = [0; 65536];
         while self.pause(Duration::ZERO) && self.stream.read(&mut rest).is_ok_and(|count| count > 0) {}
@@ -342,6 +343,7 @@ struct Shared {
     sockets: Mutex<Vec<TcpStream>>,
     working: AtomicUsize,
     most: AtomicUsize,
+    closed: AtomicUsize,
 }
 
 /// A server on a free loopback port, which ends with this value.
@@ -365,6 +367,7 @@ impl HttpServer {
             sockets: Mutex::default(),
             working: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
         });
         let (server, is_tls, handler): (_, _, Arc<Handler>) = (shared.clone(), tls.is_some(), Arc::new(handler));
         let thread = std::thread::spawn(move || {
@@ -417,6 +420,11 @@ impl HttpServer {
     pub fn forget(&self) {
         lock(&self.shared.log).clear();
         self.shared.most.store(0, SeqCst);
+    }
+
+    /// How many connections were ended by the server.
+    pub fn closed(&self) -> usize {
+        self.shared.closed.load(SeqCst)
     }
 
     /// How many requests were worked on at once, at most.

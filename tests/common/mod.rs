@@ -42,6 +42,14 @@ impl Scratch {
         self.program(env!("CARGO_BIN_EXE_osimage"))
     }
 
+    /// A copy of the program, for a user who cannot come to the original. Another process writes it: a file that this one had open
+    /// for writing could not be run while another test's new process still has it open too.
+    pub fn copied_program(&self) -> PathBuf {
+        let copy = self.path("osimage");
+        success(Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_osimage")]).arg(&copy), "install");
+        copy
+    }
+
     /// Any program, to be run in the folder, with a clean environment and the folder as its home.
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);

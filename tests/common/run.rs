@@ -84,8 +84,12 @@ impl Running {
     /// Waits until something is so, while it runs.
     pub fn wait_until(&mut self, what: &str, mut so: impl FnMut() -> bool) {
         let start = Instant::now();
-        while !so() {
-            assert!(!self.ended(), "{} ended before {what}: {}", self.shown, self.stderr());
+        loop {
+            let ended = self.ended();
+            if so() {
+                return;
+            }
+            assert!(!ended, "{} ended before {what}: {}", self.shown, self.stderr());
             assert!(start.elapsed() < LIMIT, "{}: {what} does not come", self.shown);
             std::thread::sleep(Duration::from_millis(2));
         }

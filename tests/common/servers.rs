@@ -195,7 +195,7 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
         let mut command = Command::new(&program);
         command.arg("-p").arg(&folder).arg("-c").arg(config).args(["-e", "stderr"]);
         // The file comes once it listens; a port that is taken is tried again for a while before nginx gives up.
-        Server::start(scratch, tls, &mut command, |log| (pid.exists() && !log.contains("bind()")).then_some(port))
+        Server::start(scratch, tls, &mut command, |_| pid.exists().then_some(port))
     })
 }
 
