@@ -46,7 +46,8 @@ pub trait Source: Sync {
     /// # Errors
     /// Where the list cannot be read.
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.rows()
+        // A row with a name and no type of artifact is an image; there may be thousands.
+        Ok(self.rows()?.into_iter().filter(|row| row.name().is_none() || row.artifact_type.is_some()).collect())
     }
 }
 
@@ -265,8 +266,8 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
     Err(unknown())
 }
 
-/// Whether a row without a name is a manifest that is attached to another.
-fn is_attached(source: &dyn Source, row: &Descriptor) -> bool {
+/// Whether a row without a name is a manifest that is attached to another, and so no image of its own.
+pub fn is_attached(source: &dyn Source, row: &Descriptor) -> bool {
     let attached = || matches!(document(source, row), Ok((document, _)) if document.subject().is_some());
     row.name().is_none() && oci::is_document(&row.media_type) && attached()
 }

@@ -187,6 +187,12 @@ impl Error {
             | Error::Unauthorised { hint, .. }
             | Error::Network { hint, .. }
             | Error::Rejected { hint, .. } => hint.clone(),
+            Error::Io { path, source, .. } if path.as_os_str() == "standard output" => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    Some("free some space where it goes, and run the command again".into())
+                }
+                _ => None,
+            },
             Error::Io { source, .. } => match source.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                     Some("free some space there, or name another folder, and run the command again".into())

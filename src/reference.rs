@@ -205,6 +205,10 @@ impl Location {
         if looks_like_path(text) {
             return Ok(Location::Folder(text.into(), None));
         }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(Error::usage(format!("{text:?} begins with {scheme}://, which names are given without"))
+                .with_hint(format!("an image in a registry is {rest}, or, where it could be one of the store, oci://{rest}")));
+        }
         Ok(Location::Store(Some(text.parse()?)))
     }
 }
@@ -305,5 +309,7 @@ mod tests {
             assert_eq!(Location::parse(text, look).unwrap(), location, "{text}");
         }
         assert!(Location::parse("layout:bad name", look).is_err());
+        let error = Location::parse("docker://ghcr.io/me/os", look).unwrap_err();
+        assert!(error.to_string().contains("docker://") && error.hint().unwrap().contains("oci://ghcr.io/me/os"));
     }
 }

@@ -30,6 +30,12 @@ impl Referrer {
             Document::Index(index) => index.artifact_type.as_deref(),
         }
     }
+
+    /// What it is, with its type, as an entry of a list of referrers has it (distribution-spec, "Listing Referrers").
+    pub fn into_descriptor(self) -> Descriptor {
+        let artifact_type = self.artifact_type().map(str::to_owned);
+        Descriptor { artifact_type, ..self.descriptor }
+    }
 }
 
 /// What is attached to `subject`, in the source's order.

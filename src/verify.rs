@@ -13,6 +13,8 @@ use crate::{Error, Kind, Result};
 pub struct Report {
     /// How many images the entries name.
     pub images: usize,
+    /// How many other manifests they name, which are attached to images.
+    pub attached: usize,
     /// How many blobs were read and hashed.
     pub blobs: usize,
     /// How many bytes they have.
@@ -30,8 +32,9 @@ pub struct Report {
 /// Where the layout or the archive itself cannot be read; what is wrong in it is in the report.
 pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Report> {
     let rows = only.map_or_else(|| source.rows(), |row| Ok(vec![row.clone()]))?;
-    let images: HashSet<_> = rows.iter().map(|row| &row.digest).collect();
-    let mut report = Report { images: images.len(), ..Report::default() };
+    let attached: HashSet<_> = rows.iter().filter(|row| content::is_attached(source, row)).map(|row| &row.digest).collect();
+    let images: HashSet<_> = rows.iter().map(|row| &row.digest).filter(|digest| !attached.contains(digest)).collect();
+    let mut report = Report { images: images.len(), attached: attached.len(), ..Report::default() };
     let mut walk = Walk { source, visited: Visited::default(), reached: BTreeMap::new(), problems: Vec::new() };
     rows.iter().for_each(|row| walk.reach(row, 0));
     let reached = walk.reached;

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::places::{Place, places};
+use common::registry::Registry;
 use common::{Scratch, listing, noise, peer, success};
 use serde_json::Value;
 
@@ -181,6 +182,51 @@ fn an_archive_is_written_anew_with_all_that_it_had() {
     scratch.ok(&["attach", "latest.oci.tar:v2", "--log", "build.log"]);
     assert!(scratch.path("latest.oci.tar").is_symlink());
     assert_eq!(types(&scratch.ok(&["discover", "b.oci.tar:v2", "--format", "json"])), ["build/log"]);
+}
+
+#[test]
+fn what_is_attached_is_no_image_and_is_told_of() {
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
+    let files = build_files(&scratch);
+    scratch.ok(&[&["attach", "./store:v1"], files.as_slice()].concat());
+    scratch.ok(&["copy", "-r", "./store:v1", "os.oci.tar"]);
+    for place in ["./store", "os.oci.tar"] {
+        assert_eq!(scratch.ok(&["list", "-q", place]), format!("sha256:{id}\n"));
+        assert_eq!(scratch.ok(&["list", place]).lines().count(), 2);
+        assert!(scratch.ok(&["verify", place]).starts_with("1 image and 5 manifests attached, "));
+        let inspected = json(&scratch.ok(&["inspect", place]));
+        let mut types: Vec<_> =
+            inspected["attached"].as_array().unwrap().iter().map(|entry| entry["artifactType"].as_str().unwrap().to_owned()).collect();
+        types.sort();
+        assert_eq!(types, TYPES);
+    }
+}
+
+#[test]
+fn one_of_several_is_fetched_by_its_digest() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    for text in ["first", "second"] {
+        scratch.write("build.log", text);
+        scratch.ok(&["attach", &name, "--log", "build.log"]);
+    }
+    let log = |output: &'static str| ["pull", &name, "--attached", "build/log", "-o", output];
+    let error = scratch.fails(2, &log("-"));
+    let digests: Vec<_> = error.split([' ', ',', '\n']).filter(|word| word.starts_with("sha256:")).collect();
+    assert_eq!(digests.len(), 2, "{error}");
+    let repository = name.strip_suffix(":v1").unwrap();
+    let mut logs: Vec<_> = digests.iter().map(|digest| scratch.ok(&["pull", &format!("{repository}@{digest}"), "-o", "-"])).collect();
+    logs.sort();
+    assert_eq!(logs, ["first", "second"]);
+    assert!(!scratch.path("-").exists());
+    scratch.ok(&log("out"));
+    assert_eq!(fs::read_dir(scratch.path("out")).unwrap().count(), 2);
+    scratch.fails(2, &["pull", &name, "--attached", "build/log", "--to", "os.oci.tar"]);
+    assert!(!scratch.path("os.oci.tar").exists());
 }
 
 #[test]

@@ -104,9 +104,13 @@ fn the_first_source_that_has_one_counts() {
         assert_eq!(credentials.find("ghcr.io", "me/os").unwrap(), Some(basic(&format!("u{n}"), &format!("p{n}"))), "{source}");
         assert_eq!(credentials.find("ghcr.io", "other/os").unwrap(), Some(basic("x", "y")));
         assert_eq!(credentials.find("quay.io", "me/os").unwrap(), None);
-        fs::remove_file(scratch.path(source)).unwrap();
+        // A file that was named must be there.
+        if n == 0 { drop(scratch.write(source, "{}")) } else { fs::remove_file(scratch.path(source)).unwrap() }
     }
     assert_eq!(credentials.find("ghcr.io", "me/os").unwrap(), None);
+    fs::remove_file(scratch.path("one.json")).unwrap();
+    let (kind, text) = failure(credentials.find("ghcr.io", "me/os"));
+    assert!(kind == Kind::NotFound && text.contains("one.json"), "{text}");
 }
 
 #[test]

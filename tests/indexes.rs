@@ -107,6 +107,16 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
     let all: Vec<_> = ["index", "create", &name].into_iter().chain(names.iter().map(String::as_str)).collect();
     scratch.ok(&all);
     assert_eq!(entries(&scratch, &name), expected);
+    // Which of two is not chosen by chance.
+    let both = [expected[0].2.as_str(), &expected[1].2];
+    let names_both = [both[0], "(metal)", both[1], "(gcp)"];
+    scratch.refused(2, &names_both, &["pull", &name, "--platform", "amd64", "-o", "out"]);
+    scratch.refused(2, &both, &["index", "remove", &name, "amd64"]);
+    assert_eq!(entries(&scratch, &name), expected);
+    // A single image knows what it is for.
+    let one = format!("{}/gl@{}", registry.host(), both[0]);
+    scratch.ok(&["resolve", &one, "--platform", "linux/amd64"]);
+    scratch.refused(3, &["is for amd64, not for arm64"], &["resolve", &one, "--platform", "arm64"]);
     // Two of one platform stand there by their cnames; a third of one of these is too many.
     let annotations = ["--annotation", "cname=gcp", "--annotation", "architecture=arm64", "--annotation", "version=1877.0"];
     let id = scratch.build("other", 9, &[&["--profile", "gardenlinux", "--tag", "v1"], annotations.as_slice()].concat());
@@ -169,5 +179,5 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
     for wrong in [format!("{}/os@{}", registry.host(), before.trim()), format!("{}/os", registry.host())] {
         scratch.refused(2, &["is no tag"], &["index", "add", &wrong, &amd64]);
     }
-    scratch.refused(3, &["has no image of arm64"], &["index", "remove", &format!("{}/os:none", registry.host()), "arm64"]);
+    scratch.refused(3, &["there is no index"], &["index", "remove", &format!("{}/os:none", registry.host()), "arm64"]);
 }

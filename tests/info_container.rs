@@ -160,6 +160,32 @@ fn a_log_that_is_too_large_is_left_out() {
     );
 }
 
+#[test]
+fn what_is_attached_to_the_image_is_found_by_the_tag() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let base = build(&scratch, 10);
+    let published = publish(&scratch, &base, &registry.host(), &[]);
+    let name = published["reference"].as_str().unwrap();
+    let image = published["digest"].as_str().unwrap();
+    let found = |name: &str| {
+        let root = json(&scratch.ok(&["discover", name, "--format", "json"]));
+        (root["digest"].as_str().unwrap().to_owned(), root["referrers"].as_array().unwrap().len())
+    };
+    assert_eq!(found(name), (image.to_owned(), 3));
+    scratch.ok(&["pull", name, "--attached", "build/manifest", "-o", "attached"]);
+    assert!(scratch.path("attached/gcp_oci-amd64-1.0-local.manifest").exists());
+    scratch.ok(&["attach", name, "--artifact-type", "test/report", "-a", "all=good"]);
+    assert_eq!(found(name), (image.to_owned(), 4));
+    // What the container tells of is not what comes out of a conversion.
+    let other = format!("{}/me/gcp_oci:native", registry.host());
+    scratch.ok(&["convert", "--profile", "native", name, &other]);
+    let index = json(&scratch.ok(&["manifest", &other]));
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
+    scratch.ok(&["pull", &other, "-o", "native"]);
+    assert!(fs::read(scratch.path("native/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+}
+
 /// The platforms of an index's entries, and their digests.
 fn platforms(scratch: &Scratch, index: &str) -> Vec<(String, String)> {
     let made = json(&scratch.ok(&["manifest", index]));

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 
 use common::places::{Place, places};
+use common::registry::Registry;
 use common::{Scratch, peer, success};
 use serde_json::Value;
 
@@ -171,5 +172,45 @@ fn the_line_for_curl_fetches_the_kernel_from_every_registry() {
         let line = osimage(&scratch, place, &["url", "--layer", "kernel", "--format", "curl", &name]);
         success(scratch.program("sh").arg("-c").arg(line.trim_end()), (place.name, &line));
         assert!(fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(4)[2]).unwrap(), "{}", place.name);
+    }
+}
+
+#[test]
+fn what_is_pulled_to_a_path_can_have_a_name_there() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    for (to, read, called) in [
+        ("layout", "./layout", name.as_str()),
+        ("./named:one", "./named:one", "one"),
+        ("named:two", "./named:two", "two"),
+        ("os.oci.tar", "os.oci.tar", &name),
+        ("os.oci.tar:three", "os.oci.tar:three", "three"),
+    ] {
+        scratch.ok(&["pull", &name, "--to", to]);
+        let list = scratch.ok(&["list", "--format", "json", read]);
+        assert!(list.contains(&format!("\"name\": \"{called}\"")) && list.contains(&id), "{to}: {list}");
+    }
+    assert!(!scratch.path("named:two").exists());
+    // A mistyped archive is no folder.
+    for to in ["os.oci.tar.bz2", "os.oci.tarxz"] {
+        scratch.refused(2, &["no ending of an archive", ".tar.xz"], &["pull", &name, "--to", to]);
+        scratch.refused(2, &["no ending of an archive"], &["copy", &name, &format!("./{to}")]);
+        assert!(!scratch.path(to).exists());
+    }
+    // An image of the store is not looked for in a registry.
+    for command in ["copy", "attach", "convert"] {
+        let mut run = scratch.osimage();
+        run.env("OSIMAGE_STORE", scratch.path("store"));
+        let more: &[&str] = match command {
+            "copy" => &[&name],
+            "attach" => &["--artifact-type", "a/b", "-a", "c=d"],
+            _ => &[&name, "--profile", "native"],
+        };
+        let output = run.args([command, &id[..12]]).args(more).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(&format!("/store:{}", &id[..12])), "{command}: {error}");
     }
 }

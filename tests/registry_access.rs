@@ -10,9 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use common::Scratch;
+use common::answer::Response;
 use common::pki::Pki;
 use common::proxy::ForwardProxy;
-use common::registry::{Auth, Registry};
+use common::registry::{Auth, Fault, Registry};
 use common::servers::{DockerAuth, docker_registry};
 use common::token::TokenServer;
 use osimage::registry::credentials::Credentials;
@@ -70,7 +71,7 @@ fn proxies_are_used_as_the_variables_say() {
         }
         // A proxy that nobody answers at is told, and its password is not.
         let (code, _, error) = run(&scratch, &[(variable, "http://me:s3cret@127.0.0.1:1")], &push);
-        assert!(code == 6 && !error.contains("s3cret"), "{code} {error}");
+        assert!(code == 6 && error.contains("through the proxy 127.0.0.1:1") && !error.contains("s3cret"), "{code} {error}");
         let proxy = ForwardProxy::start(&[(&authority, address(registry))], Some("me:other"));
         let (code, _, error) = run(&scratch, &[(variable, &proxy.url().replace("http://", "http://me:s3cret@"))], &push);
         assert!(code != 0 && !error.contains("s3cret"), "{code} {error}");
@@ -158,6 +159,34 @@ fn only_what_the_registry_accepts_is_stored() {
         scratch.ok(&["logout", &host]);
         scratch.fails(4, &["resolve", &target]);
         scratch.fails(3, &["logout", &host]);
+    }
+}
+
+#[test]
+fn who_lets_everybody_in_has_not_looked() {
+    let scratch = Scratch::new();
+    let open = Registry::start();
+    let (code, said) = login(&scratch, &open.host(), "alice", "any");
+    assert!(code == 0 && said.contains("lets everybody in") && said.contains("Login Succeeded"), "{said}");
+    // A page for people, as a network shows it that wants a login of its own.
+    let portal = Registry::start();
+    portal.on(|_| Some(Fault::Answer(Response::new(200).with("Content-Type", "text/html; charset=utf-8").body("<html>welcome</html>"))));
+    let (code, said) = login(&scratch, &portal.host(), "alice", "any");
+    assert!(code == 5 && said.contains("a page for people"), "{said}");
+    assert!(!fs::read_to_string(scratch.path(".docker/config.json")).unwrap().contains(&portal.host()));
+}
+
+#[test]
+fn unchecked_certificates_are_no_need_for_tls_on_loopback() {
+    let scratch = Scratch::new();
+    let pki = Pki::new(&scratch, "pki");
+    store(&scratch);
+    for registry in [Registry::start(), Registry::with(Auth::Open, Some(pki.tls()))] {
+        let name = format!("{}/os:1", registry.host());
+        scratch.ok(&["--insecure", "--store-path", "store", "push", "os", &name]);
+        assert_eq!(scratch.ok(&["--insecure", "tags", &format!("{}/os", registry.host())]), "1\n");
+        let secure = scratch.run(&["--insecure", "--plain-http=false", "resolve", &name]).code;
+        assert_eq!(secure, if registry.url("/").starts_with("https") { 0 } else { 6 });
     }
 }
 

@@ -43,7 +43,7 @@ fn index(scratch: &Scratch, seed: u64) {
 fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
     let scratch = Scratch::new();
     let pki = Pki::new(&scratch, "pki");
-    scratch.build("store", 1, &["--tag", "v1"]);
+    let id = scratch.build("store", 1, &["--tag", "v1"]);
     let open = Registry::start();
     let closed = Registry::with(Auth::Basic("alice", "s3cret"), None);
     let secure = Registry::with(Auth::Open, Some(pki.tls()));
@@ -94,8 +94,11 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
         ("no tag to pull", 2, words(&["pull", &format!("{open}/os")]), &["neither a tag nor a digest", "osimage tags"]),
         ("no tag to push to", 2, push(&format!("{open}/os")), &["neither a tag nor a digest", "such as", ":1.0"]),
         ("no tag to copy to", 2, words(&["copy", &at(open), &format!("{open}/other")]), &["neither a tag nor a digest"]),
-        ("no such repository", 3, words(&["tags", &format!("{open}/none")]), &["has no repository none", "osimage repos"]),
+        ("no such repository", 3, words(&["tags", &format!("{open}/none")]), &["has no repository none", "osimage repos 127.0.0.1:"]),
         ("no such tag", 3, words(&["resolve", &format!("{open}/os:none")]), &["none", "osimage tags"]),
+        ("another client's way of writing it", 2, words(&["resolve", &format!("docker://{open}/os:v1")]), &["begins with docker://"]),
+        ("the same to push to", 2, push(&format!("https://{open}/os:v1")), &["begins with https://"]),
+        ("a manifest as a blob", 3, words(&["blob", &format!("{open}/os@sha256:{id}")]), &["osimage manifest"]),
         ("no such blob", 3, words(&["blob", &format!("{open}/os@{}", Digest::of(b"none"))]), &["is not there"]),
     ];
     scratch.ok(&["--store-path", "store", "push", "v1", &at(open)]);

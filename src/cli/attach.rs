@@ -8,7 +8,6 @@ use osimage::attach::{Attachment, UNTYPED};
 use osimage::content::{self, Overlay, Source};
 use osimage::copy;
 use osimage::digest::Digest;
-use osimage::image;
 use osimage::image::build::Inputs;
 use osimage::json::Annotations;
 use osimage::oci::{self, Descriptor};
@@ -127,13 +126,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !matches!(location, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }
-    let architecture = args.platform.as_deref().map(context::architecture);
     let inputs = Inputs::default();
     let build = |source: &dyn Source, row: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
-        let subject = match architecture {
-            Some(architecture) => image::select(source, row, Some(architecture))?,
-            None => row.clone(),
-        };
+        let subject = context::subject(source, row, args.platform.as_deref())?;
         let rows = attachments.iter().map(|attachment| attachment.build(&subject, &inputs)).collect::<Result<_>>()?;
         Ok((subject, rows))
     };

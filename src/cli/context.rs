@@ -5,13 +5,15 @@ use std::sync::OnceLock;
 
 use osimage::archive::{self, Archive};
 use osimage::content::{self, Inventory, Source};
-use osimage::image::Profile;
+use osimage::image::{self, Image, Profile};
 use osimage::json::Annotations;
 use osimage::layout::{self, Layout};
-use osimage::reference::{Location, Name, PathKind, looks_like_path};
+use osimage::oci::{self, Descriptor};
+use osimage::reference::{ARCHIVE_ENDINGS, Location, Name, PathKind, looks_like_path};
 use osimage::registry::{Client, Reference};
 use osimage::{Error, Kind, Result};
 
+use super::output;
 use super::remote::RegistryArgs;
 
 /// Options of every command.
@@ -137,16 +139,36 @@ impl Context {
 
     /// What an argument means where a name without more is one in a registry, but for a store that is named itself.
     pub fn locate_remote(&self, argument: &str) -> Result<Location> {
-        Ok(match Location::parse(argument, layout::look)? {
-            Location::Store(_) if self.store_path.is_none() => Location::Registry(argument.to_owned()),
-            location => location,
-        })
+        match Location::parse(argument, layout::look)? {
+            Location::Store(name) if self.store_path.is_none() => {
+                self.check_not_stored(argument, name.as_ref())?;
+                Ok(Location::Registry(argument.to_owned()))
+            }
+            location => Ok(location),
+        }
+    }
+
+    /// What cannot be in a registry, and is in the store, is not to be looked for under a made-up host.
+    fn check_not_stored(&self, argument: &str, name: Option<&Name>) -> Result<()> {
+        let Ok(path) = self.store_path() else { return Ok(()) };
+        let there = || self.store().and_then(|store| content::resolve(&store, name)).is_ok();
+        if argument.parse::<Reference>().is_err() && there() {
+            return Err(Error::usage(format!("{argument} is an image of the store, and means one in a registry here"))
+                .with_hint(format!("name the store's folder too: {}:{argument}", path.display())));
+        }
+        Ok(())
     }
 
     /// What an argument means to which something is written: a folder that is not there yet ends at the first `:` after its last `/`.
     pub fn locate_target(&self, argument: &str) -> Result<Location> {
         Ok(match self.locate_remote(argument)? {
             Location::Folder(path, None) if !path.exists() => {
+                let ending = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once(".tar"));
+                if let Some((_, rest)) = ending {
+                    return Err(Error::usage(format!("{argument} has no ending of an archive: .tar{rest} is not known")).with_hint(
+                        format!("archives end in {}; a folder of that name must be there already", ARCHIVE_ENDINGS.join(", ")),
+                    ));
+                }
                 let name = argument.rfind('/').map_or(0, |slash| slash + 1);
                 match argument[name..].split_once(':') {
                     Some((last, reference)) if !last.is_empty() => {
@@ -274,6 +296,41 @@ pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Res
         annotations.set(key, value);
     }
     Ok(annotations)
+}
+
+/// The one image that is meant: itself, or that of an index which is for a platform.
+pub fn one(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
+    let wanted = platform.map(architecture);
+    wanted.map_or(Ok(()), |wanted| check_architecture(source, row, wanted))?;
+    image::select(source, row, wanted)
+}
+
+/// The image or the whole index; where a platform was asked for, the one image.
+pub fn chosen(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
+    if platform.is_some() { one(source, row, platform) } else { Ok(row.clone()) }
+}
+
+/// What something is attached to.
+pub fn subject(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
+    if platform.is_some() { one(source, row, platform) } else { image::subject(source, row) }
+}
+
+/// A single image is for what its manifest says; where that says nothing, it is taken at its word who asks for it.
+fn check_architecture(source: &dyn Source, row: &Descriptor, wanted: &str) -> Result<()> {
+    if oci::is_index(&row.media_type) || row.platform.is_some() {
+        return Ok(());
+    }
+    match Image::read(source, row)?.manifest.annotations.get("architecture") {
+        Some(own) if own != wanted => {
+            Err(Error::not_found(format!("the image {} is for {}, not for {wanted}", row.digest, output::visible(own)))
+                .with_hint("name an image for it, or leave out --platform"))
+        }
+        Some(_) => Ok(()),
+        None => {
+            output::say(&format!("osimage: the image {} does not say for which architecture it is", row.digest));
+            Ok(())
+        }
+    }
 }
 
 /// The architecture that a platform names: `arm64`, `linux/arm64` and `linux/arm64/v8` all mean the same.

@@ -18,7 +18,9 @@ use super::remote::Transfer;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage convert --profile ironcore ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-ironcore
-  osimage convert --profile gardenlinux ./layout:v1 ./layout:v1-gl")]
+  osimage convert --profile gardenlinux ./layout:v1 ./layout:v1-gl
+
+What is attached to the image, and its info container, tell of the old one and are left out.")]
 pub struct Args {
     /// Profile of the new image
     #[arg(long, value_enum)]

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use osimage::content::{self, MAX_DEPTH, Source};
 use osimage::digest::Digest;
-use osimage::image;
 use osimage::json::Annotations;
 use osimage::oci::{Descriptor, Document};
 use osimage::{Result, referrers};
@@ -63,10 +62,7 @@ struct Node {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, source, name) = context.open_remote(&args.image)?;
     let row = content::resolve(&*source, name.as_ref())?;
-    let row = match args.platform.as_deref() {
-        Some(platform) => image::select(&*source, &row, Some(context::architecture(platform)))?,
-        None => row,
-    };
+    let row = context::subject(&*source, &row, args.platform.as_deref())?;
     // In a registry, a name is all that the entry could have, and it was given to it here.
     let annotations = if name.is_some() { row.annotations.clone() } else { Annotations::default() };
     let mut root = node(&place, &row, annotations, None);

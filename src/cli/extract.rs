@@ -59,13 +59,6 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name)).try_map(|name| name.parse::<Role>())
 }
 
-impl Choice {
-    /// The architecture that was asked for.
-    pub fn architecture(&self) -> Option<&str> {
-        self.platform.as_deref().map(context::architecture)
-    }
-}
-
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = context.open_any(args.image.as_deref())?;
     let row = content::resolve(&*source, name.as_ref())?;
@@ -75,7 +68,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 /// Writes the chosen files of an image to a folder, or one to standard output for `-`. With `reuse`, a file that is there
 /// with the right content is not fetched again. Up to `jobs` layers at once.
 pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &Path, reuse: bool, jobs: usize) -> Result<()> {
-    let image = Image::read(source, &image::select(source, row, choice.architecture())?)?;
+    let image = Image::read(source, &context::one(source, row, choice.platform.as_deref())?)?;
     let wanted = |role: Option<Role>| choice.layer.is_empty() || role.is_some_and(|role| choice.layer.contains(&role));
     let mut layers = image.layers();
     let command_line = image.command_line.as_deref();

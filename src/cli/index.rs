@@ -145,13 +145,25 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             };
             let begun = Cell::new(false);
             let change = |before: Option<Index>| {
-                let mut index = before.ok_or_else(|| missing(&entries.join(", ")))?;
+                let mut index = before.ok_or_else(|| {
+                    Error::not_found(format!("there is no index {reference}"))
+                        .with_hint(format!("`osimage tags {}` lists what there is", reference.repository))
+                })?;
                 let unknown = entries.iter().find(|text| !index.manifests.iter().any(|entry| names(text, entry)));
                 // Only at first: what is gone at a later try is gone by what we wrote.
                 if let (false, Some(unknown)) = (begun.replace(true), unknown) {
                     return Err(missing(unknown));
                 }
                 let count = index.manifests.len();
+                for text in entries {
+                    // An image and its info container go together; two images do not.
+                    let of: Vec<_> = index.manifests.iter().filter(|entry| names(text, entry)).collect();
+                    if of.iter().enumerate().any(|(n, entry)| of[..n].iter().any(|other| other.platform == entry.platform)) {
+                        let list: Vec<_> = of.iter().map(|entry| entry.digest.to_string()).collect();
+                        return Err(Error::usage(format!("{reference} has several images for {text}"))
+                            .with_hint(format!("name one by its digest: {}", list.join(", "))));
+                    }
+                }
                 index.manifests.retain(|entry| !named(entry));
                 match index.manifests.len() {
                     left if left == count => Ok(None),

@@ -6,13 +6,14 @@ use std::io::IsTerminal;
 use osimage::content::{self, Source};
 use osimage::image::{self, Image};
 use osimage::oci::{self, Descriptor, Manifest};
-use osimage::{Kind, Result, referrers};
+use osimage::referrers::{self, Referrer};
+use osimage::{Kind, Result};
 use serde::Serialize;
 
 use super::context::Context;
 use super::output::{self, visible};
 
-/// Show an image's manifest and config
+/// Show an image's manifest and config, and what is attached to it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage inspect ghcr.io/me/os:1.0                    the one in the store
@@ -34,12 +35,14 @@ enum Format {
     Tree,
 }
 
-/// What onmetal-image prints.
+/// What onmetal-image prints, and, where there is any, what is attached.
 #[derive(Serialize)]
 struct Inspected<'a> {
     descriptor: &'a Descriptor,
     manifest: &'a Manifest,
     config: &'a Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attached: Vec<Descriptor>,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
@@ -52,8 +55,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Format::Json if oci::is_index(&row.media_type) => output::json(&image::read_index(&*source, &row)?),
         Format::Json => {
             let image = Image::read(&*source, &row)?;
-            let inspected = Inspected { descriptor: &row, manifest: &image.manifest, config: &image.config };
-            output::json(&inspected)
+            let attached = referrers::of(&*source, &row.digest)?.into_iter().map(Referrer::into_descriptor).collect();
+            output::json(&Inspected { descriptor: &row, manifest: &image.manifest, config: &image.config, attached })
         }
     }
 }

@@ -17,7 +17,9 @@ use super::output;
   osimage list --wide os-1.0.oci.tar.xz
   osimage list --wide oci://ghcr.io/me/os:1.0
   osimage list --format json | jq -r '.[].digest'
-  osimage list -q | xargs -n1 osimage inspect")]
+  osimage list -q | xargs -n1 osimage inspect
+
+What is attached to an image is not listed; `osimage discover` shows it.")]
 pub struct Args {
     /// What to list [default: the store]
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]|oci://REF")]
@@ -63,7 +65,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Some(_) => vec![content::resolve(&*source, name.as_ref())?],
         None => source.rows()?,
     };
-    rows.retain(|row| oci::is_manifest(&row.media_type) || oci::is_index(&row.media_type));
+    rows.retain(|row| oci::is_document(&row.media_type) && (name.is_some() || !content::is_attached(&*source, row)));
     rows.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
     // onmetal-image adds a further entry without a name each time it builds an image again.
     rows.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));

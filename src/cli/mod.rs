@@ -130,7 +130,10 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Export(args) => archive::export(&args, context),
         Command::Import(args) => archive::import(&args, context),
         Command::Login(args) => login::login(&args, &context.registry.credentials(), |host, credential| {
-            context.client().try_credential(host, credential.clone())
+            if !context.client().try_credential(host, credential.clone())? {
+                output::say(&format!("osimage: {host} lets everybody in; the credential was not looked at"));
+            }
+            Ok(())
         }),
         Command::Logout(args) => login::logout(&args, &context.registry.credentials()),
         Command::Push(args) => push::run(&args, context),

@@ -4,15 +4,13 @@ use std::path::{Path, PathBuf};
 
 use osimage::content::Source;
 use osimage::copy;
-use osimage::image;
 use osimage::layout::Layout;
-use osimage::oci::Descriptor;
-use osimage::reference::is_archive_name;
-use osimage::registry::{Reference, RemoteImage};
+use osimage::reference::{Location, check_new_name, looks_like_path};
+use osimage::registry::RemoteImage;
 use osimage::{Error, Result, referrers};
 
 use super::archive::ArchiveArgs;
-use super::context::Context;
+use super::context::{self, Context};
 use super::extract::{self, Choice};
 use super::output;
 use super::progress::Watched;
@@ -25,7 +23,7 @@ use super::remote::Transfer;
   osimage pull ghcr.io/me/os:1.0 -o boot                       vmlinuz, initrd, …, and SHA256SUMS
   osimage pull ghcr.io/me/os:1.0 -o boot --layer kernel --layer initramfs
   osimage pull ghcr.io/me/os:1.0 --to os-1.0.oci.tar.xz        an archive
-  osimage pull ghcr.io/me/os:1.0 --to ./layout --platform arm64
+  osimage pull ghcr.io/me/os:1.0 --to ./layout:v1 --platform arm64
   osimage pull ghcr.io/me/os:1.0 --attached build/log -o .     what is attached to it
 
 What is there already with the right digest is not fetched again. Everything is checked against its
@@ -38,10 +36,10 @@ pub struct Args {
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Layout's folder or archive to write the image to
-    #[arg(long, value_name = "DIR|ARCHIVE", conflicts_with = "output")]
-    to: Option<PathBuf>,
+    #[arg(long, value_name = "DIR[:REF]|ARCHIVE[:REF]", conflicts_with = "output")]
+    to: Option<String>,
     /// What is attached to the image with this type, such as build/log, instead of the image: its files
-    #[arg(long, value_name = "TYPE", requires = "output", conflicts_with = "layer")]
+    #[arg(long, value_name = "TYPE", requires = "output", conflicts_with_all = ["layer", "to"])]
     attached: Option<String>,
     #[command(flatten)]
     choice: Choice,
@@ -55,24 +53,36 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.is_none() && !args.choice.layer.is_empty() {
         return Err(Error::usage("--layer belongs to files").with_hint("name their folder with --output"));
     }
-    let archive = args.to.as_deref().filter(|path| is_archive_name(path));
-    if archive.is_none() {
+    // What is meant is never in a registry.
+    let to = args.to.as_deref().map(|text| if looks_like_path(text) { text.to_owned() } else { format!("./{text}") });
+    let to = to.map_or(Ok(Location::Store(None)), |text| context.locate_target(&text))?;
+    if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }
     let reference = context.reference(&args.image)?;
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
-        return pull_attached(&image, kind, args.choice.architecture(), output, args.transfer.concurrency);
+        return pull_attached(&image, kind, args.choice.platform.as_deref(), output, args.transfer.concurrency);
     }
     if let Some(output) = &args.output {
         return extract::extract(&image, image.descriptor(), &args.choice, output, true, args.transfer.concurrency);
     }
-    let row = chosen(&image, &reference, args.choice.architecture())?;
+    let row = context::chosen(&image as &dyn Source, image.descriptor(), args.choice.platform.as_deref())?;
+    let given = match &to {
+        Location::Folder(_, Some(name)) | Location::Archive(_, Some(name)) => Some(name.to_string()),
+        _ => None,
+    };
+    given.as_deref().map_or(Ok(()), check_new_name)?;
+    let name = given.or_else(|| reference.digest.is_none().then(|| reference.to_string()));
+    let row = row.named(name.as_deref());
     let graph = copy::walk(&image, std::slice::from_ref(&row))?;
-    match (archive, &args.to) {
-        (Some(path), _) => args.archive.write(path, &image, &graph)?,
-        (None, to) => {
-            let layout = to.as_deref().map_or_else(|| context.writable_store(), Layout::open_or_create)?;
+    match to {
+        Location::Archive(path, _) => args.archive.write(&path, &image, &graph)?,
+        local => {
+            let layout = match local {
+                Location::Folder(path, _) => Layout::open_or_create(&path)?,
+                _ => context.writable_store()?,
+            };
             let session = layout.session()?;
             copy::transfer(&Watched::new(&image, &graph, "pulling"), &graph, &session, args.transfer.concurrency)?;
             session.update(|index| index.add(row.clone()))?;
@@ -81,23 +91,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     output::line(&format!("Successfully pulled {reference} {}", row.digest.hex()))
 }
 
-/// The entry that the image becomes: all of it, or the one of an index that is for an architecture; under the name that it was asked for by.
-fn chosen(image: &RemoteImage<'_>, reference: &Reference, architecture: Option<&str>) -> Result<Descriptor> {
-    let row = image.descriptor();
-    let chosen = match architecture {
-        Some(architecture) => image::select(image as &dyn Source, row, Some(architecture))?,
-        None => row.clone(),
-    };
-    let name = reference.digest.is_none().then(|| reference.to_string());
-    Ok(chosen.named(name.as_deref()))
-}
-
 /// Writes the files of what is attached with a type; where there are several, each into a folder named by its digest.
-fn pull_attached(image: &RemoteImage<'_>, kind: &str, architecture: Option<&str>, output: &Path, jobs: usize) -> Result<()> {
-    let subject = match architecture {
-        Some(architecture) => image::select(image as &dyn Source, image.descriptor(), Some(architecture))?,
-        None => image.descriptor().clone(),
-    };
+fn pull_attached(image: &RemoteImage<'_>, kind: &str, platform: Option<&str>, output: &Path, jobs: usize) -> Result<()> {
+    let subject = context::subject(image as &dyn Source, image.descriptor(), platform)?;
     let all = referrers::of(image, &subject.digest)?;
     let chosen: Vec<_> = all.iter().filter(|referrer| referrer.artifact_type() == Some(kind)).collect();
     match chosen.as_slice() {
@@ -113,6 +109,12 @@ fn pull_attached(image: &RemoteImage<'_>, kind: &str, architecture: Option<&str>
             Err(Error::not_found(format!("nothing of the type {kind} is attached to {}", subject.digest)).with_hint(hint))
         }
         [one] => extract::extract(image, &one.descriptor, &Choice::default(), output, true, jobs),
+        several if output == Path::new("-") => {
+            let repository = image.repository().name();
+            let list: Vec<_> = several.iter().map(|one| one.descriptor.digest.to_string()).collect();
+            Err(Error::usage(format!("{} of the type {kind} are attached; only one can be written to standard output", several.len()))
+                .with_hint(format!("name one by its digest, as {repository}@DIGEST: {}", list.join(", "))))
+        }
         several => several.iter().try_for_each(|one| {
             extract::extract(image, &one.descriptor, &Choice::default(), &output.join(one.descriptor.digest.short()), true, jobs)
         }),

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use osimage::content::Source;
 use osimage::digest::Verifying;
 use osimage::file::{self, NewFile};
-use osimage::image;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
@@ -35,10 +34,7 @@ pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
 
 /// The image, or the one of an index that is for a platform.
 fn chosen(image: &RemoteImage<'_>, platform: Option<&str>) -> Result<Descriptor> {
-    match platform {
-        Some(platform) => image::select(image as &dyn Source, image.descriptor(), Some(context::architecture(platform))),
-        None => Ok(image.descriptor().clone()),
-    }
+    context::chosen(image as &dyn Source, image.descriptor(), platform)
 }
 
 /// List the tags of a repository

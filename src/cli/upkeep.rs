@@ -71,8 +71,9 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     }
     match report.problems.len() {
         0 => output::line(&format!(
-            "{}, {}, {}: all as they should be",
+            "{}{}, {}, {}: all as they should be",
             output::count(report.images, "image"),
+            if report.attached > 0 { format!(" and {} attached", output::count(report.attached, "manifest")) } else { String::new() },
             output::count(report.blobs, "blob"),
             output::size(report.bytes)
         )),

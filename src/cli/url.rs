@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::content::Source;
-use osimage::image::{self, Image, Role};
+use osimage::image::{Image, Role};
 use osimage::oci::Descriptor;
 use osimage::registry::{Locator, RemoteImage};
 use osimage::{Error, Result};
@@ -74,20 +74,16 @@ struct Found {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let image = context.client().image(&reference)?;
-    let architecture = args.platform.as_deref().map(context::architecture);
     let repository = image.repository();
     let found = match args.layer {
         None => {
             let row = image.descriptor();
-            let chosen = match architecture {
-                Some(architecture) => image::select(&image as &dyn Source, row, Some(architecture))?,
-                None => row.clone(),
-            };
+            let chosen = context::chosen(&image as &dyn Source, row, args.platform.as_deref())?;
             let pointer = if chosen.digest == row.digest { reference.pointer()? } else { chosen.digest.to_string() };
             Found { locator: repository.locate_document(&pointer, &chosen.media_type)?, file_name: "manifest.json".into() }
         }
         Some(part) => {
-            let (blob, file_name) = blob(&image, part, architecture)?;
+            let (blob, file_name) = blob(&image, part, args.platform.as_deref())?;
             // wget would show its headers to whoever it is sent to.
             let follow = args.follow || args.format == Format::Wget;
             let redirected = if follow { repository.redirected_blob(&blob.digest)? } else { None };
@@ -102,8 +98,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// The descriptor of a part, and the name of its file.
-fn blob(image: &RemoteImage<'_>, part: Part, architecture: Option<&str>) -> Result<(Descriptor, String)> {
-    let chosen = image::select(image as &dyn Source, image.descriptor(), architecture)?;
+fn blob(image: &RemoteImage<'_>, part: Part, platform: Option<&str>) -> Result<(Descriptor, String)> {
+    let chosen = context::one(image as &dyn Source, image.descriptor(), platform)?;
     let read = Image::read(image, &chosen)?;
     let role = match part {
         Part::Config => return Ok((read.manifest.config.clone(), "config.json".into())),

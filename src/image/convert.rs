@@ -7,7 +7,7 @@ use crate::oci::{self, Descriptor, Index, MAX_CONFIG};
 use crate::{Error, Result, json};
 
 /// Makes an image of another profile out of one, or an index of such images out of an index. New manifests and configs go to
-/// `shelf`; layers stay where they are.
+/// `shelf`; layers stay where they are. Containers that tell of the images that were are left out.
 ///
 /// # Errors
 /// [`Error::Usage`] where the profile has no place for a layer; what the source and the shelf give.
@@ -20,6 +20,9 @@ pub fn convert(source: &dyn Source, row: &Descriptor, profile: Profile, shelf: &
     index.media_type = Some(oci::INDEX.into());
     index.annotations = before.annotations;
     for entry in before.manifests {
+        if super::is_info_container(source, &entry) {
+            continue;
+        }
         let new = convert_image(source, &entry, profile, shelf)?;
         let mut entry = Descriptor { media_type: new.media_type, digest: new.digest, size: new.size, ..entry };
         if let Some(platform) = &mut entry.platform {

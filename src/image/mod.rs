@@ -88,8 +88,10 @@ impl Image {
         }
         for (role, layer, file_name) in &mut layers {
             if role.is_none() {
-                let title = layer.annotations.get(oci::TITLE).filter(|title| is_bare_file_name(title));
-                *file_name = names.take(title.unwrap_or(layer.digest.short()));
+                // A path into folders of its own gives the name at its end.
+                let title = layer.annotations.get(oci::TITLE).filter(|title| title.split('/').all(is_bare_file_name));
+                let name = title.and_then(|title| title.rsplit('/').next());
+                *file_name = names.take(name.unwrap_or(layer.digest.short()));
             }
         }
         layers.into_iter().map(|(role, layer, file_name)| Layer { role, descriptor: layer.clone(), file_name }).collect()
@@ -131,6 +133,28 @@ pub fn select(source: &dyn Source, descriptor: &Descriptor, architecture: Option
     select_below(source, descriptor, architecture, 0)
 }
 
+/// Finds what is meant where something is attached to an image, or is looked for there, and nobody says which: what the
+/// descriptor describes, but of an index with a container that tells of a single operating system, that one.
+///
+/// # Errors
+/// Where the index cannot be read.
+pub fn subject(source: &dyn Source, descriptor: &Descriptor) -> Result<Descriptor> {
+    if oci::is_index(&descriptor.media_type) {
+        let index = read_index(source, descriptor)?;
+        // At the second image it is clear that there is no single one.
+        let images: Vec<_> = index.manifests.iter().filter(|entry| !is_info_container(source, entry)).take(2).collect();
+        if let ([image], true) = (images.as_slice(), index.manifests.len() > 1) {
+            return Ok((*image).clone());
+        }
+    }
+    Ok(descriptor.clone())
+}
+
+/// Whether an entry is a container that tells of an operating system beside it.
+fn is_info_container(source: &dyn Source, entry: &Descriptor) -> bool {
+    matches!(content::document(source, entry), Ok((Document::Manifest(manifest), _)) if info::is_container(&manifest))
+}
+
 fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Option<&str>, depth: usize) -> Result<Descriptor> {
     if !oci::is_index(&descriptor.media_type) {
         return match (&descriptor.platform, architecture) {
@@ -149,9 +173,7 @@ fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Opti
     let mut fits: Vec<_> = index.manifests.iter().filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted)).collect();
     if fits.len() > 1 {
         // Beside an operating system may lie a container that tells of it.
-        fits.retain(
-            |entry| !matches!(content::document(source, entry), Ok((Document::Manifest(manifest), _)) if info::is_container(&manifest)),
-        );
+        fits.retain(|entry| !is_info_container(source, entry));
     }
     let there = || format!("it has {}", index.manifests.iter().map(of).collect::<Vec<_>>().join(", "));
     match (fits.as_slice(), architecture) {
@@ -160,8 +182,11 @@ fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Opti
             Err(Error::not_found(format!("the index {} has no image for {wanted}", descriptor.digest)).with_hint(there()))
         }
         ([], None) => Err(Error::not_found(format!("the index {} has no image", descriptor.digest))),
-        (_, Some(wanted)) => {
-            Err(Error::usage(format!("the index {} has several images for {wanted}; name one by its digest", descriptor.digest)))
+        (several, Some(wanted)) => {
+            let cname = |entry: &Descriptor| entry.annotations.get("cname").map_or_else(String::new, |cname| format!(" ({cname})"));
+            let list: Vec<_> = several.iter().map(|entry| format!("{}{}", entry.digest, cname(entry))).collect();
+            Err(Error::usage(format!("the index {} has several images for {wanted}", descriptor.digest))
+                .with_hint(format!("name one by its digest: {}", list.join(", "))))
         }
         (_, None) => {
             Err(Error::usage(format!("{} is an index over several images; say which with --platform", descriptor.digest))
@@ -203,13 +228,27 @@ mod tests {
         };
         let kernel = Profile::Onmetal.media_type(Role::Kernel, "").unwrap();
         let mut manifest = build::manifest_of(Profile::Onmetal, Descriptor::of("x", b""), Vec::new(), &Default::default());
-        let odd = ["../../etc/passwd", "/etc/passwd", ".bashrc", "a/b", "", "..", "a\u{1b}[2J", "SHA256SUMS", "a\0b"];
-        manifest.layers = vec![layer(&kernel, Some("../evil")), layer(&kernel, None), layer("text/x", Some("notes.txt"))];
+        let odd = [
+            "../../etc/passwd",
+            "/etc/passwd",
+            ".bashrc",
+            "a//b",
+            "a/.b",
+            "",
+            "..",
+            "a/",
+            "a/SHA256SUMS",
+            "a\u{1b}[2J",
+            "SHA256SUMS",
+            "a\0b",
+        ];
+        let (notes, deep) = (layer("text/x", Some("notes.txt")), layer("text/x", Some("a/b/notes.txt")));
+        manifest.layers = vec![layer(&kernel, Some("../evil")), layer(&kernel, None), notes, deep];
         manifest.layers.extend(odd.iter().map(|title| layer("text/x", Some(title))));
         let image = Image { descriptor: Descriptor::of(oci::MANIFEST, b""), manifest, config: None, command_line: None };
         let names: Vec<_> = image.layers().into_iter().map(|layer| layer.file_name).collect();
-        assert_eq!(names[..3], ["vmlinuz", "vmlinuz.2", "notes.txt"]);
-        for (name, layer) in names.iter().zip(image.layers()).skip(3) {
+        assert_eq!(names[..4], ["vmlinuz", "vmlinuz.2", "notes.txt", "notes.txt.2"]);
+        for (name, layer) in names.iter().zip(image.layers()).skip(4) {
             assert_eq!(name, layer.descriptor.digest.short());
         }
     }

@@ -118,11 +118,14 @@ impl Refusal {
                     Some(region) => error.with_hint(format!(
                         "it must be made before something is pushed to it: aws ecr create-repository --repository-name {repository} --region {region}"
                     )),
-                    None => error.with_hint("check the name; `osimage repos` lists what a registry has, where it allows that"),
+                    None => error.with_hint(format!("check the name; `osimage repos {name}` lists what the registry has, where it allows that")),
                 }
             }
-            (StatusCode::NOT_FOUND, "BLOB_UNKNOWN") => Error::not_found(format!("{what} is not there ({words})"))
-                .with_hint("check the digest; `osimage inspect` shows those of an image's blobs"),
+            // The answer to a HEAD says no more than its status.
+            (StatusCode::NOT_FOUND, code) if code == "BLOB_UNKNOWN" || what.starts_with("the blob ") => {
+                Error::not_found(format!("{what} is not there ({words})"))
+                    .with_hint("check the digest; `osimage inspect` shows those of an image's blobs, `osimage manifest` a manifest")
+            }
             (StatusCode::NOT_FOUND, _) => Error::not_found(format!("{what} is not there ({words})"))
                 .with_hint(format!("`osimage tags {name}/{repository}` lists what there is")),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {

@@ -162,7 +162,7 @@ impl<'a> Attempts<'a> {
         let error = |failure: &Failure| unreachable(&self.host.name, &self.host.base, failure);
         let hopeless = match &failure {
             Failure::Own(_) | Failure::NotHttp(_) => true,
-            Failure::Tls(..) | Failure::Connect(_) => !self.host.answered.load(Ordering::Relaxed),
+            Failure::Tls(..) | Failure::Connect(_) | Failure::Proxy(..) => !self.host.answered.load(Ordering::Relaxed),
             Failure::Broken(_) => false,
         };
         match failure {
@@ -321,6 +321,8 @@ fn host_repository(url: &Url) -> String {
 pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
     match failure {
         Failure::Own(_) => Error::network(failure.to_string()),
+        Failure::Proxy(proxy, why) => Error::network(format!("{name} cannot be reached through the proxy {proxy}: {why}"))
+            .with_hint("check the proxy, which HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names hosts that need none"),
         Failure::Connect(why) => Error::network(format!("{name} cannot be reached: {why}"))
             .with_hint("check the name, the port and the network; HTTPS_PROXY names a proxy where one is needed"),
         Failure::Tls(_, TlsFailure::NotTls) => Error::network(format!("{name} speaks HTTP where HTTPS was meant"))

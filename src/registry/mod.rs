@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
@@ -47,7 +48,7 @@ use crate::{Error, Result};
 use auth::Scope;
 use credentials::{Credential, Credentials};
 use http::{Call, Host};
-use transport::Transport;
+use transport::{Body, Failure, Request, TlsFailure, Transport};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -162,26 +163,37 @@ impl Client {
         })
     }
 
-    /// Tries a credential at a registry, without storing it.
+    /// Tries a credential at a registry, without storing it. `false` where the registry lets everybody in, and has not looked at it.
     ///
     /// # Errors
-    /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`].
-    pub fn try_credential(&self, host: &str, credential: Credential) -> Result<()> {
+    /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`], [`Error::Invalid`] where no registry answers.
+    pub fn try_credential(&self, host: &str, credential: Credential) -> Result<bool> {
         let host = self.host(host)?;
         self.use_credential(&host, credential);
         let scopes = [Scope::None];
         let call = Call::new(Method::GET, host.url("", &[]), &scopes);
-        self.call(&host, &call, &[200], "being let in").map(drop).map_err(|e| match e {
+        let response = self.call(&host, &call, &[200], "being let in").map_err(|e| match e {
             Error::Unauthorised { .. } => Error::unauthorised(format!("{} does not accept this credential", host.name))
                 .with_hint("check user name and password; some registries want a token in the place of the password"),
             e => e,
-        })
+        })?;
+        if repository::header(&response.headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+            return Err(Error::invalid(format!("{} answers with a page for people, as no registry does", host.name))
+                .with_hint("check the name; a network that wants a login of its own answers so too"));
+        }
+        Ok(self.authorization(&host, &scopes)?.is_some())
     }
 
     /// A pause of a length that chance decides, longer after more tries.
     fn jitter(&self, tries: u32) -> Duration {
         let chance = RandomState::new().hash_one(tries) as f64 / u64::MAX as f64;
         self.settings.pause.mul_f64((0.1 + 0.2 * chance) * f64::from(tries.min(5) + 1))
+    }
+
+    /// Whether what answers there speaks no TLS.
+    fn lacks_tls(&self, url: &Url) -> bool {
+        let request = Request { method: Method::GET, url: url.clone(), headers: HeaderMap::new(), body: Body::Empty, own: true };
+        matches!(self.transport.send(request), Err(Failure::Tls(_, TlsFailure::NotTls)))
     }
 
     /// What is known of a registry.
@@ -197,7 +209,10 @@ impl Client {
             Url::parse(&format!("{scheme}://{api}/")).map_err(|_| Error::usage(format!("{name:?} is not a registry's host")))
         };
         let secure = url("https")?;
-        let by_itself = || tls::is_loopback(&secure) && !self.settings.insecure && !tls::has_own_certificates(&secure, &self.settings);
+        let by_itself = || {
+            let loopback = tls::is_loopback(&secure) && !tls::has_own_certificates(&secure, &self.settings);
+            loopback && (!self.settings.insecure || self.lacks_tls(&secure))
+        };
         let said = self.settings.plain_http_at.iter().find(|(host, _)| host == name).map(|(_, plain)| *plain);
         let base = if said.or(self.settings.plain_http).unwrap_or_else(by_itself) { url("http")? } else { secure };
         let host = Arc::new(Host::new(name, base));

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use tokio::runtime::Runtime;
@@ -85,6 +86,8 @@ pub(super) struct Response {
 pub(super) enum Failure {
     /// There was no connection.
     Connect(String),
+    /// There was none through the proxy of this name.
+    Proxy(String, String),
     /// The other side's certificate, or its speaking TLS at all, is the trouble.
     Tls(String, TlsFailure),
     /// The connection broke.
@@ -109,6 +112,7 @@ pub(super) enum TlsFailure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Failure::Proxy(proxy, why) => write!(f, "the proxy {proxy}: {why}"),
             Failure::Connect(why) | Failure::Tls(why, _) | Failure::Broken(why) | Failure::NotHttp(why) => f.write_str(why),
             Failure::Own(error) => error.fmt(f),
         }
@@ -156,7 +160,11 @@ impl Transport {
                 self.wait(runtime, client.execute(outgoing))
             }
             Body::Stream(len, content) => self.stream(runtime, &client, outgoing, len, content),
-        }?;
+        };
+        let answered = answered.map_err(|failure| match (failure, proxy_to(&request.url)) {
+            (Failure::Connect(why), Some(proxy)) => Failure::Proxy(proxy, why),
+            (failure, _) => failure,
+        })?;
         Ok(Response {
             status: answered.status(),
             headers: answered.headers().clone(),
@@ -389,6 +397,13 @@ impl http_body::Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
     }
+}
+
+/// The proxy that leads to an address, where the environment names one.
+fn proxy_to(url: &Url) -> Option<String> {
+    let proxy = Matcher::from_env().intercept(&url.as_str().parse().ok()?).filter(|_| !tls::is_loopback(url))?;
+    let port = proxy.uri().port().map_or_else(String::new, |port| format!(":{port}"));
+    Some(format!("{}{port}", proxy.uri().host()?))
 }
 
 fn stalled(stall: Duration) -> Failure {

@@ -109,10 +109,11 @@ impl Credentials {
     /// matching path.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the host is none; [`Error::Invalid`] where a file or a helper's name is not what it should be;
-    /// [`Error::Io`] where a file cannot be read or a helper fails.
+    /// [`Error::Usage`] where the host is none; [`Error::NotFound`] where a file that was named is not there; [`Error::Invalid`]
+    /// where a file or a helper's name is not what it should be; [`Error::Io`] where a file cannot be read or a helper fails.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
         let host = Host::parse(host)?;
+        self.sources.check_named()?;
         for path in self.sources.all() {
             let Some(config) = ConfigFile::read(path)? else { continue };
             for answer in config.answers(&host, repository)? {

@@ -42,9 +42,11 @@ impl Environment {
     }
 }
 
-/// The files that may hold credentials, none of which need be there.
+/// The files that may hold credentials; those that nobody named need not be there.
 pub(super) struct Sources {
-    /// Those that the caller named.
+    /// What the caller named: files, or the folders that they are in.
+    named: Vec<PathBuf>,
+    /// Those files.
     explicit: Vec<PathBuf>,
     /// Those of the environment.
     implicit: Vec<PathBuf>,
@@ -55,6 +57,7 @@ pub(super) struct Sources {
 impl Sources {
     pub(super) fn new(explicit: Vec<PathBuf>, environment: &Environment) -> Self {
         let Environment { registry_auth_file, docker_config, session_file, config_home, home, .. } = environment;
+        let named = explicit.clone();
         let explicit: Vec<_> = explicit.into_iter().map(file_of).collect();
         let docker = docker_config.as_deref().map(config_in);
         let config_home = config_home.clone().or_else(|| Some(home.as_ref()?.join(".config")));
@@ -62,7 +65,16 @@ impl Sources {
         let podman = config_home.map(|dir| dir.join("containers/auth.json"));
         let store = explicit.first().or(registry_auth_file.as_ref()).or(docker.as_ref()).or(in_home.as_ref()).cloned();
         let implicit = [registry_auth_file.clone(), docker, session_file.clone(), podman, in_home].into_iter().flatten().collect();
-        Sources { explicit, implicit, store }
+        Sources { named, explicit, implicit, store }
+    }
+
+    /// Makes sure that what the caller named is there: who mistypes it must not come in by another name than the one that is meant.
+    pub(super) fn check_named(&self) -> Result<()> {
+        match self.named.iter().find(|path| !path.exists()) {
+            Some(path) => Err(Error::not_found(format!("there is no {}, where credentials were to be found", path.display()))
+                .with_hint("check the path of --registry-config; `osimage login` makes the file")),
+            None => Ok(()),
+        }
     }
 
     /// Every file, the first that has a credential counts.
