@@ -3,19 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use osimage::archive::Archive;
-use osimage::attach::Attachment;
 use osimage::content;
 use osimage::copy::{self, Graph};
-use osimage::features::Arch;
 use osimage::image::build::Inputs;
 use osimage::image::{self, Image, Role};
 use osimage::json;
 use osimage::oci::{self, Descriptor, Index};
-use osimage::reference::ARCHIVE_ENDINGS;
 use osimage::registry::{self, Access, Reference, Repository};
 use osimage::{Error, Result, file};
 use serde::Serialize;
 
+use super::build_result::Build;
 use super::context::Context;
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
@@ -135,117 +133,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     match &args.result_file {
         Some(path) => file::write(path, format!("{}\n", json::to_string_pretty(&published)).as_bytes()),
         None => Ok(()),
-    }
-}
-
-/// What a build left.
-#[derive(Debug)]
-struct Build {
-    archive: PathBuf,
-    /// The path without the archive's ending, which what lies beside it shares.
-    base: PathBuf,
-    cname: String,
-    version: Option<String>,
-    arch: Option<String>,
-    commit: Option<String>,
-}
-
-impl Build {
-    fn find(path: &Path) -> Result<Self> {
-        let text = path.to_str().ok_or_else(|| Error::usage(format!("{} is not a path of plain text", path.display())))?;
-        let endings: Vec<_> = ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
-        let base = endings.iter().find_map(|ending| text.strip_suffix(ending.as_str())).unwrap_or(text);
-        let candidates = endings.iter().map(|ending| PathBuf::from(format!("{base}{ending}")));
-        let there: Vec<_> = if base == text { candidates.filter(|path| path.is_file()).collect() } else { vec![path.to_owned()] };
-        let archive = match there.as_slice() {
-            [one] => one.clone(),
-            [] => {
-                return Err(Error::not_found(format!("there is no archive of an image at {base}.oci.tar.xz"))
-                    .with_hint("`./build CNAME_oci` makes one; name what it left in .build/, with or without .oci.tar.xz"));
-            }
-            [one, other, ..] => {
-                return Err(Error::usage(format!("there are two archives, {} and {}", one.display(), other.display()))
-                    .with_hint("name the one that is meant"));
-            }
-        };
-        let mut build = Build::named(base, archive);
-        if build.version.is_none() {
-            build.read_os_release()?;
-        }
-        Ok(build)
-    }
-
-    /// What the name says, `CNAME-ARCH-VERSION-COMMIT`.
-    fn named(base: &str, archive: PathBuf) -> Self {
-        let name = Path::new(base).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let mut build = Build { archive, base: base.into(), cname: name.to_owned(), version: None, arch: None, commit: None };
-        for (at, _) in name.match_indices('-') {
-            let mut rest = name[at + 1..].splitn(3, '-');
-            let arch = rest.next().filter(|arch| arch.parse::<Arch>().is_ok());
-            if let Some(arch) = arch {
-                build.cname = name[..at].to_owned();
-                build.arch = Some(arch.to_owned());
-                build.version = rest.next().filter(|version| !version.is_empty()).map(str::to_owned);
-                build.commit = rest.next().filter(|commit| !commit.is_empty()).map(str::to_owned);
-            }
-        }
-        build
-    }
-
-    /// What the image says of itself (os-release(5), `IMAGE_ID` and `IMAGE_VERSION`).
-    fn read_os_release(&mut self) -> Result<()> {
-        let Some(path) = self.beside("os-release") else { return Ok(()) };
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            let value = value.trim().trim_matches(['"', '\'']);
-            match key.trim() {
-                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => self.cname = value.to_owned(),
-                "IMAGE_VERSION" if !value.is_empty() => self.version = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// A file that lies beside the archive, under its name.
-    fn beside(&self, ending: &str) -> Option<PathBuf> {
-        let mut path = self.base.clone().into_os_string();
-        path.push(format!(".{ending}"));
-        Some(PathBuf::from(path)).filter(|path| path.is_file())
-    }
-
-    /// What is to be attached.
-    fn attachments(&self) -> Result<Vec<Attachment>> {
-        let mut attachments: Vec<_> = [
-            self.beside("log").map(Attachment::log),
-            self.beside("os-release").map(Attachment::os_release),
-            self.beside("manifest").map(Attachment::package_manifest),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        for path in ["spdx.json", "cdx.json"].into_iter().filter_map(|ending| self.beside(ending)) {
-            attachments.push(Attachment::sbom(path)?);
-        }
-        Ok(attachments)
-    }
-
-    /// A template with the build's own words in it.
-    fn fill(&self, template: &str) -> Result<String> {
-        let mut text = template.replace("{cname}", &self.cname);
-        for (word, value) in [("{version}", &self.version), ("{arch}", &self.arch), ("{commit}", &self.commit)] {
-            if !text.contains(word) {
-                continue;
-            }
-            let value = value.as_ref().ok_or_else(|| {
-                let what = word.trim_matches(['{', '}']).replace("arch", "architecture");
-                Error::usage(format!("nothing tells the {what} of {}", self.archive.display())).with_hint(
-                    "give the tag with --tag, or in the target as NAME:TAG; ./build --version names a version, and IMAGE_VERSION in the os-release beside the archive does",
-                )
-            })?;
-            text = text.replace(word, value);
-        }
-        Ok(text)
     }
 }
 
@@ -379,29 +266,4 @@ fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
     let done = if dry_run { "Would publish" } else { "Successfully published" };
     let tagged = published.index.as_ref().unwrap_or(image);
     output::line(&format!("{done} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_builds() {
-        let some = |text: &str| (text != "-").then(|| text.to_owned());
-        for (name, cname, arch, version, commit) in [
-            (".build/gcp_oci-amd64-today-local", "gcp_oci", "amd64", "today", "local"),
-            ("azure-gardener_dev_oci-arm64-1.2.3-0123abcd", "azure-gardener_dev_oci", "arm64", "1.2.3", "0123abcd"),
-            ("kvm_oci-amd64-1.0", "kvm_oci", "amd64", "1.0", "-"),
-            ("kvm_oci-amd64", "kvm_oci", "amd64", "-", "-"),
-            ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),
-            ("image", "image", "-", "-", "-"),
-        ] {
-            let build = Build::named(name, PathBuf::new());
-            assert_eq!(
-                (build.cname.as_str(), build.arch, build.version, build.commit),
-                (cname, some(arch), some(version), some(commit)),
-                "{name}"
-            );
-        }
-    }
 }
