@@ -174,6 +174,38 @@ fn several_builds_at_once_and_what_a_job_reads_of_them() {
 }
 
 #[test]
+fn what_was_published_is_told_where_a_later_build_fails() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let names = ["a_oci-amd64-1.0-x", "b_oci-amd64-1.0-x", "c_oci-amd64-1.0-x"];
+    let ids: Vec<_> = names.iter().zip(1..).map(|(name, seed)| build(&scratch, name, seed)).collect();
+    let target = format!("{}/me", registry.host());
+    let taken = format!("{target}/c_oci:1.0-amd64");
+    scratch.ok(&["--store-path", "store", "push", names[0], &taken]);
+    let paths = names.map(|name| format!(".build/{name}"));
+    let publish = |builds: &[&String], format: &str| {
+        let builds = builds.iter().map(|path| path.as_str());
+        let more = [&target, "--no-clobber", "--format", format, "--result-file", "result.json"];
+        let args: Vec<_> = ["publish"].into_iter().chain(builds).chain(more).collect();
+        let run = scratch.run(&args);
+        assert_eq!(run.code, 7, "{run:?}");
+        assert!(run.stderr.contains(&format!("{taken} is another image already")), "{run:?}");
+        run.stdout
+    };
+    let [a, b, c] = &paths;
+    assert_eq!(publish(&[c, a], "json"), "");
+    assert!(!scratch.path("result.json").exists(), "nothing was published");
+    let said = publish(&[a, b, c], "json");
+    assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
+    let published: Value = serde_json::from_str(&said).unwrap();
+    let digests: Vec<_> = published.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    assert_eq!(digests, [format!("sha256:{}", ids[0]), format!("sha256:{}", ids[1])]);
+    fs::remove_file(scratch.path("result.json")).unwrap();
+    publish(&[a, b, c], "text");
+    assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
+}
+
+#[test]
 fn mistakes_are_found_before_anything_is_sent() {
     let scratch = Scratch::new();
     let registry = Registry::start();
@@ -205,6 +237,10 @@ fn mistakes_are_found_before_anything_is_sent() {
         (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me/os:v1"]),
         (2, "Upper", &["Upper-amd64-1.0-x"], &["HOST/me"]),
         (2, "1.0+b1", &["plus-amd64-1.0+b1-x"], &["HOST/me"]),
+        (3, "nowhere", &[gcp], &["HOST/me", "--result-file", "nowhere/result.json"]),
+        (2, ".build is a folder", &[gcp], &["HOST/me", "--result-file", ".build"]),
+        (1, "a folder is needed there", &[gcp], &["HOST/me", "--result-file", ".build/bare.oci.tar/result.json"]),
+        (2, "/dev/null is not a regular file", &[gcp], &["HOST/me", "--result-file", "/dev/null"]),
         (5, "text-amd64-1.0-x.oci.tar", &["text-amd64-1.0-x"], &["HOST/me"]),
         (5, "neither SPDX nor CycloneDX", &["bad-amd64-1.0-x"], &["HOST/me"]),
         (5, "neither SPDX nor CycloneDX", &[gcp, "bad-amd64-1.0-x"], &["HOST/me"]),

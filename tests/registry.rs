@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 
 use common::places::{Place, places};
-use common::{Scratch, peer, success};
+use common::registry::Registry;
+use common::{Scratch, listing, peer, success};
 use serde_json::Value;
 
 /// osimage with the options that the place needs; its standard output.
@@ -172,4 +173,41 @@ fn the_line_for_curl_fetches_the_kernel_from_every_registry() {
         success(scratch.program("sh").arg("-c").arg(line.trim_end()), (place.name, &line));
         assert!(fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(4)[2]).unwrap(), "{}", place.name);
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_found_before_the_first_request() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let id = scratch.build("store", 5, &["--tag", "os"]);
+    scratch.write("folder/file", "mine");
+    std::os::unix::fs::symlink("folder", scratch.path("link")).unwrap();
+    let name = format!("{}/me/os:1", registry.host());
+    let blob = format!("{}/me/os@sha256:{id}", registry.host());
+    let push = ["--store-path", "store", "push", "os", &name, "--digest-file"];
+    let before = listing(&scratch.path("folder"));
+    for (code, path, says) in [
+        (3, "nowhere/file", "cannot open the folder nowhere"),
+        (2, "folder", "folder is a folder"),
+        (2, "link", "link is a folder"),
+        (2, "folder/..", "is not the name of a file"),
+        (1, "folder/file/file", "a folder is needed there"),
+        (2, "/dev/null", "/dev/null is not a regular file"),
+    ] {
+        scratch.refused(code, &[says], &[&push[..], &[path]].concat());
+        scratch.refused(code, &[says], &[&push[..], &[path, "--dry-run"]].concat());
+        scratch.refused(code, &[says], &["blob", &blob, "-o", path]);
+        assert_eq!(registry.calls(), [""; 0], "{path}");
+    }
+    assert_eq!(listing(&scratch.path("folder")), before, "trying leaves nothing behind");
+    // What is there is replaced only by the whole result.
+    scratch.ok(&[&push[..], &["folder/file", "--dry-run"]].concat());
+    assert_eq!(listing(&scratch.path("folder")), before);
+    scratch.ok(&[&push[..], &["folder/file"]].concat());
+    assert_eq!(fs::read_to_string(scratch.path("folder/file")).unwrap(), format!("sha256:{id}"));
+    // An archive is not fetched for a place that cannot take it.
+    fs::create_dir(scratch.path("folder.oci.tar")).unwrap();
+    registry.forget();
+    scratch.refused(2, &["folder.oci.tar is a folder"], &["pull", &name, "--to", "folder.oci.tar"]);
+    assert_eq!(registry.count("GET blob"), 0);
 }

@@ -53,7 +53,7 @@ pub struct Args {
     /// A summary for people, or JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// File to write the JSON to
+    /// File to write the JSON to; where a later build fails, it has those before it
     #[arg(long, value_name = "FILE")]
     result_file: Option<PathBuf>,
     #[command(flatten)]
@@ -109,6 +109,7 @@ impl Piece {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
     let builds = builds.iter().map(|text| Build::find(Path::new(text))).collect::<Result<Vec<_>>>()?;
     if builds.len() > 1 && args.tag.is_some() {
@@ -124,16 +125,27 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     // All is looked at before anything is sent.
     let ready = builds.iter().map(|build| Ready::new(build, context)).collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
-    for (ready, reference) in ready.iter().zip(&references) {
+    let ended = ready.iter().zip(&references).try_for_each(|(ready, reference)| {
         published.push(publish(ready, reference, args, context)?);
+        Ok(())
+    });
+    // A job is to know of what was published before another one failed.
+    match (ended, published.is_empty()) {
+        (Err(e), true) => Err(e),
+        (ended, _) => ended.and(report(&published, args)),
     }
+}
+
+/// The JSON, for whoever asked for it.
+fn report(published: &[Published], args: &Args) -> Result<()> {
+    let written = args.result_file.as_deref().map_or(Ok(()), |path| {
+        let text = format!("{}\n", json::to_string_pretty(&published));
+        file::write(path, text.as_bytes())
+    });
     if args.format == Format::Json {
         output::json(&published)?;
     }
-    match &args.result_file {
-        Some(path) => file::write(path, format!("{}\n", json::to_string_pretty(&published)).as_bytes()),
-        None => Ok(()),
-    }
+    written
 }
 
 /// What a build is called in the registry.
