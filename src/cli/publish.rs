@@ -6,6 +6,7 @@ use osimage::archive::Archive;
 use osimage::content;
 use osimage::copy::{self, Graph};
 use osimage::image::build::Inputs;
+use osimage::image::info::Known;
 use osimage::image::{self, Image, Role};
 use osimage::json;
 use osimage::oci::{self, Descriptor, Index};
@@ -252,7 +253,9 @@ fn put_index(
     let arch = build.arch.as_deref().filter(|_| images.len() == 1);
     let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
     let mut entries = entries?;
-    info_container::add(&mut entries, reference, repository, context, args.transfer.concurrency)?;
+    let known = Known { cname: Some(build.cname.clone()), version: build.version.clone(), commit: build.commit.clone() };
+    let open = |entry: &Descriptor| context.client().image(&reference.with_digest(&entry.digest));
+    info_container::make(&mut entries, reference, &known, open)?.send(repository, args.transfer.concurrency)?;
     index::put_index(&mut Index::over(entries), reference, repository, args.no_clobber)
 }
 
