@@ -1,10 +1,12 @@
 //! `osimage publish`: what a build left, into a registry: the image, and attached to it what lies beside the archive.
 
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use osimage::archive::Archive;
-use osimage::content;
+use osimage::content::{self, Source};
 use osimage::copy::{self, Graph};
+use osimage::digest::Digest;
 use osimage::image::build::Inputs;
 use osimage::image::info::Known;
 use osimage::image::{self, Image, Role};
@@ -16,9 +18,10 @@ use serde::Serialize;
 
 use super::build_result::Build;
 use super::context::Context;
+use super::info_container::{self, Containers};
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
-use super::{index, info_container, output};
+use super::{index, output, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
 #[derive(Debug, clap::Args)]
@@ -48,7 +51,7 @@ pub struct Args {
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
-    /// Only say what would be published
+    /// Ask the registry what is there, and only say what would be published
     #[arg(long)]
     dry_run: bool,
     /// A summary for people, or JSON
@@ -76,6 +79,9 @@ struct Published {
     reference: String,
     /// The image itself, also where the tag is an index over it and its info container.
     reference_by_digest: String,
+    /// Nothing was sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(flatten)]
     image: Piece,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,24 +205,20 @@ impl<'a> Ready<'a> {
 }
 
 fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Context) -> Result<Published> {
-    let Ready { build, archive, row, graph, inputs, attached } = ready;
-    let mut index = None;
-    if !args.dry_run {
-        let client = context.client_for(args.upload.chunk_size, Vec::new());
-        let mut repository = client.repository(&reference.repository, Access::Push)?;
-        if let Some(from) = &args.upload.mount_from {
-            repository = repository.mounting_from(super::push::mounted(from, reference)?);
-        }
-        let watched = Watched::new(archive, graph, "pushing");
-        // The tag of an image with an info container points to the index over both, which comes last.
-        let by_digest = reference.with_digest(&row.digest);
-        let first = if args.info_container { &by_digest } else { reference };
-        registry::push(&watched, graph, row, &repository, first, args.no_clobber, args.transfer.concurrency)?;
-        drop(watched);
-        copy::transfer(inputs, &copy::walk(inputs, attached)?, &repository, args.transfer.concurrency)?;
-        if args.info_container {
-            index = Some(Piece::of(&put_index(build, reference, archive, row, &repository, args, context)?, None));
-        }
+    let Ready { build, archive, row, attached, .. } = ready;
+    let client = context.client_for(args.upload.chunk_size, Vec::new());
+    let mut repository = client.repository(&reference.repository, Access::Push)?;
+    if let Some(from) = &args.upload.mount_from {
+        repository = repository.mounting_from(push::mounted(from, reference)?);
+    }
+    // The tag of an image with an info container points to the index over both.
+    let index = args.info_container.then(|| WithContainers::new(ready, reference, &repository)).transpose()?;
+    if args.no_clobber && (args.dry_run || index.is_some()) {
+        push::refuse_to_move(&repository, reference, index.as_ref().map_or(row, |index| &index.row))?;
+    }
+    match args.dry_run {
+        true => would_send(ready, reference, index.as_ref(), &repository)?,
+        false => send(ready, reference, index.as_ref(), &repository, args)?,
     }
     let layers = match oci::is_index(&row.media_type) {
         true => Vec::new(),
@@ -225,43 +227,120 @@ fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Cont
     let published = Published {
         reference: reference.to_string(),
         reference_by_digest: reference.with_digest(&row.digest).to_string(),
+        dry_run: args.dry_run,
         image: Piece::of(row, None),
-        index,
+        index: index.map(|index| Piece::of(&index.row, None)),
         layers,
         referrers: attached.iter().map(|row| Piece::of(row, None)).collect(),
     };
     if args.format == Format::Text {
-        summary(&published, &build.archive, args.dry_run)?;
+        summary(&published, &build.archive)?;
     }
     Ok(published)
 }
 
-/// Makes the index over an image, or the images of an index, and the containers that tell of them.
-fn put_index(
-    build: &Build,
-    reference: &Reference,
-    archive: &Archive,
-    row: &Descriptor,
-    repository: &Repository<'_>,
-    args: &Args,
-    context: &Context,
-) -> Result<Descriptor> {
-    let images = match oci::is_index(&row.media_type) {
-        true => image::read_index(archive, row)?.manifests,
-        false => vec![row.clone()],
-    };
-    let arch = build.arch.as_deref().filter(|_| images.len() == 1);
-    let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
-    let mut entries = entries?;
-    let known = Known { cname: Some(build.cname.clone()), version: build.version.clone(), commit: build.commit.clone() };
-    let open = |entry: &Descriptor| context.client().image(&reference.with_digest(&entry.digest));
-    info_container::make(&mut entries, reference, &known, open)?.send(repository, args.transfer.concurrency)?;
-    index::put_index(&mut Index::over(entries), reference, repository, args.no_clobber)
+/// Sends the image, what is attached to it, and the index over it and its container.
+fn send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>, repository: &Repository<'_>, args: &Args) -> Result<()> {
+    let Ready { archive, row, graph, inputs, attached, .. } = ready;
+    let jobs = args.transfer.concurrency;
+    let watched = Watched::new(archive, graph, "pushing");
+    // The index gets the tag last.
+    let by_digest = reference.with_digest(&row.digest);
+    let first = if index.is_some() { &by_digest } else { reference };
+    registry::push(&watched, graph, row, repository, first, args.no_clobber, jobs)?;
+    drop(watched);
+    copy::transfer(inputs, &copy::walk(inputs, attached)?, repository, jobs)?;
+    if let Some(WithContainers { index, containers, .. }) = index {
+        containers.send(repository, jobs)?;
+        index::put_index(&mut index.clone(), reference, repository, args.no_clobber)?;
+    }
+    Ok(())
+}
+
+/// Asks the registry what of that is there, and says what would be sent.
+fn would_send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>, repository: &Repository<'_>) -> Result<()> {
+    let Ready { build, row, graph, inputs, attached, .. } = ready;
+    output::say(&format!("{}:", build.archive.display()));
+    match index {
+        None => push::would_push(repository, graph, row, reference)?,
+        Some(_) => push::would_send(repository, graph)?,
+    }
+    push::would_send(repository, &copy::walk(inputs, attached)?)?;
+    match index {
+        Some(index) if push::would_move(repository, &index.row, reference)? => push::would_send(repository, &index.containers.graph()?),
+        _ => Ok(()),
+    }
+}
+
+/// The index over an image, or over the images of an index, and the containers that tell of them. It is made before anything is sent.
+struct WithContainers {
+    index: Index,
+    row: Descriptor,
+    containers: Containers,
+}
+
+impl WithContainers {
+    fn new(ready: &Ready<'_>, reference: &Reference, repository: &Repository<'_>) -> Result<Self> {
+        let Ready { build, archive, row, .. } = ready;
+        let images = match oci::is_index(&row.media_type) {
+            true => image::read_index(archive, row)?.manifests,
+            false => vec![row.clone()],
+        };
+        let arch = build.arch.as_deref().filter(|_| images.len() == 1);
+        let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
+        let mut entries = entries?;
+        let known = Known { cname: Some(build.cname.clone()), version: build.version.clone(), commit: build.commit.clone() };
+        let containers = info_container::make(&mut entries, reference, &known, |_| Ok(Coming { ready, repository }))?;
+        let mut index = Index::over(entries);
+        index.media_type = Some(oci::INDEX.into());
+        let row = Descriptor::of(oci::INDEX, &json::to_vec(&index));
+        Ok(WithContainers { index, row, containers })
+    }
+}
+
+/// The image as it will be in the registry: with what the registry lists as attached to it, and before that what is to come.
+struct Coming<'a> {
+    ready: &'a Ready<'a>,
+    repository: &'a Repository<'a>,
+}
+
+impl Source for Coming<'_> {
+    fn origin(&self) -> String {
+        self.repository.name().to_string()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        Ok(vec![self.ready.row.clone()])
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        for here in [&self.ready.inputs as &dyn Source, &self.ready.archive] {
+            match here.open(descriptor, offset) {
+                Err(Error::NotFound { .. }) => {}
+                opened => return opened,
+            }
+        }
+        if oci::is_document(&descriptor.media_type) {
+            let mut document = Cursor::new(self.repository.document(&descriptor.digest.to_string())?.1);
+            document.set_position(offset);
+            return Ok(Box::new(document));
+        }
+        Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.ready.attached.iter().cloned().chain(self.repository.referrers(subject)?).collect())
+    }
 }
 
 /// What a person reads: what is there now, and what can be done with it.
-fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
+fn summary(published: &Published, archive: &Path) -> Result<()> {
     let Published { reference, image, .. } = published;
+    let tagged = published.index.as_ref().unwrap_or(image);
+    let done = |what: &str| output::line(&format!("{what} {reference} {}", tagged.digest.trim_start_matches("sha256:")));
+    if published.dry_run {
+        return done("Would publish");
+    }
     output::say(&format!("{}:", archive.display()));
     for layer in &published.layers {
         let role = layer.role.as_deref().unwrap_or("layer");
@@ -278,7 +357,5 @@ fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
     if published.index.is_some() {
         output::say(&format!("  podman run --rm {reference}"));
     }
-    let done = if dry_run { "Would publish" } else { "Successfully published" };
-    let tagged = published.index.as_ref().unwrap_or(image);
-    output::line(&format!("{done} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
+    done("Successfully published")
 }
