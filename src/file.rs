@@ -164,6 +164,22 @@ pub fn sync_dir(dir: &File, path: &Path) -> Result<()> {
     dir.sync_all().map_err(|e| Error::io("write", path, e))
 }
 
+/// Finds out, before work begins whose result is to be written to a file, whether that file can be made: its folder is there and takes new
+/// files, and nothing else has its name. Leaves nothing behind.
+///
+/// # Errors
+/// [`Error::Io`] where the folder is missing or takes no files, [`Error::Usage`] where the path is a folder, a pipe or a device.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let (dir_path, _) = split(path)?;
+    if let Ok(there) = path.metadata()
+        && !there.is_file()
+    {
+        let kind = if there.is_dir() { "a folder" } else { "not a regular file" };
+        return Err(Error::usage(format!("{} is {kind}; it cannot be replaced by a file", path.display())).with_hint("name a file"));
+    }
+    NewFile::create(&open_dir(dir_path)?, dir_path, 0o666).map(drop)
+}
+
 /// Writes a whole file, so that the path holds either what it held before or all of `content`; the folder must exist.
 ///
 /// # Errors
@@ -181,7 +197,8 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Usage`] where the path does not end in a name.
 pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
-    let name = path.file_name().ok_or_else(|| Error::usage(format!("{} is not the name of a file", path.display())))?;
+    let name =
+        path.file_name().ok_or_else(|| Error::usage(format!("{} is not the name of a file", path.display())).with_hint("name a file"))?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((dir, name))
 }

@@ -172,7 +172,7 @@ fn stores_that_cannot_be_written_to() {
 #[test]
 fn names() {
     let bench = Bench::new();
-    bench.scratch.write("plain/file", "mine");
+    ["plain/file", "folder.xz/file", "folder.oci.tar/file"].iter().for_each(|path| drop(bench.scratch.write(path, "mine")));
     bench.copy("os.oci.tar", "odd-name");
     let id = bench.id.clone();
     let (short, other) = (&id[..4], format!("os:2@sha256:{id}"));
@@ -207,6 +207,7 @@ fn names() {
         (3, &["export", "os:3", "new.oci.tar"], &["os:3"]),
         (2, &["export", "os:1", "new.zip"], &["new.zip is not named like an archive"]),
         (3, &["export", "os:1", "nowhere/new.oci.tar"], &["nowhere"]),
+        (2, &["export", "os:1", "folder.oci.tar"], &["folder.oci.tar is a folder", "name a file"]),
         (2, &["export"], &["required"]),
         (3, &["import", "nowhere"], &["there is no layout and no archive nowhere"]),
         (3, &["import", "os.oci.tar:os:3"], &["os:3 in the archive os.oci.tar"]),
@@ -221,6 +222,7 @@ fn names() {
         (7, &["extract", "os:1", "-o", "odd-name"], &["odd-name"]),
         (3, &["compress", "nowhere", "-o", "x.xz"], &["nowhere"]),
         (2, &["compress", "plain", "-o", "x.xz"], &["plain is a folder"]),
+        (2, &["compress", "odd-name", "-o", "folder.xz"], &["folder.xz is a folder"]),
         (2, &["compress", "odd-name", "-o", "x.zip"], &["asks for no compression", ".xz"]),
         (2, &["completions", "tcsh"], &["tcsh", "bash"]),
         (2, &["lst"], &["lst", "'list'"]),

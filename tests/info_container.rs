@@ -186,6 +186,67 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
     assert!(fs::read(scratch.path("native/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
 }
 
+/// What the container beside an image prints: its program ends in the text.
+fn text_of(scratch: &Scratch, name: &str) -> String {
+    let (repository, _) = name.rsplit_once(':').expect("a tag");
+    let index = json(&scratch.ok(&["manifest", name]));
+    let container = index["manifests"].as_array().unwrap().iter().find(|entry| entry["platform"]["os"] == "linux").unwrap();
+    let manifest = json(&scratch.ok(&["manifest", &format!("{repository}@{}", container["digest"].as_str().unwrap())]));
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    scratch.ok(&["blob", &format!("{repository}@{layer}"), "-o", "layer.tar.gz"]);
+    let unpack = ["-xzOf", "layer.tar.gz", "osimage-info"];
+    let program = scratch.program("tar").args(unpack).output().expect("run tar").stdout;
+    let program = String::from_utf8_lossy(&program).into_owned();
+    program[program.find(name).expect("the text begins with the name")..].to_owned()
+}
+
+#[test]
+fn the_text_says_what_it_is_without_an_os_release() {
+    let annotated = ["cname=kvm-x_oci", "version=9.8", "architecture=amd64", "commit=fedcba98"];
+    let annotated: Vec<_> = annotated.iter().flat_map(|pair| ["--annotation", pair]).collect();
+    let all = "PRETTY_NAME=Own\nOSIMAGE_CNAME=own\nIMAGE_VERSION=7\nBUILD_ID=abc\n";
+    // The build's name, its os-release, whether the manifest has annotations, the tag: name, target, version, commit.
+    for (build, os_release, with_annotations, tag, expected) in [
+        ("gcp_oci-amd64-1.0-0123abcd", "", false, "t", "gcp_oci gcp_oci 1.0 0123abcd"),
+        ("gcp_oci-amd64-1.0-0123abcd", "ID=x\nIMAGE_VERSION= \n", true, "t", "gcp_oci gcp_oci 1.0 0123abcd"),
+        ("gcp_oci-amd64-1.0-0123abcd", "BUILD_ID='abc'\n", true, "t", "gcp_oci gcp_oci 1.0 abc"),
+        ("gcp_oci-amd64-1.0-0123abcd", all, true, "t", "Own own 7 abc"),
+        ("gcp_oci-amd64", "", true, "t", "gcp_oci gcp_oci 9.8 fedcba98"),
+        ("gcp_oci-amd64", "", false, "t", "gcp_oci gcp_oci t -"),
+        // `index create` knows no build.
+        ("", "", true, "t", "kvm-x_oci kvm-x_oci 9.8 fedcba98"),
+        ("", "", false, "2.0", "os - 2.0 -"),
+    ] {
+        let scratch = Scratch::new();
+        let registry = Registry::start();
+        let image = format!("{}/me/os:{tag}", registry.host());
+        let more = if with_annotations { &annotated[..] } else { &[] };
+        scratch.build("store", 1, &[&["--tag", "os"], more].concat());
+        let make = || match build.is_empty() {
+            true => {
+                let amd64 = format!("{image}-amd64");
+                scratch.ok(&["--store-path", "store", "push", "os", &amd64]);
+                scratch.ok(&["index", "create", &image, &amd64, "--info-container"])
+            }
+            false => scratch.ok(&["publish", &format!("out/{build}"), &image, "--info-container"]),
+        };
+        if !build.is_empty() {
+            fs::create_dir_all(scratch.path("out")).unwrap();
+            if !os_release.is_empty() {
+                scratch.write(format!("out/{build}.os-release"), os_release);
+            }
+            scratch.ok(&["--store-path", "store", "export", "os", &format!("out/{build}.oci.tar")]);
+        }
+        let made = make();
+        let text = text_of(&scratch, &image);
+        let told = |key: &str| text.lines().find_map(|line| Some(line.strip_prefix(&format!("{key:<14}"))?.to_owned()));
+        let found = ["name", "target", "version", "commit"].map(|key| told(key).unwrap_or_else(|| "-".into()));
+        assert_eq!(found.join(" "), expected, "{build}: {text}");
+        assert_eq!(told("architecture").as_deref(), Some("amd64"));
+        assert_eq!(make(), made, "the bytes repeat");
+    }
+}
+
 /// The platforms of an index's entries, and their digests.
 fn platforms(scratch: &Scratch, index: &str) -> Vec<(String, String)> {
     let made = json(&scratch.ok(&["manifest", index]));

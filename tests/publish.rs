@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::registry::Registry;
+use common::registry::{Auth, Registry};
 use common::servers::{DockerAuth, docker_registry};
 use common::{Scratch, listing};
 use serde_json::Value;
@@ -79,19 +79,100 @@ fn publishing_again_changes_nothing_and_mends_what_is_missing() {
         assert_eq!(attached(&scratch, &name), TYPES, "referrers API: {api}");
         registry.forget();
         assert_eq!(scratch.ok(&publish), said);
-        let writes: Vec<_> = registry.calls().into_iter().filter(|call| !call.starts_with("GET") && !call.starts_with("HEAD")).collect();
-        assert_eq!(writes, [""; 0], "referrers API: {api}");
+        assert_eq!(writes(&registry), [""; 0], "referrers API: {api}");
         // Another image has the name.
         build(&scratch, "gcp_oci-amd64-1.0-other", 2);
         registry.forget();
         let other = ["publish", ".build/gcp_oci-amd64-1.0-other", &target];
         scratch.refused(7, &["is another image already", &id], &[&other[..], &["--no-clobber"]].concat());
-        assert!(registry.calls().iter().all(|call| call.starts_with("GET") || call.starts_with("HEAD")), "{:?}", registry.calls());
+        assert_eq!(writes(&registry), [""; 0], "referrers API: {api}");
         assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
         scratch.ok(&other);
         assert_ne!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
         // What was attached to the first stays there.
         assert_eq!(attached(&scratch, &format!("{}/me/gcp_oci@sha256:{id}", registry.host())), TYPES);
+    }
+}
+
+/// The requests that change something.
+fn writes(registry: &Registry) -> Vec<String> {
+    registry.calls().into_iter().filter(|call| !call.starts_with("GET") && !call.starts_with("HEAD")).collect()
+}
+
+#[test]
+fn a_dry_run_says_what_the_run_will_do() {
+    let scratch = Scratch::new();
+    let name = "gcp_oci-amd64-1.0-local";
+    let path = format!(".build/{name}");
+    whole_build(&scratch, name, 1);
+    for (api, container) in [(true, false), (true, true), (false, false), (false, true)] {
+        let registry = Registry::start();
+        registry.ways(|ways| ways.referrers = api);
+        let target = format!("{}/me", registry.host());
+        let tag = format!("{target}/gcp_oci:1.0-amd64");
+        let mut publish = vec!["publish", &path, &target, "--no-clobber"];
+        publish.extend(container.then_some("--info-container"));
+        let dry = [&publish[..], &["--dry-run"]].concat();
+        let text = |args: &[&str]| {
+            registry.forget();
+            let run = scratch.run(args);
+            assert_eq!(run.code, 0, "{run:?}");
+            run
+        };
+        let json = |args: &[&str]| -> Value { serde_json::from_str(&scratch.ok(&[args, &["--format", "json"]].concat())).unwrap() };
+
+        let would = text(&dry);
+        let would_json = json(&dry);
+        assert_eq!(writes(&registry), [""; 0]);
+        assert!(would.stderr.contains("to send") && !would.stderr.contains("there ") && !would.stderr.contains("next:"), "{would:?}");
+        let mut done = json(&publish);
+        assert!(done[0].get("dryRun").is_none(), "{done}");
+        done[0]["dryRun"] = true.into();
+        assert_eq!(would_json, done, "referrers API: {api}, container: {container}");
+        // Now all is there: that is what both say.
+        let again = text(&dry);
+        assert!(again.stderr.contains("is this image already") && !again.stderr.contains("to send"), "{again:?}");
+        assert_eq!(text(&publish).stdout, again.stdout.replace("Would publish", "Successfully published"));
+        assert_eq!(writes(&registry), [""; 0]);
+        // Another log is attached too; in a container it makes another index.
+        scratch.write(format!("{path}.log"), "another log\n");
+        registry.forget();
+        if container {
+            for args in [&dry, &publish] {
+                scratch.refused(7, &[&format!("{tag} is another image already")], args);
+            }
+        } else {
+            assert_eq!(text(&dry).stderr.matches("to send").count(), 2, "the log and its manifest");
+        }
+        assert_eq!(writes(&registry), [""; 0]);
+        scratch.write(format!("{path}.log"), format!("built {name}\n"));
+    }
+}
+
+#[test]
+fn a_dry_run_fails_where_the_run_would() {
+    let scratch = Scratch::new();
+    let id = build(&scratch, "gcp_oci-amd64-1.0-local", 1);
+    build(&scratch, "gcp_oci-amd64-1.0-other", 2);
+    let (open, locked) = (Registry::start(), Registry::with(Auth::Basic("alice", "s3cret"), None));
+    scratch.ok(&["publish", ".build/gcp_oci-amd64-1.0-local", &format!("{}/me", open.host())]);
+    // A port on which nobody listens any more.
+    let gone = Registry::start().host();
+    for (code, host, says) in [
+        (4, locked.host(), "credentials".to_owned()),
+        (6, gone.clone(), gone),
+        (7, open.host(), format!("is another image already, sha256:{id}")),
+    ] {
+        let publish = ["publish", ".build/gcp_oci-amd64-1.0-other", &format!("{host}/me"), "--retry", "0", "--no-clobber"];
+        for more in [&[][..], &["--info-container"], &["--format", "json"]] {
+            open.forget();
+            for dry in [&["--dry-run"][..], &[]] {
+                let run = scratch.run(&[&publish[..], more, dry].concat());
+                assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{more:?}: {run:?}");
+                assert!(run.stderr.contains(&says), "{more:?}: {run:?}");
+            }
+            assert_eq!(writes(&open), [""; 0], "{more:?}");
+        }
     }
 }
 
@@ -120,11 +201,12 @@ fn what_it_is_called() {
         let registry = Registry::start();
         let args: Vec<_> = args.iter().map(|word| word.replace("HOST", &registry.host())).collect();
         let args: Vec<_> = ["publish"].into_iter().chain(args.iter().map(String::as_str)).collect();
-        // Only said first, and nothing is touched.
+        // Only said first, and nothing is sent or touched.
         let before = listing(&scratch.path(".build"));
         let would = scratch.ok(&[&args[..], &["--dry-run"]].concat());
         assert!(would.starts_with(&format!("Would publish {}/{name} ", registry.host())), "{args:?}: {would}");
-        assert_eq!(registry.calls(), [""; 0]);
+        assert_eq!(writes(&registry), [""; 0], "{args:?}");
+        assert!(registry.count("HEAD manifest") > 0, "{args:?}");
         assert_eq!(scratch.ok(&args), would.replace("Would publish", "Successfully published"));
         let (repository, tag) = name.split_once(':').unwrap();
         assert!(registry.tag(repository, tag).is_some(), "{args:?}");
@@ -174,6 +256,38 @@ fn several_builds_at_once_and_what_a_job_reads_of_them() {
 }
 
 #[test]
+fn what_was_published_is_told_where_a_later_build_fails() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let names = ["a_oci-amd64-1.0-x", "b_oci-amd64-1.0-x", "c_oci-amd64-1.0-x"];
+    let ids: Vec<_> = names.iter().zip(1..).map(|(name, seed)| build(&scratch, name, seed)).collect();
+    let target = format!("{}/me", registry.host());
+    let taken = format!("{target}/c_oci:1.0-amd64");
+    scratch.ok(&["--store-path", "store", "push", names[0], &taken]);
+    let paths = names.map(|name| format!(".build/{name}"));
+    let publish = |builds: &[&String], format: &str| {
+        let builds = builds.iter().map(|path| path.as_str());
+        let more = [&target, "--no-clobber", "--format", format, "--result-file", "result.json"];
+        let args: Vec<_> = ["publish"].into_iter().chain(builds).chain(more).collect();
+        let run = scratch.run(&args);
+        assert_eq!(run.code, 7, "{run:?}");
+        assert!(run.stderr.contains(&format!("{taken} is another image already")), "{run:?}");
+        run.stdout
+    };
+    let [a, b, c] = &paths;
+    assert_eq!(publish(&[c, a], "json"), "");
+    assert!(!scratch.path("result.json").exists(), "nothing was published");
+    let said = publish(&[a, b, c], "json");
+    assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
+    let published: Value = serde_json::from_str(&said).unwrap();
+    let digests: Vec<_> = published.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    assert_eq!(digests, [format!("sha256:{}", ids[0]), format!("sha256:{}", ids[1])]);
+    fs::remove_file(scratch.path("result.json")).unwrap();
+    publish(&[a, b, c], "text");
+    assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
+}
+
+#[test]
 fn mistakes_are_found_before_anything_is_sent() {
     let scratch = Scratch::new();
     let registry = Registry::start();
@@ -197,11 +311,18 @@ fn mistakes_are_found_before_anything_is_sent() {
         (2, "has a digest", &[gcp], &["HOST/me/os@sha256:ee51b1e8c8f0b0cd1b5a0d5de2dbaf0b3b8f1b3b6f0f3c3b1a2c3d4e5f6a7b8c"]),
         (2, "the tag is given twice", &[gcp], &["HOST/me/os:v1", "--tag", "v2"]),
         (2, "makes no tag", &[gcp], &["HOST/me", "--template", "{cname}"]),
+        (2, "unknown placeholder {foo} in the template", &[gcp], &["HOST/me", "--template", "{foo}:{version}"]),
+        (2, "{cname} {version} {arch} {commit}", &[gcp], &["HOST/me", "--template", "{cname}:{Version}"]),
+        (2, "unknown placeholder {arch in the template", &[gcp], &["HOST/me", "--template", "{cname}:{arch"]),
         (2, "several builds cannot have one tag", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me", "--tag", "v1"]),
         (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me"]),
         (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me/os:v1"]),
         (2, "Upper", &["Upper-amd64-1.0-x"], &["HOST/me"]),
         (2, "1.0+b1", &["plus-amd64-1.0+b1-x"], &["HOST/me"]),
+        (3, "nowhere", &[gcp], &["HOST/me", "--result-file", "nowhere/result.json"]),
+        (2, ".build is a folder", &[gcp], &["HOST/me", "--result-file", ".build"]),
+        (1, "a folder is needed there", &[gcp], &["HOST/me", "--result-file", ".build/bare.oci.tar/result.json"]),
+        (2, "/dev/null is not a regular file", &[gcp], &["HOST/me", "--result-file", "/dev/null"]),
         (5, "text-amd64-1.0-x.oci.tar", &["text-amd64-1.0-x"], &["HOST/me"]),
         (5, "neither SPDX nor CycloneDX", &["bad-amd64-1.0-x"], &["HOST/me"]),
         (5, "neither SPDX nor CycloneDX", &[gcp, "bad-amd64-1.0-x"], &["HOST/me"]),

@@ -6,7 +6,7 @@ use std::fs;
 
 use common::places::{Place, places};
 use common::registry::Registry;
-use common::{Scratch, peer, success};
+use common::{Scratch, listing, peer, success};
 use serde_json::Value;
 
 /// osimage with the options that the place needs; its standard output.
@@ -213,4 +213,40 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && error.contains(&format!("/store:{}", &id[..12])), "{command}: {error}");
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_found_before_the_first_request() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let id = scratch.build("store", 5, &["--tag", "os"]);
+    scratch.write("folder/file", "mine");
+    std::os::unix::fs::symlink("folder", scratch.path("link")).unwrap();
+    let name = format!("{}/me/os:1", registry.host());
+    let blob = format!("{}/me/os@sha256:{id}", registry.host());
+    let push = ["--store-path", "store", "push", "os", &name, "--digest-file"];
+    let before = listing(&scratch.path("folder"));
+    for (code, path, says) in [
+        (3, "nowhere/file", "cannot open the folder nowhere"),
+        (2, "folder", "folder is a folder"),
+        (2, "link", "link is a folder"),
+        (2, "folder/..", "is not the name of a file"),
+        (1, "folder/file/file", "a folder is needed there"),
+        (2, "/dev/null", "/dev/null is not a regular file"),
+    ] {
+        scratch.refused(code, &[says], &[&push[..], &[path]].concat());
+        scratch.refused(code, &[says], &[&push[..], &[path, "--dry-run"]].concat());
+        scratch.refused(code, &[says], &["blob", &blob, "-o", path]);
+        assert_eq!(registry.calls(), [""; 0], "{path}");
+    }
+    assert_eq!(listing(&scratch.path("folder")), before, "trying leaves nothing behind");
+    // What is there is replaced only by the whole result.
+    scratch.ok(&[&push[..], &["folder/file", "--dry-run"]].concat());
+    assert_eq!(listing(&scratch.path("folder")), before);
+    scratch.ok(&[&push[..], &["folder/file"]].concat());
+    assert_eq!(fs::read_to_string(scratch.path("folder/file")).unwrap(), format!("sha256:{id}"));
+    // An archive is not fetched for a place that cannot take it.
+    registry.forget();
+    scratch.refused(3, &["cannot open the folder ./nowhere"], &["pull", &name, "--to", "nowhere/os.oci.tar"]);
+    assert_eq!(registry.count("GET blob"), 0);
 }

@@ -40,6 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (input, metadata) = file::open_regular(&args.input)?;
     let mut input = progress::bar(metadata.len(), "compressing").wrap_read(input);
+    file::check_writable(&args.output)?;
     let (dir_path, name) = file::split(&args.output)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;

@@ -1,18 +1,34 @@
 //! The info containers of an index: which of its entries they are, and making one for each image.
 
 use osimage::content::{self, Source};
-use osimage::copy;
+use osimage::copy::{self, Graph};
+use osimage::image::Profile;
 use osimage::image::build::Inputs;
-use osimage::image::{Profile, info};
+use osimage::image::info::{self, Known};
 use osimage::oci::{self, Descriptor, Document, Index};
 use osimage::registry::{Reference, Repository};
 use osimage::{Kind, Result};
 
 use super::context::Context;
 
-/// Adds a container that tells of it for each image, behind the images and in their order. The images stand first, for an
-/// operating system that no container engine asks for: engines then take the container, and who boots takes the first entry of
-/// its architecture. Containers that came along with the images are left out.
+/// The containers that were made for images, and what they are made of.
+pub struct Containers {
+    rows: Vec<Descriptor>,
+    inputs: Inputs,
+}
+
+impl Containers {
+    /// What they reach.
+    pub fn graph(&self) -> Result<Graph> {
+        copy::walk(&self.inputs, &self.rows)
+    }
+
+    pub fn send(&self, repository: &Repository<'_>, jobs: usize) -> Result<()> {
+        copy::transfer(&self.inputs, &self.graph()?, repository, jobs)
+    }
+}
+
+/// Adds a container that tells of it for each image of a repository, and puts the containers there.
 pub fn add(
     entries: &mut Vec<Descriptor>,
     reference: &Reference,
@@ -20,22 +36,34 @@ pub fn add(
     context: &Context,
     jobs: usize,
 ) -> Result<()> {
+    make(entries, reference, &Known::default(), |entry| context.client().image(&reference.with_digest(&entry.digest)))?
+        .send(repository, jobs)
+}
+
+/// Adds a container that tells of it for each image, behind the images and in their order. The images stand first, for an
+/// operating system that no container engine asks for: engines then take the container, and who boots takes the first entry of
+/// its architecture. Containers that came along with the images are left out. `open` opens what has an image and its referrers.
+pub fn make<S: Source>(
+    entries: &mut Vec<Descriptor>,
+    reference: &Reference,
+    known: &Known,
+    open: impl Fn(&Descriptor) -> Result<S>,
+) -> Result<Containers> {
     let inputs = Inputs::default();
     let (mut images, mut containers) = (Vec::new(), Vec::new());
     for mut entry in entries.drain(..) {
-        let image = context.client().image(&reference.with_digest(&entry.digest))?;
-        if is_container(&image, image.descriptor())? {
+        let source = open(&entry)?;
+        if is_container(&source, &entry)? {
             continue;
         }
         let platform = entry.platform.get_or_insert_default();
         platform.os = Profile::Gardenlinux.os().into();
         let architecture = platform.architecture.clone();
-        containers.push(info::container(&image, image.descriptor(), &architecture, &reference.to_string(), &inputs)?);
+        containers.push(info::container(&source, &entry, &architecture, reference, known, &inputs)?);
         images.push(entry);
     }
-    copy::transfer(&inputs, &copy::walk(&inputs, &containers)?, repository, jobs)?;
-    entries.extend(images.into_iter().chain(containers));
-    Ok(())
+    entries.extend(images.into_iter().chain(containers.iter().cloned()));
+    Ok(Containers { rows: containers, inputs })
 }
 
 /// Whether there is an index at `reference` whose images have containers.

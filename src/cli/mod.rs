@@ -5,6 +5,7 @@
 mod archive;
 mod attach;
 mod build;
+mod build_result;
 mod compress;
 mod context;
 mod convert;

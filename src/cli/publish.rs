@@ -1,25 +1,27 @@
 //! `osimage publish`: what a build left, into a registry: the image, and attached to it what lies beside the archive.
 
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use osimage::archive::Archive;
-use osimage::attach::Attachment;
-use osimage::content;
+use osimage::content::{self, Source};
 use osimage::copy::{self, Graph};
-use osimage::features::Arch;
+use osimage::digest::Digest;
 use osimage::image::build::Inputs;
+use osimage::image::info::Known;
 use osimage::image::{self, Image, Role};
 use osimage::json;
 use osimage::oci::{self, Descriptor, Index};
-use osimage::reference::ARCHIVE_ENDINGS;
 use osimage::registry::{self, Access, Reference, Repository};
 use osimage::{Error, Result, file};
 use serde::Serialize;
 
+use super::build_result::Build;
 use super::context::Context;
+use super::info_container::{self, Containers};
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
-use super::{index, info_container, output};
+use super::{index, output, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
 #[derive(Debug, clap::Args)]
@@ -49,13 +51,13 @@ pub struct Args {
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
-    /// Only say what would be published
+    /// Ask the registry what is there, and only say what would be published
     #[arg(long)]
     dry_run: bool,
     /// A summary for people, or JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// File to write the JSON to
+    /// File to write the JSON to; where a later build fails, it has those before it
     #[arg(long, value_name = "FILE")]
     result_file: Option<PathBuf>,
     #[command(flatten)]
@@ -77,6 +79,9 @@ struct Published {
     reference: String,
     /// The image itself, also where the tag is an index over it and its info container.
     reference_by_digest: String,
+    /// Nothing was sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(flatten)]
     image: Piece,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +116,7 @@ impl Piece {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
     let builds = builds.iter().map(|text| Build::find(Path::new(text))).collect::<Result<Vec<_>>>()?;
     if builds.len() > 1 && args.tag.is_some() {
@@ -126,127 +132,27 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     // All is looked at before anything is sent.
     let ready = builds.iter().map(|build| Ready::new(build, context)).collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
-    for (ready, reference) in ready.iter().zip(&references) {
+    let ended = ready.iter().zip(&references).try_for_each(|(ready, reference)| {
         published.push(publish(ready, reference, args, context)?);
+        Ok(())
+    });
+    // A job is to know of what was published before another one failed.
+    match (ended, published.is_empty()) {
+        (Err(e), true) => Err(e),
+        (ended, _) => ended.and(report(&published, args)),
     }
+}
+
+/// The JSON, for whoever asked for it.
+fn report(published: &[Published], args: &Args) -> Result<()> {
+    let written = args.result_file.as_deref().map_or(Ok(()), |path| {
+        let text = format!("{}\n", json::to_string_pretty(&published));
+        file::write(path, text.as_bytes())
+    });
     if args.format == Format::Json {
         output::json(&published)?;
     }
-    match &args.result_file {
-        Some(path) => file::write(path, format!("{}\n", json::to_string_pretty(&published)).as_bytes()),
-        None => Ok(()),
-    }
-}
-
-/// What a build left.
-#[derive(Debug)]
-struct Build {
-    archive: PathBuf,
-    /// The path without the archive's ending, which what lies beside it shares.
-    base: PathBuf,
-    cname: String,
-    version: Option<String>,
-    arch: Option<String>,
-    commit: Option<String>,
-}
-
-impl Build {
-    fn find(path: &Path) -> Result<Self> {
-        let text = path.to_str().ok_or_else(|| Error::usage(format!("{} is not a path of plain text", path.display())))?;
-        let endings: Vec<_> = ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
-        let base = endings.iter().find_map(|ending| text.strip_suffix(ending.as_str())).unwrap_or(text);
-        let candidates = endings.iter().map(|ending| PathBuf::from(format!("{base}{ending}")));
-        let there: Vec<_> = if base == text { candidates.filter(|path| path.is_file()).collect() } else { vec![path.to_owned()] };
-        let archive = match there.as_slice() {
-            [one] => one.clone(),
-            [] => {
-                return Err(Error::not_found(format!("there is no archive of an image at {base}.oci.tar.xz"))
-                    .with_hint("`./build CNAME_oci` makes one; name what it left in .build/, with or without .oci.tar.xz"));
-            }
-            [one, other, ..] => {
-                return Err(Error::usage(format!("there are two archives, {} and {}", one.display(), other.display()))
-                    .with_hint("name the one that is meant"));
-            }
-        };
-        let mut build = Build::named(base, archive);
-        if build.version.is_none() {
-            build.read_os_release()?;
-        }
-        Ok(build)
-    }
-
-    /// What the name says, `CNAME-ARCH-VERSION-COMMIT`.
-    fn named(base: &str, archive: PathBuf) -> Self {
-        let name = Path::new(base).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let mut build = Build { archive, base: base.into(), cname: name.to_owned(), version: None, arch: None, commit: None };
-        for (at, _) in name.match_indices('-') {
-            let mut rest = name[at + 1..].splitn(3, '-');
-            let arch = rest.next().filter(|arch| arch.parse::<Arch>().is_ok());
-            if let Some(arch) = arch {
-                build.cname = name[..at].to_owned();
-                build.arch = Some(arch.to_owned());
-                build.version = rest.next().filter(|version| !version.is_empty()).map(str::to_owned);
-                build.commit = rest.next().filter(|commit| !commit.is_empty()).map(str::to_owned);
-            }
-        }
-        build
-    }
-
-    /// What the image says of itself (os-release(5), `IMAGE_ID` and `IMAGE_VERSION`).
-    fn read_os_release(&mut self) -> Result<()> {
-        let Some(path) = self.beside("os-release") else { return Ok(()) };
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            let value = value.trim().trim_matches(['"', '\'']);
-            match key.trim() {
-                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => self.cname = value.to_owned(),
-                "IMAGE_VERSION" if !value.is_empty() => self.version = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// A file that lies beside the archive, under its name.
-    fn beside(&self, ending: &str) -> Option<PathBuf> {
-        let mut path = self.base.clone().into_os_string();
-        path.push(format!(".{ending}"));
-        Some(PathBuf::from(path)).filter(|path| path.is_file())
-    }
-
-    /// What is to be attached.
-    fn attachments(&self) -> Result<Vec<Attachment>> {
-        let mut attachments: Vec<_> = [
-            self.beside("log").map(Attachment::log),
-            self.beside("os-release").map(Attachment::os_release),
-            self.beside("manifest").map(Attachment::package_manifest),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        for path in ["spdx.json", "cdx.json"].into_iter().filter_map(|ending| self.beside(ending)) {
-            attachments.push(Attachment::sbom(path)?);
-        }
-        Ok(attachments)
-    }
-
-    /// A template with the build's own words in it.
-    fn fill(&self, template: &str) -> Result<String> {
-        let mut text = template.replace("{cname}", &self.cname);
-        for (word, value) in [("{version}", &self.version), ("{arch}", &self.arch), ("{commit}", &self.commit)] {
-            if !text.contains(word) {
-                continue;
-            }
-            let value = value.as_ref().ok_or_else(|| {
-                let what = word.trim_matches(['{', '}']).replace("arch", "architecture");
-                Error::usage(format!("nothing tells the {what} of {}", self.archive.display())).with_hint(
-                    "give the tag with --tag, or in the target as NAME:TAG; ./build --version names a version, and IMAGE_VERSION in the os-release beside the archive does",
-                )
-            })?;
-            text = text.replace(word, value);
-        }
-        Ok(text)
-    }
+    written
 }
 
 /// What a build is called in the registry.
@@ -299,24 +205,20 @@ impl<'a> Ready<'a> {
 }
 
 fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Context) -> Result<Published> {
-    let Ready { build, archive, row, graph, inputs, attached } = ready;
-    let mut index = None;
-    if !args.dry_run {
-        let client = context.client_for(args.upload.chunk_size, Vec::new());
-        let mut repository = client.repository(&reference.repository, Access::Push)?;
-        if let Some(from) = &args.upload.mount_from {
-            repository = repository.mounting_from(super::push::mounted(from, reference)?);
-        }
-        let watched = Watched::new(archive, graph, "pushing");
-        // The tag of an image with an info container points to the index over both, which comes last.
-        let by_digest = reference.with_digest(&row.digest);
-        let first = if args.info_container { &by_digest } else { reference };
-        registry::push(&watched, graph, row, &repository, first, args.no_clobber, args.transfer.concurrency)?;
-        drop(watched);
-        copy::transfer(inputs, &copy::walk(inputs, attached)?, &repository, args.transfer.concurrency)?;
-        if args.info_container {
-            index = Some(Piece::of(&put_index(build, reference, archive, row, &repository, args, context)?, None));
-        }
+    let Ready { build, archive, row, attached, .. } = ready;
+    let client = context.client_for(args.upload.chunk_size, Vec::new());
+    let mut repository = client.repository(&reference.repository, Access::Push)?;
+    if let Some(from) = &args.upload.mount_from {
+        repository = repository.mounting_from(push::mounted(from, reference)?);
+    }
+    // The tag of an image with an info container points to the index over both.
+    let index = args.info_container.then(|| WithContainers::new(ready, reference, &repository)).transpose()?;
+    if args.no_clobber && (args.dry_run || index.is_some()) {
+        push::refuse_to_move(&repository, reference, index.as_ref().map_or(row, |index| &index.row))?;
+    }
+    match args.dry_run {
+        true => would_send(ready, reference, index.as_ref(), &repository)?,
+        false => send(ready, reference, index.as_ref(), &repository, args)?,
     }
     let layers = match oci::is_index(&row.media_type) {
         true => Vec::new(),
@@ -325,41 +227,120 @@ fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Cont
     let published = Published {
         reference: reference.to_string(),
         reference_by_digest: reference.with_digest(&row.digest).to_string(),
+        dry_run: args.dry_run,
         image: Piece::of(row, None),
-        index,
+        index: index.map(|index| Piece::of(&index.row, None)),
         layers,
         referrers: attached.iter().map(|row| Piece::of(row, None)).collect(),
     };
     if args.format == Format::Text {
-        summary(&published, &build.archive, args.dry_run)?;
+        summary(&published, &build.archive)?;
     }
     Ok(published)
 }
 
-/// Makes the index over an image, or the images of an index, and the containers that tell of them.
-fn put_index(
-    build: &Build,
-    reference: &Reference,
-    archive: &Archive,
-    row: &Descriptor,
-    repository: &Repository<'_>,
-    args: &Args,
-    context: &Context,
-) -> Result<Descriptor> {
-    let images = match oci::is_index(&row.media_type) {
-        true => image::read_index(archive, row)?.manifests,
-        false => vec![row.clone()],
-    };
-    let arch = build.arch.as_deref().filter(|_| images.len() == 1);
-    let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
-    let mut entries = entries?;
-    info_container::add(&mut entries, reference, repository, context, args.transfer.concurrency)?;
-    index::put_index(&mut Index::over(entries), reference, repository, args.no_clobber)
+/// Sends the image, what is attached to it, and the index over it and its container.
+fn send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>, repository: &Repository<'_>, args: &Args) -> Result<()> {
+    let Ready { archive, row, graph, inputs, attached, .. } = ready;
+    let jobs = args.transfer.concurrency;
+    let watched = Watched::new(archive, graph, "pushing");
+    // The index gets the tag last.
+    let by_digest = reference.with_digest(&row.digest);
+    let first = if index.is_some() { &by_digest } else { reference };
+    registry::push(&watched, graph, row, repository, first, args.no_clobber, jobs)?;
+    drop(watched);
+    copy::transfer(inputs, &copy::walk(inputs, attached)?, repository, jobs)?;
+    if let Some(WithContainers { index, containers, .. }) = index {
+        containers.send(repository, jobs)?;
+        index::put_index(&mut index.clone(), reference, repository, args.no_clobber)?;
+    }
+    Ok(())
+}
+
+/// Asks the registry what of that is there, and says what would be sent.
+fn would_send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>, repository: &Repository<'_>) -> Result<()> {
+    let Ready { build, row, graph, inputs, attached, .. } = ready;
+    output::say(&format!("{}:", build.archive.display()));
+    match index {
+        None => push::would_push(repository, graph, row, reference)?,
+        Some(_) => push::would_send(repository, graph)?,
+    }
+    push::would_send(repository, &copy::walk(inputs, attached)?)?;
+    match index {
+        Some(index) if push::would_move(repository, &index.row, reference)? => push::would_send(repository, &index.containers.graph()?),
+        _ => Ok(()),
+    }
+}
+
+/// The index over an image, or over the images of an index, and the containers that tell of them. It is made before anything is sent.
+struct WithContainers {
+    index: Index,
+    row: Descriptor,
+    containers: Containers,
+}
+
+impl WithContainers {
+    fn new(ready: &Ready<'_>, reference: &Reference, repository: &Repository<'_>) -> Result<Self> {
+        let Ready { build, archive, row, .. } = ready;
+        let images = match oci::is_index(&row.media_type) {
+            true => image::read_index(archive, row)?.manifests,
+            false => vec![row.clone()],
+        };
+        let arch = build.arch.as_deref().filter(|_| images.len() == 1);
+        let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
+        let mut entries = entries?;
+        let known = Known { cname: Some(build.cname.clone()), version: build.version.clone(), commit: build.commit.clone() };
+        let containers = info_container::make(&mut entries, reference, &known, |_| Ok(Coming { ready, repository }))?;
+        let mut index = Index::over(entries);
+        index.media_type = Some(oci::INDEX.into());
+        let row = Descriptor::of(oci::INDEX, &json::to_vec(&index));
+        Ok(WithContainers { index, row, containers })
+    }
+}
+
+/// The image as it will be in the registry: with what the registry lists as attached to it, and before that what is to come.
+struct Coming<'a> {
+    ready: &'a Ready<'a>,
+    repository: &'a Repository<'a>,
+}
+
+impl Source for Coming<'_> {
+    fn origin(&self) -> String {
+        self.repository.name().to_string()
+    }
+
+    fn rows(&self) -> Result<Vec<Descriptor>> {
+        Ok(vec![self.ready.row.clone()])
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        for here in [&self.ready.inputs as &dyn Source, &self.ready.archive] {
+            match here.open(descriptor, offset) {
+                Err(Error::NotFound { .. }) => {}
+                opened => return opened,
+            }
+        }
+        if oci::is_document(&descriptor.media_type) {
+            let mut document = Cursor::new(self.repository.document(&descriptor.digest.to_string())?.1);
+            document.set_position(offset);
+            return Ok(Box::new(document));
+        }
+        Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.ready.attached.iter().cloned().chain(self.repository.referrers(subject)?).collect())
+    }
 }
 
 /// What a person reads: what is there now, and what can be done with it.
-fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
+fn summary(published: &Published, archive: &Path) -> Result<()> {
     let Published { reference, image, .. } = published;
+    let tagged = published.index.as_ref().unwrap_or(image);
+    let done = |what: &str| output::line(&format!("{what} {reference} {}", tagged.digest.trim_start_matches("sha256:")));
+    if published.dry_run {
+        return done("Would publish");
+    }
     output::say(&format!("{}:", archive.display()));
     for layer in &published.layers {
         let role = layer.role.as_deref().unwrap_or("layer");
@@ -376,32 +357,5 @@ fn summary(published: &Published, archive: &Path, dry_run: bool) -> Result<()> {
     if published.index.is_some() {
         output::say(&format!("  podman run --rm {reference}"));
     }
-    let done = if dry_run { "Would publish" } else { "Successfully published" };
-    let tagged = published.index.as_ref().unwrap_or(image);
-    output::line(&format!("{done} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_builds() {
-        let some = |text: &str| (text != "-").then(|| text.to_owned());
-        for (name, cname, arch, version, commit) in [
-            (".build/gcp_oci-amd64-today-local", "gcp_oci", "amd64", "today", "local"),
-            ("azure-gardener_dev_oci-arm64-1.2.3-0123abcd", "azure-gardener_dev_oci", "arm64", "1.2.3", "0123abcd"),
-            ("kvm_oci-amd64-1.0", "kvm_oci", "amd64", "1.0", "-"),
-            ("kvm_oci-amd64", "kvm_oci", "amd64", "-", "-"),
-            ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),
-            ("image", "image", "-", "-", "-"),
-        ] {
-            let build = Build::named(name, PathBuf::new());
-            assert_eq!(
-                (build.cname.as_str(), build.arch, build.version, build.commit),
-                (cname, some(arch), some(version), some(commit)),
-                "{name}"
-            );
-        }
-    }
+    done("Successfully published")
 }

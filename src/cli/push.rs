@@ -61,6 +61,7 @@ enum Format {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.digest_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let client = context.client_for(args.upload.chunk_size, Vec::new());
     let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes.iter().map(|(row, reference)| push(args, client, &*source, row, reference)).collect::<Result<Vec<_>>>()?;
@@ -209,15 +210,25 @@ pub fn mounted<'a>(from: &'a str, reference: &Reference) -> Result<&'a str> {
 }
 
 /// Says what a push would send.
-fn would_push(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, reference: &Reference) -> Result<()> {
+pub fn would_push(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, reference: &Reference) -> Result<()> {
+    if would_move(repository, row, reference)? { would_send(repository, graph) } else { Ok(()) }
+}
+
+/// Says what a name points to; whether that is something else, or nothing.
+pub fn would_move(repository: &Repository<'_>, row: &Descriptor, reference: &Reference) -> Result<bool> {
     let there = repository.find(&reference.pointer()?)?;
     if there.as_ref().is_some_and(|there| there.digest == row.digest) {
         output::say(&format!("{reference} is this image already"));
-        return Ok(());
+        return Ok(false);
     }
     if let Some(there) = there {
         output::say(&format!("{reference} is {} now", there.digest));
     }
+    Ok(true)
+}
+
+/// Says which pieces a repository has, and which would be sent.
+pub fn would_send(repository: &Repository<'_>, graph: &Graph) -> Result<()> {
     for node in &graph.nodes {
         let descriptor = &node.descriptor;
         let what = if repository.has(node)? { "there" } else { "to send" };
@@ -251,7 +262,7 @@ fn sub_manifests<'a>(graph: &'a Graph, row: &Descriptor, reference: &Reference) 
 }
 
 /// With `--no-clobber`, a tag that points to another image is an error.
-fn refuse_to_move(repository: &Repository<'_>, reference: &Reference, to: &Descriptor) -> Result<()> {
+pub fn refuse_to_move(repository: &Repository<'_>, reference: &Reference, to: &Descriptor) -> Result<()> {
     match repository.find(&reference.pointer()?)? {
         Some(found) if found.digest != to.digest => Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
             .with_hint("choose another tag; without --no-clobber the tag would move")),

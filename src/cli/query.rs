@@ -120,10 +120,12 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
             reference.repository, args.blob
         ))
     })?;
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    output.map_or(Ok(()), file::check_writable)?;
     let repository = context.client().repository(&reference.repository, Access::Pull)?;
     let descriptor = repository.blob(digest)?;
     let mut content = Verifying::new(repository.open_blob(&descriptor, 0)?, digest, descriptor.size, reference.repository.to_string());
-    match args.output.as_deref().filter(|path| *path != Path::new("-")) {
+    match output {
         None => std::io::copy(&mut content, &mut Stdout).and_then(|_| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e)),
         Some(path) => {
             let (dir_path, name) = file::split(path)?;

@@ -8,7 +8,8 @@
 //! /build/log         what its build said
 //! ```
 //!
-//! Everything in it comes from the OS image and from what is attached to it, so the same image gives the same bytes.
+//! Everything in it comes from the OS image, from what is attached to it, and from what it and its build are called, so the same
+//! image gives the same bytes.
 
 mod elf;
 
@@ -25,6 +26,7 @@ use crate::digest::Digest;
 use crate::features::Arch;
 use crate::json::{self, Annotations, Extra};
 use crate::oci::{self, Descriptor, Document, Manifest, Platform};
+use crate::registry::Reference;
 use crate::{Error, Result, referrers};
 
 /// The media types of an ordinary container image (image-spec, media-types.md).
@@ -36,12 +38,31 @@ const MAX_LAYER: usize = 3 << 20;
 /// How much of what is attached is read.
 const MAX_FILE: u64 = 64 << 20;
 
+/// What whoever makes the container knows of the OS image. It counts where the image's os-release is silent; after it count the
+/// manifest's annotations, as Garden Linux's tool writes them, and what the image is called in the registry.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// What was built, such as `gcp_oci`.
+    pub cname: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// The commit that it was built from.
+    pub commit: Option<String>,
+}
+
 /// Makes the container for an OS image. `reference` is how the image is fetched; blobs and manifest go to `shelf`. What comes
 /// back has its platform, as an entry of an index.
 ///
 /// # Errors
 /// [`Error::Usage`] for an architecture without a program; what the source and the shelf give.
-pub fn container(source: &dyn Source, row: &Descriptor, architecture: &str, reference: &str, shelf: &dyn Shelf) -> Result<Descriptor> {
+pub fn container(
+    source: &dyn Source,
+    row: &Descriptor,
+    architecture: &str,
+    reference: &Reference,
+    known: &Known,
+    shelf: &dyn Shelf,
+) -> Result<Descriptor> {
     let arch: Arch = architecture
         .parse()
         .map_err(|e: Error| e.with_hint("an info container can be made for amd64 and arm64; leave out --info-container"))?;
@@ -50,7 +71,7 @@ pub fn container(source: &dyn Source, row: &Descriptor, architecture: &str, refe
     for referrer in referrers::of(source, &row.digest)? {
         found.take(source, referrer.artifact_type().unwrap_or_default(), &referrer.document)?;
     }
-    let text = found.text(&image, row, architecture, reference);
+    let text = found.text(&image, architecture, reference, known);
     let program = elf::printer(arch, &text);
     let (mut layer, mut diff_id) = layer(&program, &found)?;
     if layer.len() > MAX_LAYER {
@@ -114,12 +135,17 @@ impl Found {
     fn value(&self, keys: &[&str]) -> Option<String> {
         let text = String::from_utf8_lossy(self.os_release.as_deref()?).into_owned();
         let pairs: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
-        let find = |key: &&str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.trim_matches(['"', '\'']));
+        let find = |key: &&str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.trim().trim_matches(['"', '\'']));
         keys.iter().filter_map(find).find(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// What the container prints.
-    fn text(&self, image: &Image, row: &Descriptor, architecture: &str, reference: &str) -> String {
+    fn text(&self, image: &Image, architecture: &str, reference: &Reference, known: &Known) -> String {
+        let annotation = |key| image.manifest.annotations.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
+        let cname = known.cname.clone().or_else(|| annotation("cname"));
+        let called = || reference.repository.path.rsplit('/').next().map(str::to_owned);
+        let version = || known.version.clone().or_else(|| annotation("version")).or_else(|| reference.tag.clone());
+        let commit = || known.commit.clone().or_else(|| annotation("commit"));
         let packages = self.packages.as_deref().map(String::from_utf8_lossy);
         let lines = || packages.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty());
         let kernel = lines().find_map(|line| {
@@ -129,15 +155,15 @@ impl Found {
         let count = packages.is_some().then(|| format!("{}, listed in /build/manifest", lines().count()));
         let mut text = format!("{reference} is an image of an operating system, not a container.\n\n");
         for (key, value) in [
-            ("name", self.value(&["PRETTY_NAME", "NAME"])),
-            ("target", self.value(&["OSIMAGE_CNAME", "GARDENLINUX_CNAME", "VARIANT_ID"])),
-            ("version", self.value(&["IMAGE_VERSION", "GARDENLINUX_VERSION", "VERSION_ID"])),
-            ("commit", self.value(&["BUILD_ID", "GARDENLINUX_COMMIT_ID"])),
+            ("name", self.value(&["PRETTY_NAME", "NAME"]).or_else(|| cname.clone()).or_else(called)),
+            ("target", self.value(&["OSIMAGE_CNAME", "GARDENLINUX_CNAME", "VARIANT_ID"]).or(cname)),
+            ("version", self.value(&["IMAGE_VERSION", "GARDENLINUX_VERSION", "VERSION_ID"]).or_else(version)),
+            ("commit", self.value(&["BUILD_ID", "GARDENLINUX_COMMIT_ID"]).or_else(commit)),
             ("architecture", Some(architecture.to_owned())),
             ("kernel", kernel),
             ("command line", image.command_line.clone()),
             ("packages", count),
-            ("digest", Some(row.digest.to_string())),
+            ("digest", Some(image.descriptor.digest.to_string())),
         ] {
             value.inspect(|value| text.push_str(&format!("{key:<14}{}\n", printable(value))));
         }
