@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod encode;
+pub mod hostile;
 pub mod http;
 pub mod pki;
 pub mod places;
