@@ -192,6 +192,8 @@ fn what_it_is_called() {
         (&[gcp, "HOST/me/gcp_oci"], "me/gcp_oci:1.0-amd64"),
         (&[gcp, "HOST/me/os:v1"], "me/os:v1"),
         (&[gcp, "HOST/me", "--tag", "latest"], "me/gcp_oci:latest"),
+        (&[gcp, "HOST/ns/myname", "--tag", "7"], "ns/myname/gcp_oci:7"),
+        (&[gcp, "HOST/me/os", "--template", "os:{version}"], "me/os:1.0"),
         (&[gcp, "HOST/me", "--template", "os/{cname}:{commit}-{arch}-{version}"], "me/os/gcp_oci:local-amd64-1.0"),
         (&[gcp, "HOST/me", "--template", "fixed:{version}"], "me/fixed:1.0"),
         (&[".build/kvm-gardener_dev_oci-arm64-1877.0.1-0123abcd", "HOST/me"], "me/kvm-gardener_dev_oci:1877.0.1-arm64"),
@@ -212,6 +214,27 @@ fn what_it_is_called() {
         assert!(registry.tag(repository, tag).is_some(), "{args:?}");
         assert_eq!(listing(&scratch.path(".build")), before);
     }
+}
+
+#[test]
+fn the_help_says_what_it_is_called() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    build(&scratch, "gcp_oci-amd64-1.0-local", 1);
+    let help = scratch.ok(&["publish", "--help"]);
+    let rows: Vec<_> = help.lines().filter(|line| line.starts_with("  ghcr.io/")).collect();
+    assert_eq!(rows.len(), 5, "{help}");
+    for row in rows {
+        let (target, name) =
+            row.trim().replace("ghcr.io", &registry.host()).rsplit_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let args = ["publish", "--dry-run", ".build/gcp_oci-amd64-1.0-local"].into_iter().chain(target.split_whitespace());
+        let said = scratch.ok(&args.collect::<Vec<_>>());
+        assert!(said.starts_with(&format!("Would publish {name} ")), "{row}: {said}");
+    }
+    // As it is shown where nothing tells the width: no example goes on in a line that looks like another.
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    let examples = help.lines().skip_while(|line| *line != "Examples:").skip(1).take_while(|line| !line.is_empty());
+    assert!(examples.clone().count() > 2 && examples.clone().all(|line| line.starts_with("  osimage publish ")), "{help}");
 }
 
 #[test]

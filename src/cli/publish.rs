@@ -27,16 +27,25 @@ use super::{index, output, push};
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "osimage publish [OPTIONS] <BUILD>... <[oci://]HOST/NAMESPACE[/NAME[:TAG]]>")]
 #[command(after_help = "Examples:
-  osimage publish .build/gcp_oci-amd64-1.0-local ghcr.io/me              ghcr.io/me/gcp_oci:1.0-amd64
+  osimage publish .build/gcp_oci-amd64-1.0-local ghcr.io/me
   osimage publish .build/gcp_oci-amd64-1.0-local.oci.tar.xz ghcr.io/me/os:1.0
   osimage publish .build/*-1.0-local.oci.tar.xz ghcr.io/me --result-file result.json
-  osimage publish --template '{cname}:{version}-{arch}-{commit}' .build/gcp_oci-amd64-1.0-local ghcr.io/me
+  osimage publish --template '{cname}:{version}-{commit}' .build/gcp_oci-amd64-1.0-local ghcr.io/me
 
-The name of a build is CNAME-ARCH-VERSION-COMMIT; where it is another, IMAGE_ID and IMAGE_VERSION of the os-release beside
-it count. Beside the archive are looked for: .log, .os-release, .manifest, .spdx.json and .cdx.json. Publishing the same
-build again changes nothing.")]
+A target with a tag is the whole name. One that ends in the build's own name is the repository, any
+other the namespace. --tag changes the tag alone. For gcp_oci-amd64-1.0-local:
+  TARGET                 NAME AND TAG
+  ghcr.io/me             ghcr.io/me/gcp_oci:1.0-amd64
+  ghcr.io/me/gcp_oci     ghcr.io/me/gcp_oci:1.0-amd64
+  ghcr.io/me/os          ghcr.io/me/os/gcp_oci:1.0-amd64
+  ghcr.io/me/os --tag 7  ghcr.io/me/os/gcp_oci:7
+  ghcr.io/me/os:7        ghcr.io/me/os:7
+
+The name of a build is CNAME-ARCH-VERSION-COMMIT; where it is another, IMAGE_ID and IMAGE_VERSION of
+the os-release beside it count. Beside the archive are looked for: .log, .os-release, .manifest,
+.spdx.json and .cdx.json. Publishing the same build again changes nothing.")]
 pub struct Args {
-    /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, [oci://]HOST/NAMESPACE[/NAME[:TAG]]
+    /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, as shown below
     #[arg(required = true, num_args = 2.., value_names = ["BUILD", "TARGET"])]
     builds: Vec<String>,
     /// Tag to publish under [default: as --template has it]
