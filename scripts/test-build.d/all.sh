@@ -30,7 +30,9 @@ as_user() {
 }
 
 test_unprivileged() { # an ordinary user's build gives the same bytes as root's
-	local name=kvm_oci extension user="osimage-test-$$"
+	local name=kvm_oci extension
+	# Not local: it is removed when the functions have ended.
+	user="osimage-test-$$"
 	command -v newuidmap > /dev/null || apt-get install -y --no-install-recommends uidmap > /dev/null
 	useradd --create-home --home-dir "$scratch/home" --user-group "$user"
 	trap 'userdel "$user"' EXIT
