@@ -103,6 +103,10 @@ table_registry() {
 	run "$name" osimage "$osimage attach $at/again:1 --log $text --os-release $text --package-manifest $text -a run=\$id"
 	peer oras && run "$name" "oras attach, three times" "cd $work && for t in log os-release manifest; do oras attach --plain-http $at/again:1 --artifact-type build/\$t text:text/plain; done"
 
+	name="copy to another repository with what is attached"
+	run "$name" osimage "$osimage copy -r $at/again:1 $at/osimage-r\$id:1"
+	peer oras && run "$name" "oras cp -r" "oras cp -r --from-plain-http --to-plain-http $at/again:1 $at/oras-r\$id:1"
+
 	name="publish a build: image and three files"
 	ln -s "$archive" "$b.oci.tar.xz"
 	for ending in log os-release manifest; do ln -s "$text" "$b.$ending"; done
