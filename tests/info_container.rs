@@ -173,6 +173,8 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
         (root["digest"].as_str().unwrap().to_owned(), root["referrers"].as_array().unwrap().len())
     };
     assert_eq!(found(name), (image.to_owned(), 3));
+    let tree = scratch.ok(&["inspect", "--format", "tree", &format!("oci://{name}")]);
+    assert!(tree.contains("onmetal, ") && tree.contains(" container, ") && tree.matches("attached: ").count() == 3, "{tree}");
     scratch.ok(&["pull", name, "--attached", "build/manifest", "-o", "attached"]);
     assert!(scratch.path("attached/gcp_oci-amd64-1.0-local.manifest").exists());
     scratch.ok(&["attach", name, "--artifact-type", "test/report", "-a", "all=good"]);

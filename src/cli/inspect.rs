@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use osimage::content::{self, Source};
-use osimage::image::{self, Image};
+use osimage::image::{self, Image, info};
 use osimage::oci::{self, Descriptor, Manifest};
 use osimage::referrers::{self, Referrer};
 use osimage::{Kind, Result};
@@ -99,7 +99,11 @@ fn attached(text: &mut String, indent: &str, source: &dyn Source, row: &Descript
 }
 
 fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {
-    let profile = image.profile().map_or_else(|| "unknown profile".to_owned(), |profile| profile.to_string());
+    let profile = match image.profile() {
+        Some(profile) => profile.to_string(),
+        None if info::is_container(&image.manifest) => "container".into(),
+        None => "unknown profile".into(),
+    };
     let _ = writeln!(text, "{indent}{digest} {profile}, {}", output::size(image.size()));
     let layers = image.layers();
     let mut lines = vec![("config".to_owned(), &image.manifest.config)];
