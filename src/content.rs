@@ -46,8 +46,7 @@ pub trait Source: Sync {
     /// # Errors
     /// Where the list cannot be read.
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
-        // A row with a name and no type of artifact is an image; there may be thousands.
-        Ok(self.rows()?.into_iter().filter(|row| row.name().is_none() || row.artifact_type.is_some()).collect())
+        self.rows()
     }
 }
 
@@ -266,10 +265,13 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
     Err(unknown())
 }
 
-/// Whether a row without a name is a manifest that is attached to another, and so no image of its own.
+/// Whether a row without a name is a manifest that is attached to another which is there, and so no image of its own.
 pub fn is_attached(source: &dyn Source, row: &Descriptor) -> bool {
-    let attached = || matches!(document(source, row), Ok((document, _)) if document.subject().is_some());
-    row.name().is_none() && oci::is_document(&row.media_type) && attached()
+    let subject_is_there = || match document(source, row) {
+        Ok((found, _)) => found.subject().is_some_and(|subject| document(source, subject).is_ok()),
+        Err(_) => false,
+    };
+    row.name().is_none() && oci::is_document(&row.media_type) && subject_is_there()
 }
 
 /// Whether a name can be the beginning of an image's id.

@@ -171,8 +171,10 @@ pub fn sync_dir(dir: &File, path: &Path) -> Result<()> {
 /// [`Error::Io`] where the folder is missing or takes no files, [`Error::Usage`] where the path is a folder, a pipe or a device.
 pub fn check_writable(path: &Path) -> Result<()> {
     let (dir_path, _) = split(path)?;
+    // Standard output has names as well, which are links that lead to a file where it is one.
+    let device = path.is_symlink() && (path.starts_with("/dev") || path.starts_with("/proc"));
     if let Ok(there) = path.metadata()
-        && !there.is_file()
+        && (!there.is_file() || device)
     {
         let kind = if there.is_dir() { "a folder" } else { "not a regular file" };
         return Err(Error::usage(format!("{} is {kind}; it cannot be replaced by a file", path.display())).with_hint("name a file"));
@@ -180,11 +182,14 @@ pub fn check_writable(path: &Path) -> Result<()> {
     NewFile::create(&open_dir(dir_path)?, dir_path, 0o666).map(drop)
 }
 
-/// Writes a whole file, so that the path holds either what it held before or all of `content`; the folder must exist.
+/// Writes a whole file, so that the path holds either what it held before or all of `content`; the folder must exist. A link
+/// stays one, and the file that it leads to is written.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    let target = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
+    let path = target.as_deref().unwrap_or(path);
     let (dir_path, name) = split(path)?;
     let dir = open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;

@@ -6,8 +6,9 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use common::answer::Response;
 use common::places::{Place, places};
-use common::registry::Registry;
+use common::registry::{Fault, Registry, call_of};
 use common::{Scratch, listing, noise, peer, success};
 use serde_json::Value;
 
@@ -200,6 +201,38 @@ fn what_is_attached_is_no_image_and_is_told_of() {
             inspected["attached"].as_array().unwrap().iter().map(|entry| entry["artifactType"].as_str().unwrap().to_owned()).collect();
         types.sort();
         assert_eq!(types, TYPES);
+    }
+}
+
+#[test]
+fn what_is_attached_is_found_under_any_name_and_listed_where_its_image_is_not() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    scratch.ok(&["attach", "./store:v1", "--artifact-type", "test/note", "-a", "n=1"]);
+    let name = format!("{}/os:v1", registry.host());
+    scratch.ok(&["copy", "-r", "./store:v1", &name]);
+    // As oras writes an entry that it gives a name.
+    let path = scratch.path("store/index.json");
+    let mut index = json(&fs::read_to_string(&path).unwrap());
+    let row = index["manifests"].as_array_mut().unwrap().iter_mut().find(|row| row["artifactType"] == "test/note").unwrap();
+    row.as_object_mut().unwrap().remove("artifactType");
+    row["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "note"});
+    let digest = row["digest"].as_str().unwrap().to_owned();
+    fs::write(&path, index.to_string()).unwrap();
+    assert_eq!(types(&scratch.ok(&["discover", "./store:v1", "--format", "json"])), ["test/note"]);
+    scratch.ok(&["copy", "-r", "./store:v1", "./other:v1"]);
+    assert_eq!(types(&scratch.ok(&["discover", "./other:v1", "--format", "json"])), ["test/note"]);
+    // Without its image it is what there is.
+    let repository = name.strip_suffix(":v1").unwrap();
+    scratch.ok(&["--store-path", "alone", "pull", &format!("{repository}@{digest}")]);
+    assert_eq!(scratch.ok(&["--store-path", "alone", "list", "-q"]), format!("{digest}\n"));
+    assert!(scratch.ok(&["--store-path", "alone", "verify"]).starts_with("1 image, "));
+    // Where the list cannot be had, the image can be shown.
+    registry.on(|request| (call_of(request) == "GET referrers").then(|| Fault::Answer(Response::error(403, "DENIED", "no lists"))));
+    for format in ["json", "tree"] {
+        let run = scratch.run(&["inspect", "--format", format, &format!("oci://{name}")]);
+        assert!(run.code == 0 && run.stdout.contains("onmetal") && run.stderr.contains("no lists"), "{}{}", run.stdout, run.stderr);
     }
 }
 

@@ -279,6 +279,9 @@ fn extract_writes_what_was_packed() {
         let kernel = scratch.osimage().args(["extract", &archive, "--layer", "kernel", "-o", "-"]).output().unwrap();
         assert_eq!(kernel.stdout, std::fs::read(&parts[2]).unwrap(), "{format}");
     }
+    // Where the command line is a layer, it is one file all the same.
+    scratch.build("gl", 1, &["--profile", "gardenlinux", "--command-line", "ro quiet"]);
+    assert_eq!(scratch.ok(&["extract", "./gl", "-o", "out-gl"]).lines().count(), 4);
     // Some layers; the sums of other files stay, those of files that are gone go, lines of other tools are kept.
     scratch.ok(&["extract", "./store", "--layer", "kernel", "--layer", "initramfs", "-o", "some/where"]);
     assert_eq!(files("some/where"), ["SHA256SUMS", "initrd", "vmlinuz"]);

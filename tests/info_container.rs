@@ -179,6 +179,13 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
     assert!(scratch.path("attached/gcp_oci-amd64-1.0-local.manifest").exists());
     scratch.ok(&["attach", name, "--artifact-type", "test/report", "-a", "all=good"]);
     assert_eq!(found(name), (image.to_owned(), 4));
+    // What was attached to the index, as others do it, is found too; a digest means what it names.
+    let index = format!("{}/me/gcp_oci@{}", registry.host(), scratch.ok(&["resolve", name]).trim());
+    assert_eq!(found(&index).1, 0);
+    scratch.write("note.txt", "hello");
+    scratch.ok(&["attach", &index, "--artifact-type", "test/note", "note.txt:text/plain"]);
+    assert_eq!((found(&index).1, found(name)), (1, (image.to_owned(), 5)));
+    assert_eq!(scratch.ok(&["pull", name, "--attached", "test/note", "-o", "-"]), "hello");
     // What the container tells of is not what comes out of a conversion.
     let other = format!("{}/me/gcp_oci:native", registry.host());
     scratch.ok(&["convert", "--profile", "native", name, &other]);
@@ -297,6 +304,31 @@ fn an_index_with_containers_stays_one() {
     assert_eq!(platforms(&scratch, &format!("{index}-b")).len(), 4);
     scratch.ok(&["index", "remove", &index, "amd64"]);
     assert_eq!(shape(), ["gardenlinux/arm64", "linux/arm64"]);
+    // Nor does a container stay whose image goes by its digest.
+    scratch.ok(&["index", "create", &index, &amd64, &arm64, "--info-container"]);
+    scratch.ok(&["index", "remove", &index, &of(&arm64)]);
+    assert_eq!(shape(), ["gardenlinux/amd64", "linux/amd64"]);
+    scratch.fails(3, &["resolve", &index, "--platform", "arm64"]);
+    // A container is no operating system, of which another could tell.
+    let container = format!("arm64={host}/me/os@{}", platforms(&scratch, &index)[1].1);
+    let before = platforms(&scratch, &index);
+    for args in [["index", "create", &index, &container, "--info-container"].as_slice(), &["index", "add", &index, &container]] {
+        assert!(scratch.fails(2, args).contains("operating system"));
+        assert_eq!(platforms(&scratch, &index), before);
+    }
+    // Two of one architecture have a container each.
+    let cnames = ["gcp", "kvm"].map(|cname| {
+        let of_cname = [format!("cname={cname}"), "architecture=amd64".into()];
+        let seed = 20 + cname.len() as u64;
+        let own = ["--profile", "gardenlinux", "--tag", cname, "--annotation", &of_cname[0], "--annotation", &of_cname[1]];
+        scratch.build("store", seed, &own);
+        format!("./store:{cname}")
+    });
+    let both = format!("{index}-both");
+    scratch.ok(&["index", "create", &both, &cnames[0], "--info-container"]);
+    scratch.ok(&["index", "add", &both, &cnames[1]]);
+    let shapes: Vec<_> = platforms(&scratch, &both).into_iter().map(|(platform, _)| platform).collect();
+    assert_eq!(shapes, ["gardenlinux/amd64", "gardenlinux/amd64", "linux/amd64", "linux/amd64"]);
     // One without containers gets none.
     scratch.ok(&["index", "create", &format!("{index}-plain"), &amd64]);
     scratch.ok(&["index", "add", &format!("{index}-plain"), &arm64]);

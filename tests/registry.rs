@@ -188,6 +188,8 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
         ("named:two", "./named:two", "two"),
         ("os.oci.tar", "os.oci.tar", &name),
         ("os.oci.tar:three", "os.oci.tar:three", "three"),
+        ("./whole:ghcr.io/me/os:1.0", "./whole", "ghcr.io/me/os:1.0"),
+        ("my.target:v1.tar.d", "./my.target", "v1.tar.d"),
     ] {
         scratch.ok(&["pull", &name, "--to", to]);
         let list = scratch.ok(&["list", "--format", "json", read]);
@@ -200,6 +202,8 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
         scratch.refused(2, &["no ending of an archive"], &["copy", &name, &format!("./{to}")]);
         assert!(!scratch.path(to).exists());
     }
+    scratch.refused(2, &["no folder", "osimage copy"], &["pull", &name, "--to", &format!("oci://{name}-b")]);
+    assert!(!scratch.path("oci:").exists());
     // An image of the store is not looked for in a registry.
     for command in ["copy", "attach", "convert"] {
         let mut run = scratch.osimage();
@@ -240,6 +244,15 @@ fn a_file_that_cannot_be_written_is_found_before_the_first_request() {
         assert_eq!(registry.calls(), [""; 0], "{path}");
     }
     assert_eq!(listing(&scratch.path("folder")), before, "trying leaves nothing behind");
+    // A link stays one.
+    std::os::unix::fs::symlink("folder/result", scratch.path("to-result")).unwrap();
+    fs::write(scratch.path("folder/result"), "old").unwrap();
+    scratch.ok(&[&push[..], &["to-result"]].concat());
+    assert_eq!(fs::read_to_string(scratch.path("folder/result")).unwrap(), format!("sha256:{id}"));
+    assert!(scratch.path("to-result").is_symlink());
+    fs::remove_file(scratch.path("folder/result")).unwrap();
+    scratch.refused(2, &["not a regular file"], &[&push[..], &["/dev/stdout"]].concat());
+    registry.forget();
     // What is there is replaced only by the whole result.
     scratch.ok(&[&push[..], &["folder/file", "--dry-run"]].concat());
     assert_eq!(listing(&scratch.path("folder")), before);

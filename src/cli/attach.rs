@@ -128,7 +128,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let inputs = Inputs::default();
     let build = |source: &dyn Source, row: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
-        let subject = context::subject(source, row, args.platform.as_deref())?;
+        let subject = context::subject(source, row, args.platform.as_deref(), context::is_by_digest(&args.image))?;
         let rows = attachments.iter().map(|attachment| attachment.build(&subject, &inputs)).collect::<Result<_>>()?;
         Ok((subject, rows))
     };

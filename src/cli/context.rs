@@ -1,6 +1,6 @@
 //! What every command needs to know: whose name the program has, where the store is, what an argument means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use osimage::archive::{self, Archive};
@@ -159,23 +159,19 @@ impl Context {
         Ok(())
     }
 
-    /// What an argument means to which something is written: a folder that is not there yet ends at the first `:` after its last `/`.
+    /// What an argument means to which something is written; a folder need not be there yet.
     pub fn locate_target(&self, argument: &str) -> Result<Location> {
         Ok(match self.locate_remote(argument)? {
             Location::Folder(path, None) if !path.exists() => {
-                let ending = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once(".tar"));
-                if let Some((_, rest)) = ending {
-                    return Err(Error::usage(format!("{argument} has no ending of an archive: .tar{rest} is not known")).with_hint(
-                        format!("archives end in {}; a folder of that name must be there already", ARCHIVE_ENDINGS.join(", ")),
-                    ));
+                let (path, name) = new_folder(argument);
+                let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once(".tar")).map(|(_, rest)| rest);
+                if let Some(rest) = ending.filter(|rest| rest.starts_with('.') || ["gz", "xz", "zst", "bz2"].contains(rest)) {
+                    return Err(Error::usage(format!("{path} has no ending of an archive: .tar{rest} is not known")).with_hint(format!(
+                        "archives end in {}; a folder of that name must be there already",
+                        ARCHIVE_ENDINGS.join(", ")
+                    )));
                 }
-                let name = argument.rfind('/').map_or(0, |slash| slash + 1);
-                match argument[name..].split_once(':') {
-                    Some((last, reference)) if !last.is_empty() => {
-                        Location::Folder(format!("{}{last}", &argument[..name]).into(), Some(reference.parse()?))
-                    }
-                    _ => Location::Folder(path, None),
-                }
+                Location::Folder(path.into(), name.map(str::parse).transpose()?)
             }
             location => location,
         })
@@ -264,6 +260,17 @@ impl Context {
     }
 }
 
+/// Splits the path of a folder that is not there yet from the name of an image in it: at the first `:` behind the folders that are
+/// there.
+fn new_folder(argument: &str) -> (&str, Option<&str>) {
+    let slashes = argument.match_indices('/').map(|(at, _)| at + 1);
+    let there = slashes.take_while(|end| Path::new(&argument[..*end]).is_dir()).last().unwrap_or(0);
+    match argument[there..].find(':') {
+        Some(at) if at > 0 => (&argument[..there + at], Some(&argument[there + at + 1..])),
+        _ => (argument, None),
+    }
+}
+
 fn no_registry(reference: &str) -> Error {
     Error::usage(format!("oci://{reference} names an image in a registry; this command works on local images"))
         .with_hint("name an image of the store, a layout's folder or an archive")
@@ -310,9 +317,18 @@ pub fn chosen(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> 
     if platform.is_some() { one(source, row, platform) } else { Ok(row.clone()) }
 }
 
-/// What something is attached to.
-pub fn subject(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
-    if platform.is_some() { one(source, row, platform) } else { image::subject(source, row) }
+/// What something is attached to: what a digest names is that, and nothing below it.
+pub fn subject(source: &dyn Source, row: &Descriptor, platform: Option<&str>, by_digest: bool) -> Result<Descriptor> {
+    match platform {
+        Some(_) => one(source, row, platform),
+        None if by_digest => Ok(row.clone()),
+        None => image::subject(source, row),
+    }
+}
+
+/// Whether an argument names an image by its digest.
+pub fn is_by_digest(argument: &str) -> bool {
+    argument.contains("sha256:") || argument.contains("sha512:")
 }
 
 /// A single image is for what its manifest says; where that says nothing, it is taken at its word who asks for it.

@@ -62,18 +62,18 @@ struct Node {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, source, name) = context.open_remote(&args.image)?;
     let row = content::resolve(&*source, name.as_ref())?;
-    let row = context::subject(&*source, &row, args.platform.as_deref())?;
+    let named = row;
+    let row = context::subject(&*source, &named, args.platform.as_deref(), context::is_by_digest(&args.image))?;
     // In a registry, a name is all that the entry could have, and it was given to it here.
     let annotations = if name.is_some() { row.annotations.clone() } else { Annotations::default() };
     let mut root = node(&place, &row, annotations, None);
-    root.referrers = attached(
-        &*source,
-        &place,
-        &row.digest,
-        args.depth.min(MAX_DEPTH as u64) as usize,
-        args.artifact_type.as_deref(),
-        &mut vec![row.digest.clone()],
-    )?;
+    let depth = args.depth.min(MAX_DEPTH as u64) as usize;
+    let below = |subject: &Digest| attached(&*source, &place, subject, depth, args.artifact_type.as_deref(), &mut vec![subject.clone()]);
+    root.referrers = below(&row.digest)?;
+    // Others attach to the index over an image and its info container.
+    if named.digest != row.digest && args.platform.is_none() {
+        root.referrers.extend(below(&named.digest)?);
+    }
     match args.format {
         Format::Json => output::json(&root),
         Format::Tree => {

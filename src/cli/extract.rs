@@ -105,7 +105,7 @@ pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &
     });
     // The files that were written before one failed are whole, and their checksums belong to them.
     let sums = files.sums.into_inner().expect("nothing panics with this lock");
-    let names = layers.iter().map(|layer| layer.file_name.as_str()).chain(["cmdline"]);
+    let names = layers.iter().map(|layer| layer.file_name.as_str()).chain(command_line.map(|_| "cmdline"));
     for name in names.filter(|name| sums.contains_key(*name)) {
         output::line(&output::visible(&output.join(name).display().to_string()))?;
     }

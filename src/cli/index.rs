@@ -165,6 +165,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     }
                 }
                 index.manifests.retain(|entry| !named(entry));
+                info_container::drop_forsaken(&mut index);
                 match index.manifests.len() {
                     left if left == count => Ok(None),
                     0 => Err(Error::refused(format!("{reference} would have no image left"))

@@ -7,7 +7,7 @@ use osimage::image::build::Inputs;
 use osimage::image::info::{self, Known};
 use osimage::oci::{self, Descriptor, Document, Index};
 use osimage::registry::{Reference, Repository};
-use osimage::{Kind, Result};
+use osimage::{Error, Kind, Result};
 
 use super::context::Context;
 
@@ -59,8 +59,17 @@ pub fn make<S: Source>(
         let platform = entry.platform.get_or_insert_default();
         platform.os = Profile::Gardenlinux.os().into();
         let architecture = platform.architecture.clone();
-        containers.push(info::container(&source, &entry, &architecture, reference, known, &inputs)?);
+        let mut container = info::container(&source, &entry, &architecture, reference, known, &inputs)?;
+        // What tells two images of one platform apart tells their containers apart too.
+        entry.annotations.get("cname").into_iter().for_each(|cname| container.annotations.set("cname", cname));
+        containers.push(container);
         images.push(entry);
+    }
+    if images.is_empty() {
+        return Err(Error::usage(format!(
+            "nothing of what {reference} would have is an operating system, of which a container could tell"
+        ))
+        .with_hint("name images of operating systems, or leave out --info-container"));
     }
     entries.extend(images.into_iter().chain(containers.iter().cloned()));
     Ok(Containers { rows: containers, inputs })
@@ -88,6 +97,16 @@ pub fn stand_in(reference: &Reference, context: &Context) -> Result<bool> {
 /// Puts the images before the containers; each keeps its place among its own.
 pub fn order(index: &mut Index) {
     index.manifests.sort_by_key(|entry| !is_image_beside(entry));
+}
+
+/// Takes out what stands beside no image of its architecture, in an index whose images have containers: a container whose image
+/// has gone.
+pub fn drop_forsaken(index: &mut Index) {
+    let images: Vec<_> = index.manifests.iter().filter(|entry| is_image_beside(entry)).cloned().collect();
+    let has_image = |entry: &Descriptor| images.iter().any(|image| architecture(image) == architecture(entry));
+    if !images.is_empty() {
+        index.manifests.retain(|entry| entry.platform.as_ref().is_none_or(|platform| platform.os != "linux") || has_image(entry));
+    }
 }
 
 /// Whether an entry is an image's as it stands beside a container.

@@ -55,7 +55,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Format::Json if oci::is_index(&row.media_type) => output::json(&image::read_index(&*source, &row)?),
         Format::Json => {
             let image = Image::read(&*source, &row)?;
-            let attached = referrers::of(&*source, &row.digest)?.into_iter().map(Referrer::into_descriptor).collect();
+            let attached = attached(&*source, &row).into_iter().map(Referrer::into_descriptor).collect();
             output::json(&Inspected { descriptor: &row, manifest: &image.manifest, config: &image.config, attached })
         }
     }
@@ -66,7 +66,7 @@ fn tree(source: &dyn Source, row: &Descriptor) -> Result<String> {
     let mut text = format!("{}\n", visible(row.name().unwrap_or("<none>")));
     if !oci::is_index(&row.media_type) {
         branch(&mut text, "", &Image::read(source, row)?, &row.digest.to_string());
-        attached(&mut text, "", source, row)?;
+        write_attached(&mut text, "", source, row);
         return Ok(text);
     }
     let index = image::read_index(source, row)?;
@@ -78,24 +78,31 @@ fn tree(source: &dyn Source, row: &Descriptor) -> Result<String> {
         match Image::read(source, entry) {
             Ok(image) => {
                 branch(&mut text, line, &image, &entry.digest.to_string());
-                attached(&mut text, line, source, entry)?;
+                write_attached(&mut text, line, source, entry);
             }
             // An index may name images that are not in the layout (image-spec, image-layout.md).
             Err(e) if e.kind() == Kind::NotFound => drop(writeln!(text, "{line}{} is not here", entry.digest)),
             Err(e) => return Err(e),
         }
     }
-    attached(&mut text, "", source, row)?;
+    write_attached(&mut text, "", source, row);
     Ok(text)
 }
 
+/// What is attached to an image. Where the list cannot be had, the image itself can be shown all the same.
+fn attached(source: &dyn Source, row: &Descriptor) -> Vec<Referrer> {
+    referrers::of(source, &row.digest).unwrap_or_else(|e| {
+        output::say(&visible(&format!("osimage: what is attached to it is not known: {e}")));
+        Vec::new()
+    })
+}
+
 /// What is attached to an image, a line each.
-fn attached(text: &mut String, indent: &str, source: &dyn Source, row: &Descriptor) -> Result<()> {
-    for referrer in referrers::of(source, &row.digest)? {
+fn write_attached(text: &mut String, indent: &str, source: &dyn Source, row: &Descriptor) {
+    for referrer in attached(source, row) {
         let kind = visible(referrer.artifact_type().unwrap_or("of no type"));
         let _ = writeln!(text, "{indent}attached: {kind}  {}", referrer.descriptor.digest);
     }
-    Ok(())
 }
 
 fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {

@@ -132,7 +132,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Import(args) => archive::import(&args, context),
         Command::Login(args) => login::login(&args, &context.registry.credentials(), |host, credential| {
             if !context.client().try_credential(host, credential.clone())? {
-                output::say(&format!("osimage: {host} lets everybody in; the credential was not looked at"));
+                output::say(&format!("osimage: {host} does not ask who logs in; the credential was not tried"));
             }
             Ok(())
         }),

@@ -6,8 +6,9 @@ use osimage::content::Source;
 use osimage::copy;
 use osimage::layout::Layout;
 use osimage::reference::{Location, check_new_name, looks_like_path};
+use osimage::referrers;
 use osimage::registry::RemoteImage;
-use osimage::{Error, Result, referrers};
+use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
 use super::context::{self, Context};
@@ -53,6 +54,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.is_none() && !args.choice.layer.is_empty() {
         return Err(Error::usage("--layer belongs to files").with_hint("name their folder with --output"));
     }
+    if let Some(to) = args.to.as_deref().filter(|to| to.contains("://")) {
+        return Err(Error::usage(format!("{to} is no folder and no archive")).with_hint(format!(
+            "`osimage copy {} {}` copies into a registry",
+            args.image,
+            to.trim_start_matches("oci://")
+        )));
+    }
     // What is meant is never in a registry.
     let to = args.to.as_deref().map(|text| if looks_like_path(text) { text.to_owned() } else { format!("./{text}") });
     let to = to.map_or(Ok(Location::Store(None)), |text| context.locate_target(&text))?;
@@ -62,7 +70,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
-        return pull_attached(&image, kind, args.choice.platform.as_deref(), output, args.transfer.concurrency);
+        return pull_attached(args, &image, reference.digest.is_some(), kind, output);
     }
     if let Some(output) = &args.output {
         return extract::extract(&image, image.descriptor(), &args.choice, output, true, args.transfer.concurrency);
@@ -92,9 +100,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// Writes the files of what is attached with a type; where there are several, each into a folder named by its digest.
-fn pull_attached(image: &RemoteImage<'_>, kind: &str, platform: Option<&str>, output: &Path, jobs: usize) -> Result<()> {
-    let subject = context::subject(image as &dyn Source, image.descriptor(), platform)?;
-    let all = referrers::of(image, &subject.digest)?;
+fn pull_attached(args: &Args, image: &RemoteImage<'_>, by_digest: bool, kind: &str, output: &Path) -> Result<()> {
+    let (row, platform, jobs) = (image.descriptor(), args.choice.platform.as_deref(), args.transfer.concurrency);
+    let subject = context::subject(image as &dyn Source, row, platform, by_digest)?;
+    let mut all = referrers::of(image, &subject.digest)?;
+    // Others attach to the index over an image and its info container.
+    if subject.digest != row.digest && platform.is_none() {
+        all.extend(referrers::of(image, &row.digest)?);
+    }
     let chosen: Vec<_> = all.iter().filter(|referrer| referrer.artifact_type() == Some(kind)).collect();
     match chosen.as_slice() {
         [] => {

@@ -171,7 +171,11 @@ fn select_below(source: &dyn Source, descriptor: &Descriptor, architecture: Opti
     let index = read_index(source, descriptor)?;
     let of = |entry: &Descriptor| entry.platform.as_ref().map_or("unknown".to_owned(), |platform| platform.architecture.clone());
     let mut fits: Vec<_> = index.manifests.iter().filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted)).collect();
-    if fits.len() > 1 {
+    let is_for = |entry: &Descriptor, os: &str| entry.platform.as_ref().is_some_and(|platform| platform.os == os);
+    // The container of an image that has gone, perhaps.
+    let alone =
+        fits.iter().all(|entry| is_for(entry, "linux")) && index.manifests.iter().any(|entry| is_for(entry, Profile::Gardenlinux.os()));
+    if fits.len() > 1 || alone {
         // Beside an operating system may lie a container that tells of it.
         fits.retain(|entry| !is_info_container(source, entry));
     }

@@ -163,7 +163,7 @@ impl Client {
         })
     }
 
-    /// Tries a credential at a registry, without storing it. `false` where the registry lets everybody in, and has not looked at it.
+    /// Tries a credential at a registry, without storing it. `false` where the registry did not ask for it.
     ///
     /// # Errors
     /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`], [`Error::Invalid`] where no registry answers.
@@ -177,11 +177,13 @@ impl Client {
                 .with_hint("check user name and password; some registries want a token in the place of the password"),
             e => e,
         })?;
-        if repository::header(&response.headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+        let asked = self.authorization(&host, &scopes)?.is_some();
+        // Quay's own answer has that type too, but comes after a challenge.
+        if !asked && repository::header(&response.headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
             return Err(Error::invalid(format!("{} answers with a page for people, as no registry does", host.name))
                 .with_hint("check the name; a network that wants a login of its own answers so too"));
         }
-        Ok(self.authorization(&host, &scopes)?.is_some())
+        Ok(asked)
     }
 
     /// A pause of a length that chance decides, longer after more tries.
