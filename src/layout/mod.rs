@@ -27,7 +27,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::content::{self, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
-use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_STORE_INDEX};
+use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_DOCUMENT, MAX_STORE_INDEX};
 use crate::reference::PathKind;
 use crate::{Error, Result, file, json};
 
@@ -285,6 +285,18 @@ impl Source for Layout {
             file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         }
         Ok(Box::new(file))
+    }
+
+    /// Of thousands of rows, those whose documents name the digest at all: they alone are checked and parsed.
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let hex = subject.hex().as_bytes();
+        let names_it = |row: &Descriptor| {
+            let mut bytes = Vec::new();
+            let read = self.open(row, 0).map(|file| file.take(MAX_DOCUMENT).read_to_end(&mut bytes));
+            // What cannot be read is for whoever checks it to tell.
+            !matches!(read, Ok(Ok(_))) || bytes.windows(hex.len()).any(|window| window == hex)
+        };
+        Ok(self.rows()?.into_iter().filter(|row| oci::is_document(&row.media_type) && names_it(row)).collect())
     }
 }
 
