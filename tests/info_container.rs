@@ -309,6 +309,14 @@ fn an_index_with_containers_stays_one() {
     scratch.ok(&["index", "remove", &index, &of(&arm64)]);
     assert_eq!(shape(), ["gardenlinux/amd64", "linux/amd64"]);
     scratch.fails(3, &["resolve", &index, "--platform", "arm64"]);
+    // An image that stands there for linux is no container.
+    let mixed = format!("{index}-mixed");
+    scratch.build("store", 30, &["--profile", "gardenlinux", "--tag", "gl", "--annotation", "architecture=amd64"]);
+    scratch.ok(&["index", "create", &mixed, "./store:gl", &amd64, &arm64]);
+    let gl = platforms(&scratch, &mixed)[0].clone();
+    assert_eq!(gl.0, "gardenlinux/amd64");
+    scratch.ok(&["index", "remove", &mixed, &gl.1]);
+    assert_eq!(platforms(&scratch, &mixed).len(), 2);
     // A container is no operating system, of which another could tell.
     let container = format!("arm64={host}/me/os@{}", platforms(&scratch, &index)[1].1);
     let before = platforms(&scratch, &index);

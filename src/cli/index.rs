@@ -164,8 +164,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                             .with_hint(format!("name one by its digest: {}", list.join(", "))));
                     }
                 }
-                index.manifests.retain(|entry| !named(entry));
-                info_container::drop_forsaken(&mut index);
+                let (gone, left) = std::mem::take(&mut index.manifests).into_iter().partition::<Vec<_>, _>(named);
+                index.manifests = left;
+                info_container::drop_forsaken(&mut index, &gone, &repository)?;
                 match index.manifests.len() {
                     left if left == count => Ok(None),
                     0 => Err(Error::refused(format!("{reference} would have no image left"))

@@ -99,14 +99,21 @@ pub fn order(index: &mut Index) {
     index.manifests.sort_by_key(|entry| !is_image_beside(entry));
 }
 
-/// Takes out what stands beside no image of its architecture, in an index whose images have containers: a container whose image
-/// has gone.
-pub fn drop_forsaken(index: &mut Index) {
-    let images: Vec<_> = index.manifests.iter().filter(|entry| is_image_beside(entry)).cloned().collect();
-    let has_image = |entry: &Descriptor| images.iter().any(|image| architecture(image) == architecture(entry));
-    if !images.is_empty() {
-        index.manifests.retain(|entry| entry.platform.as_ref().is_none_or(|platform| platform.os != "linux") || has_image(entry));
+/// Takes out the containers of images that have `gone` from an index.
+pub fn drop_forsaken(index: &mut Index, gone: &[Descriptor], repository: &Repository<'_>) -> Result<()> {
+    for image in gone.iter().filter(|entry| is_image_beside(entry)) {
+        let same = |entry: &Descriptor| architecture(entry) == architecture(image) && cname(entry) == cname(image);
+        if index.manifests.iter().any(|entry| is_image_beside(entry) && same(entry)) {
+            continue;
+        }
+        for entry in index.manifests.iter().filter(|entry| same(entry)).cloned().collect::<Vec<_>>() {
+            let (descriptor, bytes) = repository.document(&entry.digest.to_string())?;
+            if matches!(Document::parse(&bytes, &descriptor)?, Document::Manifest(manifest) if info::is_container(&manifest)) {
+                index.manifests.retain(|other| other.digest != entry.digest);
+            }
+        }
     }
+    Ok(())
 }
 
 /// Whether an entry is an image's as it stands beside a container.
@@ -116,6 +123,10 @@ fn is_image_beside(entry: &Descriptor) -> bool {
 
 fn architecture(entry: &Descriptor) -> Option<&str> {
     entry.platform.as_ref().map(|platform| platform.architecture.as_str())
+}
+
+fn cname(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get("cname")
 }
 
 fn is_container(source: &dyn Source, entry: &Descriptor) -> Result<bool> {
