@@ -173,16 +173,21 @@ fn a_list_that_is_never_kept_is_an_error_and_can_be_made_later() {
     assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1"]);
 }
 
-#[test]
-fn a_write_that_failed_is_not_sent_again_as_it_was() {
-    let scratch = Scratch::new();
+/// A registry that keeps no lists, with an image to which one thing is attached; the image's name, and the tag of the list.
+fn with_one_attached(scratch: &Scratch) -> (Registry, String, String) {
     let id = scratch.build("store", 1, &["--tag", "v1"]);
     let registry = Registry::start();
     registry.ways(|ways| ways.referrers = false);
     let name = format!("{}/os:v1", registry.host());
     scratch.ok(&["--store-path", "store", "push", "v1", &name]);
     scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
-    let tag = format!("sha256-{id}");
+    (registry, name, format!("sha256-{id}"))
+}
+
+#[test]
+fn a_write_that_failed_is_not_sent_again_as_it_was() {
+    let scratch = Scratch::new();
+    let (registry, name, tag) = with_one_attached(&scratch);
     let mut list: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
     let first = registry.manifest("os", list["manifests"][0]["digest"].as_str().unwrap()).unwrap();
     let theirs = String::from_utf8(first).unwrap().replace("test/first", "test/third");
@@ -201,13 +206,7 @@ fn a_write_that_failed_is_not_sent_again_as_it_was() {
 #[test]
 fn who_was_slower_takes_nothing_away_unseen() {
     let scratch = Scratch::new();
-    let id = scratch.build("store", 1, &["--tag", "v1"]);
-    let registry = Registry::start();
-    registry.ways(|ways| ways.referrers = false);
-    let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
-    scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
-    let tag = format!("sha256-{id}");
+    let (registry, name, tag) = with_one_attached(&scratch);
     let old = registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap();
     let attach = || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
     // Another client had read before that write, and writes after it.
