@@ -1,17 +1,19 @@
-//! Attaching files to an image: an artifact manifest whose subject is the image's manifest (image-spec, "Guidelines for
-//! Artifact Usage"), as `oras attach` makes it, but without a time of its own, so that the same files give the same digest.
+//! Attaching files to an image: an artifact manifest whose subject is the image's manifest
+//! (image-spec, "Guidelines for Artifact Usage"), as `oras attach` makes it, but without a time of
+//! its own, so that the same files give the same digest.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::digest::Digest;
-use crate::image::build::Shelf;
+use crate::image::build::BlobSink;
 use crate::json::{self, Annotations, Extra};
 use crate::oci::{self, Descriptor, Manifest};
 use crate::{Error, Result, file};
 
-/// The media type of the config of an artifact that has none (image-spec, "Guidance for an Empty Descriptor").
+/// The media type of the config of an artifact that has none (image-spec, "Guidance for an Empty
+/// Descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// The content of such a config, and the same in base64.
 const EMPTY_CONTENT: &[u8] = b"{}";
@@ -49,7 +51,11 @@ impl Attachment {
     }
 
     fn of_build(artifact_type: &str, path: PathBuf) -> Self {
-        Attachment { artifact_type: artifact_type.into(), files: vec![(path, "text/plain".into())], annotations: Annotations::default() }
+        Attachment {
+            artifact_type: artifact_type.into(),
+            files: vec![(path, "text/plain".into())],
+            annotations: Annotations::default(),
+        }
     }
 
     /// A bill of materials; SPDX and CycloneDX are told apart by their content.
@@ -59,32 +65,39 @@ impl Attachment {
     pub fn sbom(path: PathBuf) -> Result<Self> {
         let media_type = sbom_type(&path)?;
         let files = vec![(path, media_type.to_owned())];
-        Ok(Attachment { artifact_type: media_type.into(), files, annotations: Annotations::default() })
+        Ok(Attachment {
+            artifact_type: media_type.into(),
+            files,
+            annotations: Annotations::default(),
+        })
     }
 
-    /// Makes the manifest; it, its config and its files go to `shelf`.
+    /// Makes the manifest; it, its config and its files go to `sink`.
     ///
     /// # Errors
-    /// [`Error::Usage`] where there is nothing to attach, or the type is none; what the files and the shelf give.
-    pub fn build(&self, subject: &Descriptor, shelf: &dyn Shelf) -> Result<Descriptor> {
+    /// [`Error::Usage`] where there is nothing to attach, or the type is none; what the files and
+    /// the sink give.
+    pub fn build(&self, subject: &Descriptor, sink: &dyn BlobSink) -> Result<Descriptor> {
         check_type(&self.artifact_type)?;
         let mut config = Descriptor::of(EMPTY, EMPTY_CONTENT);
         config.data = Some(EMPTY_DATA.into());
-        shelf.bytes(EMPTY_CONTENT.to_vec())?;
+        sink.bytes(EMPTY_CONTENT.to_vec())?;
         let mut layers = Vec::new();
         for (path, media_type) in &self.files {
             check_type(media_type)?;
             let title = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-                Error::usage(format!("{} has no name that can be attached", path.display())).with_hint("give it a name of plain text")
+                Error::usage(format!("{} has no name that can be attached", path.display()))
+                    .with_hint("give it a name of plain text")
             })?;
-            let (digest, size) = shelf.file(path)?;
+            let (digest, size) = sink.file(path)?;
             let mut layer = Descriptor::new(media_type, digest, size);
             layer.annotations.set(oci::TITLE, title);
             layers.push(layer);
         }
         if layers.is_empty() {
             if self.annotations.is_empty() {
-                return Err(Error::usage("there is nothing to attach").with_hint("name a file, or give an annotation"));
+                return Err(Error::usage("there is nothing to attach")
+                    .with_hint("name a file, or give an annotation"));
             }
             layers.push(config.clone());
         }
@@ -94,15 +107,20 @@ impl Attachment {
             artifact_type: Some(self.artifact_type.clone()),
             config,
             layers,
-            // Its bare description: what an index says of it (a name, a platform) is no part of what it is.
-            subject: Some(Descriptor::new(&*subject.media_type, subject.digest.clone(), subject.size)),
+            // Its bare description: what an index says of it (a name, a platform) is no part of
+            // what it is.
+            subject: Some(Descriptor::new(
+                &*subject.media_type,
+                subject.digest.clone(),
+                subject.size,
+            )),
             annotations: self.annotations.clone(),
             extra: Extra::default(),
         };
         let bytes = json::to_vec(&manifest);
         let mut descriptor = Descriptor::of(oci::MANIFEST, &bytes);
         descriptor.artifact_type = manifest.artifact_type;
-        let stored: Digest = shelf.bytes(bytes)?;
+        let stored: Digest = sink.bytes(bytes)?;
         debug_assert_eq!(stored, descriptor.digest);
         Ok(descriptor)
     }
@@ -113,11 +131,15 @@ fn check_type(text: &str) -> Result<()> {
     let name = |part: &str| {
         let mut bytes = part.bytes();
         bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-            && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'!' | b'#' | b'$' | b'&' | b'-' | b'^' | b'_' | b'.' | b'+'))
+            && bytes.all(|b| {
+                b.is_ascii_alphanumeric()
+                    || matches!(b, b'!' | b'#' | b'$' | b'&' | b'-' | b'^' | b'_' | b'.' | b'+')
+            })
     };
     match text.split_once('/') {
         Some((kind, rest)) if name(kind) && name(rest) && text.len() <= 255 => Ok(()),
-        _ => Err(Error::usage(format!("{text:?} is not a type")).with_hint("types look like text/plain or build/log")),
+        _ => Err(Error::usage(format!("{text:?} is not a type"))
+            .with_hint("types look like text/plain or build/log")),
     }
 }
 
@@ -139,7 +161,8 @@ fn sbom_type(path: &Path) -> Result<&'static str> {
     if metadata.len() > MAX_SBOM {
         return Err(neither());
     }
-    let sbom: Sbom = serde_json::from_reader(std::io::BufReader::new(input)).map_err(|_| neither())?;
+    let sbom: Sbom =
+        serde_json::from_reader(std::io::BufReader::new(input)).map_err(|_| neither())?;
     if sbom.bom_format.as_deref() == Some("CycloneDX") {
         return Ok("application/vnd.cyclonedx+json");
     }
@@ -162,14 +185,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
         std::fs::write(&path, "hello\n").unwrap();
-        let subject: Digest = "sha256:efc2f1d052d480bf73c04808d959caf874da1fa877924d0cb85d9ac56476547b".parse().unwrap();
+        let subject: Digest =
+            "sha256:efc2f1d052d480bf73c04808d959caf874da1fa877924d0cb85d9ac56476547b"
+                .parse()
+                .unwrap();
         let mut attachment = Attachment::log(path);
         attachment.annotations.set(oci::CREATED, "2026-11-21T14:12:04Z");
         let inputs = Inputs::default();
-        let row = attachment.build(&Descriptor::new(oci::MANIFEST, subject, 708).named(Some("v1")), &inputs).unwrap();
+        let entry = attachment
+            .build(&Descriptor::new(oci::MANIFEST, subject, 708).named(Some("v1")), &inputs)
+            .unwrap();
         // What `oras attach` 1.3.3 made of the same file, type and time.
-        assert_eq!(row.digest.to_string(), "sha256:43878b34f30953baf29876bcb83a0ec27ddd7c87cb13b059ab0e56cd06a93730");
-        assert_eq!(content::read(&inputs, &row, 1 << 20).unwrap().len(), 694);
+        assert_eq!(
+            entry.digest.to_string(),
+            "sha256:43878b34f30953baf29876bcb83a0ec27ddd7c87cb13b059ab0e56cd06a93730"
+        );
+        assert_eq!(content::read(&inputs, &entry, 1 << 20).unwrap().len(), 694);
     }
 
     #[test]
@@ -177,8 +208,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (text, expected) in [
             (r#"{"spdxVersion":"SPDX-2.3"}"#, Some("application/spdx+json")),
-            (r#"{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}"#, Some("application/spdx+json")),
-            (r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#, Some("application/vnd.cyclonedx+json")),
+            (
+                r#"{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}"#,
+                Some("application/spdx+json"),
+            ),
+            (
+                r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#,
+                Some("application/vnd.cyclonedx+json"),
+            ),
             (r#"{"@context":"https://schema.org"}"#, None),
             ("{}", None),
             ("<bom/>", None),
@@ -194,7 +231,9 @@ mod tests {
         for good in ["build/log", "text/plain", "application/vnd.oci.empty.v1+json"] {
             assert!(check_type(good).is_ok(), "{good}");
         }
-        for bad in ["", "log", "/", "a/", "/b", "a/b/c", "a b/c", "a/b\n", "text/plain; charset=utf-8"] {
+        for bad in
+            ["", "log", "/", "a/", "/b", "a/b/c", "a b/c", "a/b\n", "text/plain; charset=utf-8"]
+        {
             assert!(check_type(bad).is_err(), "{bad:?}");
         }
     }

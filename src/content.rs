@@ -1,13 +1,15 @@
-//! What a folder, an archive and a registry have in common: a [`Source`] names images and opens content.
+//! What a folder, an archive and a registry have in common: a [`Source`] names images and opens
+//! content.
 //!
-//! The trait is its primitives; everything else here is a function over them. Content is opened at an offset and never
-//! loaded whole; only manifests, indexes and configs are read into memory, within their limits.
+//! The trait is its primitives; everything else here is a function over them. Content is opened at
+//! an offset and never loaded whole; only manifests, indexes and configs are read into memory,
+//! within their limits.
 
 use std::collections::HashSet;
 use std::io::Read;
 
 use crate::digest::{Digest, Verifying};
-use crate::oci::{self, Descriptor, Document, MAX_DOCUMENT};
+use crate::oci::{self, Descriptor, MAX_MANIFEST, ManifestOrIndex};
 use crate::reference::Name;
 use crate::{Error, Result};
 
@@ -23,15 +25,17 @@ pub trait Source: Sync {
     ///
     /// # Errors
     /// Where it cannot be read, or is not what it should be.
-    fn rows(&self) -> Result<Vec<Descriptor>>;
+    fn entries(&self) -> Result<Vec<Descriptor>>;
 
     /// Opens content at an offset in bytes. What comes out is not checked: [`verified`] does that.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where it is not there, [`Error::Invalid`] where its size is not the descriptor's.
+    /// [`Error::NotFound`] where it is not there, [`Error::Invalid`] where its size is not the
+    /// descriptor's.
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>>;
 
-    /// Where the content lies: reading in ascending order is cheapest. Without meaning where any order is as good.
+    /// Where the content lies: reading in ascending order is cheapest. Without meaning where any
+    /// order is as good.
     fn position(&self, _digest: &Digest) -> u64 {
         0
     }
@@ -41,20 +45,21 @@ pub trait Source: Sync {
         usize::MAX
     }
 
-    /// What may be attached to a manifest; whether it is, [`crate::referrers`] checks. A layout has no list but its index.
+    /// What may be attached to a manifest; whether it is, [`crate::referrers`] checks. A layout has
+    /// no list but its index.
     ///
     /// # Errors
     /// Where the list cannot be read.
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.rows()
+        self.entries()
     }
 }
 
 /// Content that is new, over a source that has the rest.
 pub struct Overlay<'a> {
-    /// What is looked into first; it has no rows that count.
+    /// What is looked into first; it has no entries that count.
     pub top: &'a dyn Source,
-    /// What has the rest, and the rows.
+    /// What has the rest, and the entries.
     pub below: &'a dyn Source,
 }
 
@@ -63,8 +68,8 @@ impl Source for Overlay<'_> {
         self.below.origin()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        self.below.rows()
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        self.below.entries()
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
@@ -99,8 +104,9 @@ pub trait Inventory: Source {
 /// How deep indexes may point to indexes, and these to manifests.
 pub const MAX_DEPTH: usize = 8;
 
-/// What a walk over manifests has met, and what it has followed. These are two things: a manifest that something else
-/// lists as a mere layer is met there, but what it points to is found only where it is listed as a manifest.
+/// What a walk over manifests has met, and what it has followed. These are two things: a manifest
+/// that something else lists as a mere layer is met there, but what it points to is found only
+/// where it is listed as a manifest.
 #[derive(Debug, Default)]
 pub(crate) struct Visited {
     met: HashSet<Digest>,
@@ -122,10 +128,15 @@ impl Visited {
     /// [`Error::Invalid`] beyond [`MAX_DEPTH`].
     pub fn meet(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Visit> {
         let digest = &descriptor.digest;
-        let is_document = oci::is_document(&descriptor.media_type);
-        let visit = Visit { new: self.met.insert(digest.clone()), follow: is_document && self.followed.insert(digest.clone()) };
+        let is_manifest_or_index = oci::is_manifest_or_index(&descriptor.media_type);
+        let visit = Visit {
+            new: self.met.insert(digest.clone()),
+            follow: is_manifest_or_index && self.followed.insert(digest.clone()),
+        };
         if visit.follow && depth > MAX_DEPTH {
-            return Err(Error::invalid(format!("{digest} lies below more than {MAX_DEPTH} indexes; deeper is not read")));
+            return Err(Error::invalid(format!(
+                "{digest} lies below more than {MAX_DEPTH} indexes; deeper is not read"
+            )));
         }
         Ok(visit)
     }
@@ -141,12 +152,21 @@ impl Visited {
     }
 }
 
-/// Opens content from its beginning, checked: it reads to its end without an error only where it is what the descriptor says.
+/// Opens content from its beginning, checked: it reads to its end without an error only where it is
+/// what the descriptor says.
 ///
 /// # Errors
 /// As [`Source::open`].
-pub fn verified<'a>(source: &'a dyn Source, descriptor: &Descriptor) -> Result<Verifying<Box<dyn Read + 'a>>> {
-    Ok(Verifying::new(source.open(descriptor, 0)?, &descriptor.digest, descriptor.size, source.origin()))
+pub fn verified<'a>(
+    source: &'a dyn Source,
+    descriptor: &Descriptor,
+) -> Result<Verifying<Box<dyn Read + 'a>>> {
+    Ok(Verifying::new(
+        source.open(descriptor, 0)?,
+        &descriptor.digest,
+        descriptor.size,
+        source.origin(),
+    ))
 }
 
 /// Reads a small piece of content whole and checked; at most `limit` bytes, which the errors name.
@@ -156,10 +176,15 @@ pub fn verified<'a>(source: &'a dyn Source, descriptor: &Descriptor) -> Result<V
 pub fn read(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
     let (digest, size) = (&descriptor.digest, descriptor.size);
     if size > limit {
-        return Err(Error::invalid(format!("{digest} in {} has {size} bytes; at most {limit} are read of its kind", source.origin())));
+        return Err(Error::invalid(format!(
+            "{digest} in {} has {size} bytes; at most {limit} are read of its kind",
+            source.origin()
+        )));
     }
     let mut bytes = Vec::new();
-    verified(source, descriptor)?.read_to_end(&mut bytes).map_err(|e| Error::io("read", source.origin(), e))?;
+    verified(source, descriptor)?
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", source.origin(), e))?;
     Ok(bytes)
 }
 
@@ -172,91 +197,121 @@ pub(crate) fn missing(source: &dyn Source, digest: &Digest) -> Error {
 /// The error for content of another size than its descriptor's.
 pub(crate) fn wrong_size(source: &dyn Source, descriptor: &Descriptor, size: u64) -> Error {
     let (digest, origin, wanted) = (&descriptor.digest, source.origin(), descriptor.size);
-    Error::invalid(format!("{digest} in {origin} has {size} bytes, but its descriptor says {wanted}"))
-        .with_hint("it is damaged or was changed; get the image again")
+    Error::invalid(format!(
+        "{digest} in {origin} has {size} bytes, but its descriptor says {wanted}"
+    ))
+    .with_hint("it is damaged or was changed; get the image again")
 }
 
 /// Reads a manifest or an index: what it says, and its bytes as they are.
 ///
 /// # Errors
-/// As [`read`] and [`Document::parse`].
-pub fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<(Document, Vec<u8>)> {
-    let bytes = read(source, descriptor, MAX_DOCUMENT)?;
-    let document = Document::parse(&bytes, descriptor)
-        .map_err(|e| e.with_hint("it is not what the image-spec allows; ask whoever made the image for a sound one"))?;
+/// As [`read`] and [`ManifestOrIndex::parse`].
+pub fn document(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+) -> Result<(ManifestOrIndex, Vec<u8>)> {
+    let bytes = read(source, descriptor, MAX_MANIFEST)?;
+    let document = ManifestOrIndex::parse(&bytes, descriptor).map_err(|e| {
+        e.with_hint(
+            "it is not what the image-spec allows; ask whoever made the image for a sound one",
+        )
+    })?;
     Ok((document, bytes))
 }
 
-/// Finds the one image that a name means: by the name of its entry, by its digest, by the beginning of its digest; the
-/// only image there is needs no name. Digests of an index's entries are found too.
+/// Finds the one image that a name means: by the name of its entry, by its digest, by the beginning
+/// of its digest; the only image there is needs no name. Digests of an index's entries are found
+/// too.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is none, [`Error::Usage`] where there are several.
 pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
-    resolve_among(source, &source.rows()?, name)
+    resolve_among(source, &source.entries()?, name)
 }
 
-/// Finds an image among rows that have been read already.
-pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Option<&Name>) -> Result<Descriptor> {
+/// Finds an image among entries that have been read already.
+pub(crate) fn resolve_among(
+    source: &dyn Source,
+    entries: &[Descriptor],
+    name: Option<&Name>,
+) -> Result<Descriptor> {
     let origin = source.origin();
     let Some(name) = name else {
         // What is attached to an image has an entry of its own in a layout, and is no image.
-        let images = || rows.iter().filter(|row| !is_attached(source, row)).collect();
-        let rows_meant = if rows.len() > 1 { images() } else { rows.iter().collect() };
-        return only_one(rows_meant, |n| match n {
-            0 => Error::not_found(format!("{origin} holds no image")).with_hint("`osimage build` and `osimage import` put one there"),
-            _ => Error::usage(format!("{origin} holds {n} images; say which one")).with_hint(choices(rows)),
+        let images = || entries.iter().filter(|entry| !is_attached(source, entry)).collect();
+        let entries_meant = if entries.len() > 1 { images() } else { entries.iter().collect() };
+        return only_one(entries_meant, |n| match n {
+            0 => Error::not_found(format!("{origin} holds no image"))
+                .with_hint("`osimage build` and `osimage import` put one there"),
+            _ => Error::usage(format!("{origin} holds {n} images; say which one"))
+                .with_hint(choices(entries)),
         });
     };
     let unknown = || {
         let error = Error::not_found(format!("there is no image {name} in {origin}"));
-        if rows.is_empty() {
+        if entries.is_empty() {
             error.with_hint("it holds none yet; `osimage build` and `osimage import` put one there")
-        } else if name.reference.as_ref().is_some_and(|named| named.len() < MIN_PREFIX && is_hex(named)) {
+        } else if name
+            .reference
+            .as_ref()
+            .is_some_and(|named| named.len() < MIN_PREFIX && is_hex(named))
+        {
             error.with_hint(format!("give at least {MIN_PREFIX} digits of an id"))
         } else {
-            error.with_hint(choices(rows))
+            error.with_hint(choices(entries))
         }
     };
     if let Some(named) = &name.reference {
-        let mut found: Vec<_> = rows.iter().filter(|row| row.name() == Some(named)).collect();
+        let mut found: Vec<_> =
+            entries.iter().filter(|entry| entry.name() == Some(named)).collect();
         if found.is_empty() {
             let familiar = familiar(named);
-            found = rows.iter().filter(|row| row.name().map(self::familiar) == Some(familiar)).collect();
+            found = entries
+                .iter()
+                .filter(|entry| entry.name().map(self::familiar) == Some(familiar))
+                .collect();
         }
         if let Some(digest) = &name.digest
-            && found.iter().any(|row| row.digest == *digest)
+            && found.iter().any(|entry| entry.digest == *digest)
         {
-            found.retain(|row| row.digest == *digest);
+            found.retain(|entry| entry.digest == *digest);
         }
         if !found.is_empty() {
-            let row = only_one(found, |n| {
+            let entry = only_one(found, |n| {
                 Error::usage(format!("{n} images in {origin} are called {named}"))
                     .with_hint("say which one by its digest; `osimage list` shows them")
             })?;
             return match &name.digest {
-                Some(digest) if *digest != row.digest => {
-                    Err(Error::invalid(format!("{named} in {origin} is {}, not {digest}", row.digest))
-                        .with_hint("name it by its tag or by its digest alone"))
-                }
-                _ => Ok(row),
+                Some(digest) if *digest != entry.digest => Err(Error::invalid(format!(
+                    "{named} in {origin} is {}, not {digest}",
+                    entry.digest
+                ))
+                .with_hint("name it by its tag or by its digest alone")),
+                _ => Ok(entry),
             };
         }
         if name.digest.is_some() || !is_prefix(named) {
             return Err(unknown());
         }
         let prefix = named.as_str();
-        return only_one(rows.iter().filter(|row| row.digest.hex().starts_with(prefix)).collect(), |n| match n {
-            0 => unknown(),
-            _ => Error::usage(format!("{n} images in {origin} have ids that begin with {prefix}")).with_hint("give more digits of the id"),
-        });
+        return only_one(
+            entries.iter().filter(|entry| entry.digest.hex().starts_with(prefix)).collect(),
+            |n| match n {
+                0 => unknown(),
+                _ => Error::usage(format!(
+                    "{n} images in {origin} have ids that begin with {prefix}"
+                ))
+                .with_hint("give more digits of the id"),
+            },
+        );
     }
     let digest = name.digest.as_ref().expect("a name has a reference or a digest");
-    if let Some(row) = rows.iter().find(|row| row.digest == *digest) {
-        return Ok(row.clone());
+    if let Some(entry) = entries.iter().find(|entry| entry.digest == *digest) {
+        return Ok(entry.clone());
     }
-    for row in rows.iter().filter(|row| oci::is_index(&row.media_type)) {
-        if let Ok((Document::Index(index), _)) = document(source, row)
+    for entry in entries.iter().filter(|entry| oci::is_index(&entry.media_type)) {
+        if let Ok((ManifestOrIndex::Index(index), _)) = document(source, entry)
             && let Some(child) = index.manifests.into_iter().find(|child| child.digest == *digest)
         {
             return Ok(child);
@@ -265,13 +320,14 @@ pub(crate) fn resolve_among(source: &dyn Source, rows: &[Descriptor], name: Opti
     Err(unknown())
 }
 
-/// Whether a row without a name is a manifest that is attached to another which is there, and so no image of its own.
-pub fn is_attached(source: &dyn Source, row: &Descriptor) -> bool {
-    let subject_is_there = || match document(source, row) {
+/// Whether an entry without a name is a manifest that is attached to another which is there, and so
+/// no image of its own.
+pub fn is_attached(source: &dyn Source, entry: &Descriptor) -> bool {
+    let subject_is_there = || match document(source, entry) {
         Ok((found, _)) => found.subject().is_some_and(|subject| document(source, subject).is_ok()),
         Err(_) => false,
     };
-    row.name().is_none() && oci::is_document(&row.media_type) && subject_is_there()
+    entry.name().is_none() && oci::is_manifest_or_index(&entry.media_type) && subject_is_there()
 }
 
 /// Whether a name can be the beginning of an image's id.
@@ -283,25 +339,37 @@ fn is_hex(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The one row, where all of them are the same content; else what `error` makes of the number of images.
-fn only_one(rows: Vec<&Descriptor>, error: impl FnOnce(usize) -> Error) -> Result<Descriptor> {
-    let distinct: std::collections::BTreeSet<_> = rows.iter().map(|row| &row.digest).collect();
+/// The one entry, where all of them are the same content; else what `error` makes of the number of
+/// images.
+fn only_one(entries: Vec<&Descriptor>, error: impl FnOnce(usize) -> Error) -> Result<Descriptor> {
+    let distinct: std::collections::BTreeSet<_> =
+        entries.iter().map(|entry| &entry.digest).collect();
     match distinct.len() {
-        1 => Ok(rows[0].clone()),
+        1 => Ok(entries[0].clone()),
         n => Err(error(n)),
     }
 }
 
 /// Docker's short names mean its own registry: `debian` is `docker.io/library/debian`.
 fn familiar(name: &str) -> &str {
-    name.strip_prefix("docker.io/library/").or_else(|| name.strip_prefix("docker.io/")).unwrap_or(name)
+    name.strip_prefix("docker.io/library/")
+        .or_else(|| name.strip_prefix("docker.io/"))
+        .unwrap_or(name)
 }
 
 /// The first few images of an index, for a hint.
-fn choices(rows: &[Descriptor]) -> String {
+fn choices(entries: &[Descriptor]) -> String {
     const SHOWN: usize = 5;
-    let names: Vec<_> = rows.iter().take(SHOWN).map(|row| row.name().unwrap_or(row.digest.short()).to_owned()).collect();
-    let more = rows.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more; `osimage list` shows all") } else { String::new() };
+    let names: Vec<_> = entries
+        .iter()
+        .take(SHOWN)
+        .map(|entry| entry.name().unwrap_or(entry.digest.short()).to_owned())
+        .collect();
+    let more = entries.len().saturating_sub(SHOWN);
+    let more = if more > 0 {
+        format!(" and {more} more; `osimage list` shows all")
+    } else {
+        String::new()
+    };
     format!("there are: {}{more}", names.join(", "))
 }

@@ -1,7 +1,8 @@
-//! The one walk over a graph of manifests: import, export, push, pull and every other transfer are this walk.
+//! The one walk over a graph of manifests: import, export, push, pull and every other transfer are
+//! this walk.
 //!
-//! Children come before what points to them, so that a target never holds a manifest whose layers are missing; naming
-//! what was copied is the target's last step.
+//! Children come before what points to them, so that a target never holds a manifest whose layers
+//! are missing; naming what was copied is the target's last step.
 
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -19,7 +20,7 @@ const MAX_NODES: usize = 200_000;
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     /// The entries themselves, with their names.
-    pub rows: Vec<Descriptor>,
+    pub entries: Vec<Descriptor>,
     /// Every piece of content once, children before what points to them.
     pub nodes: Vec<Node>,
 }
@@ -43,14 +44,16 @@ pub trait Target: Sync {
     /// Where that cannot be told.
     fn has(&self, node: &Node) -> Result<bool>;
 
-    /// Takes a piece of content: the bytes in `node`, or what `source` opens for it. What it keeps, it checks, or hands to
-    /// somebody who checks it.
+    /// Takes a piece of content: the bytes in `node`, or what `source` opens for it. What it keeps,
+    /// it checks, or hands to somebody who checks it.
     ///
     /// # Errors
-    /// Where it cannot be written, or is not what its descriptor says; then nothing of it is visible.
+    /// Where it cannot be written, or is not what its descriptor says; then nothing of it is
+    /// visible.
     fn put(&self, node: &Node, source: &dyn Source) -> Result<()>;
 
-    /// Ends what is done once for many pieces; every piece that was put so far counts as there only after it.
+    /// Ends what is done once for many pieces; every piece that was put so far counts as there only
+    /// after it.
     ///
     /// # Errors
     /// Where that fails.
@@ -59,13 +62,14 @@ pub trait Target: Sync {
     }
 }
 
-/// Reads the manifests and indexes that `rows` reach.
+/// Reads the manifests and indexes that `entries` reach.
 ///
 /// # Errors
-/// Where one of them is missing or not what it should be, or where the graph is deeper or larger than the limits.
-pub fn walk(source: &dyn Source, rows: &[Descriptor]) -> Result<Graph> {
+/// Where one of them is missing or not what it should be, or where the graph is deeper or larger
+/// than the limits.
+pub fn walk(source: &dyn Source, entries: &[Descriptor]) -> Result<Graph> {
     let mut walk = Walk::new(source);
-    rows.iter().try_for_each(|row| walk.add(row))?;
+    entries.iter().try_for_each(|entry| walk.add(entry))?;
     Ok(walk.graph)
 }
 
@@ -82,9 +86,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Adds an entry and everything that it reaches.
-    pub fn add(&mut self, row: &Descriptor) -> Result<()> {
-        self.visit(row, 0)?;
-        self.graph.rows.push(row.clone());
+    pub fn add(&mut self, entry: &Descriptor) -> Result<()> {
+        self.visit(entry, 0)?;
+        self.graph.entries.push(entry.clone());
         Ok(())
     }
 
@@ -92,7 +96,10 @@ impl<'a> Walk<'a> {
     fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<usize> {
         let met = self.visited.meet(descriptor, depth)?;
         if self.visited.len() > MAX_NODES {
-            return Err(Error::invalid(format!("{} reaches more than {MAX_NODES} pieces of content", self.source.origin())));
+            return Err(Error::invalid(format!(
+                "{} reaches more than {MAX_NODES} pieces of content",
+                self.source.origin()
+            )));
         }
         let (mut document, mut height) = (None, 0);
         if met.follow {
@@ -105,8 +112,13 @@ impl<'a> Walk<'a> {
         }
         if met.new {
             self.graph.nodes.push(Node { descriptor: descriptor.clone(), document, height });
-        } else if !met.follow && oci::is_document(&descriptor.media_type) {
-            height = self.graph.nodes.iter().find(|node| node.descriptor.digest == descriptor.digest).map_or(0, |node| node.height);
+        } else if !met.follow && oci::is_manifest_or_index(&descriptor.media_type) {
+            height = self
+                .graph
+                .nodes
+                .iter()
+                .find(|node| node.descriptor.digest == descriptor.digest)
+                .map_or(0, |node| node.height);
         }
         Ok(height)
     }
@@ -116,8 +128,14 @@ impl<'a> Walk<'a> {
 ///
 /// # Errors
 /// What the source or the target gives; what was copied until then stays, unnamed.
-pub fn transfer(source: &dyn Source, graph: &Graph, target: &dyn Target, jobs: usize) -> Result<()> {
-    // From the bottom up, so that what points to something comes after it; side by side is only what has the same height.
+pub fn transfer(
+    source: &dyn Source,
+    graph: &Graph,
+    target: &dyn Target,
+    jobs: usize,
+) -> Result<()> {
+    // From the bottom up, so that what points to something comes after it; side by side is only
+    // what has the same height.
     let top = graph.nodes.iter().map(|node| node.height).max().unwrap_or(0);
     for height in 0..=top {
         let mut level: Vec<_> = graph.nodes.iter().filter(|node| node.height == height).collect();
@@ -128,7 +146,12 @@ pub fn transfer(source: &dyn Source, graph: &Graph, target: &dyn Target, jobs: u
     Ok(())
 }
 
-fn transfer_level(source: &dyn Source, nodes: &[&Node], target: &dyn Target, jobs: usize) -> Result<()> {
+fn transfer_level(
+    source: &dyn Source,
+    nodes: &[&Node],
+    target: &dyn Target,
+    jobs: usize,
+) -> Result<()> {
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let source = Stoppable { source, stopped: AtomicBool::new(false) };
     let work = || {
@@ -136,9 +159,12 @@ fn transfer_level(source: &dyn Source, nodes: &[&Node], target: &dyn Target, job
             if source.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            let done = target.has(node).and_then(|there| if there { Ok(()) } else { target.put(node, &source) });
+            let done = target
+                .has(node)
+                .and_then(|there| if there { Ok(()) } else { target.put(node, &source) });
             if let Err(error) = done {
-                // The first failure is the one to report; the others are mostly the stopping itself.
+                // The first failure is the one to report; the others are mostly the stopping
+                // itself.
                 if !source.stopped.swap(true, Ordering::Relaxed) {
                     *failure.lock().expect("nothing panics with this lock") = Some(error);
                 }
@@ -152,7 +178,8 @@ fn transfer_level(source: &dyn Source, nodes: &[&Node], target: &dyn Target, job
     failure.into_inner().expect("nothing panics with this lock").map_or(Ok(()), Err)
 }
 
-/// A source that fails as soon as another piece of the same transfer has failed, so that nobody waits for a large one in vain.
+/// A source that fails as soon as another piece of the same transfer has failed, so that nobody
+/// waits for a large one in vain.
 struct Stoppable<'a> {
     source: &'a dyn Source,
     stopped: AtomicBool,
@@ -163,15 +190,18 @@ impl Source for Stoppable<'_> {
         self.source.origin()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        self.source.rows()
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        self.source.entries()
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         // Opening is asking a registry, and trying that again.
         match self.stopped.load(Ordering::Relaxed) {
             true => Err(Error::refused("another part of the transfer failed")),
-            false => Ok(Box::new(StoppableReader { reader: self.source.open(descriptor, offset)?, stopped: &self.stopped })),
+            false => Ok(Box::new(StoppableReader {
+                reader: self.source.open(descriptor, offset)?,
+                stopped: &self.stopped,
+            })),
         }
     }
 

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::{Error, Result, json};
 
-/// How much is read at a time while hashing and copying. Measured: 256 KiB copies 1.1 GB/s on one thread; blocks of
-/// several MiB fall out of the processor's cache and cost four times as much.
+/// How much is read at a time while hashing and copying. Measured: 256 KiB copies 1.1 GB/s on one
+/// thread; blocks of several MiB fall out of the processor's cache and cost four times as much.
 pub const BLOCK: usize = 256 * 1024;
 
 /// The registered digest algorithms (image-spec, descriptor.md, "Registered algorithms").
@@ -46,8 +46,9 @@ impl Algorithm {
 
 /// A content digest such as `sha256:41c4…`.
 ///
-/// Only strict parsing makes one: a registered algorithm and exactly as many lower-case hex digits as it has. So a
-/// `Digest` can be a part of a path or of a URL without further checks, wherever it came from, JSON included.
+/// Only strict parsing makes one: a registered algorithm and exactly as many lower-case hex digits
+/// as it has. So a `Digest` can be a part of a path or of a URL without further checks, wherever it
+/// came from, JSON included.
 ///
 /// ```
 /// use osimage::digest::Digest;
@@ -79,9 +80,13 @@ impl Digest {
     /// # Errors
     /// [`Error::Invalid`] where the digits are not exactly that algorithm's.
     pub fn from_parts(algorithm: Algorithm, hex: &str) -> Result<Self> {
-        if hex.len() != algorithm.hex_len() || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if hex.len() != algorithm.hex_len()
+            || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
             let (name, len) = (algorithm.name(), algorithm.hex_len());
-            return Err(Error::invalid(format!("{hex:?} is not a {name} digest: it needs {len} hex digits in lower case")));
+            return Err(Error::invalid(format!(
+                "{hex:?} is not a {name} digest: it needs {len} hex digits in lower case"
+            )));
         }
         Ok(Digest { algorithm, hex: hex.to_owned() })
     }
@@ -112,9 +117,14 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, hex) = text.split_once(':').ok_or_else(|| Error::invalid(format!("{text:?} is not a digest: it has no algorithm")))?;
-        let algorithm = Algorithm::from_name(name)
-            .ok_or_else(|| Error::invalid(format!("{text:?} is not a digest that can be checked: only sha256 and sha512 are known")))?;
+        let (name, hex) = text.split_once(':').ok_or_else(|| {
+            Error::invalid(format!("{text:?} is not a digest: it has no algorithm"))
+        })?;
+        let algorithm = Algorithm::from_name(name).ok_or_else(|| {
+            Error::invalid(format!(
+                "{text:?} is not a digest that can be checked: only sha256 and sha512 are known"
+            ))
+        })?;
         Digest::from_parts(algorithm, hex)
     }
 }
@@ -177,8 +187,9 @@ impl Hasher {
 
 /// A reader that passes exactly the content that a digest and a size promise.
 ///
-/// Reading stops with an error as soon as there is more than the promised size, and at the end where the content is
-/// shorter or its digest differs; so whoever reads to the end without an error has what was promised.
+/// Reading stops with an error as soon as there is more than the promised size, and at the end
+/// where the content is shorter or its digest differs; so whoever reads to the end without an error
+/// has what was promised.
 pub struct Verifying<R> {
     inner: R,
     digest: Digest,
@@ -188,9 +199,16 @@ pub struct Verifying<R> {
 }
 
 impl<R: Read> Verifying<R> {
-    /// Checks `inner` against `digest` and `size` (bytes); `origin` says in errors where the content comes from.
+    /// Checks `inner` against `digest` and `size` (bytes); `origin` says in errors where the
+    /// content comes from.
     pub fn new(inner: R, digest: &Digest, size: u64, origin: impl Into<String>) -> Self {
-        Verifying { inner, digest: digest.clone(), left: size, hasher: Some(Hasher::new(digest.algorithm())), origin: origin.into() }
+        Verifying {
+            inner,
+            digest: digest.clone(),
+            left: size,
+            hasher: Some(Hasher::new(digest.algorithm())),
+            origin: origin.into(),
+        }
     }
 
     fn refuse(&self, why: &str) -> io::Error {
@@ -215,7 +233,9 @@ impl<R: Read> Read for Verifying<R> {
         self.left -= n as u64;
         match (&mut self.hasher, n) {
             (Some(hasher), 1..) => hasher.update(&buf[..n]),
-            (Some(_), 0) if self.left > 0 => return Err(self.refuse(&format!("ends {} bytes before its size", self.left))),
+            (Some(_), 0) if self.left > 0 => {
+                return Err(self.refuse(&format!("ends {} bytes before its size", self.left)));
+            }
             (hasher @ Some(_), 0) => {
                 let actual = hasher.take().expect("matched").finish();
                 if actual != self.digest {
@@ -253,7 +273,10 @@ mod tests {
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad:?} must not parse");
             let json = serde_json::to_string(bad).unwrap();
-            assert!(serde_json::from_str::<Digest>(&json).is_err(), "{bad:?} must not parse inside JSON");
+            assert!(
+                serde_json::from_str::<Digest>(&json).is_err(),
+                "{bad:?} must not parse inside JSON"
+            );
         }
     }
 
@@ -263,7 +286,10 @@ mod tests {
         let digest = Digest::of(content);
         let read = |bytes: &[u8], size: u64| {
             let mut out = Vec::new();
-            Verifying::new(bytes, &digest, size, "the test").read_to_end(&mut out).map(|_| out).map_err(|e| e.to_string())
+            Verifying::new(bytes, &digest, size, "the test")
+                .read_to_end(&mut out)
+                .map(|_| out)
+                .map_err(|e| e.to_string())
         };
         assert_eq!(read(content, 8).unwrap(), content);
         assert!(read(b"a kernel!", 8).unwrap_err().contains("longer"));

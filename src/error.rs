@@ -1,6 +1,7 @@
 //! The one error type: what failed, on which side, why, and one thing to do.
 //!
-//! Each variant belongs to a [`Kind`], and the kind is what the command line turns into its exit code.
+//! Each variant belongs to a [`Kind`], and the kind is what the command line turns into its exit
+//! code.
 
 use std::path::{Path, PathBuf};
 
@@ -100,9 +101,14 @@ pub enum Error {
 
 impl Error {
     /// A failed file operation; `action` is the verb of the sentence "cannot `action` `path`".
-    pub fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<std::io::Error>) -> Self {
+    pub fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+        source: impl Into<std::io::Error>,
+    ) -> Self {
         let (path, source) = (path.as_ref().to_owned(), source.into());
-        // A reader of ours that refuses content says so through `io::Error`, the only way through `Read`.
+        // A reader of ours that refuses content says so through `io::Error`, the only way through
+        // `Read`.
         match source.downcast::<Error>() {
             Ok(refused) => refused,
             Err(source) => Error::Io { action, path, source },
@@ -163,8 +169,12 @@ impl Error {
     /// The class of the failure.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => Kind::Refused,
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Kind::NotFound
+            }
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Kind::Refused
+            }
             Error::Io { .. } => Kind::Other,
             Error::Usage { .. } => Kind::Usage,
             Error::NotFound { .. } => Kind::NotFound,
@@ -187,22 +197,29 @@ impl Error {
             | Error::Unauthorised { hint, .. }
             | Error::Network { hint, .. }
             | Error::Rejected { hint, .. } => hint.clone(),
-            Error::Io { path, source, .. } if path.as_os_str() == "standard output" => match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    Some("free some space where it goes, and run the command again".into())
+            Error::Io { path, source, .. } if path.as_os_str() == "standard output" => {
+                match source.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                        Some("free some space where it goes, and run the command again".into())
+                    }
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
             Error::Io { source, .. } => match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    Some("free some space there, or name another folder, and run the command again".into())
-                }
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
+                    "free some space there, or name another folder, and run the command again"
+                        .into(),
+                ),
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                     Some("check who owns it and its mode, or run as a user who may".into())
                 }
                 ErrorKind::NotFound => Some("check the path".into()),
-                ErrorKind::AlreadyExists => Some("name another path, or move away what is there".into()),
-                ErrorKind::NotADirectory => Some("a folder is needed there; name another path, or move the file away".into()),
+                ErrorKind::AlreadyExists => {
+                    Some("name another path, or move away what is there".into())
+                }
+                ErrorKind::NotADirectory => Some(
+                    "a folder is needed there; name another path, or move the file away".into(),
+                ),
                 _ => None,
             },
         }

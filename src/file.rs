@@ -14,7 +14,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use crate::digest::BLOCK;
 use crate::{Error, Result};
 
-/// How the names of files begin that a killed process may have left behind; nobody reads them, and [`is_leftover`] knows them.
+/// How the names of files begin that a killed process may have left behind; nobody reads them, and
+/// [`is_leftover`] knows them.
 const TEMPORARY: &str = ".osimage-";
 
 /// Whether a file of that name was left behind by a process that was killed.
@@ -28,7 +29,9 @@ pub fn is_leftover(name: &OsStr) -> bool {
 /// [`Error::Io`] where it is not a folder that can be opened.
 pub fn open_dir(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|e| Error::io("open the folder", path, e))
+    rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|e| Error::io("open the folder", path, e))
 }
 
 /// The names in a folder, in no order.
@@ -50,8 +53,8 @@ pub fn names(dir: &File, path: &Path) -> Result<Vec<OsString>> {
 
 /// A file in the making. Dropping it without [`commit`](NewFile::commit) leaves nothing behind.
 ///
-/// The file has no name at all until it is committed where the file system can do that (`O_TMPFILE`), so not even a
-/// killed process leaves anything; elsewhere it has a temporary name.
+/// The file has no name at all until it is committed where the file system can do that
+/// (`O_TMPFILE`), so not even a killed process leaves anything; elsewhere it has a temporary name.
 pub struct NewFile<'a> {
     file: File,
     dir: &'a File,
@@ -68,15 +71,19 @@ impl<'a> NewFile<'a> {
         let mode = Mode::from_raw_mode(mode);
         // Naming such a file later goes through /proc (open(2), O_TMPFILE).
         if Path::new("/proc/self/fd").exists()
-            && let Ok(fd) = rustix::fs::openat(dir, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
+            && let Ok(fd) =
+                rustix::fs::openat(dir, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
         {
             return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: None });
         }
         loop {
             let name = temporary_name();
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             match rustix::fs::openat(dir, &name, flags, mode) {
-                Ok(fd) => return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: Some(name) }),
+                Ok(fd) => {
+                    return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: Some(name) });
+                }
                 Err(rustix::io::Errno::EXIST) => {}
                 Err(e) => return Err(Error::io("create a file in", dir_path, e)),
             }
@@ -88,7 +95,8 @@ impl<'a> NewFile<'a> {
         &self.file
     }
 
-    /// Brings the content to the disk and then gives the file its name, replacing what has that name.
+    /// Brings the content to the disk and then gives the file its name, replacing what has that
+    /// name.
     ///
     /// # Errors
     /// [`Error::Io`]; then the name still is what it was.
@@ -97,7 +105,8 @@ impl<'a> NewFile<'a> {
         self.sync(name)?;
         let failed = |e| Error::io("write", self.dir_path.join(name), e);
         if self.temporary.is_none() {
-            // A name that is free needs no temporary one, which a process killed in between would leave behind.
+            // A name that is free needs no temporary one, which a process killed in between would
+            // leave behind.
             match self.link(name) {
                 Ok(()) => return sync_dir(dir, self.dir_path),
                 Err(rustix::io::Errno::EXIST) => {}
@@ -119,8 +128,9 @@ impl<'a> NewFile<'a> {
         sync_dir(dir, self.dir_path)
     }
 
-    /// Brings the content to the disk and then gives the file its name, unless there is a file of that name already.
-    /// The folder is left to the caller to [`sync_dir`], once for many files.
+    /// Brings the content to the disk and then gives the file its name, unless there is a file of
+    /// that name already. The folder is left to the caller to [`sync_dir`], once for many
+    /// files.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -129,7 +139,9 @@ impl<'a> NewFile<'a> {
         self.sync(name)?;
         let linked = match &self.temporary {
             None => self.link(name),
-            Some(temporary) => rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty()),
+            Some(temporary) => {
+                rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty())
+            }
         };
         match linked {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
@@ -164,11 +176,13 @@ pub fn sync_dir(dir: &File, path: &Path) -> Result<()> {
     dir.sync_all().map_err(|e| Error::io("write", path, e))
 }
 
-/// Finds out, before work begins whose result is to be written to a file, whether that file can be made: its folder is there and takes new
-/// files, and nothing else has its name. Leaves nothing behind.
+/// Finds out, before work begins whose result is to be written to a file, whether that file can be
+/// made: its folder is there and takes new files, and nothing else has its name. Leaves nothing
+/// behind.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder is missing or takes no files, [`Error::Usage`] where the path is a folder, a pipe or a device.
+/// [`Error::Io`] where the folder is missing or takes no files, [`Error::Usage`] where the path is
+/// a folder, a pipe or a device.
 pub fn check_writable(path: &Path) -> Result<()> {
     let (dir_path, _) = split(path)?;
     // Standard output has names as well, which are links that lead to a file where it is one.
@@ -177,13 +191,17 @@ pub fn check_writable(path: &Path) -> Result<()> {
         && (!there.is_file() || device)
     {
         let kind = if there.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(Error::usage(format!("{} is {kind}; it cannot be replaced by a file", path.display())).with_hint("name a file"));
+        return Err(Error::usage(format!(
+            "{} is {kind}; it cannot be replaced by a file",
+            path.display()
+        ))
+        .with_hint("name a file"));
     }
     NewFile::create(&open_dir(dir_path)?, dir_path, 0o666).map(drop)
 }
 
-/// Writes a whole file, so that the path holds either what it held before or all of `content`; the folder must exist. A link
-/// stays one, and the file that it leads to is written.
+/// Writes a whole file, so that the path holds either what it held before or all of `content`; the
+/// folder must exist. A link stays one, and the file that it leads to is written.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -202,8 +220,10 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Usage`] where the path does not end in a name.
 pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
-    let name =
-        path.file_name().ok_or_else(|| Error::usage(format!("{} is not the name of a file", path.display())).with_hint("name a file"))?;
+    let name = path.file_name().ok_or_else(|| {
+        Error::usage(format!("{} is not the name of a file", path.display()))
+            .with_hint("name a file")
+    })?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((dir, name))
 }
@@ -214,8 +234,8 @@ fn temporary_name() -> PathBuf {
     format!("{TEMPORARY}{pid}-{n}.tmp").into()
 }
 
-/// Copies to the end, leaving out whole pages of zeros, so that the new file is sparse where the content is zero;
-/// `each` sees every byte in order. Gives the number of bytes.
+/// Copies to the end, leaving out whole pages of zeros, so that the new file is sparse where the
+/// content is zero; `each` sees every byte in order. Gives the number of bytes.
 ///
 /// # Errors
 /// What either side gives.
@@ -278,18 +298,22 @@ impl State {
 
 /// The error for a file that changed while it was read.
 pub fn changed(path: &Path) -> Error {
-    Error::invalid(format!("{} changed while it was read", path.display())).with_hint("run the command again when nothing writes to it")
+    Error::invalid(format!("{} changed while it was read", path.display()))
+        .with_hint("run the command again when nothing writes to it")
 }
 
 /// Opens a regular file that is to be read from its beginning to its end.
 ///
 /// # Errors
-/// [`Error::Io`] where it is missing or unreadable, [`Error::Usage`] where it is a folder, a pipe or a device.
+/// [`Error::Io`] where it is missing or unreadable, [`Error::Usage`] where it is a folder, a pipe
+/// or a device.
 pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     const PIPE_HINT: &str = "write the content to a file first, and name that";
-    let unfit = |kind: &str, hint: &str| Error::usage(format!("{} is {kind}; a file is needed here", path.display())).with_hint(hint);
+    let unfit = |kind: &str, hint: &str| {
+        Error::usage(format!("{} is {kind}; a file is needed here", path.display())).with_hint(hint)
+    };
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         // A socket.

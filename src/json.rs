@@ -1,8 +1,10 @@
-//! JSON in and out: written byte for byte as Go's `encoding/json` does, read without room for two meanings.
+//! JSON in and out: written byte for byte as Go's `encoding/json` does, read without room for two
+//! meanings.
 //!
-//! The Go tools that osimage stands in for escape `<`, `>`, `&`, U+2028 and U+2029 inside strings, and a digest is taken
-//! over those bytes. A reader that takes the last of two equal keys, or takes `Digest` for `digest`, can be made to see
-//! another document than the next reader does (CVE-2021-41190), so such documents are refused.
+//! The Go tools that osimage stands in for escape `<`, `>`, `&`, U+2028 and U+2029 inside strings,
+//! and a digest is taken over those bytes. A reader that takes the last of two equal keys, or takes
+//! `Digest` for `digest`, can be made to see another document than the next reader does
+//! (CVE-2021-41190), so such documents are refused.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -44,15 +46,18 @@ pub fn to_vec(value: &impl Serialize) -> Vec<u8> {
     escape(serde_json::to_string(value).expect("these types have no way to fail")).into_bytes()
 }
 
-/// JSON indented by two spaces, as Go's `json.Encoder` with `SetIndent("", "  ")` writes it, without its last newline.
+/// JSON indented by two spaces, as Go's `json.Encoder` with `SetIndent("", "  ")` writes it,
+/// without its last newline.
 pub fn to_string_pretty(value: &impl Serialize) -> String {
     escape(serde_json::to_string_pretty(value).expect("these types have no way to fail"))
 }
 
-/// Go's HTML-safe escaping. Outside of strings these characters do not occur in JSON, so the text can be taken as a whole.
+/// Go's HTML-safe escaping. Outside of strings these characters do not occur in JSON, so the text
+/// can be taken as a whole.
 fn escape(json: String) -> String {
     const ESCAPED: [char; 5] = ['<', '>', '&', '\u{2028}', '\u{2029}'];
-    // The two long ones begin with E2. Many bytes at a time, without a way out between them, are looked at much faster.
+    // The two long ones begin with E2. Many bytes at a time, without a way out between them, are
+    // looked at much faster.
     let hit = |b: &u8| matches!(b, b'<' | b'>' | b'&' | 0xe2);
     if !json.as_bytes().chunks(256).any(|bytes| bytes.iter().fold(false, |any, b| any | hit(b))) {
         return json;
@@ -79,18 +84,25 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], what: impl fmt::Display) ->
     serde_json::from_slice(bytes).map_err(|e| Error::invalid(format!("{what} cannot be read: {e}")))
 }
 
-/// Fields that a document has beyond those of its type. They are kept, so that rewriting an index loses nothing of what
-/// another tool put there; but a second spelling or a second copy of a known field is refused, and so is a field that
-/// belongs to another kind of document (`layers` in an index, `manifests` in a manifest).
+/// Fields that a document has beyond those of its type. They are kept, so that rewriting an index
+/// loses nothing of what another tool put there; but a second spelling or a second copy of a known
+/// field is refused, and so is a field that belongs to another kind of document (`layers` in an
+/// index, `manifests` in a manifest).
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Extra(pub BTreeMap<String, serde_json::Value>);
 
 impl Extra {
     /// Takes a field that is none of the document's own.
-    pub(crate) fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, access: &mut A) -> Result<(), A::Error> {
+    pub(crate) fn take<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        access: &mut A,
+    ) -> Result<(), A::Error> {
         if SPEC_KEYS.contains(&folded(key).as_str()) {
-            return Err(A::Error::custom(format!("the key {key:?} does not belong here, or is a second spelling of one that does")));
+            return Err(A::Error::custom(format!(
+                "the key {key:?} does not belong here, or is a second spelling of one that does"
+            )));
         }
         match self.0.entry(key.to_owned()) {
             Entry::Occupied(_) => Err(twice(key)),
@@ -111,11 +123,13 @@ pub(crate) fn twice<E: serde::de::Error>(key: &str) -> E {
 #[derive(Deserialize)]
 pub(crate) struct Key<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// How a document's type is read: its fields by their keys, and everything else into its field `extra`.
+/// How a document's type is read: its fields by their keys, and everything else into its field
+/// `extra`.
 ///
-/// Serde's own `flatten` reads the same, but keeps every value in between and takes four times as long, which an index of
-/// 10,000 images makes felt. A `required` field must be there, an `optional` one may be missing or `null`, and a `list` must be
-/// there but may be `null`, as Go writes it where it is empty.
+/// Serde's own `flatten` reads the same, but keeps every value in between and takes four times as
+/// long, which an index of 10,000 images makes felt. A `required` field must be there, an
+/// `optional` one may be missing or `null`, and a `list` must be there but may be `null`, as Go
+/// writes it where it is empty.
 macro_rules! document {
     ($type:ident { $($kind:ident $key:literal $field:ident),* $(,)? }) => {
         impl<'de> serde::Deserialize<'de> for $type {
@@ -153,14 +167,16 @@ macro_rules! document {
 }
 pub(crate) use document;
 
-/// A key as Go's `encoding/json` compares it: without regard to case, where the long s is an s and the Kelvin sign a k.
+/// A key as Go's `encoding/json` compares it: without regard to case, where the long s is an s and
+/// the Kelvin sign a k.
 fn folded(key: &str) -> String {
     key.to_ascii_lowercase().replace('\u{17f}', "s").replace('\u{212a}', "k")
 }
 
 /// Annotations (image-spec, annotations.md): strings by key, sorted, so that a digest repeats.
 ///
-/// They lie in a list, since a tree's first node alone takes half a kibibyte, and each entry of an index has one annotation.
+/// They lie in a list, since a tree's first node alone takes half a kibibyte, and each entry of an
+/// index has one annotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Annotations(Vec<(String, String)>);
 

@@ -1,18 +1,23 @@
-//! osimage ships operating systems the way containers are shipped: as OCI images whose layers are a kernel, an initramfs,
-//! a root file system, and whose config holds the kernel's command line.
+//! osimage ships operating systems the way containers are shipped: as OCI images whose layers are a
+//! kernel, an initramfs, a root file system, and whose config holds the kernel's command line.
 //!
-//! The library is silent and typed; the program `osimage` is a thin voice on top of it. From the bottom up:
+//! The library is silent and typed; the program `osimage` is a thin voice on top of it. From the
+//! bottom up:
 //!
 //! - [`error`]: the one error type; its kind is the program's exit code.
-//! - [`digest`], [`json`], [`oci`], [`mod@reference`]: digests, documents and names, parsed strictly and without I/O.
-//! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in common, and finding an image by its name.
+//! - [`digest`], [`json`], [`oci`], [`mod@reference`]: digests, documents and names, parsed
+//!   strictly and without I/O.
+//! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in
+//!   common, and finding an image by its name.
 //! - [`copy`]: the one walk over a graph of manifests, and the trait [`Target`](copy::Target).
 //! - [`file`](mod@file): new files that nobody sees before they are whole.
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
-//! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the encoder and decoder below it.
+//! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the
+//!   encoder and decoder below it.
 //! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
-//! - [`image`]: what makes an image one of an operating system: roles, media types, building, reading.
+//! - [`image`]: what makes an image one of an operating system: roles, media types, building,
+//!   reading.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
@@ -36,7 +41,7 @@
 //!
 //! let inputs = Inputs::default();
 //! let built = build(&recipe, &inputs)?;
-//! let graph = copy::walk(&inputs, &built.rows)?;
+//! let graph = copy::walk(&inputs, &built.entries)?;
 //! archive::write(&path, &inputs, &graph, &Options { top: Some("onmetal".into()), settings: Settings::new(Format::Xz) })?;
 //!
 //! let archive = Archive::open(&path, archive::MAX_SIZE)?;

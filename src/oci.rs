@@ -1,8 +1,9 @@
 //! The documents of the OCI image specification: descriptor, manifest, index, layout file.
 //!
-//! They are osimage's own types rather than a library's, for three reasons: fields that another tool put into an index
-//! survive its rewriting, annotations are sorted so that a digest repeats, and a digest inside JSON is parsed as strictly
-//! as anywhere else. The order of the fields is that of the Go reference types, since digests are taken over it.
+//! They are osimage's own types rather than a library's, for three reasons: fields that another
+//! tool put into an index survive its rewriting, annotations are sorted so that a digest repeats,
+//! and a digest inside JSON is parsed as strictly as anywhere else. The order of the fields is that
+//! of the Go reference types, since digests are taken over it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,15 +22,17 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// Docker's media type for what OCI calls an index; read, never written.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The annotation that holds the name of an entry of a layout's `index.json` (image-spec, annotations.md).
+/// The annotation that holds the name of an entry of a layout's `index.json` (image-spec,
+/// annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds a layer's file name.
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The annotation that holds the time of creation (RFC 3339).
 pub const CREATED: &str = "org.opencontainers.image.created";
 
-/// The largest manifest or index that is read, 4 MiB: the least that registries must take (distribution-spec, "Pushing Manifests").
-pub const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
+/// The largest manifest or index that is read, 4 MiB: the least that registries must take
+/// (distribution-spec, "Pushing Manifests").
+pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
 /// The largest `index.json` of a layout that is read.
 pub const MAX_STORE_INDEX: u64 = 64 * 1024 * 1024;
 /// The largest config that is read.
@@ -46,7 +49,7 @@ pub fn is_index(media_type: &str) -> bool {
 }
 
 /// Whether a media type is that of a manifest or an index.
-pub fn is_document(media_type: &str) -> bool {
+pub fn is_manifest_or_index(media_type: &str) -> bool {
     is_manifest(media_type) || is_index(media_type)
 }
 
@@ -69,7 +72,8 @@ pub struct Descriptor {
     /// The content itself in base64; kept, never used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The machine that the content is for, in entries of an index; in a box, since most descriptors have none.
+    /// The machine that the content is for, in entries of an index; in a box, since most
+    /// descriptors have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Box<Platform>>,
     /// The type of artifact that a manifest describes.
@@ -120,12 +124,12 @@ impl Descriptor {
     /// The same content under a name, as an entry of a layout's index; `None` for no name.
     #[must_use]
     pub fn named(&self, name: Option<&str>) -> Self {
-        let mut row = self.clone();
+        let mut entry = self.clone();
         match name {
-            Some(name) => row.annotations.set(REF_NAME, name),
-            None => row.annotations.remove(REF_NAME),
+            Some(name) => entry.annotations.set(REF_NAME, name),
+            None => entry.annotations.remove(REF_NAME),
         }
-        row
+        entry
     }
 }
 
@@ -250,28 +254,44 @@ impl Index {
         }
     }
 
-    /// Adds an entry. A name points to one thing only, so an entry of the same name makes way; an entry without a name
-    /// is added only where its content has no entry yet. An entry that is there already stays where it is.
-    pub fn add(&mut self, row: Descriptor) {
-        self.extend(vec![row]);
+    /// Adds an entry. A name points to one thing only, so an entry of the same name makes way; an
+    /// entry without a name is added only where its content has no entry yet. An entry that is
+    /// there already stays where it is.
+    pub fn add(&mut self, entry: Descriptor) {
+        self.extend(vec![entry]);
     }
 
     /// Adds entries as [`add`](Index::add) does, one after the other, in one pass.
-    pub fn extend(&mut self, rows: Vec<Descriptor>) {
-        let last: HashMap<_, _> = rows.iter().filter_map(|row| Some((row.name()?.to_owned(), row.clone()))).collect();
-        self.manifests.retain(|other| other.name().and_then(|name| last.get(name)).is_none_or(|row| row == other));
-        let stayed = self.manifests.iter().filter_map(Descriptor::name).filter(|name| last.contains_key(*name));
+    pub fn extend(&mut self, entries: Vec<Descriptor>) {
+        let last: HashMap<_, _> = entries
+            .iter()
+            .filter_map(|entry| Some((entry.name()?.to_owned(), entry.clone())))
+            .collect();
+        self.manifests.retain(|other| {
+            other.name().and_then(|name| last.get(name)).is_none_or(|entry| entry == other)
+        });
+        let stayed = self
+            .manifests
+            .iter()
+            .filter_map(Descriptor::name)
+            .filter(|name| last.contains_key(*name));
         let mut names: HashSet<_> = stayed.map(str::to_owned).collect();
         // Content without a name that has no entry yet.
-        let mut unnamed: HashSet<_> = rows.iter().filter(|row| row.name().is_none()).map(|row| row.digest.clone()).collect();
+        let mut unnamed: HashSet<_> = entries
+            .iter()
+            .filter(|entry| entry.name().is_none())
+            .map(|entry| entry.digest.clone())
+            .collect();
         for other in &self.manifests {
             unnamed.remove(&other.digest);
         }
-        for row in rows {
-            let first = unnamed.remove(&row.digest);
-            let new = row.name().map_or(first, |name| last[name] == row && names.insert(name.to_owned()));
+        for entry in entries {
+            let first = unnamed.remove(&entry.digest);
+            let new = entry
+                .name()
+                .map_or(first, |name| last[name] == entry && names.insert(name.to_owned()));
             if new {
-                self.manifests.push(row);
+                self.manifests.push(entry);
             }
         }
     }
@@ -280,37 +300,47 @@ impl Index {
 /// A manifest or an index: what an entry of an index can point to.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there are never many at once")]
-pub enum Document {
+pub enum ManifestOrIndex {
     /// A manifest.
     Manifest(Manifest),
     /// An index.
     Index(Index),
 }
 
-impl Document {
-    /// Parses the content that `descriptor` describes; its media type says which of the two it must be.
+impl ManifestOrIndex {
+    /// Parses the content that `descriptor` describes; its media type says which of the two it must
+    /// be.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it is neither, where it is not what its own `mediaType` or the descriptor says, or where
-    /// it could be read in two ways.
+    /// [`Error::Invalid`] where it is neither, where it is not what its own `mediaType` or the
+    /// descriptor says, or where it could be read in two ways.
     pub fn parse(bytes: &[u8], descriptor: &Descriptor) -> Result<Self> {
         let digest = &descriptor.digest;
         let (document, own, version) = if is_manifest(&descriptor.media_type) {
-            let manifest: Manifest = json::from_slice(bytes, format_args!("the manifest {digest}"))?;
+            let manifest: Manifest =
+                json::from_slice(bytes, format_args!("the manifest {digest}"))?;
             let (own, version) = (manifest.media_type.clone(), manifest.schema_version);
-            (Document::Manifest(manifest), own, version)
+            (ManifestOrIndex::Manifest(manifest), own, version)
         } else if is_index(&descriptor.media_type) {
             let index: Index = json::from_slice(bytes, format_args!("the index {digest}"))?;
             let (own, version) = (index.media_type.clone(), index.schema_version);
-            (Document::Index(index), own, version)
+            (ManifestOrIndex::Index(index), own, version)
         } else {
-            return Err(Error::invalid(format!("{digest} is neither a manifest nor an index: its type is {:?}", descriptor.media_type)));
+            return Err(Error::invalid(format!(
+                "{digest} is neither a manifest nor an index: its type is {:?}",
+                descriptor.media_type
+            )));
         };
         if let Some(own) = own.filter(|own| *own != descriptor.media_type) {
-            return Err(Error::invalid(format!("{digest} calls itself {own:?}, but its descriptor says {:?}", descriptor.media_type)));
+            return Err(Error::invalid(format!(
+                "{digest} calls itself {own:?}, but its descriptor says {:?}",
+                descriptor.media_type
+            )));
         }
         if version != 2 {
-            return Err(Error::invalid(format!("{digest} has schema version {version}; only 2 is known")));
+            return Err(Error::invalid(format!(
+                "{digest} has schema version {version}; only 2 is known"
+            )));
         }
         Ok(document)
     }
@@ -318,16 +348,19 @@ impl Document {
     /// What the document is attached to.
     pub fn subject(&self) -> Option<&Descriptor> {
         match self {
-            Document::Manifest(manifest) => manifest.subject.as_ref(),
-            Document::Index(index) => index.subject.as_ref(),
+            ManifestOrIndex::Manifest(manifest) => manifest.subject.as_ref(),
+            ManifestOrIndex::Index(index) => index.subject.as_ref(),
         }
     }
 
-    /// Everything that the document points to and that belongs to it: a manifest's config and layers, an index's entries.
+    /// Everything that the document points to and that belongs to it: a manifest's config and
+    /// layers, an index's entries.
     pub fn children(&self) -> Vec<&Descriptor> {
         match self {
-            Document::Manifest(manifest) => std::iter::once(&manifest.config).chain(&manifest.layers).collect(),
-            Document::Index(index) => index.manifests.iter().collect(),
+            ManifestOrIndex::Manifest(manifest) => {
+                std::iter::once(&manifest.config).chain(&manifest.layers).collect()
+            }
+            ManifestOrIndex::Index(index) => index.manifests.iter().collect(),
         }
     }
 }
@@ -357,11 +390,15 @@ impl LayoutFile {
     /// [`Error::Invalid`] where it is not a layout file of version 1.0.0.
     pub fn check(bytes: &[u8], origin: impl std::fmt::Display) -> Result<()> {
         let file: LayoutFile = json::from_slice(bytes, format_args!("oci-layout in {origin}"))
-            .map_err(|e| e.with_hint(format!("a layout's file oci-layout holds {}", Self::CONTENT)))?;
+            .map_err(|e| {
+                e.with_hint(format!("a layout's file oci-layout holds {}", Self::CONTENT))
+            })?;
         match file.image_layout_version.as_str() {
             "1.0.0" => Ok(()),
-            other => Err(Error::invalid(format!("{origin} is a layout of version {other:?}; only 1.0.0 is known"))
-                .with_hint("a newer osimage may read it")),
+            other => Err(Error::invalid(format!(
+                "{origin} is a layout of version {other:?}; only 1.0.0 is known"
+            ))
+            .with_hint("a newer osimage may read it")),
         }
     }
 }
@@ -372,8 +409,8 @@ mod tests {
 
     const HEX: &str = "44dd616962d17884bd3609443a3c62b94d423fd1513a40098ffa1a1f75495fd5";
 
-    fn parse(json: &str, media_type: &str) -> Result<Document> {
-        Document::parse(json.as_bytes(), &Descriptor::of(media_type, json.as_bytes()))
+    fn parse(json: &str, media_type: &str) -> Result<ManifestOrIndex> {
+        ManifestOrIndex::parse(json.as_bytes(), &Descriptor::of(media_type, json.as_bytes()))
     }
 
     #[test]
@@ -409,7 +446,9 @@ mod tests {
     #[test]
     fn what_go_and_others_write_is_read_and_kept() {
         // Go writes a nil slice as null: onmetal-image does so after deleting the last image.
-        assert!(matches!(parse(r#"{"schemaVersion":2,"manifests":null}"#, INDEX).unwrap(), Document::Index(i) if i.manifests.is_empty()));
+        assert!(
+            matches!(parse(r#"{"schemaVersion":2,"manifests":null}"#, INDEX).unwrap(), ManifestOrIndex::Index(i) if i.manifests.is_empty())
+        );
         let json = format!(
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST}","digest":"sha256:{HEX}","size":713,"annotations":{{"a":"1","b":"2"}},"platform":{{"architecture":"amd64","os":"linux"}},"x-mine":[1]}}],"x-top":{{"k":"v"}}}}"#
         );

@@ -1,4 +1,5 @@
-//! Names of images, and the places that a command's argument can mean. Pure parsing: nothing here touches a disk or a network.
+//! Names of images, and the places that a command's argument can mean. Pure parsing: nothing here
+//! touches a disk or a network.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,16 +9,19 @@ use crate::digest::Digest;
 use crate::{Error, Result};
 
 /// The endings of an archive's name.
-pub const ARCHIVE_ENDINGS: &[&str] = &[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
+pub const ARCHIVE_ENDINGS: &[&str] =
+    &[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"];
 
 /// The longest name of an entry that is taken.
 const MAX_NAME: usize = 512;
 
 /// What can be done about a digest that is none.
-const DIGEST_HINT: &str = "a digest is sha256: and 64 hex digits; `osimage list -q` shows those that there are";
+const DIGEST_HINT: &str =
+    "a digest is sha256: and 64 hex digits; `osimage list -q` shows those that there are";
 
-/// What an image is called inside a store, a layout or an archive: by its entry's name, by its digest, by both, or by
-/// the beginning of its digest (which looks like a name, and is told apart when it is looked up).
+/// What an image is called inside a store, a layout or an archive: by its entry's name, by its
+/// digest, by both, or by the beginning of its digest (which looks like a name, and is told apart
+/// when it is looked up).
 ///
 /// ```
 /// use osimage::reference::Name;
@@ -39,7 +43,8 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self> {
         if text.starts_with("sha256:") || text.starts_with("sha512:") {
-            let digest = text.parse().map_err(|e| Error::usage(format!("{e}")).with_hint(DIGEST_HINT))?;
+            let digest =
+                text.parse().map_err(|e| Error::usage(format!("{e}")).with_hint(DIGEST_HINT))?;
             return Ok(Name { reference: None, digest: Some(digest) });
         }
         if text.len() == 64
@@ -48,9 +53,12 @@ impl FromStr for Name {
             return Ok(Name { reference: None, digest: Some(digest) });
         }
         let (reference, digest) = match text.split_once('@') {
-            Some((reference, digest)) => {
-                (reference, Some(digest.parse().map_err(|e| Error::usage(format!("in {text:?}: {e}")).with_hint(DIGEST_HINT))?))
-            }
+            Some((reference, digest)) => (
+                reference,
+                Some(digest.parse().map_err(|e| {
+                    Error::usage(format!("in {text:?}: {e}")).with_hint(DIGEST_HINT)
+                })?),
+            ),
             None => (text, None),
         };
         check(reference)?;
@@ -72,21 +80,27 @@ impl fmt::Display for Name {
 /// Checks a name that is to be given to an image: `[HOST[:PORT]/]PATH[:TAG]`, or a tag alone.
 ///
 /// # Errors
-/// [`Error::Usage`] with the part that is wrong; a digest, or what could be taken for one, is no name.
+/// [`Error::Usage`] with the part that is wrong; a digest, or what could be taken for one, is no
+/// name.
 pub fn check_new_name(text: &str) -> Result<()> {
     let name: Name = text.parse()?;
     if is_archive_name(Path::new(text)) {
-        return Err(Error::usage(format!("{text:?} is named like an archive, and would be taken for one"))
-            .with_hint("give a name such as ghcr.io/me/os:1.0"));
+        return Err(Error::usage(format!(
+            "{text:?} is named like an archive, and would be taken for one"
+        ))
+        .with_hint("give a name such as ghcr.io/me/os:1.0"));
     }
     match name.digest {
-        Some(_) => Err(Error::usage(format!("{text:?} is a digest; an image is tagged with a name"))
-            .with_hint("give a name such as ghcr.io/me/os:1.0")),
+        Some(_) => {
+            Err(Error::usage(format!("{text:?} is a digest; an image is tagged with a name"))
+                .with_hint("give a name such as ghcr.io/me/os:1.0"))
+        }
         None => Ok(()),
     }
 }
 
-/// The grammar of a name (distribution-spec, "Pulling manifests"; image-spec, annotations.md, `ref.name`).
+/// The grammar of a name (distribution-spec, "Pulling manifests"; image-spec, annotations.md,
+/// `ref.name`).
 fn check(text: &str) -> Result<()> {
     let bad = |why: &str| {
         Err(Error::usage(format!("{text:?} is not the name of an image: {why}"))
@@ -101,9 +115,13 @@ fn check(text: &str) -> Result<()> {
     let (repository, tag) = split_tag(text);
     if let Some(tag) = tag {
         let first = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let rest = tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'+'));
+        let rest = tag
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'+'));
         if !first || !rest || tag.len() > 128 {
-            return bad("a tag has up to 128 letters, digits, '_', '.', '-' and does not begin with '.' or '-'");
+            return bad(
+                "a tag has up to 128 letters, digits, '_', '.', '-' and does not begin with '.' or '-'",
+            );
         }
     }
     let mut parts = repository.split('/').collect::<Vec<_>>();
@@ -112,23 +130,32 @@ fn check(text: &str) -> Result<()> {
     }
     for part in parts {
         let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-        let inner = part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        let inner =
+            part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
         if !inner || !ends(part.bytes().next()) || !ends(part.bytes().last()) {
-            return bad("each part between '/' has letters, digits, and '_', '.', '-' between them");
+            return bad(
+                "each part between '/' has letters, digits, and '_', '.', '-' between them",
+            );
         }
     }
     Ok(())
 }
 
-/// Whether the first part of a name is a registry's host, as every client tells it: by a dot, a port, or `localhost`.
+/// Whether the first part of a name is a registry's host, as every client tells it: by a dot, a
+/// port, or `localhost`.
 fn is_host(part: &str) -> bool {
     let (host, port) = match part.rsplit_once(':') {
         Some((host, port)) if !host.ends_with(':') => (host, Some(port)),
         _ => (part, None),
     };
-    let host_ok = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'[' | b']' | b':')) && !host.is_empty();
+    let host_ok = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'[' | b']' | b':'))
+        && !host.is_empty();
     let port_ok = port.is_none_or(|port| port.parse::<u16>().is_ok());
-    host_ok && port_ok && (host.contains('.') || host == "localhost" || host.starts_with('[') || port.is_some())
+    host_ok
+        && port_ok
+        && (host.contains('.') || host == "localhost" || host.starts_with('[') || port.is_some())
 }
 
 /// Splits a name into what a table shows as repository and tag.
@@ -172,7 +199,9 @@ pub enum PathKind {
 impl Location {
     /// Says what an argument means; `look` tells what there is at a path.
     ///
-    /// A path is what begins with `/`, `./`, `../` or `~/`, ends like an archive, or is there and is a layout; it ends at the first `:` or `@` after it, and what follows is the image's name. Everything else is a name in the store.
+    /// A path is what begins with `/`, `./`, `../` or `~/`, ends like an archive, or is there and
+    /// is a layout; it ends at the first `:` or `@` after it, and what follows is the image's name.
+    /// Everything else is a name in the store.
     ///
     /// # Errors
     /// [`Error::Usage`] where a name is not one.
@@ -180,26 +209,36 @@ impl Location {
         if let Some(reference) = text.strip_prefix("oci://") {
             return Ok(Location::Registry(reference.to_owned()));
         }
-        // The first split that names something counts; a path that holds a ':' itself is found by a later one.
-        let ends = text.char_indices().filter(|(i, c)| *i > 0 && matches!(c, ':' | '@')).map(|(i, _)| i);
+        // The first split that names something counts; a path that holds a ':' itself is found by a
+        // later one.
+        let ends =
+            text.char_indices().filter(|(i, c)| *i > 0 && matches!(c, ':' | '@')).map(|(i, _)| i);
         let candidates: Vec<_> = ends.chain([text.len()]).collect();
         for &end in &candidates {
             let (path, rest) = text.split_at(end);
             let name = || rest.get(1..).map(str::parse).transpose();
             match look(Path::new(path)) {
                 Some(PathKind::Layout) => return Ok(Location::Folder(path.into(), name()?)),
-                Some(PathKind::File) if looks_like_path(path) || is_archive_name(Path::new(path)) => {
+                Some(PathKind::File)
+                    if looks_like_path(path) || is_archive_name(Path::new(path)) =>
+                {
                     return Ok(Location::Archive(path.into(), name()?));
                 }
-                Some(PathKind::Folder) if looks_like_path(path) => return Ok(Location::Folder(path.into(), name()?)),
+                Some(PathKind::Folder) if looks_like_path(path) => {
+                    return Ok(Location::Folder(path.into(), name()?));
+                }
                 _ => {}
             }
         }
-        // Nothing is there. A path that is meant as one is kept as one, so that the error says what is missing.
+        // Nothing is there. A path that is meant as one is kept as one, so that the error says what
+        // is missing.
         for &end in &candidates {
             let (path, rest) = text.split_at(end);
             if ARCHIVE_ENDINGS.iter().any(|ending| path.ends_with(ending)) {
-                return Ok(Location::Archive(path.into(), rest.get(1..).map(str::parse).transpose()?));
+                return Ok(Location::Archive(
+                    path.into(),
+                    rest.get(1..).map(str::parse).transpose()?,
+                ));
             }
         }
         if looks_like_path(text) {
@@ -215,7 +254,10 @@ impl Location {
 
 /// Whether a text can only be meant as a path.
 pub fn looks_like_path(text: &str) -> bool {
-    text == "." || text == ".." || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start)) || text.ends_with('/')
+    text == "."
+        || text == ".."
+        || ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start))
+        || text.ends_with('/')
 }
 
 /// Whether a path is named like an archive.
@@ -289,7 +331,10 @@ mod tests {
         for (text, location) in [
             ("layout", Location::Folder("layout".into(), None)),
             ("layout:v1", Location::Folder("layout".into(), name("v1"))),
-            ("layout:ghcr.io/me/os:1.0", Location::Folder("layout".into(), name("ghcr.io/me/os:1.0"))),
+            (
+                "layout:ghcr.io/me/os:1.0",
+                Location::Folder("layout".into(), name("ghcr.io/me/os:1.0")),
+            ),
             (&format!("layout@{digest}"), Location::Folder("layout".into(), name(&digest))),
             ("odd:layout:v1", Location::Folder("odd:layout".into(), name("v1"))),
             ("/abs/layout:v1", Location::Folder("/abs/layout".into(), name("v1"))),
@@ -310,6 +355,9 @@ mod tests {
         }
         assert!(Location::parse("layout:bad name", look).is_err());
         let error = Location::parse("docker://ghcr.io/me/os", look).unwrap_err();
-        assert!(error.to_string().contains("docker://") && error.hint().unwrap().contains("oci://ghcr.io/me/os"));
+        assert!(
+            error.to_string().contains("docker://")
+                && error.hint().unwrap().contains("oci://ghcr.io/me/os")
+        );
     }
 }

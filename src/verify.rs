@@ -25,18 +25,31 @@ pub struct Report {
     pub unreached: Vec<(Digest, u64)>,
 }
 
-/// Reads and hashes every blob, and checks that everything the entries reach is there with the right size. With `only`,
-/// just what that entry reaches is read.
+/// Reads and hashes every blob, and checks that everything the entries reach is there with the
+/// right size. With `only`, just what that entry reaches is read.
 ///
 /// # Errors
 /// Where the layout or the archive itself cannot be read; what is wrong in it is in the report.
 pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Report> {
-    let rows = only.map_or_else(|| source.rows(), |row| Ok(vec![row.clone()]))?;
-    let attached: HashSet<_> = rows.iter().filter(|row| content::is_attached(source, row)).map(|row| &row.digest).collect();
-    let images: HashSet<_> = rows.iter().map(|row| &row.digest).filter(|digest| !attached.contains(digest)).collect();
+    let entries = only.map_or_else(|| source.entries(), |entry| Ok(vec![entry.clone()]))?;
+    let attached: HashSet<_> = entries
+        .iter()
+        .filter(|entry| content::is_attached(source, entry))
+        .map(|entry| &entry.digest)
+        .collect();
+    let images: HashSet<_> = entries
+        .iter()
+        .map(|entry| &entry.digest)
+        .filter(|digest| !attached.contains(digest))
+        .collect();
     let mut report = Report { images: images.len(), attached: attached.len(), ..Report::default() };
-    let mut walk = Walk { source, visited: Visited::default(), reached: BTreeMap::new(), problems: Vec::new() };
-    rows.iter().for_each(|row| walk.reach(row, 0));
+    let mut walk = Walk {
+        source,
+        visited: Visited::default(),
+        reached: BTreeMap::new(),
+        problems: Vec::new(),
+    };
+    entries.iter().for_each(|entry| walk.reach(entry, 0));
     let reached = walk.reached;
     report.problems = walk.problems;
     let mut there: HashSet<Digest> = HashSet::new();
@@ -58,7 +71,9 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
         }
         match wanted {
             Some(wanted) if *wanted != size => {
-                report.problems.push(format!("{digest} has {size} bytes, but its descriptor says {wanted}"));
+                report
+                    .problems
+                    .push(format!("{digest} has {size} bytes, but its descriptor says {wanted}"));
             }
             None => report.unreached.push((digest, size)),
             Some(_) => {}
@@ -108,7 +123,9 @@ impl Walk<'_> {
             return;
         }
         match content::document(self.source, descriptor) {
-            Ok((document, _)) => document.children().into_iter().for_each(|child| self.reach(child, depth + 1)),
+            Ok((document, _)) => {
+                document.children().into_iter().for_each(|child| self.reach(child, depth + 1))
+            }
             // What is missing or does not hash is told once, with the blobs.
             Err(e) if e.kind() == Kind::NotFound => {}
             Err(e) => self.problems.push(e.to_string()),

@@ -7,9 +7,9 @@
 //! onmetal/blobs/sha256/HEX      manifests and indexes first, then all else from small to large
 //! ```
 //!
-//! What `list` and `inspect` need stands in front, in a block of its own; every large member begins a block, so a reader
-//! finds the members without decoding what is between them. The same content gives the same bytes: order, times, owners
-//! and modes are fixed.
+//! What `list` and `inspect` need stands in front, in a block of its own; every large member begins
+//! a block, so a reader finds the members without decoding what is between them. The same content
+//! gives the same bytes: order, times, owners and modes are fixed.
 
 mod reader;
 mod writer;
@@ -34,7 +34,8 @@ enum Member {
     Blob(Digest),
 }
 
-/// Tells a member by its name: its top folder, if it has one, and what it is. `None` for a name that has no place in a layout.
+/// Tells a member by its name: its top folder, if it has one, and what it is. `None` for a name
+/// that has no place in a layout.
 fn classify(name: &str, is_folder: bool) -> Option<(Option<&str>, Member)> {
     // onmetal-image leaves an empty `ingest/` in its stores.
     let folders: &[&[&str]] = &[&[], &[BLOBS], &[BLOBS, "sha256"], &[BLOBS, "sha512"], &["ingest"]];
@@ -51,7 +52,9 @@ fn classify(name: &str, is_folder: bool) -> Option<(Option<&str>, Member)> {
         parts if is_folder => folders.contains(&parts).then_some(Member::Folder),
         [LayoutFile::NAME] => Some(Member::Layout),
         [INDEX_FILE] => Some(Member::Index),
-        [BLOBS, algorithm, hex] => Digest::from_parts(Algorithm::from_name(algorithm)?, hex).ok().map(Member::Blob),
+        [BLOBS, algorithm, hex] => {
+            Digest::from_parts(Algorithm::from_name(algorithm)?, hex).ok().map(Member::Blob)
+        }
         _ => None,
     };
     match (tell(&parts), parts.split_first()) {

@@ -15,7 +15,7 @@ use crate::compress::{self, Format, Reader};
 use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
 use crate::layout::INDEX_FILE;
-use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_DOCUMENT, MAX_STORE_INDEX};
+use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
 use crate::{Error, Result, file, json};
 
 /// How much an archive may unfold to by default, 64 GiB: a small file can hold any amount of zeros.
@@ -25,7 +25,8 @@ pub const MAX_SIZE: u64 = 64 << 30;
 const MAX_HEADERS: u64 = 1 << 20;
 /// How many members an archive may have.
 const MAX_MEMBERS: usize = 1_000_000;
-/// How much small content is kept in memory from the first pass over an archive that cannot be sought in.
+/// How much small content is kept in memory from the first pass over an archive that cannot be
+/// sought in.
 const MAX_KEPT: usize = 64 << 20;
 
 /// An archive that is open for reading. Nothing of it is extracted; content is read where it lies.
@@ -34,7 +35,7 @@ pub struct Archive {
     file: File,
     max_size: u64,
     top: Option<String>,
-    rows: Vec<Descriptor>,
+    entries: Vec<Descriptor>,
     /// Where each blob's content begins in the decompressed archive, and its size.
     blobs: HashMap<Digest, (u64, u64)>,
     /// Small content from the first pass, where going back would mean decoding everything again.
@@ -46,10 +47,12 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens an archive and looks at every member's header. `max_size` (bytes) bounds what it may unfold to.
+    /// Opens an archive and looks at every member's header. `max_size` (bytes) bounds what it may
+    /// unfold to.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it is damaged, is no layout, or holds anything that has no place in one.
+    /// [`Error::Invalid`] where it is damaged, is no layout, or holds anything that has no place in
+    /// one.
     pub fn open(path: &Path, max_size: u64) -> Result<Self> {
         let file = file::open_regular(path)?.0;
         let mut archive = Archive {
@@ -57,7 +60,7 @@ impl Archive {
             file,
             max_size,
             top: None,
-            rows: Vec::new(),
+            entries: Vec::new(),
             blobs: HashMap::new(),
             kept: HashMap::new(),
             plain: false,
@@ -101,7 +104,9 @@ impl Archive {
                 return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
             }
             let raw = entry.path_bytes();
-            let name = std::str::from_utf8(&raw).map_err(|_| bad("a member's name is not UTF-8".into()))?.to_owned();
+            let name = std::str::from_utf8(&raw)
+                .map_err(|_| bad("a member's name is not UTF-8".into()))?
+                .to_owned();
             let is_folder = match entry.header().entry_type() {
                 EntryType::Directory => true,
                 EntryType::Regular | EntryType::Continuous => false,
@@ -113,10 +118,15 @@ impl Archive {
                     budget.set(MAX_HEADERS);
                     continue;
                 }
-                EntryType::GNUSparse => return Err(bad(format!("{name:?} was packed as a sparse file; pack it without tar's --sparse"))),
+                EntryType::GNUSparse => {
+                    return Err(bad(format!(
+                        "{name:?} was packed as a sparse file; pack it without tar's --sparse"
+                    )));
+                }
                 _ => return Err(bad(format!("{name:?} is neither a folder nor a regular file"))),
             };
-            let (own_top, member) = classify(&name, is_folder).ok_or_else(|| bad(format!("{name:?} has no place in one")))?;
+            let (own_top, member) = classify(&name, is_folder)
+                .ok_or_else(|| bad(format!("{name:?} has no place in one")))?;
             // The folder `./` says nothing about the top folder.
             if own_top.is_some() || !(is_folder && matches!(name.as_str(), "." | "./")) {
                 let first = top.get_or_insert_with(|| own_top.map(str::to_owned));
@@ -128,10 +138,16 @@ impl Archive {
             let mut read = |limit: u64| -> Result<Vec<u8>> {
                 let mut bytes = Vec::new();
                 if size > limit {
-                    return Err(bad(format!("{name:?} has {size} bytes; at most {limit} are read")));
+                    return Err(bad(format!(
+                        "{name:?} has {size} bytes; at most {limit} are read"
+                    )));
                 }
                 (&mut entry).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-                if bytes.len() as u64 != size { Err(bad(format!("{name:?} is cut short"))) } else { Ok(bytes) }
+                if bytes.len() as u64 != size {
+                    Err(bad(format!("{name:?} is cut short")))
+                } else {
+                    Ok(bytes)
+                }
             };
             let twice = match member {
                 Member::Folder => false,
@@ -141,9 +157,9 @@ impl Archive {
                     index.replace(read(MAX_STORE_INDEX)?).is_some()
                 }
                 Member::Blob(digest) => {
-                    if !seekable && size <= MAX_DOCUMENT && kept + size as usize <= MAX_KEPT {
+                    if !seekable && size <= MAX_MANIFEST && kept + size as usize <= MAX_KEPT {
                         kept += size as usize;
-                        self.kept.insert(digest.clone(), read(MAX_DOCUMENT)?);
+                        self.kept.insert(digest.clone(), read(MAX_MANIFEST)?);
                     }
                     self.blobs.insert(digest, (offset, size)).is_some()
                 }
@@ -157,8 +173,9 @@ impl Archive {
             budget.set(MAX_HEADERS);
         }
         let mut reader = tar.into_inner().reader;
-        // Blobs have digests; all that vouches for the index is the checksum behind what it was compressed with. And behind the
-        // last member is padding only: a file that is cut short there is noticed by reading it.
+        // Blobs have digests; all that vouches for the index is the checksum behind what it was
+        // compressed with. And behind the last member is padding only: a file that is cut
+        // short there is noticed by reading it.
         match seekable {
             true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
             false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),
@@ -167,11 +184,20 @@ impl Archive {
         let layout = layout.ok_or_else(|| bad(format!("it has no file {}", LayoutFile::NAME)))?;
         LayoutFile::check(&layout, self.origin())?;
         let index = index.ok_or_else(|| bad(format!("it has no file {INDEX_FILE}")))?;
-        self.rows = json::from_slice::<Index>(&index, format_args!("{INDEX_FILE} in {}", self.origin()))?.manifests;
+        self.entries =
+            json::from_slice::<Index>(&index, format_args!("{INDEX_FILE} in {}", self.origin()))?
+                .manifests;
         if let Some(len) = reader.len()
-            && let Some((digest, _)) = self.blobs.iter().find(|(_, (offset, size))| offset.checked_add(*size).is_none_or(|end| end > len))
+            && let Some((digest, _)) = self
+                .blobs
+                .iter()
+                .find(|(_, (offset, size))| offset.checked_add(*size).is_none_or(|end| end > len))
         {
-            return Err(Error::invalid(format!("{} is cut short: {digest} goes beyond its end", path.display())).with_hint("get it again"));
+            return Err(Error::invalid(format!(
+                "{} is cut short: {digest} goes beyond its end",
+                path.display()
+            ))
+            .with_hint("get it again"));
         }
         self.idle.lock().expect("nothing panics with this lock").push(reader);
         Ok(())
@@ -183,15 +209,19 @@ fn tar_error(path: &Path, error: io::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref::<Error>() {
-            return Error::invalid(own.to_string()).with_hint(own.hint().unwrap_or_else(|| compress::DAMAGED.into()));
+            return Error::invalid(own.to_string())
+                .with_hint(own.hint().unwrap_or_else(|| compress::DAMAGED.into()));
         }
         cause = match error.downcast_ref::<io::Error>() {
-            Some(io) if io.raw_os_error().is_some() => return Error::io("read", path, io::Error::from(io.kind())),
+            Some(io) if io.raw_os_error().is_some() => {
+                return Error::io("read", path, io::Error::from(io.kind()));
+            }
             Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
             None => error.source(),
         };
     }
-    Error::invalid(format!("{} is damaged or cut short: {error}", path.display())).with_hint(compress::DAMAGED)
+    Error::invalid(format!("{} is damaged or cut short: {error}", path.display()))
+        .with_hint(compress::DAMAGED)
 }
 
 /// A reader of an archive that goes back to the others when it is done with.
@@ -223,13 +253,14 @@ impl Source for Archive {
         format!("the archive {}", self.path.display())
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        Ok(self.rows.clone())
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        Ok(self.entries.clone())
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let digest = &descriptor.digest;
-        let &(start, size) = self.blobs.get(digest).ok_or_else(|| content::missing(self, digest))?;
+        let &(start, size) =
+            self.blobs.get(digest).ok_or_else(|| content::missing(self, digest))?;
         if size != descriptor.size {
             return Err(content::wrong_size(self, descriptor, size));
         }
@@ -239,7 +270,9 @@ impl Source for Archive {
         }
         let idle = self.idle.lock().expect("nothing panics with this lock").pop();
         let mut reader = idle.map_or_else(|| self.reader(), Ok)?;
-        reader.seek(SeekFrom::Start(start + offset)).map_err(|e| compress::error("read", &self.path, e))?;
+        reader
+            .seek(SeekFrom::Start(start + offset))
+            .map_err(|e| compress::error("read", &self.path, e))?;
         Ok(Box::new(Lent { archive: self, reader: Some(reader), left: size - offset }))
     }
 
@@ -247,7 +280,8 @@ impl Source for Archive {
         self.blobs.get(digest).map_or(0, |(offset, _)| *offset)
     }
 
-    /// One, but for a plain archive: decoding uses every core anyway, and going back may mean decoding again.
+    /// One, but for a plain archive: decoding uses every core anyway, and going back may mean
+    /// decoding again.
     fn readers(&self) -> usize {
         if self.plain { usize::MAX } else { 1 }
     }
@@ -255,7 +289,8 @@ impl Source for Archive {
 
 impl Inventory for Archive {
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
-        let mut blobs: Vec<_> = self.blobs.iter().map(|(digest, (_, size))| (digest.clone(), *size)).collect();
+        let mut blobs: Vec<_> =
+            self.blobs.iter().map(|(digest, (_, size))| (digest.clone(), *size)).collect();
         blobs.sort_by_key(|(digest, _)| self.position(digest));
         Ok(blobs)
     }
@@ -271,7 +306,9 @@ impl Read for Guarded {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buf)?;
         let left = self.budget.get().checked_sub(n as u64).ok_or_else(|| {
-            let what = format!("the archive has a member whose headers are larger than {MAX_HEADERS} bytes");
+            let what = format!(
+                "the archive has a member whose headers are larger than {MAX_HEADERS} bytes"
+            );
             io::Error::new(io::ErrorKind::InvalidData, Error::invalid(what))
         })?;
         self.budget.set(left);

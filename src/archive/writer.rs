@@ -14,7 +14,8 @@ use crate::layout::{BLOBS, INDEX_FILE};
 use crate::oci::{Index, LayoutFile};
 use crate::{Error, Result, compress, json};
 
-/// Members from this size on begin a block of their own; smaller ones would only make the archive larger.
+/// Members from this size on begin a block of their own; smaller ones would only make the archive
+/// larger.
 const OWN_BLOCK: u64 = 64 * 1024;
 
 /// The time of every member. Not zero, since tar takes that for implausible and warns.
@@ -29,12 +30,12 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// Writes everything in `graph` to an archive; what the path held before is replaced when the whole archive is on the
-/// disk. Gives its size in bytes.
+/// Writes everything in `graph` to an archive; what the path held before is replaced when the whole
+/// archive is on the disk. Gives its size in bytes.
 ///
 /// # Errors
-/// What the source gives, also where content is not what its descriptor says; [`Error::Io`] for the archive. Then nothing
-/// has changed at the path.
+/// What the source gives, also where content is not what its descriptor says; [`Error::Io`] for the
+/// archive. Then nothing has changed at the path.
 pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options) -> Result<u64> {
     if let Some(top) = &options.top {
         check_top(top)?;
@@ -50,21 +51,36 @@ pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options)
 }
 
 /// Writes the members, in their order, and finishes the compressed file.
-fn fill(out: &std::fs::File, path: &Path, source: &dyn Source, graph: &Graph, options: &Options) -> Result<()> {
+fn fill(
+    out: &std::fs::File,
+    path: &Path,
+    source: &dyn Source,
+    graph: &Graph,
+    options: &Options,
+) -> Result<()> {
     let failed = |e| compress::error("write", path, e);
     let writer = Writer::new(BufWriter::with_capacity(BLOCK, out), &options.settings)?;
     let mut members = Members { tar: Builder::new(writer), top: options.top.as_deref(), path };
 
-    let index = json::to_vec(&Index::over(graph.rows.clone()));
+    let index = json::to_vec(&Index::over(graph.entries.clone()));
     let mut nodes: Vec<&Node> = graph.nodes.iter().collect();
-    nodes.sort_by_key(|node| (node.document.is_none(), node.descriptor.size, &node.descriptor.digest));
+    nodes.sort_by_key(|node| {
+        (node.document.is_none(), node.descriptor.size, &node.descriptor.digest)
+    });
     let mut folders = vec!["".to_owned(), BLOBS.to_owned()];
-    folders.extend(nodes.iter().map(|node| format!("{BLOBS}/{}", node.descriptor.digest.algorithm().name())));
+    folders.extend(
+        nodes.iter().map(|node| format!("{BLOBS}/{}", node.descriptor.digest.algorithm().name())),
+    );
     folders.dedup();
     folders[2..].sort();
     folders.dedup();
     members.add_folder(&folders[0])?;
-    members.add(LayoutFile::NAME, LayoutFile::CONTENT.len() as u64, 0o644, &mut LayoutFile::CONTENT.as_bytes())?;
+    members.add(
+        LayoutFile::NAME,
+        LayoutFile::CONTENT.len() as u64,
+        0o644,
+        &mut LayoutFile::CONTENT.as_bytes(),
+    )?;
     members.add(INDEX_FILE, index.len() as u64, 0o644, &mut index.as_slice())?;
     folders[1..].iter().try_for_each(|folder| members.add_folder(folder))?;
     for node in nodes {
@@ -72,11 +88,19 @@ fn fill(out: &std::fs::File, path: &Path, source: &dyn Source, graph: &Graph, op
         let name = format!("{BLOBS}/{}/{}", digest.algorithm().name(), digest.hex());
         match &node.document {
             Some(bytes) => members.add(&name, size, 0o444, &mut bytes.as_slice())?,
-            None => members.add(&name, size, 0o444, &mut content::verified(source, &node.descriptor)?)?,
+            None => members.add(
+                &name,
+                size,
+                0o444,
+                &mut content::verified(source, &node.descriptor)?,
+            )?,
         }
     }
     let writer = members.tar.into_inner().map_err(failed)?;
-    writer.finish().and_then(|buffer| buffer.into_inner().map_err(|e| e.into_error())).map_err(failed)?;
+    writer
+        .finish()
+        .and_then(|buffer| buffer.into_inner().map_err(|e| e.into_error()))
+        .map_err(failed)?;
     Ok(())
 }
 
@@ -84,7 +108,12 @@ fn fill(out: &std::fs::File, path: &Path, source: &dyn Source, graph: &Graph, op
 fn check_top(top: &str) -> Result<()> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let reserved = [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].contains(&top);
-    if top.is_empty() || top.len() > 64 || top.starts_with('.') || reserved || !top.bytes().all(plain) {
+    if top.is_empty()
+        || top.len() > 64
+        || top.starts_with('.')
+        || reserved
+        || !top.bytes().all(plain)
+    {
         return Err(Error::usage(format!("{top:?} cannot be the top folder of an archive"))
             .with_hint("up to 64 letters, digits, '.', '_' and '-' make one; --flat writes none"));
     }
@@ -122,7 +151,14 @@ impl Members<'_> {
         }
     }
 
-    fn append(&mut self, kind: EntryType, name: &str, size: u64, mode: u32, content: &mut dyn Read) -> Result<()> {
+    fn append(
+        &mut self,
+        kind: EntryType,
+        name: &str,
+        size: u64,
+        mode: u32,
+        content: &mut dyn Read,
+    ) -> Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(size);
@@ -130,6 +166,8 @@ impl Members<'_> {
         header.set_mtime(TIME);
         header.set_uid(0);
         header.set_gid(0);
-        self.tar.append_data(&mut header, name, content).map_err(|e| compress::error("write", self.path, e))
+        self.tar
+            .append_data(&mut header, name, content)
+            .map_err(|e| compress::error("write", self.path, e))
     }
 }

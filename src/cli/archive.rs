@@ -21,7 +21,8 @@ const DEFAULT_TOP: &str = "onmetal";
 /// How an archive is written.
 #[derive(Debug, clap::Args)]
 pub struct ArchiveArgs {
-    /// Compression level of the archive, 0 (fast) to 9 (small) for .xz [default: the measured knee]
+    /// Compression level of the archive, 0 (fast) to 9 (small) for .xz [default: the measured
+    /// knee]
     #[arg(long, value_name = "N")]
     level: Option<u8>,
     /// Threads that compress; the archive is the same with any number [default: one for each core]
@@ -42,7 +43,13 @@ impl ArchiveArgs {
     }
 
     /// Writes an archive whose top folder, where the arguments name none, is `top`.
-    pub fn write_as(&self, path: &Path, top: Option<&str>, source: &dyn Source, graph: &Graph) -> Result<()> {
+    pub fn write_as(
+        &self,
+        path: &Path,
+        top: Option<&str>,
+        source: &dyn Source,
+        graph: &Graph,
+    ) -> Result<()> {
         if !is_archive_name(path) {
             return Err(Error::usage(format!("{} is not named like an archive", path.display()))
                 .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
@@ -61,9 +68,8 @@ impl ArchiveArgs {
     /// These options say nothing about a store.
     pub fn refuse_without_output(&self) -> Result<()> {
         if self.level.is_some() || self.threads.is_some() || self.flat || self.top.is_some() {
-            return Err(
-                Error::usage("--level, --threads, --top and --flat belong to an archive").with_hint("name the archive with --output")
-            );
+            return Err(Error::usage("--level, --threads, --top and --flat belong to an archive")
+                .with_hint("name the archive with --output"));
         }
         Ok(())
     }
@@ -105,11 +111,13 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
     let (output, source) = args.paths.split_last().expect("there is at least one");
     let (source, name) = context.open(source.first().map(String::as_str))?;
-    let rows = chosen(&*source, name.as_ref())?;
-    let graph = copy::walk(&*source, &rows)?;
+    let entries = chosen(&*source, name.as_ref())?;
+    let graph = copy::walk(&*source, &entries)?;
     let path = PathBuf::from(output);
     args.archive.write(&path, &*source, &graph)?;
-    rows.iter().try_for_each(|row| output::line(&format!("Successfully exported {}", described(row))))
+    entries
+        .iter()
+        .try_for_each(|entry| output::line(&format!("Successfully exported {}", described(entry))))
 }
 
 /// Take images of an archive or a layout's folder into the store
@@ -125,23 +133,31 @@ pub struct ImportArgs {
 }
 
 pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
-    // The argument is always a path here, also where the store is named; a file of any name is taken for an archive.
+    // The argument is always a path here, also where the store is named; a file of any name is
+    // taken for an archive.
     let location = match Location::parse(&args.source, osimage::layout::look) {
-        Ok(Location::Store(_)) | Err(_) if Path::new(&args.source).is_file() => Location::Archive(args.source.clone().into(), None),
+        Ok(Location::Store(_)) | Err(_) if Path::new(&args.source).is_file() => {
+            Location::Archive(args.source.clone().into(), None)
+        }
         Ok(Location::Store(_)) => {
-            return Err(Error::not_found(format!("there is no layout and no archive {}", args.source))
-                .with_hint("name an archive, or the folder of a layout"));
+            return Err(Error::not_found(format!(
+                "there is no layout and no archive {}",
+                args.source
+            ))
+            .with_hint("name an archive, or the folder of a layout"));
         }
         location => location?,
     };
     let (source, name) = context.open_location(location)?;
-    let rows = chosen(&*source, name.as_ref())?;
-    let graph = copy::walk(&*source, &rows)?;
+    let entries = chosen(&*source, name.as_ref())?;
+    let graph = copy::walk(&*source, &entries)?;
     let store = context.writable_store()?;
     let session = store.session()?;
     copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &session, 1)?;
-    session.update(|index| index.extend(rows.clone()))?;
-    rows.iter().try_for_each(|row| output::line(&format!("Successfully imported {}", described(row))))
+    session.update(|index| index.extend(entries.clone()))?;
+    entries
+        .iter()
+        .try_for_each(|entry| output::line(&format!("Successfully imported {}", described(entry))))
 }
 
 /// The entry that a name means, or all of them.
@@ -149,13 +165,17 @@ fn chosen(source: &dyn Inventory, name: Option<&Name>) -> Result<Vec<Descriptor>
     match name {
         Some(_) => Ok(vec![content::resolve(source, name)?]),
         None => {
-            let rows = source.rows()?;
-            if rows.is_empty() { content::resolve(source, None).map(|row| vec![row]) } else { Ok(rows) }
+            let entries = source.entries()?;
+            if entries.is_empty() {
+                content::resolve(source, None).map(|entry| vec![entry])
+            } else {
+                Ok(entries)
+            }
         }
     }
 }
 
-fn described(row: &Descriptor) -> String {
-    let name = row.name().map(|name| format!("{} ", output::visible(name))).unwrap_or_default();
-    format!("{name}{}", row.digest.hex())
+fn described(entry: &Descriptor) -> String {
+    let name = entry.name().map(|name| format!("{} ", output::visible(name))).unwrap_or_default();
+    format!("{name}{}", entry.digest.hex())
 }

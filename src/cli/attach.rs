@@ -46,7 +46,8 @@ pub struct Args {
     /// Annotation of what is attached; can be repeated
     #[arg(long, short, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
-    /// Time to record, in RFC 3339 or in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else none]
+    /// Time to record, in RFC 3339 or in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else
+    /// none]
     #[arg(long, value_name = "TIME")]
     created: Option<String>,
     /// Architecture, for an image of several: attach to that image instead of to the index
@@ -113,11 +114,16 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut attachments = args.build.attachments()?;
     if let Some(artifact_type) = &args.artifact_type {
         let files = args.files.iter().map(|text| typed(text)).collect();
-        attachments.push(Attachment { artifact_type: artifact_type.clone(), files, annotations: Annotations::default() });
+        attachments.push(Attachment {
+            artifact_type: artifact_type.clone(),
+            files,
+            annotations: Annotations::default(),
+        });
     }
     if attachments.is_empty() {
-        return Err(Error::usage("nothing is named to be attached")
-            .with_hint("--log, --os-release, --package-manifest, --sbom, or --artifact-type TYPE FILE"));
+        return Err(Error::usage("nothing is named to be attached").with_hint(
+            "--log, --os-release, --package-manifest, --sbom, or --artifact-type TYPE FILE",
+        ));
     }
     let annotations = annotations(args)?;
     attachments.iter_mut().for_each(|attachment| attachment.annotations = annotations.clone());
@@ -127,69 +133,100 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.archive.refuse_without_output()?;
     }
     let inputs = Inputs::default();
-    let build = |source: &dyn Source, row: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
-        let subject = context::subject(source, row, args.platform.as_deref(), context::is_by_digest(&args.image))?;
-        let rows = attachments.iter().map(|attachment| attachment.build(&subject, &inputs)).collect::<Result<_>>()?;
-        Ok((subject, rows))
-    };
-    let (place, subject, rows) = match location {
+    let build =
+        |source: &dyn Source, entry: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
+            let subject = context::subject(
+                source,
+                entry,
+                args.platform.as_deref(),
+                context::is_by_digest(&args.image),
+            )?;
+            let entries = attachments
+                .iter()
+                .map(|attachment| attachment.build(&subject, &inputs))
+                .collect::<Result<_>>()?;
+            Ok((subject, entries))
+        };
+    let (place, subject, entries) = match location {
         Location::Registry(text) => {
             let image = context.client().image(&text.parse()?)?;
-            let (subject, rows) = build(&image, image.descriptor())?;
+            let (subject, entries) = build(&image, image.descriptor())?;
             let name = image.repository().name().clone();
             let repository = context.client().repository(&name, Access::Push)?;
-            copy::transfer(&inputs, &copy::walk(&inputs, &rows)?, &repository, args.transfer.concurrency)?;
-            (name.to_string(), subject, rows)
+            copy::transfer(
+                &inputs,
+                &copy::walk(&inputs, &entries)?,
+                &repository,
+                args.transfer.concurrency,
+            )?;
+            (name.to_string(), subject, entries)
         }
         Location::Archive(path, name) => {
             // A link to it stays one.
             let target = path.canonicalize().map_err(|e| Error::io("open", &path, e))?;
             let archive = Archive::open(&path, context.max_size())?;
-            let row = content::resolve(&archive, name.as_ref())?;
-            let (subject, rows) = build(&archive, &row)?;
-            let mut all = archive.rows()?;
-            let new: Vec<_> = rows.iter().filter(|row| all.iter().all(|known| known.digest != row.digest)).cloned().collect();
+            let entry = content::resolve(&archive, name.as_ref())?;
+            let (subject, entries) = build(&archive, &entry)?;
+            let mut all = archive.entries()?;
+            let new: Vec<_> = entries
+                .iter()
+                .filter(|entry| all.iter().all(|known| known.digest != entry.digest))
+                .cloned()
+                .collect();
             if !new.is_empty() {
                 all.extend(new);
                 let both = Overlay { top: &inputs, below: &archive };
                 args.archive.write_as(&target, archive.top(), &both, &copy::walk(&both, &all)?)?;
             }
-            (path.display().to_string(), subject, rows)
+            (path.display().to_string(), subject, entries)
         }
         _ => {
             let (layout, name) = context.open_layout(&args.image)?;
-            let (subject, rows) = build(&layout, &content::resolve(&layout, name.as_ref())?)?;
+            let (subject, entries) = build(&layout, &content::resolve(&layout, name.as_ref())?)?;
             let session = layout.session()?;
-            copy::transfer(&inputs, &copy::walk(&inputs, &rows)?, &session, args.transfer.concurrency)?;
+            copy::transfer(
+                &inputs,
+                &copy::walk(&inputs, &entries)?,
+                &session,
+                args.transfer.concurrency,
+            )?;
             session.update(|index| {
-                let new = rows.iter().filter(|row| index.manifests.iter().all(|known| known.digest != row.digest));
+                let new = entries.iter().filter(|entry| {
+                    index.manifests.iter().all(|known| known.digest != entry.digest)
+                });
                 let new: Vec<_> = new.cloned().collect();
                 index.manifests.extend(new);
             })?;
-            (layout.origin().trim_start_matches("the layout ").to_owned(), subject, rows)
+            (layout.origin().trim_start_matches("the layout ").to_owned(), subject, entries)
         }
     };
-    show(args.format, &place, &subject.digest, &rows, &annotations)
+    show(args.format, &place, &subject.digest, &entries, &annotations)
 }
 
-fn show(format: Format, place: &str, subject: &Digest, rows: &[Descriptor], annotations: &Annotations) -> Result<()> {
+fn show(
+    format: Format,
+    place: &str,
+    subject: &Digest,
+    entries: &[Descriptor],
+    annotations: &Annotations,
+) -> Result<()> {
     match format {
-        Format::Text => rows.iter().try_for_each(|row| {
-            let kind = row.artifact_type.as_deref().unwrap_or_default();
-            output::line(&format!("Attached {kind} to {place}@{subject}\nDigest: {}", row.digest))
+        Format::Text => entries.iter().try_for_each(|entry| {
+            let kind = entry.artifact_type.as_deref().unwrap_or_default();
+            output::line(&format!("Attached {kind} to {place}@{subject}\nDigest: {}", entry.digest))
         }),
         Format::Json => {
-            let shown = |row: &Descriptor| Attached {
-                reference: format!("{place}@{}", row.digest),
-                media_type: row.media_type.clone(),
-                digest: row.digest.to_string(),
-                size: row.size,
+            let shown = |entry: &Descriptor| Attached {
+                reference: format!("{place}@{}", entry.digest),
+                media_type: entry.media_type.clone(),
+                digest: entry.digest.to_string(),
+                size: entry.size,
                 annotations: annotations.clone(),
-                artifact_type: row.artifact_type.clone(),
+                artifact_type: entry.artifact_type.clone(),
             };
-            match rows {
-                [row] => output::json(&shown(row)),
-                rows => output::json(&rows.iter().map(shown).collect::<Vec<_>>()),
+            match entries {
+                [entry] => output::json(&shown(entry)),
+                entries => output::json(&entries.iter().map(shown).collect::<Vec<_>>()),
             }
         }
     }
@@ -198,7 +235,9 @@ fn show(format: Format, place: &str, subject: &Digest, rows: &[Descriptor], anno
 /// `FILE[:TYPE]`; a file whose own name has a colon is found before its name is split.
 fn typed(text: &str) -> (PathBuf, String) {
     match text.rsplit_once(':') {
-        Some((path, media_type)) if media_type.contains('/') && !PathBuf::from(text).exists() => (path.into(), media_type.to_owned()),
+        Some((path, media_type)) if media_type.contains('/') && !PathBuf::from(text).exists() => {
+            (path.into(), media_type.to_owned())
+        }
         _ => (text.into(), UNTYPED.to_owned()),
     }
 }
@@ -218,9 +257,13 @@ fn time(text: &str) -> Result<String> {
         Ok(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
         Err(_) => humantime::parse_rfc3339(text).ok(),
     };
-    let in_range = parsed.filter(|time| time.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since.as_secs() < 253_402_300_800));
+    let in_range = parsed.filter(|time| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .is_ok_and(|since| since.as_secs() < 253_402_300_800)
+    });
     let time = in_range.ok_or_else(|| {
-        Error::usage(format!("{text:?} is not a time")).with_hint("write it as 2026-01-31T12:00:00Z, or in seconds since 1970")
+        Error::usage(format!("{text:?} is not a time"))
+            .with_hint("write it as 2026-01-31T12:00:00Z, or in seconds since 1970")
     })?;
     Ok(humantime::format_rfc3339_seconds(time).to_string())
 }

@@ -49,7 +49,8 @@ pub struct Args {
     /// File that holds the kernel's command line; a line break at its end is left out
     #[arg(long, value_name = "FILE", conflicts_with = "command_line")]
     command_line_file: Option<PathBuf>,
-    /// Files of one architecture, arch=A,rootfs=F,initramfs=F,kernel=F,squashfs=F,uki=F,iso=F,cmdline=F; repeat it for
+    /// Files of one architecture,
+    /// arch=A,rootfs=F,initramfs=F,kernel=F,squashfs=F,uki=F,iso=F,cmdline=F; repeat it for
     /// several; makes an index over them. The command line is taken from its file as it stands
     #[arg(long, value_name = "KEY=VALUE,…",
           conflicts_with_all = ["rootfs_file", "initramfs_file", "kernel_file", "squashfs_file", "uki_file", "iso_file", "command_line", "command_line_file"])]
@@ -63,7 +64,8 @@ pub struct Args {
     /// Annotations, several with commas between them
     #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',', hide = true)]
     annotations: Vec<String>,
-    /// Archive to write the image to, instead of the store: .oci.tar, .oci.tar.xz, .oci.tar.zst or .oci.tar.gz
+    /// Archive to write the image to, instead of the store: .oci.tar, .oci.tar.xz, .oci.tar.zst or
+    /// .oci.tar.gz
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -98,13 +100,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let store = context.writable_store()?;
             let session = store.session()?;
             let built = build::build(&recipe, &session)?;
-            session.update(|index| index.extend(built.rows.clone()))?;
+            session.update(|index| index.extend(built.entries.clone()))?;
             built
         }
         Some(path) => {
             let inputs = Inputs::default();
             let built = build::build(&recipe, &inputs)?;
-            let graph = copy::walk(&inputs, &built.rows)?;
+            let graph = copy::walk(&inputs, &built.entries)?;
             args.archive.write(path, &inputs, &graph)?;
             built
         }
@@ -119,7 +121,10 @@ fn report(recipe: &Recipe, built: &Built) -> Result<()> {
         for (architecture, _) in parts {
             output::line(&format!("Successfully built and pushed image for arch {architecture}"))?;
         }
-        return output::line(&format!("Successfully built multi-arch index: {}", tag.unwrap_or(built.descriptor.digest.hex())));
+        return output::line(&format!(
+            "Successfully built multi-arch index: {}",
+            tag.unwrap_or(built.descriptor.digest.hex())
+        ));
     }
     let name = tag.map(|tag| format!("{tag} ")).unwrap_or_default();
     output::line(&format!("Successfully built {name}{}", built.descriptor.digest.hex()))
@@ -127,8 +132,13 @@ fn report(recipe: &Recipe, built: &Built) -> Result<()> {
 
 fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
     let annotations = parse_annotations(args.annotation.iter().chain(&args.annotations))?;
-    let parts = if args.config.is_empty() { Parts::One(one_part(args)?) } else { Parts::ByArchitecture(configs(&args.config)?) };
-    let by_default = if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
+    let parts = if args.config.is_empty() {
+        Parts::One(one_part(args)?)
+    } else {
+        Parts::ByArchitecture(configs(&args.config)?)
+    };
+    let by_default =
+        if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
     let profile = args.profile.map_or(by_default, Profile::from);
     Ok(Recipe { profile, parts, annotations, tag: args.tag.clone().filter(|tag| !tag.is_empty()) })
 }
@@ -160,14 +170,19 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
             let (mut architecture, mut given) = (None, std::collections::HashSet::new());
             let mut part = Part::default();
             for pair in value.split(',') {
-                let (key, value) =
-                    pair.split_once('=').ok_or_else(|| Error::usage(format!("{pair:?} in --config has no value")).with_hint(keys))?;
+                let (key, value) = pair.split_once('=').ok_or_else(|| {
+                    Error::usage(format!("{pair:?} in --config has no value")).with_hint(keys)
+                })?;
                 match key {
-                    "arch" | "cmdline" if !given.insert(key) => return Err(Error::usage(format!("--config {value:?} names {key} twice"))),
+                    "arch" | "cmdline" if !given.insert(key) => {
+                        return Err(Error::usage(format!("--config {value:?} names {key} twice")));
+                    }
                     "arch" => architecture = Some(value.to_owned()),
                     "cmdline" => part.command_line = read_command_line(value.as_ref())?,
                     role => {
-                        let role: Role = role.parse().map_err(|_| Error::usage(format!("--config has no key {key:?}")).with_hint(keys))?;
+                        let role: Role = role.parse().map_err(|_| {
+                            Error::usage(format!("--config has no key {key:?}")).with_hint(keys)
+                        })?;
                         part.files.push((role, value.into()));
                     }
                 }
@@ -175,7 +190,8 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
             let architecture = architecture.filter(|architecture| !architecture.is_empty());
             Ok((
                 architecture.ok_or_else(|| {
-                    Error::usage(format!("--config {value:?} names no architecture")).with_hint("add arch=amd64 or arch=arm64")
+                    Error::usage(format!("--config {value:?} names no architecture"))
+                        .with_hint("add arch=amd64 or arch=arm64")
                 })?,
                 part,
             ))
@@ -186,11 +202,14 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
 fn read_command_line(path: &std::path::Path) -> Result<String> {
     let (input, metadata) = file::open_regular(path)?;
     if metadata.len() > MAX_CONFIG {
-        return Err(Error::usage(format!("{} is too large for a command line", path.display())).with_hint("check which file you named"));
+        return Err(Error::usage(format!("{} is too large for a command line", path.display()))
+            .with_hint("check which file you named"));
     }
     match std::io::read_to_string(input) {
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(Error::usage(format!("{} is not text in UTF-8", path.display()))
-            .with_hint("a command line is text; check which file you named")),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Error::usage(format!("{} is not text in UTF-8", path.display()))
+                .with_hint("a command line is text; check which file you named"))
+        }
         text => text.map_err(|e| Error::io("read", path, e)),
     }
 }

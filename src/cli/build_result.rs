@@ -21,11 +21,19 @@ pub struct Build {
 
 impl Build {
     pub fn find(path: &Path) -> Result<Self> {
-        let text = path.to_str().ok_or_else(|| Error::usage(format!("{} is not a path of plain text", path.display())))?;
-        let endings: Vec<_> = ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
-        let base = endings.iter().find_map(|ending| text.strip_suffix(ending.as_str())).unwrap_or(text);
+        let text = path.to_str().ok_or_else(|| {
+            Error::usage(format!("{} is not a path of plain text", path.display()))
+        })?;
+        let endings: Vec<_> =
+            ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
+        let base =
+            endings.iter().find_map(|ending| text.strip_suffix(ending.as_str())).unwrap_or(text);
         let candidates = endings.iter().map(|ending| PathBuf::from(format!("{base}{ending}")));
-        let there: Vec<_> = if base == text { candidates.filter(|path| path.is_file()).collect() } else { vec![path.to_owned()] };
+        let there: Vec<_> = if base == text {
+            candidates.filter(|path| path.is_file()).collect()
+        } else {
+            vec![path.to_owned()]
+        };
         let archive = match there.as_slice() {
             [one] => one.clone(),
             [] => {
@@ -33,8 +41,12 @@ impl Build {
                     .with_hint("`./build CNAME_oci` makes one; name what it left in .build/, with or without .oci.tar.xz"));
             }
             [one, other, ..] => {
-                return Err(Error::usage(format!("there are two archives, {} and {}", one.display(), other.display()))
-                    .with_hint("name the one that is meant"));
+                return Err(Error::usage(format!(
+                    "there are two archives, {} and {}",
+                    one.display(),
+                    other.display()
+                ))
+                .with_hint("name the one that is meant"));
             }
         };
         let mut build = Build::named(base, archive);
@@ -47,14 +59,22 @@ impl Build {
     /// What the name says, `CNAME-ARCH-VERSION-COMMIT`.
     fn named(base: &str, archive: PathBuf) -> Self {
         let name = Path::new(base).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let mut build = Build { archive, base: base.into(), cname: name.to_owned(), version: None, arch: None, commit: None };
+        let mut build = Build {
+            archive,
+            base: base.into(),
+            cname: name.to_owned(),
+            version: None,
+            arch: None,
+            commit: None,
+        };
         for (at, _) in name.match_indices('-') {
             let mut rest = name[at + 1..].splitn(3, '-');
             let arch = rest.next().filter(|arch| arch.parse::<Arch>().is_ok());
             if let Some(arch) = arch {
                 build.cname = name[..at].to_owned();
                 build.arch = Some(arch.to_owned());
-                build.version = rest.next().filter(|version| !version.is_empty()).map(str::to_owned);
+                build.version =
+                    rest.next().filter(|version| !version.is_empty()).map(str::to_owned);
                 build.commit = rest.next().filter(|commit| !commit.is_empty()).map(str::to_owned);
             }
         }
@@ -68,7 +88,9 @@ impl Build {
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             let value = value.trim().trim_matches(['"', '\'']);
             match key.trim() {
-                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => self.cname = value.to_owned(),
+                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => {
+                    self.cname = value.to_owned()
+                }
                 "IMAGE_VERSION" if !value.is_empty() => self.version = Some(value.to_owned()),
                 _ => {}
             }
@@ -110,8 +132,10 @@ impl Build {
                 "{arch}" => ("architecture", self.arch.as_ref()),
                 "{commit}" => ("commit", self.commit.as_ref()),
                 unknown => {
-                    return Err(Error::usage(format!("unknown placeholder {unknown} in the template"))
-                        .with_hint("the placeholders are {cname} {version} {arch} {commit}"));
+                    return Err(Error::usage(format!(
+                        "unknown placeholder {unknown} in the template"
+                    ))
+                    .with_hint("the placeholders are {cname} {version} {arch} {commit}"));
                 }
             };
             let value = value.ok_or_else(|| {
@@ -136,7 +160,13 @@ mod tests {
         let some = |text: &str| (text != "-").then(|| text.to_owned());
         for (name, cname, arch, version, commit) in [
             (".build/gcp_oci-amd64-today-local", "gcp_oci", "amd64", "today", "local"),
-            ("azure-gardener_dev_oci-arm64-1.2.3-0123abcd", "azure-gardener_dev_oci", "arm64", "1.2.3", "0123abcd"),
+            (
+                "azure-gardener_dev_oci-arm64-1.2.3-0123abcd",
+                "azure-gardener_dev_oci",
+                "arm64",
+                "1.2.3",
+                "0123abcd",
+            ),
             ("kvm_oci-amd64-1.0", "kvm_oci", "amd64", "1.0", "-"),
             ("kvm_oci-amd64", "kvm_oci", "amd64", "-", "-"),
             ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),

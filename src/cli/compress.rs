@@ -34,9 +34,11 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     if Format::from_name(&args.output) == Format::None {
-        return Err(
-            Error::usage(format!("the name {} asks for no compression", args.output.display())).with_hint("let it end in .xz, .zst or .gz")
-        );
+        return Err(Error::usage(format!(
+            "the name {} asks for no compression",
+            args.output.display()
+        ))
+        .with_hint("let it end in .xz, .zst or .gz"));
     }
     let (input, metadata) = file::open_regular(&args.input)?;
     let mut input = progress::bar(metadata.len(), "compressing").wrap_read(input);
@@ -45,7 +47,10 @@ pub fn run(args: &Args) -> Result<()> {
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
     let failed = |e| Error::io("write", &args.output, e);
-    let mut writer = Writer::new(BufWriter::with_capacity(BLOCK, new.file()), &settings(&args.output, args.level, args.threads))?;
+    let mut writer = Writer::new(
+        BufWriter::with_capacity(BLOCK, new.file()),
+        &settings(&args.output, args.level, args.threads),
+    )?;
     let mut block = vec![0; BLOCK];
     loop {
         match input.read(&mut block).map_err(|e| Error::io("read", &args.input, e))? {

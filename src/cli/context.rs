@@ -1,4 +1,5 @@
-//! What every command needs to know: whose name the program has, where the store is, what an argument means.
+//! What every command needs to know: whose name the program has, where the store is, what an
+//! argument means.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -19,7 +20,8 @@ use super::remote::RegistryArgs;
 /// Options of every command.
 #[derive(Debug, clap::Args)]
 pub struct Global {
-    /// Folder of the store: images, and what they are called [default: $OSIMAGE_STORE, or osimage in the user's data folder]
+    /// Folder of the store: images, and what they are called [default: $OSIMAGE_STORE, or osimage
+    /// in the user's data folder]
     #[arg(long, global = true, value_name = "DIR")]
     store_path: Option<PathBuf>,
     /// The most that an archive may unfold to, in bytes or as 500M, 64G
@@ -66,7 +68,13 @@ pub struct Context {
 impl Context {
     pub fn new(global: Global, persona: Persona) -> Self {
         global.registry.listen();
-        Context { persona, store_path: global.store_path, max_size: global.max_size, registry: global.registry, client: OnceLock::new() }
+        Context {
+            persona,
+            store_path: global.store_path,
+            max_size: global.max_size,
+            registry: global.registry,
+            client: OnceLock::new(),
+        }
     }
 
     /// The client for every registry.
@@ -74,8 +82,13 @@ impl Context {
         self.client_for(None, Vec::new())
     }
 
-    /// The client, for a command that says how blobs are uploaded, or which registry is asked without TLS; its first call.
-    pub fn client_for(&self, chunk_size: Option<u64>, plain_http_at: Vec<(String, bool)>) -> &Client {
+    /// The client, for a command that says how blobs are uploaded, or which registry is asked
+    /// without TLS; its first call.
+    pub fn client_for(
+        &self,
+        chunk_size: Option<u64>,
+        plain_http_at: Vec<(String, bool)>,
+    ) -> &Client {
         self.client.get_or_init(|| self.registry.client(chunk_size, plain_http_at))
     }
 
@@ -89,7 +102,9 @@ impl Context {
         if let Some(path) = &self.store_path {
             return Ok(path.clone());
         }
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
         let home = || variable("HOME");
         let path = match self.persona {
             Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),
@@ -101,7 +116,8 @@ impl Context {
             }),
         };
         path.ok_or_else(|| {
-            Error::usage("there is no home folder to keep a store in").with_hint("name the store's folder with --store-path")
+            Error::usage("there is no home folder to keep a store in")
+                .with_hint("name the store's folder with --store-path")
         })
     }
 
@@ -120,24 +136,30 @@ impl Context {
             .with_hint("`osimage build` and `osimage import` make one; --store-path names another, and a layout's folder or an archive can be named too"))
     }
 
-    /// What an argument means. With `--store-path`, and under the Go tools' names, it is a name in that store unless it can
-    /// only be a path.
+    /// What an argument means. With `--store-path`, and under the Go tools' names, it is a name in
+    /// that store unless it can only be a path.
     pub fn locate(&self, argument: &str) -> Result<Location> {
         if self.store_path.is_some() || self.persona != Persona::Osimage {
-            return Location::parse(argument, |path| layout::look(path).filter(|_| path.to_str().is_some_and(looks_like_path)));
+            return Location::parse(argument, |path| {
+                layout::look(path).filter(|_| path.to_str().is_some_and(looks_like_path))
+            });
         }
         Location::parse(argument, layout::look)
     }
 
-    /// Opens what an argument names, `oci://REF` in a registry too. Without an argument it is the store.
+    /// Opens what an argument names, `oci://REF` in a registry too. Without an argument it is the
+    /// store.
     pub fn open_any(&self, argument: Option<&str>) -> Result<(Box<dyn Source + '_>, Option<Name>)> {
         match argument.map(|argument| self.locate(argument)) {
-            Some(Ok(Location::Registry(reference))) => Ok((Box::new(self.client().image(&reference.parse()?)?), None)),
+            Some(Ok(Location::Registry(reference))) => {
+                Ok((Box::new(self.client().image(&reference.parse()?)?), None))
+            }
             _ => self.open(argument).map(|(source, name)| (source as Box<dyn Source>, name)),
         }
     }
 
-    /// What an argument means where a name without more is one in a registry, but for a store that is named itself.
+    /// What an argument means where a name without more is one in a registry, but for a store that
+    /// is named itself.
     pub fn locate_remote(&self, argument: &str) -> Result<Location> {
         match Location::parse(argument, layout::look)? {
             Location::Store(name) if self.store_path.is_none() => {
@@ -148,13 +170,16 @@ impl Context {
         }
     }
 
-    /// What cannot be in a registry, and is in the store, is not to be looked for under a made-up host.
+    /// What cannot be in a registry, and is in the store, is not to be looked for under a made-up
+    /// host.
     fn check_not_stored(&self, argument: &str, name: Option<&Name>) -> Result<()> {
         let Ok(path) = self.store_path() else { return Ok(()) };
         let there = || self.store().and_then(|store| content::resolve(&store, name)).is_ok();
         if argument.parse::<Reference>().is_err() && there() {
-            return Err(Error::usage(format!("{argument} is an image of the store, and means one in a registry here"))
-                .with_hint(format!("name the store's folder too: {}:{argument}", path.display())));
+            return Err(Error::usage(format!(
+                "{argument} is an image of the store, and means one in a registry here"
+            ))
+            .with_hint(format!("name the store's folder too: {}:{argument}", path.display())));
         }
         Ok(())
     }
@@ -164,9 +189,18 @@ impl Context {
         Ok(match self.locate_remote(argument)? {
             Location::Folder(path, None) if !path.exists() => {
                 let (path, name) = new_folder(argument);
-                let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once(".tar")).map(|(_, rest)| rest);
-                if let Some(rest) = ending.filter(|rest| rest.starts_with('.') || ["gz", "xz", "zst", "bz2"].contains(rest)) {
-                    return Err(Error::usage(format!("{path} has no ending of an archive: .tar{rest} is not known")).with_hint(format!(
+                let ending = path
+                    .rsplit('/')
+                    .next()
+                    .and_then(|name| name.rsplit_once(".tar"))
+                    .map(|(_, rest)| rest);
+                if let Some(rest) = ending.filter(|rest| {
+                    rest.starts_with('.') || ["gz", "xz", "zst", "bz2"].contains(rest)
+                }) {
+                    return Err(Error::usage(format!(
+                        "{path} has no ending of an archive: .tar{rest} is not known"
+                    ))
+                    .with_hint(format!(
                         "archives end in {}; a folder of that name must be there already",
                         ARCHIVE_ENDINGS.join(", ")
                     )));
@@ -177,8 +211,12 @@ impl Context {
         })
     }
 
-    /// Opens what an argument names where a name without more is one in a registry; with what to call its place.
-    pub fn open_remote(&self, argument: &str) -> Result<(String, Box<dyn Source + '_>, Option<Name>)> {
+    /// Opens what an argument names where a name without more is one in a registry; with what to
+    /// call its place.
+    pub fn open_remote(
+        &self,
+        argument: &str,
+    ) -> Result<(String, Box<dyn Source + '_>, Option<Name>)> {
         let local = match self.locate_remote(argument)? {
             Location::Registry(text) => {
                 let image = self.client().image(&text.parse()?)?;
@@ -199,35 +237,44 @@ impl Context {
         match Location::parse(argument, layout::look)? {
             Location::Registry(reference) => reference.parse(),
             Location::Store(_) => argument.parse(),
-            Location::Folder(..) | Location::Archive(..) => {
-                Err(Error::usage(format!("{argument} is a path; this command wants the name of an image in a registry"))
-                    .with_hint("name it as HOST/REPOSITORY:TAG; oci://HOST/REPOSITORY:TAG can mean nothing else"))
-            }
+            Location::Folder(..) | Location::Archive(..) => Err(Error::usage(format!(
+                "{argument} is a path; this command wants the name of an image in a registry"
+            ))
+            .with_hint(
+                "name it as HOST/REPOSITORY:TAG; oci://HOST/REPOSITORY:TAG can mean nothing else",
+            )),
         }
     }
 
-    /// Opens what an argument names: the store, a layout's folder or an archive, and the image's name in it. Without an
-    /// argument it is the store.
+    /// Opens what an argument names: the store, a layout's folder or an archive, and the image's
+    /// name in it. Without an argument it is the store.
     pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Name>)> {
-        let location = argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
+        let location =
+            argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
         if let (Some(argument), Location::Store(name)) = (argument, &location) {
             self.suggest_other(argument, name.as_ref())?;
         }
         self.open_location(location)
     }
 
-    /// Where the store has no such image, but there is a file or a folder of that name, or it may lie in a registry, the error
-    /// says how to mean that.
+    /// Where the store has no such image, but there is a file or a folder of that name, or it may
+    /// lie in a registry, the error says how to mean that.
     fn suggest_other(&self, argument: &str, name: Option<&Name>) -> Result<()> {
         let hint = match layout::look(argument.as_ref()) {
             None if self.persona == Persona::Osimage
-                && argument.parse::<Reference>().is_ok_and(|reference| reference.pointer().is_ok()) =>
+                && argument
+                    .parse::<Reference>()
+                    .is_ok_and(|reference| reference.pointer().is_ok()) =>
             {
-                format!("`osimage list` shows what the store has; in the registry it is oci://{argument}")
+                format!(
+                    "`osimage list` shows what the store has; in the registry it is oci://{argument}"
+                )
             }
             None => return Ok(()),
             Some(PathKind::File) => format!("./{argument} means the file of that name"),
-            Some(PathKind::Layout | PathKind::Folder) => format!("./{argument} means the folder of that name"),
+            Some(PathKind::Layout | PathKind::Folder) => {
+                format!("./{argument} means the folder of that name")
+            }
         };
         match self.store().and_then(|store| content::resolve(&store, name)) {
             Err(e) if e.kind() == Kind::NotFound => Err(e.with_hint(hint)),
@@ -245,7 +292,8 @@ impl Context {
         })
     }
 
-    /// Opens the layout that an argument names, to change it. An archive cannot be changed in place.
+    /// Opens the layout that an argument names, to change it. An archive cannot be changed in
+    /// place.
     pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Name>)> {
         match self.locate(argument)? {
             Location::Store(name) => {
@@ -253,15 +301,18 @@ impl Context {
                 Ok((self.store()?, name))
             }
             Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
-            Location::Archive(path, _) => Err(Error::usage(format!("{} is an archive; it cannot be changed in place", path.display()))
-                .with_hint("import it into a store, change it there, and export it again")),
+            Location::Archive(path, _) => Err(Error::usage(format!(
+                "{} is an archive; it cannot be changed in place",
+                path.display()
+            ))
+            .with_hint("import it into a store, change it there, and export it again")),
             Location::Registry(reference) => Err(no_registry(&reference)),
         }
     }
 }
 
-/// Splits the path of a folder that is not there yet from the name of an image in it: at the first `:` behind the folders that are
-/// there.
+/// Splits the path of a folder that is not there yet from the name of an image in it: at the first
+/// `:` behind the folders that are there.
 fn new_folder(argument: &str) -> (&str, Option<&str>) {
     let slashes = argument.match_indices('/').map(|(at, _)| at + 1);
     let there = slashes.take_while(|end| Path::new(&argument[..*end]).is_dir()).last().unwrap_or(0);
@@ -272,8 +323,10 @@ fn new_folder(argument: &str) -> (&str, Option<&str>) {
 }
 
 fn no_registry(reference: &str) -> Error {
-    Error::usage(format!("oci://{reference} names an image in a registry; this command works on local images"))
-        .with_hint("name an image of the store, a layout's folder or an archive")
+    Error::usage(format!(
+        "oci://{reference} names an image in a registry; this command works on local images"
+    ))
+    .with_hint("name an image of the store, a layout's folder or an archive")
 }
 
 /// Bytes, with an optional binary suffix.
@@ -285,20 +338,28 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         Some(b'T' | b't') => (&text[..text.len() - 1], 40),
         _ => (text, 0),
     };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_shl(shift).filter(|bytes| bytes >> shift == number));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| format!("{text:?} is not a size such as 500M or {}G", archive::MAX_SIZE >> 30))
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_shl(shift).filter(|bytes| bytes >> shift == number));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+        format!("{text:?} is not a size such as 500M or {}G", archive::MAX_SIZE >> 30)
+    })
 }
 
 /// Annotations as they are given, each as `KEY=VALUE`.
 pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<Annotations> {
     let mut annotations = Annotations::default();
     for text in texts {
-        let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-            Error::usage(format!("{text:?} is not an annotation"))
-                .with_hint("an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0")
-        })?;
+        let (key, value) =
+            text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                Error::usage(format!("{text:?} is not an annotation")).with_hint(
+                    "an annotation is KEY=VALUE, such as org.opencontainers.image.version=1.0",
+                )
+            })?;
         if annotations.get(key).is_some() {
-            return Err(Error::usage(format!("the annotation {key:?} is given twice")).with_hint("leave one of them out"));
+            return Err(Error::usage(format!("the annotation {key:?} is given twice"))
+                .with_hint("leave one of them out"));
         }
         annotations.set(key, value);
     }
@@ -306,23 +367,32 @@ pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Res
 }
 
 /// The one image that is meant: itself, or that of an index which is for a platform.
-pub fn one(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
+pub fn one(source: &dyn Source, entry: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
     let wanted = platform.map(architecture);
-    wanted.map_or(Ok(()), |wanted| check_architecture(source, row, wanted))?;
-    image::select(source, row, wanted)
+    wanted.map_or(Ok(()), |wanted| check_architecture(source, entry, wanted))?;
+    image::select(source, entry, wanted)
 }
 
 /// The image or the whole index; where a platform was asked for, the one image.
-pub fn chosen(source: &dyn Source, row: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
-    if platform.is_some() { one(source, row, platform) } else { Ok(row.clone()) }
+pub fn chosen(
+    source: &dyn Source,
+    entry: &Descriptor,
+    platform: Option<&str>,
+) -> Result<Descriptor> {
+    if platform.is_some() { one(source, entry, platform) } else { Ok(entry.clone()) }
 }
 
 /// What something is attached to: what a digest names is that, and nothing below it.
-pub fn subject(source: &dyn Source, row: &Descriptor, platform: Option<&str>, by_digest: bool) -> Result<Descriptor> {
+pub fn subject(
+    source: &dyn Source,
+    entry: &Descriptor,
+    platform: Option<&str>,
+    by_digest: bool,
+) -> Result<Descriptor> {
     match platform {
-        Some(_) => one(source, row, platform),
-        None if by_digest => Ok(row.clone()),
-        None => image::subject(source, row),
+        Some(_) => one(source, entry, platform),
+        None if by_digest => Ok(entry.clone()),
+        None => image::subject(source, entry),
     }
 }
 
@@ -331,25 +401,32 @@ pub fn is_by_digest(argument: &str) -> bool {
     argument.contains("sha256:") || argument.contains("sha512:")
 }
 
-/// A single image is for what its manifest says; where that says nothing, it is taken at its word who asks for it.
-fn check_architecture(source: &dyn Source, row: &Descriptor, wanted: &str) -> Result<()> {
-    if oci::is_index(&row.media_type) || row.platform.is_some() {
+/// A single image is for what its manifest says; where that says nothing, it is taken at its word
+/// who asks for it.
+fn check_architecture(source: &dyn Source, entry: &Descriptor, wanted: &str) -> Result<()> {
+    if oci::is_index(&entry.media_type) || entry.platform.is_some() {
         return Ok(());
     }
-    match Image::read(source, row)?.manifest.annotations.get("architecture") {
-        Some(own) if own != wanted => {
-            Err(Error::not_found(format!("the image {} is for {}, not for {wanted}", row.digest, output::visible(own)))
-                .with_hint("name an image for it, or leave out --platform"))
-        }
+    match Image::read(source, entry)?.manifest.annotations.get("architecture") {
+        Some(own) if own != wanted => Err(Error::not_found(format!(
+            "the image {} is for {}, not for {wanted}",
+            entry.digest,
+            output::visible(own)
+        ))
+        .with_hint("name an image for it, or leave out --platform")),
         Some(_) => Ok(()),
         None => {
-            output::say(&format!("osimage: the image {} does not say for which architecture it is", row.digest));
+            output::say(&format!(
+                "osimage: the image {} does not say for which architecture it is",
+                entry.digest
+            ));
             Ok(())
         }
     }
 }
 
-/// The architecture that a platform names: `arm64`, `linux/arm64` and `linux/arm64/v8` all mean the same.
+/// The architecture that a platform names: `arm64`, `linux/arm64` and `linux/arm64/v8` all mean the
+/// same.
 pub fn architecture(platform: &str) -> &str {
     platform.split('/').nth(1).unwrap_or(platform)
 }

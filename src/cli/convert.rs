@@ -1,4 +1,5 @@
-//! `osimage convert`: the same image under another profile's media types, without sending a layer again.
+//! `osimage convert`: the same image under another profile's media types, without sending a layer
+//! again.
 
 use osimage::content::{self, Overlay, Source};
 use osimage::copy;
@@ -37,20 +38,29 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, source, name) = context.open_remote(&args.image)?;
-    let row = content::resolve(&*source, name.as_ref())?;
+    let entry = content::resolve(&*source, name.as_ref())?;
     let inputs = Inputs::default();
-    let new = convert::convert(&*source, &row, args.profile.into(), &inputs)?;
+    let new = convert::convert(&*source, &entry, args.profile.into(), &inputs)?;
     let both = Overlay { top: &inputs, below: &*source };
     let graph = copy::walk(&both as &dyn Source, std::slice::from_ref(&new))?;
     match context.locate_target(&args.new)? {
         Location::Registry(text) => {
             let reference: Reference = text.parse()?;
             reference.pointer()?;
-            let mut repository = context.client().repository(&reference.repository, Access::Push)?;
+            let mut repository =
+                context.client().repository(&reference.repository, Access::Push)?;
             if let Some(path) = place.strip_prefix(&format!("{}/", reference.repository.host)) {
                 repository = repository.mounting_from(path);
             }
-            registry::push(&both, &graph, &new, &repository, &reference, false, args.transfer.concurrency)?;
+            registry::push(
+                &both,
+                &graph,
+                &new,
+                &repository,
+                &reference,
+                false,
+                args.transfer.concurrency,
+            )?;
         }
         local @ (Location::Folder(..) | Location::Store(_)) => {
             let (layout, name) = match local {
@@ -59,8 +69,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             };
             let name = name
                 .ok_or_else(|| {
-                    Error::usage(format!("{} does not say what the image is to be called", args.new))
-                        .with_hint(format!("{}:NAME", args.new))
+                    Error::usage(format!(
+                        "{} does not say what the image is to be called",
+                        args.new
+                    ))
+                    .with_hint(format!("{}:NAME", args.new))
                 })?
                 .to_string();
             check_new_name(&name)?;
@@ -69,8 +82,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             session.update(|index| index.add(new.named(Some(&name))))?;
         }
         Location::Archive(path, _) => {
-            return Err(Error::usage(format!("{} is an archive; it cannot be changed in place", path.display()))
-                .with_hint("convert into a layout's folder, and export that"));
+            return Err(Error::usage(format!(
+                "{} is an archive; it cannot be changed in place",
+                path.display()
+            ))
+            .with_hint("convert into a layout's folder, and export that"));
         }
     }
     output::line(&format!("Successfully converted {} {}", args.new, new.digest.hex()))

@@ -67,14 +67,19 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             mount_from = Some(image.repository().name().clone());
             (Box::new(image), None)
         }
-        local => context.open_location(local).map(|(source, name)| (source as Box<dyn Source>, name))?,
+        local => {
+            context.open_location(local).map(|(source, name)| (source as Box<dyn Source>, name))?
+        }
     };
-    let row = content::resolve(&*source, name.as_ref())?;
+    let entry = content::resolve(&*source, name.as_ref())?;
     let (graph, attached) = match args.recursive {
-        true => referrers::walk(&*source, std::slice::from_ref(&row))?,
-        false => (copy::walk(&*source, std::slice::from_ref(&row))?, Graph::default()),
+        true => referrers::walk(&*source, std::slice::from_ref(&entry))?,
+        false => (copy::walk(&*source, std::slice::from_ref(&entry))?, Graph::default()),
     };
-    let both = Graph { rows: Vec::new(), nodes: graph.nodes.iter().chain(&attached.nodes).cloned().collect() };
+    let both = Graph {
+        entries: Vec::new(),
+        nodes: graph.nodes.iter().chain(&attached.nodes).cloned().collect(),
+    };
     let watched = Watched::new(&*source, &both, "copying");
     match to {
         Location::Registry(text) => {
@@ -82,10 +87,20 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let mut repository = client.repository(&reference.repository, Access::Push)?;
             if let Some(from) = args.upload.mount_from.as_deref() {
                 repository = repository.mounting_from(super::push::mounted(from, &reference)?);
-            } else if let Some(from) = mount_from.filter(|from| from.host == reference.repository.host) {
+            } else if let Some(from) =
+                mount_from.filter(|from| from.host == reference.repository.host)
+            {
                 repository = repository.mounting_from(&from.path);
             }
-            registry::push(&watched, &graph, &row, &repository, &reference, args.no_clobber, args.transfer.concurrency)?;
+            registry::push(
+                &watched,
+                &graph,
+                &entry,
+                &repository,
+                &reference,
+                args.no_clobber,
+                args.transfer.concurrency,
+            )?;
             copy::transfer(&watched, &attached, &repository, args.transfer.concurrency)?;
         }
         local @ (Location::Folder(..) | Location::Store(_)) => {
@@ -94,28 +109,41 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 Location::Store(name) => (context.writable_store()?, name),
                 _ => unreachable!("the pattern above has these two"),
             };
-            let rows = named(&row, name.map(|name| name.to_string()), &attached.rows)?;
+            let entries = named(&entry, name.map(|name| name.to_string()), &attached.entries)?;
             if args.no_clobber {
-                let clash = |row: &Descriptor| rows[0].name().is_some() && row.name() == rows[0].name() && row.digest != rows[0].digest;
-                if let Some(other) = layout.rows()?.iter().find(|row| clash(row)) {
-                    return Err(Error::refused(format!("{} is another image already, {}", args.target, other.digest))
-                        .with_hint("choose another name"));
+                let clash = |entry: &Descriptor| {
+                    entries[0].name().is_some()
+                        && entry.name() == entries[0].name()
+                        && entry.digest != entries[0].digest
+                };
+                if let Some(other) = layout.entries()?.iter().find(|entry| clash(entry)) {
+                    return Err(Error::refused(format!(
+                        "{} is another image already, {}",
+                        args.target, other.digest
+                    ))
+                    .with_hint("choose another name"));
                 }
             }
             let session = layout.session()?;
             copy::transfer(&watched, &both, &session, args.transfer.concurrency)?;
-            session.update(|index| index.extend(rows))?;
+            session.update(|index| index.extend(entries))?;
         }
         Location::Archive(path, name) => {
             if args.no_clobber && path.exists() {
-                return Err(Error::refused(format!("{} is there already", path.display())).with_hint("choose another name"));
+                return Err(Error::refused(format!("{} is there already", path.display()))
+                    .with_hint("choose another name"));
             }
-            let rows = named(&row, name.map(|name| name.to_string()), &attached.rows)?;
-            args.archive.write(&path, &watched, &Graph { rows, ..both.clone() })?;
+            let entries = named(&entry, name.map(|name| name.to_string()), &attached.entries)?;
+            args.archive.write(&path, &watched, &Graph { entries, ..both.clone() })?;
         }
     }
     drop(watched);
-    output::line(&format!("Successfully copied {} to {} {}", args.source, args.target, row.digest.hex()))
+    output::line(&format!(
+        "Successfully copied {} to {} {}",
+        args.source,
+        args.target,
+        entry.digest.hex()
+    ))
 }
 
 /// Which of the two registries is asked without TLS.
@@ -129,9 +157,14 @@ fn plain_http_at(args: &Args, from: &Location, to: &Location) -> Result<Vec<(Str
     Ok(said)
 }
 
-/// The entries that a layout gets: the image under its new name or the one that it had, and what is attached, which has none.
-fn named(row: &Descriptor, name: Option<String>, attached: &[Descriptor]) -> Result<Vec<Descriptor>> {
+/// The entries that a layout gets: the image under its new name or the one that it had, and what is
+/// attached, which has none.
+fn named(
+    entry: &Descriptor,
+    name: Option<String>,
+    attached: &[Descriptor],
+) -> Result<Vec<Descriptor>> {
     name.as_deref().map_or(Ok(()), check_new_name)?;
-    let name = name.or_else(|| row.name().map(str::to_owned));
-    Ok(std::iter::once(row.named(name.as_deref())).chain(attached.iter().cloned()).collect())
+    let name = name.or_else(|| entry.name().map(str::to_owned));
+    Ok(std::iter::once(entry.named(name.as_deref())).chain(attached.iter().cloned()).collect())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use osimage::content::{self, MAX_DEPTH, Source};
 use osimage::digest::Digest;
 use osimage::json::Annotations;
-use osimage::oci::{Descriptor, Document};
+use osimage::oci::{Descriptor, ManifestOrIndex};
 use osimage::{Result, referrers};
 use serde::Serialize;
 
@@ -61,17 +61,32 @@ struct Node {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, source, name) = context.open_remote(&args.image)?;
-    let row = content::resolve(&*source, name.as_ref())?;
-    let named = row;
-    let row = context::subject(&*source, &named, args.platform.as_deref(), context::is_by_digest(&args.image))?;
+    let entry = content::resolve(&*source, name.as_ref())?;
+    let named = entry;
+    let entry = context::subject(
+        &*source,
+        &named,
+        args.platform.as_deref(),
+        context::is_by_digest(&args.image),
+    )?;
     // In a registry, a name is all that the entry could have, and it was given to it here.
-    let annotations = if name.is_some() { row.annotations.clone() } else { Annotations::default() };
-    let mut root = node(&place, &row, annotations, None);
+    let annotations =
+        if name.is_some() { entry.annotations.clone() } else { Annotations::default() };
+    let mut root = node(&place, &entry, annotations, None);
     let depth = args.depth.min(MAX_DEPTH as u64) as usize;
-    let below = |subject: &Digest| attached(&*source, &place, subject, depth, args.artifact_type.as_deref(), &mut vec![subject.clone()]);
-    root.referrers = below(&row.digest)?;
+    let below = |subject: &Digest| {
+        attached(
+            &*source,
+            &place,
+            subject,
+            depth,
+            args.artifact_type.as_deref(),
+            &mut vec![subject.clone()],
+        )
+    };
+    root.referrers = below(&entry.digest)?;
     // Others attach to the index over an image and its info container.
-    if named.digest != row.digest && args.platform.is_none() {
+    if named.digest != entry.digest && args.platform.is_none() {
         root.referrers.extend(below(&named.digest)?);
     }
     match args.format {
@@ -86,19 +101,25 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
-fn node(place: &str, row: &Descriptor, annotations: Annotations, artifact_type: Option<String>) -> Node {
+fn node(
+    place: &str,
+    entry: &Descriptor,
+    annotations: Annotations,
+    artifact_type: Option<String>,
+) -> Node {
     Node {
-        reference: format!("{place}@{}", row.digest),
-        media_type: row.media_type.clone(),
-        digest: row.digest.to_string(),
-        size: row.size,
+        reference: format!("{place}@{}", entry.digest),
+        media_type: entry.media_type.clone(),
+        digest: entry.digest.to_string(),
+        size: entry.size,
         annotations,
         artifact_type,
         referrers: Vec::new(),
     }
 }
 
-/// What is attached to a manifest; `above` are the manifests that it is attached to, which nothing below can be.
+/// What is attached to a manifest; `above` are the manifests that it is attached to, which nothing
+/// below can be.
 fn attached(
     source: &dyn Source,
     place: &str,
@@ -112,16 +133,24 @@ fn attached(
     }
     let mut nodes = Vec::new();
     for referrer in referrers::of(source, subject)? {
-        if only.is_some_and(|only| referrer.artifact_type() != Some(only)) || above.contains(&referrer.descriptor.digest) {
+        if only.is_some_and(|only| referrer.artifact_type() != Some(only))
+            || above.contains(&referrer.descriptor.digest)
+        {
             continue;
         }
         let annotations = match &referrer.document {
-            Document::Manifest(manifest) => manifest.annotations.clone(),
-            Document::Index(index) => index.annotations.clone(),
+            ManifestOrIndex::Manifest(manifest) => manifest.annotations.clone(),
+            ManifestOrIndex::Index(index) => index.annotations.clone(),
         };
-        let mut node = node(place, &referrer.descriptor, annotations, referrer.artifact_type().map(str::to_owned));
+        let mut node = node(
+            place,
+            &referrer.descriptor,
+            annotations,
+            referrer.artifact_type().map(str::to_owned),
+        );
         above.push(referrer.descriptor.digest.clone());
-        node.referrers = attached(source, place, &referrer.descriptor.digest, depth - 1, only, above)?;
+        node.referrers =
+            attached(source, place, &referrer.descriptor.digest, depth - 1, only, above)?;
         above.pop();
         nodes.push(node);
     }
@@ -149,14 +178,23 @@ fn draw(text: &mut String, indent: &str, node: &Node) {
         let _ = writeln!(text, "{indent}{branch}[annotations]");
         for (n, (key, value)) in annotations.iter().enumerate() {
             let branch = if n + 1 == annotations.len() { "└── " } else { "├── " };
-            let _ = writeln!(text, "{indent}{below}{branch}{}: {}", visible(&yaml::scalar(key)), visible(&yaml::scalar(value)));
+            let _ = writeln!(
+                text,
+                "{indent}{below}{branch}{}: {}",
+                visible(&yaml::scalar(key)),
+                visible(&yaml::scalar(value))
+            );
         }
     }
     for (kind, nodes) in types {
         let (branch, below) = corner();
         let _ = writeln!(text, "{indent}{branch}{}", visible(kind));
         for (n, referrer) in nodes.iter().enumerate() {
-            let (branch, further) = if n + 1 == nodes.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
+            let (branch, further) = if n + 1 == nodes.len() {
+                ("└── ", "    ")
+            } else {
+                ("├── ", "│   ")
+            };
             let _ = writeln!(text, "{indent}{below}{branch}{}", referrer.digest);
             draw(text, &format!("{indent}{below}{further}"), referrer);
         }

@@ -1,4 +1,5 @@
-//! `osimage extract`: an image's layers as files, named by role, checked while they are written. `pull -o` does the same.
+//! `osimage extract`: an image's layers as files, named by role, checked while they are written.
+//! `pull -o` does the same.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -61,24 +62,43 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = context.open_any(args.image.as_deref())?;
-    let row = content::resolve(&*source, name.as_ref())?;
-    extract(&*source, &row, &args.choice, &args.output, false, JOBS)
+    let entry = content::resolve(&*source, name.as_ref())?;
+    extract(&*source, &entry, &args.choice, &args.output, false, JOBS)
 }
 
-/// Writes the chosen files of an image to a folder, or one to standard output for `-`. With `reuse`, a file that is there
-/// with the right content is not fetched again. Up to `jobs` layers at once.
-pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &Path, reuse: bool, jobs: usize) -> Result<()> {
-    let image = Image::read(source, &context::one(source, row, choice.platform.as_deref())?)?;
-    let wanted = |role: Option<Role>| choice.layer.is_empty() || role.is_some_and(|role| choice.layer.contains(&role));
+/// Writes the chosen files of an image to a folder, or one to standard output for `-`. With
+/// `reuse`, a file that is there with the right content is not fetched again. Up to `jobs` layers
+/// at once.
+pub fn extract(
+    source: &dyn Source,
+    entry: &Descriptor,
+    choice: &Choice,
+    output: &Path,
+    reuse: bool,
+    jobs: usize,
+) -> Result<()> {
+    let image = Image::read(source, &context::one(source, entry, choice.platform.as_deref())?)?;
+    let wanted = |role: Option<Role>| {
+        choice.layer.is_empty() || role.is_some_and(|role| choice.layer.contains(&role))
+    };
     let mut layers = image.layers();
     let command_line = image.command_line.as_deref();
     for role in &choice.layer {
-        let there = layers.iter().any(|layer| layer.role == Some(*role)) || (*role == Role::CommandLine && command_line.is_some());
+        let there = layers.iter().any(|layer| layer.role == Some(*role))
+            || (*role == Role::CommandLine && command_line.is_some());
         if !there {
             let own_file = command_line.is_some().then_some(Role::CommandLine);
-            let has: Vec<_> = layers.iter().filter_map(|layer| layer.role).chain(own_file).map(Role::name).collect();
-            return Err(Error::not_found(format!("the image {} has no {role}", image.descriptor.digest))
-                .with_hint(format!("it has {}", has.join(", "))));
+            let has: Vec<_> = layers
+                .iter()
+                .filter_map(|layer| layer.role)
+                .chain(own_file)
+                .map(Role::name)
+                .collect();
+            return Err(Error::not_found(format!(
+                "the image {} has no {role}",
+                image.descriptor.digest
+            ))
+            .with_hint(format!("it has {}", has.join(", "))));
         }
     }
     layers.retain(|layer| wanted(layer.role));
@@ -89,7 +109,13 @@ pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &
         return to_stdout(source, &layers, command_line);
     }
     std::fs::create_dir_all(output).map_err(|e| Error::io("create the folder", output, e))?;
-    let files = Files { path: output, dir: file::open_dir(output)?, layers: &layers, reuse, sums: Mutex::default() };
+    let files = Files {
+        path: output,
+        dir: file::open_dir(output)?,
+        layers: &layers,
+        reuse,
+        sums: Mutex::default(),
+    };
     // By their content, of which an image may have several layers.
     let mut nodes: Vec<Node> = Vec::new();
     for layer in &layers {
@@ -97,15 +123,18 @@ pub fn extract(source: &dyn Source, row: &Descriptor, choice: &Choice, output: &
             nodes.push(Node { descriptor: layer.descriptor.clone(), document: None, height: 0 });
         }
     }
-    let graph = Graph { rows: Vec::new(), nodes };
+    let graph = Graph { entries: Vec::new(), nodes };
     let written = copy::transfer(&Watched::new(source, &graph, "extracting"), &graph, &files, jobs);
     let written = written.and_then(|()| match command_line {
-        Some(command_line) => files.write("cmdline", &mut format!("{command_line}\n").as_bytes(), None),
+        Some(command_line) => {
+            files.write("cmdline", &mut format!("{command_line}\n").as_bytes(), None)
+        }
         None => Ok(()),
     });
     // The files that were written before one failed are whole, and their checksums belong to them.
     let sums = files.sums.into_inner().expect("nothing panics with this lock");
-    let names = layers.iter().map(|layer| layer.file_name.as_str()).chain(command_line.map(|_| "cmdline"));
+    let names =
+        layers.iter().map(|layer| layer.file_name.as_str()).chain(command_line.map(|_| "cmdline"));
     for name in names.filter(|name| sums.contains_key(*name)) {
         output::line(&output::visible(&output.join(name).display().to_string()))?;
     }
@@ -133,7 +162,8 @@ impl Files<'_> {
 
     fn write(&self, name: &str, content: &mut dyn Read, digest: Option<&Digest>) -> Result<()> {
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        // The content is checked against its own digest anyway; only another algorithm's needs a second hash for the sums.
+        // The content is checked against its own digest anyway; only another algorithm's needs a
+        // second hash for the sums.
         let known = digest.filter(|digest| digest.algorithm() == Algorithm::Sha256);
         let new = NewFile::create(&self.dir, self.path, 0o666)?;
         file::copy_sparse(content, new.file(), |bytes| {
@@ -148,15 +178,21 @@ impl Files<'_> {
     }
 
     fn note(&self, name: &str, digest: &Digest) {
-        self.sums.lock().expect("nothing panics with this lock").insert(name.to_owned(), digest.hex().to_owned());
+        self.sums
+            .lock()
+            .expect("nothing panics with this lock")
+            .insert(name.to_owned(), digest.hex().to_owned());
     }
 }
 
 impl Target for Files<'_> {
     fn has(&self, node: &Node) -> Result<bool> {
         let digest = &node.descriptor.digest;
-        let there = |layer: &image::Layer| is_there(&self.path.join(&layer.file_name), &layer.descriptor);
-        let has = self.reuse && digest.algorithm() == Algorithm::Sha256 && self.layers_of(node).all(there);
+        let there =
+            |layer: &image::Layer| is_there(&self.path.join(&layer.file_name), &layer.descriptor);
+        let has = self.reuse
+            && digest.algorithm() == Algorithm::Sha256
+            && self.layers_of(node).all(there);
         if has {
             self.layers_of(node).for_each(|layer| self.note(&layer.file_name, digest));
         }
@@ -174,37 +210,51 @@ impl Target for Files<'_> {
 /// Whether a file is there with that content.
 fn is_there(path: &Path, descriptor: &Descriptor) -> bool {
     let Ok((file, metadata)) = file::open_regular(path) else { return false };
-    let mut content = Verifying::new(file, &descriptor.digest, descriptor.size, path.display().to_string());
+    let mut content =
+        Verifying::new(file, &descriptor.digest, descriptor.size, path.display().to_string());
     metadata.len() == descriptor.size && std::io::copy(&mut content, &mut std::io::sink()).is_ok()
 }
 
-fn to_stdout(source: &dyn Source, layers: &[image::Layer], command_line: Option<&str>) -> Result<()> {
+fn to_stdout(
+    source: &dyn Source,
+    layers: &[image::Layer],
+    command_line: Option<&str>,
+) -> Result<()> {
     match (layers, command_line) {
         ([layer], None) => {
             let mut content = content::verified(source, &layer.descriptor)?;
-            std::io::copy(&mut content, &mut Stdout).and_then(|_| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e))
+            std::io::copy(&mut content, &mut Stdout)
+                .and_then(|_| Stdout.flush())
+                .map_err(|e| Error::io("write", "standard output", e))
         }
         ([], Some(command_line)) => output::line(command_line),
-        _ => {
-            Err(Error::usage("only one layer can be written to standard output")
-                .with_hint("say which with --layer, such as --layer kernel"))
-        }
+        _ => Err(Error::usage("only one layer can be written to standard output")
+            .with_hint("say which with --layer, such as --layer kernel")),
     }
 }
 
-/// Writes the checksums, as sha256sum reads them. The lines of other files that are there, from an earlier run into the
-/// folder or from another tool, stay as they are.
+/// Writes the checksums, as sha256sum reads them. The lines of other files that are there, from an
+/// earlier run into the folder or from another tool, stay as they are.
 fn write_sums(path: &Path, sums: BTreeMap<String, String>) -> Result<()> {
     let before = match std::fs::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         before => before.map_err(|e| Error::io("read", path, e))?,
     };
-    // Two characters stand between a sum and the name: a space, and a space or, for what was read as binary, an asterisk.
+    // Two characters stand between a sum and the name: a space, and a space or, for what was read
+    // as binary, an asterisk.
     const NAME: usize = 64 + 2;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let others = before.split(|byte| *byte == b'\n').filter_map(|line| Some((line.get(NAME..)?, line)));
-    let mut lines: BTreeMap<_, _> =
-        others.filter(|(name, _)| folder.join(OsStr::from_bytes(name)).exists()).map(|(name, line)| (name, line.to_owned())).collect();
-    lines.extend(sums.iter().map(|(name, hex)| (name.as_bytes(), format!("{hex}  {name}").into_bytes())));
-    file::write(path, &lines.into_values().flat_map(|line| [line, b"\n".to_vec()].concat()).collect::<Vec<_>>())
+    let others =
+        before.split(|byte| *byte == b'\n').filter_map(|line| Some((line.get(NAME..)?, line)));
+    let mut lines: BTreeMap<_, _> = others
+        .filter(|(name, _)| folder.join(OsStr::from_bytes(name)).exists())
+        .map(|(name, line)| (name, line.to_owned()))
+        .collect();
+    lines.extend(
+        sums.iter().map(|(name, hex)| (name.as_bytes(), format!("{hex}  {name}").into_bytes())),
+    );
+    file::write(
+        path,
+        &lines.into_values().flat_map(|line| [line, b"\n".to_vec()].concat()).collect::<Vec<_>>(),
+    )
 }

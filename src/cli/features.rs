@@ -47,13 +47,15 @@ struct Resolve {
     /// Architecture, if the target has none: amd64 or arm64 [default: this machine's]
     #[arg(long, value_name = "ARCH")]
     arch: Option<String>,
-    /// Version, if the target has none [default: the first line of the file VERSION beside the features folder, or `today`]
+    /// Version, if the target has none [default: the first line of the file VERSION beside the
+    /// features folder, or `today`]
     #[arg(long)]
     version: Option<String>,
     /// Commit that is built [default: $GITHUB_SHA, $CI_COMMIT_SHA or `local`]
     #[arg(long)]
     commit: Option<String>,
-    /// Time that files in the image bear, in seconds since 1970 [default: $SOURCE_DATE_EPOCH or the start of this day, UTC]
+    /// Time that files in the image bear, in seconds since 1970 [default: $SOURCE_DATE_EPOCH or
+    /// the start of this day, UTC]
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
     /// What to build, such as gcp_oci or kvm-gardener_oci-arm64
@@ -106,13 +108,20 @@ fn resolve(args: Resolve) -> Result<String> {
     let arch = args.arch.map(|arch| arch.parse::<Arch>()).transpose()?;
     let arch = match either(arch, target.arch, "architectures")?.or_else(Arch::host) {
         Some(arch) => arch,
-        None => return Err(Error::usage("this machine is neither amd64 nor arm64").with_hint("name the target's architecture with --arch")),
+        None => {
+            return Err(Error::usage("this machine is neither amd64 nor arm64")
+                .with_hint("name the target's architecture with --arch"));
+        }
     };
     let version = match either(args.version, target.version, "versions")? {
         Some(version) => version,
         None => version_file(&args.features_dir)?.unwrap_or_else(|| "today".to_owned()),
     };
-    let ci_commit = || ["GITHUB_SHA", "CI_COMMIT_SHA"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let ci_commit = || {
+        ["GITHUB_SHA", "CI_COMMIT_SHA"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    };
     let commit = args.commit.or_else(ci_commit).unwrap_or_else(|| "local".to_owned());
     let timestamp = match args.timestamp {
         Some(timestamp) => timestamp,
@@ -121,19 +130,29 @@ fn resolve(args: Resolve) -> Result<String> {
     let graph = Graph::load(&args.features_dir)?;
     let build = Build::new(graph.resolve(&target.features)?, arch, &version, &commit, timestamp)?;
     Ok(match args.format {
-        ResolveFormat::Text => build.selection.names().into_iter().map(|name| format!("{name}\n")).collect(),
+        ResolveFormat::Text => {
+            build.selection.names().into_iter().map(|name| format!("{name}\n")).collect()
+        }
         ResolveFormat::Json => json_lines(&BuildJson::of(&build)),
-        ResolveFormat::Env => build.environment().iter().map(|(name, value)| format!("{name}={}\n", shell_quoted(value))).collect(),
+        ResolveFormat::Env => build
+            .environment()
+            .iter()
+            .map(|(name, value)| format!("{name}={}\n", shell_quoted(value)))
+            .collect(),
     })
 }
 
 /// One of two sources of the same thing; they must not contradict each other.
-fn either<T: PartialEq + std::fmt::Display>(option: Option<T>, target: Option<T>, what: &str) -> Result<Option<T>> {
+fn either<T: PartialEq + std::fmt::Display>(
+    option: Option<T>,
+    target: Option<T>,
+    what: &str,
+) -> Result<Option<T>> {
     match (option, target) {
-        (Some(option), Some(target)) if option != target => {
-            Err(Error::usage(format!("two {what} are given: {target} in the target and {option} as an option"))
-                .with_hint("leave one of them out"))
-        }
+        (Some(option), Some(target)) if option != target => Err(Error::usage(format!(
+            "two {what} are given: {target} in the target and {option} as an option"
+        ))
+        .with_hint("leave one of them out")),
         (option, target) => Ok(option.or(target)),
     }
 }
@@ -145,7 +164,11 @@ fn version_file(features_dir: &Path) -> Result<Option<String>> {
         None => features_dir.join("../VERSION"),
     };
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned)),
+        Ok(text) => Ok(text
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(str::to_owned)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("read", path, e)),
     }
@@ -154,9 +177,12 @@ fn version_file(features_dir: &Path) -> Result<Option<String>> {
 /// A build of `today` repeats all day long.
 fn default_timestamp() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.parse().map_err(|_| Error::usage(format!("SOURCE_DATE_EPOCH is no number of seconds: {text:?}"))),
+        Ok(text) => text.parse().map_err(|_| {
+            Error::usage(format!("SOURCE_DATE_EPOCH is no number of seconds: {text:?}"))
+        }),
         Err(_) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let now =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             Ok(now - now % (24 * 60 * 60))
         }
     }
@@ -219,7 +245,10 @@ fn graph(args: &ShowGraph) -> Result<String> {
     Ok(match args.format {
         GraphFormat::Text => graph_text(&features, &dropped),
         GraphFormat::Json => {
-            let dropped: Vec<_> = dropped.iter().map(|d| json!({ "name": d.feature.name, "by": d.by.name })).collect();
+            let dropped: Vec<_> = dropped
+                .iter()
+                .map(|d| json!({ "name": d.feature.name, "by": d.by.name }))
+                .collect();
             json_lines(&json!({ "features": features, "dropped": dropped }))
         }
         GraphFormat::Dot => graph_dot(&features, &dropped),
@@ -244,8 +273,12 @@ fn graph_text(features: &[&Feature], dropped: &[Dropped]) -> String {
 
 /// Names have nothing in them that would need escaping in a quoted string of Graphviz's.
 fn graph_dot(features: &[&Feature], dropped: &[Dropped]) -> String {
-    let mut dot = "digraph features {\n  rankdir=LR;\n  node [style=filled, fillcolor=white];\n".to_owned();
-    let shown = features.iter().map(|feature| (*feature, "")).chain(dropped.iter().map(|d| (d.feature, ", style=dashed")));
+    let mut dot =
+        "digraph features {\n  rankdir=LR;\n  node [style=filled, fillcolor=white];\n".to_owned();
+    let shown = features
+        .iter()
+        .map(|feature| (*feature, ""))
+        .chain(dropped.iter().map(|d| (d.feature, ", style=dashed")));
     let mut names = std::collections::BTreeSet::new();
     for (feature, style) in shown.clone() {
         let shape = match feature.kind {
@@ -257,7 +290,9 @@ fn graph_dot(features: &[&Feature], dropped: &[Dropped]) -> String {
         names.insert(&feature.name);
     }
     for (feature, _) in shown {
-        for (targets, style) in [(&feature.include, ""), (&feature.exclude, " [label=excludes, style=dashed]")] {
+        for (targets, style) in
+            [(&feature.include, ""), (&feature.exclude, " [label=excludes, style=dashed]")]
+        {
             for name in targets.iter().filter(|name| names.contains(name)) {
                 dot += &format!("  \"{}\" -> \"{name}\"{style};\n", feature.name);
             }

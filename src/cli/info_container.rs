@@ -5,7 +5,7 @@ use osimage::copy::{self, Graph};
 use osimage::image::Profile;
 use osimage::image::build::Inputs;
 use osimage::image::info::{self, Known};
-use osimage::oci::{self, Descriptor, Document, Index};
+use osimage::oci::{self, Descriptor, Index, ManifestOrIndex};
 use osimage::registry::{Reference, Repository};
 use osimage::{Error, Kind, Result};
 
@@ -13,14 +13,14 @@ use super::context::Context;
 
 /// The containers that were made for images, and what they are made of.
 pub struct Containers {
-    rows: Vec<Descriptor>,
+    entries: Vec<Descriptor>,
     inputs: Inputs,
 }
 
 impl Containers {
     /// What they reach.
     pub fn graph(&self) -> Result<Graph> {
-        copy::walk(&self.inputs, &self.rows)
+        copy::walk(&self.inputs, &self.entries)
     }
 
     pub fn send(&self, repository: &Repository<'_>, jobs: usize) -> Result<()> {
@@ -36,13 +36,16 @@ pub fn add(
     context: &Context,
     jobs: usize,
 ) -> Result<()> {
-    make(entries, reference, &Known::default(), |entry| context.client().image(&reference.with_digest(&entry.digest)))?
-        .send(repository, jobs)
+    make(entries, reference, &Known::default(), |entry| {
+        context.client().image(&reference.with_digest(&entry.digest))
+    })?
+    .send(repository, jobs)
 }
 
-/// Adds a container that tells of it for each image, behind the images and in their order. The images stand first, for an
-/// operating system that no container engine asks for: engines then take the container, and who boots takes the first entry of
-/// its architecture. Containers that came along with the images are left out. `open` opens what has an image and its referrers.
+/// Adds a container that tells of it for each image, behind the images and in their order. The
+/// images stand first, for an operating system that no container engine asks for: engines then take
+/// the container, and who boots takes the first entry of its architecture. Containers that came
+/// along with the images are left out. `open` opens what has an image and its referrers.
 pub fn make<S: Source>(
     entries: &mut Vec<Descriptor>,
     reference: &Reference,
@@ -59,9 +62,14 @@ pub fn make<S: Source>(
         let platform = entry.platform.get_or_insert_default();
         platform.os = Profile::Gardenlinux.os().into();
         let architecture = platform.architecture.clone();
-        let mut container = info::container(&source, &entry, &architecture, reference, known, &inputs)?;
+        let mut container =
+            info::container(&source, &entry, &architecture, reference, known, &inputs)?;
         // What tells two images of one platform apart tells their containers apart too.
-        entry.annotations.get("cname").into_iter().for_each(|cname| container.annotations.set("cname", cname));
+        entry
+            .annotations
+            .get("cname")
+            .into_iter()
+            .for_each(|cname| container.annotations.set("cname", cname));
         containers.push(container);
         images.push(entry);
     }
@@ -72,7 +80,7 @@ pub fn make<S: Source>(
         .with_hint("name images of operating systems, or leave out --info-container"));
     }
     entries.extend(images.into_iter().chain(containers.iter().cloned()));
-    Ok(Containers { rows: containers, inputs })
+    Ok(Containers { entries: containers, inputs })
 }
 
 /// Whether there is an index at `reference` whose images have containers.
@@ -86,7 +94,10 @@ pub fn stand_in(reference: &Reference, context: &Context) -> Result<bool> {
     }
     let index = osimage::image::read_index(&image, image.descriptor())?;
     for entry in index.manifests.iter().filter(|entry| !is_image_beside(entry)) {
-        let has_image = index.manifests.iter().any(|other| is_image_beside(other) && architecture(other) == architecture(entry));
+        let has_image = index
+            .manifests
+            .iter()
+            .any(|other| is_image_beside(other) && architecture(other) == architecture(entry));
         if has_image && is_container(&image, entry)? {
             return Ok(true);
         }
@@ -100,15 +111,23 @@ pub fn order(index: &mut Index) {
 }
 
 /// Takes out the containers of images that have `gone` from an index.
-pub fn drop_forsaken(index: &mut Index, gone: &[Descriptor], repository: &Repository<'_>) -> Result<()> {
+pub fn drop_forsaken(
+    index: &mut Index,
+    gone: &[Descriptor],
+    repository: &Repository<'_>,
+) -> Result<()> {
     for image in gone.iter().filter(|entry| is_image_beside(entry)) {
-        let same = |entry: &Descriptor| architecture(entry) == architecture(image) && cname(entry) == cname(image);
+        let same = |entry: &Descriptor| {
+            architecture(entry) == architecture(image) && cname(entry) == cname(image)
+        };
         if index.manifests.iter().any(|entry| is_image_beside(entry) && same(entry)) {
             continue;
         }
-        for entry in index.manifests.iter().filter(|entry| same(entry)).cloned().collect::<Vec<_>>() {
+        for entry in index.manifests.iter().filter(|entry| same(entry)).cloned().collect::<Vec<_>>()
+        {
             let (descriptor, bytes) = repository.document(&entry.digest.to_string())?;
-            if matches!(Document::parse(&bytes, &descriptor)?, Document::Manifest(manifest) if info::is_container(&manifest)) {
+            if matches!(ManifestOrIndex::parse(&bytes, &descriptor)?, ManifestOrIndex::Manifest(manifest) if info::is_container(&manifest))
+            {
                 index.manifests.retain(|other| other.digest != entry.digest);
             }
         }
@@ -130,5 +149,7 @@ fn cname(entry: &Descriptor) -> Option<&str> {
 }
 
 fn is_container(source: &dyn Source, entry: &Descriptor) -> Result<bool> {
-    Ok(matches!(content::document(source, entry)?.0, Document::Manifest(manifest) if info::is_container(&manifest)))
+    Ok(
+        matches!(content::document(source, entry)?.0, ManifestOrIndex::Manifest(manifest) if info::is_container(&manifest)),
+    )
 }

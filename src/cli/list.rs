@@ -57,31 +57,40 @@ struct Details {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = match context.open_any(args.source.as_deref()) {
-        // The Go tools make a store when they list it; a store that is not there yet holds no images.
-        Err(e) if args.source.is_none() && e.kind() == Kind::NotFound => return show(args, None, Vec::new()),
+        // The Go tools make a store when they list it; a store that is not there yet holds no
+        // images.
+        Err(e) if args.source.is_none() && e.kind() == Kind::NotFound => {
+            return show(args, None, Vec::new());
+        }
         opened => opened?,
     };
-    let mut rows = match &name {
+    let mut entries = match &name {
         Some(_) => vec![content::resolve(&*source, name.as_ref())?],
-        None => source.rows()?,
+        None => source.entries()?,
     };
-    rows.retain(|row| oci::is_document(&row.media_type) && (name.is_some() || !content::is_attached(&*source, row)));
-    rows.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
+    entries.retain(|entry| {
+        oci::is_manifest_or_index(&entry.media_type)
+            && (name.is_some() || !content::is_attached(&*source, entry))
+    });
+    entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
     // onmetal-image adds a further entry without a name each time it builds an image again.
-    rows.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
-    show(args, Some(&*source), rows)
+    entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
+    show(args, Some(&*source), entries)
 }
 
-fn show(args: &Args, source: Option<&dyn Source>, rows: Vec<Descriptor>) -> Result<()> {
-    let details = |row: &Descriptor| source.map_or_else(Details::default, |source| details(source, row));
+fn show(args: &Args, source: Option<&dyn Source>, entries: Vec<Descriptor>) -> Result<()> {
+    let details =
+        |entry: &Descriptor| source.map_or_else(Details::default, |source| details(source, entry));
     if args.quiet {
-        let mut digests: Vec<_> = rows.iter().map(|row| row.digest.to_string()).collect();
+        let mut digests: Vec<_> = entries.iter().map(|entry| entry.digest.to_string()).collect();
         digests.sort();
         digests.dedup();
-        return output::print(&digests.iter().map(|digest| format!("{digest}\n")).collect::<String>());
+        return output::print(
+            &digests.iter().map(|digest| format!("{digest}\n")).collect::<String>(),
+        );
     }
     if args.format == Format::Json {
-        let list: Vec<_> = rows.iter().map(|row| entry(row, details(row))).collect();
+        let list: Vec<_> = entries.iter().map(|entry| shown(entry, details(entry))).collect();
         return output::json(&list);
     }
     let mut heads = vec!["REPOSITORY", "TAG", "IMAGE ID"];
@@ -89,22 +98,31 @@ fn show(args: &Args, source: Option<&dyn Source>, rows: Vec<Descriptor>) -> Resu
         heads.extend(["PLATFORM", "SIZE", "CREATED", "PROFILE"]);
     }
     let mut table = vec![heads.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-    for row in &rows {
+    for entry in &entries {
         let none = || "<none>".to_owned();
-        let (repository, tag) = columns(row.name());
-        let mut cells =
-            vec![repository.map_or_else(none, str::to_owned), tag.map_or_else(none, str::to_owned), row.digest.short().to_owned()];
+        let (repository, tag) = columns(entry.name());
+        let mut cells = vec![
+            repository.map_or_else(none, str::to_owned),
+            tag.map_or_else(none, str::to_owned),
+            entry.digest.short().to_owned(),
+        ];
         if args.wide {
-            let details = details(row);
+            let details = details(entry);
             let dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-            cells.extend([dash(details.platform), dash(details.size.map(output::size)), dash(details.created), dash(details.profile)]);
+            cells.extend([
+                dash(details.platform),
+                dash(details.size.map(output::size)),
+                dash(details.created),
+                dash(details.profile),
+            ]);
         }
         table.push(cells);
     }
     output::print(&output::table(&table))
 }
 
-/// A name's repository and tag; a name that has neither host nor folder nor colon is a tag, as other tools write it.
+/// A name's repository and tag; a name that has neither host nor folder nor colon is a tag, as
+/// other tools write it.
 fn columns(name: Option<&str>) -> (Option<&str>, Option<&str>) {
     match name.map(split_tag) {
         None => (None, None),
@@ -113,7 +131,7 @@ fn columns(name: Option<&str>) -> (Option<&str>, Option<&str>) {
     }
 }
 
-fn entry(row: &Descriptor, details: Details) -> impl Serialize {
+fn shown(entry: &Descriptor, details: Details) -> impl Serialize {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Entry {
@@ -125,38 +143,54 @@ fn entry(row: &Descriptor, details: Details) -> impl Serialize {
         #[serde(flatten)]
         details: Details,
     }
-    let (repository, tag) = columns(row.name());
+    let (repository, tag) = columns(entry.name());
     Entry {
-        name: row.name().map(str::to_owned),
+        name: entry.name().map(str::to_owned),
         repository: repository.map(str::to_owned),
         tag: tag.map(str::to_owned),
-        digest: row.digest.to_string(),
-        media_type: row.media_type.clone(),
+        digest: entry.digest.to_string(),
+        media_type: entry.media_type.clone(),
         details,
     }
 }
 
 /// What can be told of an image; nothing where it is damaged, which is for `verify` to say.
-fn details(source: &dyn Source, row: &Descriptor) -> Details {
+fn details(source: &dyn Source, entry: &Descriptor) -> Details {
     let mut details = Details {
-        platform: row.platform.as_ref().map(ToString::to_string),
-        created: row.annotations.get(oci::CREATED).map(str::to_owned),
+        platform: entry.platform.as_ref().map(ToString::to_string),
+        created: entry.annotations.get(oci::CREATED).map(str::to_owned),
         ..Details::default()
     };
-    if oci::is_index(&row.media_type) {
-        if let Ok(index) = osimage::image::read_index(source, row) {
-            let platforms: Vec<_> = index.manifests.iter().filter_map(|entry| Some(entry.platform.as_ref()?.to_string())).collect();
-            let images: Vec<_> = index.manifests.iter().filter_map(|entry| Image::read(source, entry).ok()).collect();
-            details.platform = details.platform.or((!platforms.is_empty()).then(|| platforms.join(",")));
-            details.size = Some(images.iter().fold(row.size, |sum, image| sum.saturating_add(image.size())));
-            details.created = details.created.or_else(|| index.annotations.get(oci::CREATED).map(str::to_owned));
-            details.profile = images.first().and_then(Image::profile).map(|profile| profile.to_string());
+    if oci::is_index(&entry.media_type) {
+        if let Ok(index) = osimage::image::read_index(source, entry) {
+            let platforms: Vec<_> = index
+                .manifests
+                .iter()
+                .filter_map(|entry| Some(entry.platform.as_ref()?.to_string()))
+                .collect();
+            let images: Vec<_> = index
+                .manifests
+                .iter()
+                .filter_map(|entry| Image::read(source, entry).ok())
+                .collect();
+            details.platform =
+                details.platform.or((!platforms.is_empty()).then(|| platforms.join(",")));
+            details.size =
+                Some(images.iter().fold(entry.size, |sum, image| sum.saturating_add(image.size())));
+            details.created =
+                details.created.or_else(|| index.annotations.get(oci::CREATED).map(str::to_owned));
+            details.profile =
+                images.first().and_then(Image::profile).map(|profile| profile.to_string());
         }
-    } else if let Ok(image) = Image::read(source, row) {
+    } else if let Ok(image) = Image::read(source, entry) {
         details.size = Some(image.size());
-        details.created = details.created.or_else(|| image.manifest.annotations.get(oci::CREATED).map(str::to_owned));
+        details.created = details
+            .created
+            .or_else(|| image.manifest.annotations.get(oci::CREATED).map(str::to_owned));
         details.profile = image.profile().map(|profile| profile.to_string());
-        details.platform = details.platform.or_else(|| image.manifest.annotations.get("architecture").map(|arch| format!("linux/{arch}")));
+        details.platform = details.platform.or_else(|| {
+            image.manifest.annotations.get("architecture").map(|arch| format!("linux/{arch}"))
+        });
     }
     details
 }

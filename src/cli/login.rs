@@ -70,10 +70,16 @@ impl From<String> for Password {
 }
 
 /// Logs in. `check` tries the credential against the registry; only what it accepts is stored.
-pub fn login(args: &LoginArgs, credentials: &Credentials, check: impl FnOnce(&str, &Credential) -> Result<()>) -> Result<()> {
+pub fn login(
+    args: &LoginArgs,
+    credentials: &Credentials,
+    check: impl FnOnce(&str, &Credential) -> Result<()>,
+) -> Result<()> {
     let host = host(&args.host)?;
     if args.password.is_some() {
-        output::say("a password on the command line can be seen by others on this machine; --password-stdin is safe");
+        output::say(
+            "a password on the command line can be seen by others on this machine; --password-stdin is safe",
+        );
     }
     let credential = credential(args, &mut io::stdin().lock(), &mut prompt::ask)?;
     check(host, &credential)?;
@@ -92,20 +98,26 @@ pub fn logout(args: &LogoutArgs, credentials: &Credentials) -> Result<()> {
 
 /// The host that is meant. Who copies it from a browser brings more along.
 fn host(text: &str) -> Result<&str> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let host =
+        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let host = host.strip_suffix('/').unwrap_or(host);
     check_host(host)?;
     Ok(host)
 }
 
 /// The credential that the caller gives: in the arguments, on standard input, or when asked.
-fn credential(args: &LoginArgs, stdin: &mut dyn Read, ask: &mut dyn FnMut(&str, Answer) -> Result<String>) -> Result<Credential> {
+fn credential(
+    args: &LoginArgs,
+    stdin: &mut dyn Read,
+    ask: &mut dyn FnMut(&str, Answer) -> Result<String>,
+) -> Result<Credential> {
     if args.identity_token_stdin {
         return Ok(Credential::IdentityToken(secret(stdin, "identity token")?));
     }
     if args.password_stdin && args.username.is_none() {
-        return Err(Error::usage("--password-stdin needs the name of a user")
-            .with_hint("add --username, or give a token without a user by --identity-token-stdin"));
+        return Err(Error::usage("--password-stdin needs the name of a user").with_hint(
+            "add --username, or give a token without a user by --identity-token-stdin",
+        ));
     }
     let username = match &args.username {
         Some(name) => name.clone(),
@@ -122,18 +134,27 @@ fn credential(args: &LoginArgs, stdin: &mut dyn Read, ask: &mut dyn FnMut(&str, 
 /// A secret from standard input, without the end of the line that most programs put behind it.
 fn secret(stdin: &mut dyn Read, what: &str) -> Result<String> {
     let mut bytes = Vec::new();
-    stdin.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", "standard input", e))?;
+    stdin
+        .take(MAX_SECRET + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", "standard input", e))?;
     if bytes.len() as u64 > MAX_SECRET {
-        return Err(Error::usage(format!("the {what} on standard input is longer than 64 KiB, the most that is read")));
+        return Err(Error::usage(format!(
+            "the {what} on standard input is longer than 64 KiB, the most that is read"
+        )));
     }
-    let text = String::from_utf8(bytes).map_err(|_| Error::usage(format!("the {what} on standard input is not text")))?;
-    let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::usage(format!("the {what} on standard input is not text")))?;
+    let line = text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     full(line.to_owned(), what)
 }
 
 fn full(text: String, what: &str) -> Result<String> {
     match text.is_empty() {
-        true => Err(Error::usage(format!("the {what} is empty")).with_hint("see whether the command that was to give it did")),
+        true => Err(Error::usage(format!("the {what} is empty"))
+            .with_hint("see whether the command that was to give it did")),
         false => Ok(text),
     }
 }
@@ -152,7 +173,8 @@ mod tests {
     }
 
     fn parse(line: &str) -> Result<LoginArgs, clap::Error> {
-        Line::try_parse_from(["login"].into_iter().chain(line.split_whitespace())).map(|line| line.args)
+        Line::try_parse_from(["login"].into_iter().chain(line.split_whitespace()))
+            .map(|line| line.args)
     }
 
     fn basic(username: &str, password: &str) -> Option<Credential> {
@@ -194,7 +216,10 @@ mod tests {
         for stdin in [&[0xff][..], &vec![b'x'; MAX_SECRET as usize + 1]] {
             assert!(secret(&mut &stdin[..], "password").is_err());
         }
-        assert_eq!(secret(&mut &vec![b'x'; MAX_SECRET as usize][..], "password").unwrap().len() as u64, MAX_SECRET);
+        assert_eq!(
+            secret(&mut &vec![b'x'; MAX_SECRET as usize][..], "password").unwrap().len() as u64,
+            MAX_SECRET
+        );
     }
 
     #[test]
@@ -214,10 +239,13 @@ mod tests {
     #[test]
     fn only_what_was_accepted_is_stored() {
         let dir = tempfile::tempdir().unwrap();
-        let credentials = Credentials::new(vec![dir.path().join("auth.json")], Environment::default());
+        let credentials =
+            Credentials::new(vec![dir.path().join("auth.json")], Environment::default());
         let args = parse("-u alice -p s3cret https://localhost:5000/").unwrap();
         let refuse = |host: &str, credential: &Credential| {
-            assert!(host == "localhost:5000" && Some(credential) == basic("alice", "s3cret").as_ref());
+            assert!(
+                host == "localhost:5000" && Some(credential) == basic("alice", "s3cret").as_ref()
+            );
             Err(Error::refused("no"))
         };
         assert!(login(&args, &credentials, refuse).is_err());

@@ -1,6 +1,7 @@
 //! The command line: arguments in, the library's functions, output and exit codes out.
 //!
-//! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: its store and its profile are theirs.
+//! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: its store
+//! and its profile are theirs.
 
 mod archive;
 mod attach;
@@ -39,7 +40,8 @@ use osimage::Result;
 
 use context::{Context, Global, Persona};
 
-/// Ship operating systems the way containers are shipped: kernel, initramfs and root file system as an OCI image.
+/// Ship operating systems the way containers are shipped: kernel, initramfs and root file system as
+/// an OCI image.
 #[derive(Debug, Parser)]
 #[command(name = "osimage", version, max_term_width = 120, propagate_version = true)]
 #[command(after_help = "Examples:
@@ -130,12 +132,16 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Verify(args) => upkeep::verify(&args, context),
         Command::Export(args) => archive::export(&args, context),
         Command::Import(args) => archive::import(&args, context),
-        Command::Login(args) => login::login(&args, &context.registry.credentials(), |host, credential| {
-            if !context.client().try_credential(host, credential.clone())? {
-                output::say(&format!("osimage: {host} does not ask who logs in; the credential was not tried"));
-            }
-            Ok(())
-        }),
+        Command::Login(args) => {
+            login::login(&args, &context.registry.credentials(), |host, credential| {
+                if !context.client().try_credential(host, credential.clone())? {
+                    output::say(&format!(
+                        "osimage: {host} does not ask who logs in; the credential was not tried"
+                    ));
+                }
+                Ok(())
+            })
+        }
         Command::Logout(args) => login::logout(&args, &context.registry.credentials()),
         Command::Push(args) => push::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),

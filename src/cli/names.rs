@@ -19,7 +19,8 @@ pub struct TagArgs {
     /// Image to name
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Its new name; another image of that name loses it, and goes with the next gc if it has no other
+    /// Its new name; another image of that name loses it, and goes with the next gc if it has no
+    /// other
     #[arg(value_name = "REF")]
     target: String,
 }
@@ -30,15 +31,19 @@ pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
         Some(name) => name,
         None => content::resolve(&layout, None)?.digest.to_string().parse()?,
     };
-    let row = layout.tag(&name, &args.target)?;
-    // The Go tools repeat what they were given, but for the beginning of an id, which they write out.
-    let source = if is_prefix(&name, &row) { row.digest.to_string() } else { args.source.clone() };
+    let entry = layout.tag(&name, &args.target)?;
+    // The Go tools repeat what they were given, but for the beginning of an id, which they write
+    // out.
+    let source =
+        if is_prefix(&name, &entry) { entry.digest.to_string() } else { args.source.clone() };
     output::line(&format!("Successfully tagged {} with {source}", args.target))
 }
 
 /// Whether an image was found by the beginning of its id, not by what it is called.
-fn is_prefix(name: &Name, row: &Descriptor) -> bool {
-    name.reference.as_deref().is_some_and(|reference| row.name() != Some(reference) && row.digest.hex().starts_with(reference))
+fn is_prefix(name: &Name, entry: &Descriptor) -> bool {
+    name.reference.as_deref().is_some_and(|reference| {
+        entry.name() != Some(reference) && entry.digest.hex().starts_with(reference)
+    })
 }
 
 /// Take a name away from an image; the image stays
@@ -53,15 +58,17 @@ pub struct UntagArgs {
 pub fn untag(args: &UntagArgs, context: &Context) -> Result<()> {
     let (layout, name) = context.open_layout(&args.name)?;
     let no_name = || {
-        Error::usage(format!("{:?} is not the name of an image", args.name)).with_hint("`osimage delete` takes an image away altogether")
+        Error::usage(format!("{:?} is not the name of an image", args.name))
+            .with_hint("`osimage delete` takes an image away altogether")
     };
     let name = name.filter(|name| name.reference.is_some()).ok_or_else(no_name)?;
-    let row = content::resolve(&layout, Some(&name))?;
-    layout.untag(row.name().filter(|_| !is_prefix(&name, &row)).ok_or_else(no_name)?)?;
+    let entry = content::resolve(&layout, Some(&name))?;
+    layout.untag(entry.name().filter(|_| !is_prefix(&name, &entry)).ok_or_else(no_name)?)?;
     output::line(&format!("Successfully untagged {}", args.name))
 }
 
-/// Delete an image: its name, and its content where no other image needs it; with --remote in a registry
+/// Delete an image: its name, and its content where no other image needs it; with --remote in a
+/// registry
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage delete ghcr.io/me/os:1.0                      this name; the image too, if it has no other
@@ -89,7 +96,8 @@ fn delete_remote(args: &DeleteArgs, context: &Context) -> Result<()> {
         Error::not_found(format!("there is no {reference}"))
             .with_hint(format!("`osimage tags {}` lists what there is", reference.repository))
     })?;
-    let what = if reference.digest.is_some() { "with every tag that it has" } else { "this tag only" };
+    let what =
+        if reference.digest.is_some() { "with every tag that it has" } else { "this tag only" };
     if !args.yes && !remote::confirm(&format!("Delete {reference} ({}, {what})?", found.digest))? {
         return Err(Error::refused("nothing was deleted"));
     }
@@ -109,14 +117,19 @@ pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
         return delete_remote(args, context);
     }
     let (layout, name) = context.open_layout(&args.image)?;
-    let row = content::resolve(&layout, name.as_ref())?;
-    let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &row));
+    let entry = content::resolve(&layout, name.as_ref())?;
+    let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &entry));
     let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.reference.is_some());
-    let removed = layout.delete(&row.digest, row.name().filter(|_| by_name))?;
+    let removed = layout.delete(&entry.digest, entry.name().filter(|_| by_name))?;
     if !removed.blobs.is_empty() {
-        output::say(&format!("{} freed, {}", output::count(removed.blobs.len(), "blob"), output::size(removed.bytes())));
+        output::say(&format!(
+            "{} freed, {}",
+            output::count(removed.blobs.len(), "blob"),
+            output::size(removed.bytes())
+        ));
     }
     // The words of the Go tools, as for `tag`.
-    let shown = if by_prefix || name.is_none() { row.digest.to_string() } else { args.image.clone() };
+    let shown =
+        if by_prefix || name.is_none() { entry.digest.to_string() } else { args.image.clone() };
     output::line(&format!("Successfully deleted {shown}"))
 }

@@ -1,11 +1,12 @@
-//! Output: tables as the Go tools print them, sizes, and text that cannot play tricks on a terminal.
+//! Output: tables as the Go tools print them, sizes, and text that cannot play tricks on a
+//! terminal.
 
 use std::io::{self, Write};
 
 use osimage::{Error, Result};
 
-/// The standard output. A reader that goes away early, as `head` does, is no failure: the rest of the output is dropped, and
-/// what the command does besides printing is done to its end.
+/// The standard output. A reader that goes away early, as `head` does, is no failure: the rest of
+/// the output is dropped, and what the command does besides printing is done to its end.
 pub struct Stdout;
 
 impl Write for Stdout {
@@ -32,7 +33,10 @@ pub fn say(text: &str) {
 
 /// Prints data.
 pub fn print(text: &str) -> Result<()> {
-    Stdout.write_all(text.as_bytes()).and_then(|()| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e))
+    Stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| Stdout.flush())
+        .map_err(|e| Error::io("write", "standard output", e))
 }
 
 /// Prints a line of data.
@@ -42,10 +46,12 @@ pub fn line(text: &str) -> Result<()> {
 
 /// Characters that steer a terminal, or (bidirectional marks) make a line read as another one.
 fn is_tricky(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with every control character written out, so that a name from elsewhere cannot steer the terminal.
+/// The text with every control character written out, so that a name from elsewhere cannot steer
+/// the terminal.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -54,8 +60,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Prints a value as indented JSON. JSON itself lets some control characters stand in strings; they are escaped as the
-/// others are, which changes nothing of what the JSON means.
+/// Prints a value as indented JSON. JSON itself lets some control characters stand in strings; they
+/// are escaped as the others are, which changes nothing of what the JSON means.
 pub fn json(value: &impl serde::Serialize) -> Result<()> {
     let mut text = String::new();
     for c in osimage::json::to_string_pretty(value).chars() {
@@ -67,13 +73,20 @@ pub fn json(value: &impl serde::Serialize) -> Result<()> {
     line(&text)
 }
 
-/// A table with the columns' widths of the Go tools: at least 12, one space between, the last one as it is.
+/// A table with the columns' widths of the Go tools: at least 12, one space between, the last one
+/// as it is.
 pub fn table(rows: &[Vec<String>]) -> String {
     const MIN_WIDTH: usize = 12;
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 1).max().unwrap_or(0).max(MIN_WIDTH)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count() + 1)
+            .max()
+            .unwrap_or(0)
+            .max(MIN_WIDTH)
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -116,9 +129,19 @@ mod tests {
     #[test]
     fn tables_are_those_of_the_go_tools() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = [row(["REPOSITORY", "TAG", "IMAGE ID"]), row(["<none>", "<none>", "f0dcfde4f8b4"])];
-        assert_eq!(table(&rows), "REPOSITORY  TAG         IMAGE ID\n<none>      <none>      f0dcfde4f8b4\n");
-        let rows = [row(["REPOSITORY", "TAG", "IMAGE ID"]), row(["ghcr.io/someone/something", "1.0", "f0dcfde4f8b4"])];
-        assert_eq!(table(&rows), "REPOSITORY                TAG         IMAGE ID\nghcr.io/someone/something 1.0         f0dcfde4f8b4\n");
+        let rows =
+            [row(["REPOSITORY", "TAG", "IMAGE ID"]), row(["<none>", "<none>", "f0dcfde4f8b4"])];
+        assert_eq!(
+            table(&rows),
+            "REPOSITORY  TAG         IMAGE ID\n<none>      <none>      f0dcfde4f8b4\n"
+        );
+        let rows = [
+            row(["REPOSITORY", "TAG", "IMAGE ID"]),
+            row(["ghcr.io/someone/something", "1.0", "f0dcfde4f8b4"]),
+        ];
+        assert_eq!(
+            table(&rows),
+            "REPOSITORY                TAG         IMAGE ID\nghcr.io/someone/something 1.0         f0dcfde4f8b4\n"
+        );
     }
 }

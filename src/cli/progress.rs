@@ -1,4 +1,5 @@
-//! Progress: a bar on a terminal, nothing elsewhere. It watches what is read from a source, so the library needs to know nothing of it.
+//! Progress: a bar on a terminal, nothing elsewhere. It watches what is read from a source, so the
+//! library needs to know nothing of it.
 
 use std::io::Read;
 
@@ -12,7 +13,8 @@ use osimage::oci::Descriptor;
 /// A bar for that many bytes; hidden where stderr is no terminal.
 pub fn bar(bytes: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}").expect("the template is a constant");
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}")
+        .expect("the template is a constant");
     bar.with_style(style.progress_chars("=> ")).with_message(what)
 }
 
@@ -26,7 +28,11 @@ impl<'a, S: Source + ?Sized> Watched<'a, S> {
     /// Watches the reading of everything in a graph that is not read yet.
     pub fn new(source: &'a S, graph: &Graph, what: &'static str) -> Self {
         let layers = graph.nodes.iter().filter(|node| node.document.is_none());
-        Self::over(source, layers.map(|node| node.descriptor.size).fold(0, u64::saturating_add), what)
+        Self::over(
+            source,
+            layers.map(|node| node.descriptor.size).fold(0, u64::saturating_add),
+            what,
+        )
     }
 
     /// Watches the reading of that many bytes.
@@ -46,8 +52,8 @@ impl<S: Source + ?Sized> Source for Watched<'_, S> {
         self.source.origin()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        self.source.rows()
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        self.source.entries()
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {

@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Read, Write};
 
 use osimage::{Error, Result};
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 
 /// Whether an answer is seen while it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,14 +16,19 @@ pub enum Answer {
     Hidden,
 }
 
-/// Asks on the terminal of whoever started the program; standard output and standard error may be elsewhere.
+/// Asks on the terminal of whoever started the program; standard output and standard error may be
+/// elsewhere.
 pub fn ask(question: &str, answer: Answer) -> Result<String> {
     let terminal = "the terminal";
     if !io::stdin().is_terminal() {
         return Err(Error::usage("there is no terminal to ask on")
             .with_hint("give --username and --password-stdin, or --identity-token-stdin, and the secret on standard input"));
     }
-    let tty = File::options().read(true).write(true).open("/dev/tty").map_err(|e| Error::io("open", terminal, e))?;
+    let tty = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .map_err(|e| Error::io("open", terminal, e))?;
     read_line(&tty, question, answer).map_err(|e| {
         if e.kind() == io::ErrorKind::Interrupted {
             // The terminal is as it was; now the key does what it does everywhere.
@@ -43,8 +50,8 @@ impl Drop for Restore<'_> {
     }
 }
 
-/// Asks, and reads a line. Where it is hidden, keys such as Ctrl-C come as bytes and not as signals, so that the terminal gets
-/// its modes back whatever is typed.
+/// Asks, and reads a line. Where it is hidden, keys such as Ctrl-C come as bytes and not as
+/// signals, so that the terminal gets its modes back whatever is typed.
 fn read_line(mut tty: &File, question: &str, answer: Answer) -> io::Result<String> {
     let restore = match answer {
         Answer::Seen => None,
@@ -58,11 +65,18 @@ fn read_line(mut tty: &File, question: &str, answer: Answer) -> io::Result<Strin
     line
 }
 
-/// Turns off what shows keys and what acts on them. What was typed before is thrown away: it has been seen.
+/// Turns off what shows keys and what acts on them. What was typed before is thrown away: it has
+/// been seen.
 fn hide(tty: &File) -> io::Result<Restore<'_>> {
     let restore = Restore { tty, modes: tcgetattr(tty)? };
     let mut modes = restore.modes.clone();
-    modes.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN);
+    modes.local_modes.remove(
+        LocalModes::ECHO
+            | LocalModes::ECHONL
+            | LocalModes::ICANON
+            | LocalModes::ISIG
+            | LocalModes::IEXTEN,
+    );
     modes.special_codes[SpecialCodeIndex::VMIN] = 1;
     modes.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(tty, OptionalActions::Flush, &modes)?;
@@ -87,14 +101,19 @@ fn read_keys(mut tty: &File) -> io::Result<String> {
         for byte in &block[..n] {
             match *byte {
                 b'\n' | b'\r' => return String::from_utf8(line).map_err(not_text),
-                CTRL_C => return Err(io::Error::new(io::ErrorKind::Interrupted, "Ctrl-C was pressed")),
-                CTRL_D => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Ctrl-D was pressed")),
+                CTRL_C => {
+                    return Err(io::Error::new(io::ErrorKind::Interrupted, "Ctrl-C was pressed"));
+                }
+                CTRL_D => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Ctrl-D was pressed"));
+                }
                 BACKSPACE | DELETE => {
                     // A character is a byte that begins one, and those that go on with it.
                     while line.pop().is_some_and(|byte: u8| byte & 0xc0 == 0x80) {}
                 }
                 CTRL_U => line.clear(),
-                // An arrow or another key that is no character: the rest of what came at once belongs to it.
+                // An arrow or another key that is no character: the rest of what came at once
+                // belongs to it.
                 ESCAPE => break,
                 control if control < b' ' => {}
                 byte => line.push(byte),
@@ -118,11 +137,14 @@ mod tests {
 
     /// A terminal: the end of whoever types, and the program's.
     fn terminal() -> (File, File) {
-        let typist = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let typist =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&typist).unwrap();
         unlockpt(&typist).unwrap();
         let name = ptsname(&typist, Vec::new()).unwrap();
-        let tty = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let tty =
+            rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+                .unwrap();
         (typist.into(), tty.into())
     }
 

@@ -1,4 +1,5 @@
-//! `osimage publish`: what a build left, into a registry: the image, and attached to it what lies beside the archive.
+//! `osimage publish`: what a build left, into a registry: the image, and attached to it what lies
+//! beside the archive.
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -23,9 +24,12 @@ use super::progress::Watched;
 use super::remote::{Transfer, Upload};
 use super::{index, output, push};
 
-/// Publish what a build left: push its image, and attach its log, os-release, packages and bill of materials
+/// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
+/// materials
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "osimage publish [OPTIONS] <BUILD>... <[oci://]HOST/NAMESPACE[/NAME[:TAG]]>")]
+#[command(
+    override_usage = "osimage publish [OPTIONS] <BUILD>... <[oci://]HOST/NAMESPACE[/NAME[:TAG]]>"
+)]
 #[command(after_help = "Examples:
   osimage publish .build/gcp_oci-amd64-1.0-local ghcr.io/me
   osimage publish .build/gcp_oci-amd64-1.0-local.oci.tar.xz ghcr.io/me/os:1.0
@@ -45,7 +49,8 @@ The name of a build is CNAME-ARCH-VERSION-COMMIT; where it is another, IMAGE_ID 
 the os-release beside it count. Beside the archive are looked for: .log, .os-release, .manifest,
 .spdx.json and .cdx.json. Publishing the same build again changes nothing.")]
 pub struct Args {
-    /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, as shown below
+    /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, as
+    /// shown below
     #[arg(required = true, num_args = 2.., value_names = ["BUILD", "TARGET"])]
     builds: Vec<String>,
     /// Tag to publish under [default: as --template has it]
@@ -127,11 +132,14 @@ impl Piece {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
-    let builds = builds.iter().map(|text| Build::find(Path::new(text))).collect::<Result<Vec<_>>>()?;
+    let builds =
+        builds.iter().map(|text| Build::find(Path::new(text))).collect::<Result<Vec<_>>>()?;
     if builds.len() > 1 && args.tag.is_some() {
-        return Err(Error::usage("several builds cannot have one tag").with_hint("leave out --tag; --template makes a tag for each"));
+        return Err(Error::usage("several builds cannot have one tag")
+            .with_hint("leave out --tag; --template makes a tag for each"));
     }
-    let references = builds.iter().map(|build| reference(build, target, args)).collect::<Result<Vec<_>>>()?;
+    let references =
+        builds.iter().map(|build| reference(build, target, args)).collect::<Result<Vec<_>>>()?;
     for (n, reference) in references.iter().enumerate() {
         if references[..n].contains(reference) {
             return Err(Error::usage(format!("two builds would be published as {reference}"))
@@ -139,7 +147,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     }
     // All is looked at before anything is sent.
-    let ready = builds.iter().map(|build| Ready::new(build, context)).collect::<Result<Vec<_>>>()?;
+    let ready =
+        builds.iter().map(|build| Ready::new(build, context)).collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
     let ended = ready.iter().zip(&references).try_for_each(|(ready, reference)| {
         published.push(publish(ready, reference, args, context)?);
@@ -166,17 +175,22 @@ fn report(published: &[Published], args: &Args) -> Result<()> {
 
 /// What a build is called in the registry.
 fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
-    let given: Reference = target.parse().map_err(|e: Error| match target.trim_start_matches("oci://").contains('/') {
-        true => e,
-        false => {
-            Error::usage(format!("{target:?} is no place to publish to")).with_hint("name a namespace in a registry, such as ghcr.io/me")
+    let given: Reference = target.parse().map_err(|e: Error| {
+        match target.trim_start_matches("oci://").contains('/') {
+            true => e,
+            false => Error::usage(format!("{target:?} is no place to publish to"))
+                .with_hint("name a namespace in a registry, such as ghcr.io/me"),
         }
     })?;
     if given.digest.is_some() {
-        return Err(Error::usage(format!("{target} has a digest; an image is published under a tag")).with_hint("leave the digest out"));
+        return Err(Error::usage(format!(
+            "{target} has a digest; an image is published under a tag"
+        ))
+        .with_hint("leave the digest out"));
     }
     if given.tag.is_some() && args.tag.is_some() {
-        return Err(Error::usage("the tag is given twice").with_hint("leave out --tag, or the tag in the target"));
+        return Err(Error::usage("the tag is given twice")
+            .with_hint("leave out --tag, or the tag in the target"));
     }
     if given.tag.is_some() {
         return Ok(given);
@@ -188,7 +202,8 @@ fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
     let name = build.fill(name)?;
     let tag = args.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
     let place = given.repository.to_string();
-    let repository = if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
+    let repository =
+        if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
     format!("{repository}:{tag}").parse()
 }
 
@@ -196,7 +211,7 @@ fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
 struct Ready<'a> {
     build: &'a Build,
     archive: Archive,
-    row: Descriptor,
+    entry: Descriptor,
     graph: Graph,
     inputs: Inputs,
     attached: Vec<Descriptor>,
@@ -205,42 +220,62 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(build: &'a Build, context: &Context) -> Result<Self> {
         let archive = Archive::open(&build.archive, context.max_size())?;
-        let row = content::resolve(&archive, None)?;
-        let graph = copy::walk(&archive, std::slice::from_ref(&row))?;
+        let entry = content::resolve(&archive, None)?;
+        let graph = copy::walk(&archive, std::slice::from_ref(&entry))?;
         let inputs = Inputs::default();
-        let attached = build.attachments()?.iter().map(|attachment| attachment.build(&row, &inputs)).collect::<Result<_>>()?;
-        Ok(Ready { build, archive, row, graph, inputs, attached })
+        let attached = build
+            .attachments()?
+            .iter()
+            .map(|attachment| attachment.build(&entry, &inputs))
+            .collect::<Result<_>>()?;
+        Ok(Ready { build, archive, entry, graph, inputs, attached })
     }
 }
 
-fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Context) -> Result<Published> {
-    let Ready { build, archive, row, attached, .. } = ready;
+fn publish(
+    ready: &Ready<'_>,
+    reference: &Reference,
+    args: &Args,
+    context: &Context,
+) -> Result<Published> {
+    let Ready { build, archive, entry, attached, .. } = ready;
     let client = context.client_for(args.upload.chunk_size, Vec::new());
     let mut repository = client.repository(&reference.repository, Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(push::mounted(from, reference)?);
     }
     // The tag of an image with an info container points to the index over both.
-    let index = args.info_container.then(|| WithContainers::new(ready, reference, &repository)).transpose()?;
+    let index = args
+        .info_container
+        .then(|| WithContainers::new(ready, reference, &repository))
+        .transpose()?;
     if args.no_clobber && (args.dry_run || index.is_some()) {
-        push::refuse_to_move(&repository, reference, index.as_ref().map_or(row, |index| &index.row))?;
+        push::refuse_to_move(
+            &repository,
+            reference,
+            index.as_ref().map_or(entry, |index| &index.entry),
+        )?;
     }
     match args.dry_run {
         true => would_send(ready, reference, index.as_ref(), &repository)?,
         false => send(ready, reference, index.as_ref(), &repository, args)?,
     }
-    let layers = match oci::is_index(&row.media_type) {
+    let layers = match oci::is_index(&entry.media_type) {
         true => Vec::new(),
-        false => Image::read(archive, row)?.layers().iter().map(|layer| Piece::of(&layer.descriptor, layer.role)).collect(),
+        false => Image::read(archive, entry)?
+            .layers()
+            .iter()
+            .map(|layer| Piece::of(&layer.descriptor, layer.role))
+            .collect(),
     };
     let published = Published {
         reference: reference.to_string(),
-        reference_by_digest: reference.with_digest(&row.digest).to_string(),
+        reference_by_digest: reference.with_digest(&entry.digest).to_string(),
         dry_run: args.dry_run,
-        image: Piece::of(row, None),
-        index: index.map(|index| Piece::of(&index.row, None)),
+        image: Piece::of(entry, None),
+        index: index.map(|index| Piece::of(&index.entry, None)),
         layers,
-        referrers: attached.iter().map(|row| Piece::of(row, None)).collect(),
+        referrers: attached.iter().map(|entry| Piece::of(entry, None)).collect(),
     };
     if args.format == Format::Text {
         summary(&published, &build.archive)?;
@@ -249,14 +284,20 @@ fn publish(ready: &Ready<'_>, reference: &Reference, args: &Args, context: &Cont
 }
 
 /// Sends the image, what is attached to it, and the index over it and its container.
-fn send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>, repository: &Repository<'_>, args: &Args) -> Result<()> {
-    let Ready { archive, row, graph, inputs, attached, .. } = ready;
+fn send(
+    ready: &Ready<'_>,
+    reference: &Reference,
+    index: Option<&WithContainers>,
+    repository: &Repository<'_>,
+    args: &Args,
+) -> Result<()> {
+    let Ready { archive, entry, graph, inputs, attached, .. } = ready;
     let jobs = args.transfer.concurrency;
     let watched = Watched::new(archive, graph, "pushing");
     // The index gets the tag last.
-    let by_digest = reference.with_digest(&row.digest);
+    let by_digest = reference.with_digest(&entry.digest);
     let first = if index.is_some() { &by_digest } else { reference };
-    registry::push(&watched, graph, row, repository, first, args.no_clobber, jobs)?;
+    registry::push(&watched, graph, entry, repository, first, args.no_clobber, jobs)?;
     drop(watched);
     copy::transfer(inputs, &copy::walk(inputs, attached)?, repository, jobs)?;
     if let Some(WithContainers { index, containers, .. }) = index {
@@ -267,47 +308,65 @@ fn send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>
 }
 
 /// Asks the registry what of that is there, and says what would be sent.
-fn would_send(ready: &Ready<'_>, reference: &Reference, index: Option<&WithContainers>, repository: &Repository<'_>) -> Result<()> {
-    let Ready { build, row, graph, inputs, attached, .. } = ready;
+fn would_send(
+    ready: &Ready<'_>,
+    reference: &Reference,
+    index: Option<&WithContainers>,
+    repository: &Repository<'_>,
+) -> Result<()> {
+    let Ready { build, entry, graph, inputs, attached, .. } = ready;
     output::say(&format!("{}:", build.archive.display()));
     match index {
-        None => push::would_push(repository, graph, row, reference)?,
+        None => push::would_push(repository, graph, entry, reference)?,
         Some(_) => push::would_send(repository, graph)?,
     }
     push::would_send(repository, &copy::walk(inputs, attached)?)?;
     match index {
-        Some(index) if push::would_move(repository, &index.row, reference)? => push::would_send(repository, &index.containers.graph()?),
+        Some(index) if push::would_move(repository, &index.entry, reference)? => {
+            push::would_send(repository, &index.containers.graph()?)
+        }
         _ => Ok(()),
     }
 }
 
-/// The index over an image, or over the images of an index, and the containers that tell of them. It is made before anything is sent.
+/// The index over an image, or over the images of an index, and the containers that tell of them.
+/// It is made before anything is sent.
 struct WithContainers {
     index: Index,
-    row: Descriptor,
+    entry: Descriptor,
     containers: Containers,
 }
 
 impl WithContainers {
     fn new(ready: &Ready<'_>, reference: &Reference, repository: &Repository<'_>) -> Result<Self> {
-        let Ready { build, archive, row, .. } = ready;
-        let images = match oci::is_index(&row.media_type) {
-            true => image::read_index(archive, row)?.manifests,
-            false => vec![row.clone()],
+        let Ready { build, archive, entry, .. } = ready;
+        let images = match oci::is_index(&entry.media_type) {
+            true => image::read_index(archive, entry)?.manifests,
+            false => vec![entry.clone()],
         };
         let arch = build.arch.as_deref().filter(|_| images.len() == 1);
-        let entries = images.iter().map(|row| index::entry(archive, row, arch, &reference.to_string())).collect::<Result<Vec<_>>>();
+        let entries = images
+            .iter()
+            .map(|entry| index::entry(archive, entry, arch, &reference.to_string()))
+            .collect::<Result<Vec<_>>>();
         let mut entries = entries?;
-        let known = Known { cname: Some(build.cname.clone()), version: build.version.clone(), commit: build.commit.clone() };
-        let containers = info_container::make(&mut entries, reference, &known, |_| Ok(Coming { ready, repository }))?;
+        let known = Known {
+            cname: Some(build.cname.clone()),
+            version: build.version.clone(),
+            commit: build.commit.clone(),
+        };
+        let containers = info_container::make(&mut entries, reference, &known, |_| {
+            Ok(Coming { ready, repository })
+        })?;
         let mut index = Index::over(entries);
         index.media_type = Some(oci::INDEX.into());
-        let row = Descriptor::of(oci::INDEX, &json::to_vec(&index));
-        Ok(WithContainers { index, row, containers })
+        let entry = Descriptor::of(oci::INDEX, &json::to_vec(&index));
+        Ok(WithContainers { index, entry, containers })
     }
 }
 
-/// The image as it will be in the registry: with what the registry lists as attached to it, and before that what is to come.
+/// The image as it will be in the registry: with what the registry lists as attached to it, and
+/// before that what is to come.
 struct Coming<'a> {
     ready: &'a Ready<'a>,
     repository: &'a Repository<'a>,
@@ -318,8 +377,8 @@ impl Source for Coming<'_> {
         self.repository.name().to_string()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        Ok(vec![self.ready.row.clone()])
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        Ok(vec![self.ready.entry.clone()])
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
@@ -329,8 +388,9 @@ impl Source for Coming<'_> {
                 opened => return opened,
             }
         }
-        if oci::is_document(&descriptor.media_type) {
-            let mut document = Cursor::new(self.repository.document(&descriptor.digest.to_string())?.1);
+        if oci::is_manifest_or_index(&descriptor.media_type) {
+            let mut document =
+                Cursor::new(self.repository.document(&descriptor.digest.to_string())?.1);
             document.set_position(offset);
             return Ok(Box::new(document));
         }
@@ -346,7 +406,9 @@ impl Source for Coming<'_> {
 fn summary(published: &Published, archive: &Path) -> Result<()> {
     let Published { reference, image, .. } = published;
     let tagged = published.index.as_ref().unwrap_or(image);
-    let done = |what: &str| output::line(&format!("{what} {reference} {}", tagged.digest.trim_start_matches("sha256:")));
+    let done = |what: &str| {
+        output::line(&format!("{what} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
+    };
     if published.dry_run {
         return done("Would publish");
     }
@@ -357,7 +419,12 @@ fn summary(published: &Published, archive: &Path) -> Result<()> {
     }
     for referrer in &published.referrers {
         let kind = referrer.artifact_type.as_deref().unwrap_or_default();
-        output::say(&format!("  {:<28} {:>9}  {}", format!("attached {kind}"), "", referrer.digest));
+        output::say(&format!(
+            "  {:<28} {:>9}  {}",
+            format!("attached {kind}"),
+            "",
+            referrer.digest
+        ));
     }
     output::say("next:");
     output::say(&format!("  osimage inspect oci://{reference}"));

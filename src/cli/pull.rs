@@ -33,13 +33,15 @@ pub struct Args {
     /// Image to pull
     #[arg(value_name = "REF")]
     image: String,
-    /// Folder to write the layers to as files, made if it is missing; - writes one layer to standard output
+    /// Folder to write the layers to as files, made if it is missing; - writes one layer to
+    /// standard output
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Layout's folder or archive to write the image to
     #[arg(long, value_name = "DIR[:REF]|ARCHIVE[:REF]", conflicts_with = "output")]
     to: Option<String>,
-    /// What is attached to the image with this type, such as build/log, instead of the image: its files
+    /// What is attached to the image with this type, such as build/log, instead of the image: its
+    /// files
     #[arg(long, value_name = "TYPE", requires = "output", conflicts_with_all = ["layer", "to"])]
     attached: Option<String>,
     #[command(flatten)]
@@ -52,7 +54,9 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     if args.output.is_none() && !args.choice.layer.is_empty() {
-        return Err(Error::usage("--layer belongs to files").with_hint("name their folder with --output"));
+        return Err(
+            Error::usage("--layer belongs to files").with_hint("name their folder with --output")
+        );
     }
     if let Some(to) = args.to.as_deref().filter(|to| to.contains("://")) {
         return Err(Error::usage(format!("{to} is no folder and no archive")).with_hint(format!(
@@ -62,7 +66,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         )));
     }
     // What is meant is never in a registry.
-    let to = args.to.as_deref().map(|text| if looks_like_path(text) { text.to_owned() } else { format!("./{text}") });
+    let to = args
+        .to
+        .as_deref()
+        .map(|text| if looks_like_path(text) { text.to_owned() } else { format!("./{text}") });
     let to = to.map_or(Ok(Location::Store(None)), |text| context.locate_target(&text))?;
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
@@ -73,17 +80,30 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return pull_attached(args, &image, reference.digest.is_some(), kind, output);
     }
     if let Some(output) = &args.output {
-        return extract::extract(&image, image.descriptor(), &args.choice, output, true, args.transfer.concurrency);
+        return extract::extract(
+            &image,
+            image.descriptor(),
+            &args.choice,
+            output,
+            true,
+            args.transfer.concurrency,
+        );
     }
-    let row = context::chosen(&image as &dyn Source, image.descriptor(), args.choice.platform.as_deref())?;
+    let entry = context::chosen(
+        &image as &dyn Source,
+        image.descriptor(),
+        args.choice.platform.as_deref(),
+    )?;
     let given = match &to {
-        Location::Folder(_, Some(name)) | Location::Archive(_, Some(name)) => Some(name.to_string()),
+        Location::Folder(_, Some(name)) | Location::Archive(_, Some(name)) => {
+            Some(name.to_string())
+        }
         _ => None,
     };
     given.as_deref().map_or(Ok(()), check_new_name)?;
     let name = given.or_else(|| reference.digest.is_none().then(|| reference.to_string()));
-    let row = row.named(name.as_deref());
-    let graph = copy::walk(&image, std::slice::from_ref(&row))?;
+    let entry = entry.named(name.as_deref());
+    let graph = copy::walk(&image, std::slice::from_ref(&entry))?;
     match to {
         Location::Archive(path, _) => args.archive.write(&path, &image, &graph)?,
         local => {
@@ -92,26 +112,41 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 _ => context.writable_store()?,
             };
             let session = layout.session()?;
-            copy::transfer(&Watched::new(&image, &graph, "pulling"), &graph, &session, args.transfer.concurrency)?;
-            session.update(|index| index.add(row.clone()))?;
+            copy::transfer(
+                &Watched::new(&image, &graph, "pulling"),
+                &graph,
+                &session,
+                args.transfer.concurrency,
+            )?;
+            session.update(|index| index.add(entry.clone()))?;
         }
     }
-    output::line(&format!("Successfully pulled {reference} {}", row.digest.hex()))
+    output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
 }
 
-/// Writes the files of what is attached with a type; where there are several, each into a folder named by its digest.
-fn pull_attached(args: &Args, image: &RemoteImage<'_>, by_digest: bool, kind: &str, output: &Path) -> Result<()> {
-    let (row, platform, jobs) = (image.descriptor(), args.choice.platform.as_deref(), args.transfer.concurrency);
-    let subject = context::subject(image as &dyn Source, row, platform, by_digest)?;
+/// Writes the files of what is attached with a type; where there are several, each into a folder
+/// named by its digest.
+fn pull_attached(
+    args: &Args,
+    image: &RemoteImage<'_>,
+    by_digest: bool,
+    kind: &str,
+    output: &Path,
+) -> Result<()> {
+    let (entry, platform, jobs) =
+        (image.descriptor(), args.choice.platform.as_deref(), args.transfer.concurrency);
+    let subject = context::subject(image as &dyn Source, entry, platform, by_digest)?;
     let mut all = referrers::of(image, &subject.digest)?;
     // Others attach to the index over an image and its info container.
-    if subject.digest != row.digest && platform.is_none() {
-        all.extend(referrers::of(image, &row.digest)?);
+    if subject.digest != entry.digest && platform.is_none() {
+        all.extend(referrers::of(image, &entry.digest)?);
     }
-    let chosen: Vec<_> = all.iter().filter(|referrer| referrer.artifact_type() == Some(kind)).collect();
+    let chosen: Vec<_> =
+        all.iter().filter(|referrer| referrer.artifact_type() == Some(kind)).collect();
     match chosen.as_slice() {
         [] => {
-            let mut there: Vec<_> = all.iter().filter_map(|referrer| referrer.artifact_type()).collect();
+            let mut there: Vec<_> =
+                all.iter().filter_map(|referrer| referrer.artifact_type()).collect();
             there.sort_unstable();
             there.dedup();
             let hint = if there.is_empty() {
@@ -119,17 +154,35 @@ fn pull_attached(args: &Args, image: &RemoteImage<'_>, by_digest: bool, kind: &s
             } else {
                 format!("there is {}", there.join(", "))
             };
-            Err(Error::not_found(format!("nothing of the type {kind} is attached to {}", subject.digest)).with_hint(hint))
+            Err(Error::not_found(format!(
+                "nothing of the type {kind} is attached to {}",
+                subject.digest
+            ))
+            .with_hint(hint))
         }
         [one] => extract::extract(image, &one.descriptor, &Choice::default(), output, true, jobs),
         several if output == Path::new("-") => {
             let repository = image.repository().name();
-            let list: Vec<_> = several.iter().map(|one| one.descriptor.digest.to_string()).collect();
-            Err(Error::usage(format!("{} of the type {kind} are attached; only one can be written to standard output", several.len()))
-                .with_hint(format!("name one by its digest, as {repository}@DIGEST: {}", list.join(", "))))
+            let list: Vec<_> =
+                several.iter().map(|one| one.descriptor.digest.to_string()).collect();
+            Err(Error::usage(format!(
+                "{} of the type {kind} are attached; only one can be written to standard output",
+                several.len()
+            ))
+            .with_hint(format!(
+                "name one by its digest, as {repository}@DIGEST: {}",
+                list.join(", ")
+            )))
         }
         several => several.iter().try_for_each(|one| {
-            extract::extract(image, &one.descriptor, &Choice::default(), &output.join(one.descriptor.digest.short()), true, jobs)
+            extract::extract(
+                image,
+                &one.descriptor,
+                &Choice::default(),
+                &output.join(one.descriptor.digest.short()),
+                true,
+                jobs,
+            )
         }),
     }
 }

@@ -1,10 +1,11 @@
-//! `osimage push`: images of a store, a layout or an archive into a registry, straight from where they lie.
+//! `osimage push`: images of a store, a layout or an archive into a registry, straight from where
+//! they lie.
 
 use std::path::PathBuf;
 
 use osimage::content::{self, Source};
 use osimage::copy::{self, Graph, Target};
-use osimage::oci::{self, Descriptor, Document};
+use osimage::oci::{self, Descriptor, ManifestOrIndex};
 use osimage::reference::Location;
 use osimage::registry::{self, Access, Client, Reference, Repository};
 use osimage::{Error, Result, file, json};
@@ -17,7 +18,9 @@ use super::remote::{Transfer, Upload};
 
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE]")]
+#[command(
+    override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE]"
+)]
 #[command(after_help = "Examples:
   osimage push ghcr.io/me/os:1.0                            the image of that name in the store
   osimage push os-1.0.oci.tar.xz ghcr.io/me/os:1.0          an archive, without unpacking it
@@ -64,7 +67,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.digest_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let client = context.client_for(args.upload.chunk_size, Vec::new());
     let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
-    let pushed = pushes.iter().map(|(row, reference)| push(args, client, &*source, row, reference)).collect::<Result<Vec<_>>>()?;
+    let pushed = pushes
+        .iter()
+        .map(|(entry, reference)| push(args, client, &*source, entry, reference))
+        .collect::<Result<Vec<_>>>()?;
     if args.format == Format::Json {
         match pushed.as_slice() {
             [one] if !args.all => output::json(one)?,
@@ -72,7 +78,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     }
     match (&args.digest_file, pushes.first()) {
-        (Some(path), Some((row, _))) if !args.dry_run => file::write(path, row.digest.to_string().as_bytes()),
+        (Some(path), Some((entry, _))) if !args.dry_run => {
+            file::write(path, entry.digest.to_string().as_bytes())
+        }
         _ => Ok(()),
     }
 }
@@ -82,16 +90,20 @@ type Pushes<'a> = (Box<dyn Source + 'a>, Vec<(Descriptor, Reference)>);
 /// The image and the name that the arguments say.
 fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     let (from, to) = match args.images.as_slice() {
-        [] => return Err(Error::usage("nothing is named to be pushed").with_hint("name an image, or push all with --all")),
+        [] => {
+            return Err(Error::usage("nothing is named to be pushed")
+                .with_hint("name an image, or push all with --all"));
+        }
         [both] => (both, both),
         [from, to, ..] => (from, to),
     };
     let (source, name) = match context.locate(from)? {
-        Location::Registry(_) if from == to => context.open(Some(from.trim_start_matches("oci://")))?,
+        Location::Registry(_) if from == to => {
+            context.open(Some(from.trim_start_matches("oci://")))?
+        }
         Location::Registry(reference) => {
-            return Err(
-                Error::usage(format!("{reference} lies in a registry already")).with_hint("`osimage copy` copies between registries")
-            );
+            return Err(Error::usage(format!("{reference} lies in a registry already"))
+                .with_hint("`osimage copy` copies between registries"));
         }
         Location::Folder(..) | Location::Archive(..) if from == to => {
             return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
@@ -104,8 +116,8 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     reference
         .pointer()
         .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
-    let row = content::resolve(&*source, name.as_ref())?;
-    Ok((source, vec![(row, reference)]))
+    let entry = content::resolve(&*source, name.as_ref())?;
+    Ok((source, vec![(entry, reference)]))
 }
 
 /// Every image that has a name which says where it belongs.
@@ -113,24 +125,31 @@ fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     let from = match args.images.as_slice() {
         [] => None,
         [from] => Some(from.as_str()),
-        _ => return Err(Error::usage("with --all every image is pushed under its own name").with_hint("leave out the second name")),
+        _ => {
+            return Err(Error::usage("with --all every image is pushed under its own name")
+                .with_hint("leave out the second name"));
+        }
     };
     let (source, name) = context.open(from)?;
-    let mut rows = match &name {
+    let mut entries = match &name {
         Some(_) => vec![content::resolve(&*source, name.as_ref())?],
-        None => source.rows()?,
+        None => source.entries()?,
     };
-    rows.retain(|row| oci::is_document(&row.media_type) && row.name().is_some());
+    entries.retain(|entry| oci::is_manifest_or_index(&entry.media_type) && entry.name().is_some());
     let mut pushes = Vec::new();
-    for row in rows {
-        let name = row.name().unwrap_or_default();
+    for entry in entries {
+        let name = entry.name().unwrap_or_default();
         let reference = name
             .parse()
             .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
-        pushes.push((row, reference));
+        pushes.push((entry, reference));
     }
     if pushes.is_empty() {
-        return Err(Error::not_found(format!("{} holds no image that has a name", source.origin())).with_hint("`osimage tag` gives names"));
+        return Err(Error::not_found(format!(
+            "{} holds no image that has a name",
+            source.origin()
+        ))
+        .with_hint("`osimage tag` gives names"));
     }
     Ok((source, pushes))
 }
@@ -150,48 +169,76 @@ struct Pushed {
     reference_as_tags: Vec<String>,
 }
 
-fn push(args: &Args, client: &Client, source: &dyn Source, row: &Descriptor, reference: &Reference) -> Result<Pushed> {
+fn push(
+    args: &Args,
+    client: &Client,
+    source: &dyn Source,
+    entry: &Descriptor,
+    reference: &Reference,
+) -> Result<Pushed> {
     let mut repository = client.repository(&reference.repository, Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(mounted(from, reference)?);
     }
-    let graph = copy::walk(source, std::slice::from_ref(row))?;
-    let sub_manifests = if args.push_sub_manifests { sub_manifests(&graph, row, reference)? } else { Vec::new() };
+    let graph = copy::walk(source, std::slice::from_ref(entry))?;
+    let sub_manifests =
+        if args.push_sub_manifests { sub_manifests(&graph, entry, reference)? } else { Vec::new() };
     if args.no_clobber {
-        sub_manifests.iter().try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
+        sub_manifests
+            .iter()
+            .try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
     }
     if args.dry_run {
         if args.no_clobber && reference.tag.is_some() {
-            refuse_to_move(&repository, reference, row)?;
+            refuse_to_move(&repository, reference, entry)?;
         }
-        would_push(&repository, &graph, row, reference)?;
+        would_push(&repository, &graph, entry, reference)?;
     } else {
         let watched = Watched::new(source, &graph, "pushing");
-        registry::push(&watched, &graph, row, &repository, reference, args.no_clobber, args.transfer.concurrency)?;
+        registry::push(
+            &watched,
+            &graph,
+            entry,
+            &repository,
+            reference,
+            args.no_clobber,
+            args.transfer.concurrency,
+        )?;
         drop(watched);
         for (own, entry, bytes) in sub_manifests {
-            repository.put_document(&own.pointer()?, &entry, bytes)?;
+            repository.put_manifest(&own.pointer()?, &entry, bytes)?;
             output::say(&format!("tagged {own}"));
         }
     }
     if args.format == Format::Text {
         let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
-        output::line(&format!("{done} {reference} {}", row.digest.hex()))?;
+        output::line(&format!("{done} {reference} {}", entry.digest.hex()))?;
     }
-    let root = graph.nodes.iter().find(|node| node.descriptor.digest == row.digest).and_then(|node| node.document.as_deref());
-    let (annotations, artifact_type) = match root.map(|bytes| Document::parse(bytes, row)).transpose()? {
-        Some(Document::Manifest(manifest)) => (manifest.annotations, manifest.artifact_type),
-        Some(Document::Index(index)) => (index.annotations, index.artifact_type),
+    let root = graph
+        .nodes
+        .iter()
+        .find(|node| node.descriptor.digest == entry.digest)
+        .and_then(|node| node.document.as_deref());
+    let (annotations, artifact_type) = match root
+        .map(|bytes| ManifestOrIndex::parse(bytes, entry))
+        .transpose()?
+    {
+        Some(ManifestOrIndex::Manifest(manifest)) => (manifest.annotations, manifest.artifact_type),
+        Some(ManifestOrIndex::Index(index)) => (index.annotations, index.artifact_type),
         None => Default::default(),
     };
     Ok(Pushed {
-        reference: reference.with_digest(&row.digest).to_string(),
-        media_type: row.media_type.clone(),
-        digest: row.digest.to_string(),
-        size: row.size,
+        reference: reference.with_digest(&entry.digest).to_string(),
+        media_type: entry.media_type.clone(),
+        digest: entry.digest.to_string(),
+        size: entry.size,
         annotations,
         artifact_type,
-        reference_as_tags: reference.tag.iter().map(|tag| reference.with_tag(tag).to_string()).collect(),
+        reference_as_tags: reference
+            .tag
+            .iter()
+            .map(|tag| reference.with_tag(tag).to_string())
+            .collect(),
     })
 }
 
@@ -199,25 +246,38 @@ fn push(args: &Args, client: &Client, source: &dyn Source, row: &Descriptor, ref
 pub fn mounted<'a>(from: &'a str, reference: &Reference) -> Result<&'a str> {
     let host = &reference.repository.host;
     let path = from.strip_prefix("oci://").unwrap_or(from);
-    let path = path.strip_prefix(host.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
-    let other: Reference = format!("{host}/{path}")
-        .parse()
-        .map_err(|e: Error| e.with_hint("--mount-from names a repository of the registry that is pushed to"))?;
+    let path =
+        path.strip_prefix(host.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
+    let other: Reference = format!("{host}/{path}").parse().map_err(|e: Error| {
+        e.with_hint("--mount-from names a repository of the registry that is pushed to")
+    })?;
     match other.tag.is_none() && other.digest.is_none() && other.repository.path == path {
         true => Ok(path),
-        false => Err(Error::usage(format!("{from:?} is not a repository")).with_hint("leave out the tag")),
+        false => {
+            Err(Error::usage(format!("{from:?} is not a repository"))
+                .with_hint("leave out the tag"))
+        }
     }
 }
 
 /// Says what a push would send.
-pub fn would_push(repository: &Repository<'_>, graph: &Graph, row: &Descriptor, reference: &Reference) -> Result<()> {
-    if would_move(repository, row, reference)? { would_send(repository, graph) } else { Ok(()) }
+pub fn would_push(
+    repository: &Repository<'_>,
+    graph: &Graph,
+    entry: &Descriptor,
+    reference: &Reference,
+) -> Result<()> {
+    if would_move(repository, entry, reference)? { would_send(repository, graph) } else { Ok(()) }
 }
 
 /// Says what a name points to; whether that is something else, or nothing.
-pub fn would_move(repository: &Repository<'_>, row: &Descriptor, reference: &Reference) -> Result<bool> {
+pub fn would_move(
+    repository: &Repository<'_>,
+    entry: &Descriptor,
+    reference: &Reference,
+) -> Result<bool> {
     let there = repository.find(&reference.pointer()?)?;
-    if there.as_ref().is_some_and(|there| there.digest == row.digest) {
+    if there.as_ref().is_some_and(|there| there.digest == entry.digest) {
         output::say(&format!("{reference} is this image already"));
         return Ok(false);
     }
@@ -243,18 +303,33 @@ pub fn would_send(repository: &Repository<'_>, graph: &Graph) -> Result<()> {
 }
 
 /// Each image of an index under a tag of its own, as ironcore-image names them.
-fn sub_manifests<'a>(graph: &'a Graph, row: &Descriptor, reference: &Reference) -> Result<Vec<(Reference, Descriptor, &'a [u8])>> {
+fn sub_manifests<'a>(
+    graph: &'a Graph,
+    entry: &Descriptor,
+    reference: &Reference,
+) -> Result<Vec<(Reference, Descriptor, &'a [u8])>> {
     let Some(tag) = &reference.tag else {
-        return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH").with_hint("push the index under a tag"));
+        return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH")
+            .with_hint("push the index under a tag"));
     };
-    let document = |digest| graph.nodes.iter().find(|node| node.descriptor.digest == digest).and_then(|node| node.document.as_deref());
-    let Some(Document::Index(index)) = document(row.digest.clone()).map(|bytes| Document::parse(bytes, row)).transpose()? else {
+    let document = |digest| {
+        graph
+            .nodes
+            .iter()
+            .find(|node| node.descriptor.digest == digest)
+            .and_then(|node| node.document.as_deref())
+    };
+    let Some(ManifestOrIndex::Index(index)) = document(entry.digest.clone())
+        .map(|bytes| ManifestOrIndex::parse(bytes, entry))
+        .transpose()?
+    else {
         return Ok(Vec::new());
     };
     let mut found = Vec::new();
     for entry in index.manifests {
         if let (Some(platform), Some(bytes)) = (&entry.platform, document(entry.digest.clone())) {
-            let own = format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
+            let own =
+                format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
             found.push((own, entry, bytes));
         }
     }
@@ -262,10 +337,16 @@ fn sub_manifests<'a>(graph: &'a Graph, row: &Descriptor, reference: &Reference) 
 }
 
 /// With `--no-clobber`, a tag that points to another image is an error.
-pub fn refuse_to_move(repository: &Repository<'_>, reference: &Reference, to: &Descriptor) -> Result<()> {
+pub fn refuse_to_move(
+    repository: &Repository<'_>,
+    reference: &Reference,
+    to: &Descriptor,
+) -> Result<()> {
     match repository.find(&reference.pointer()?)? {
-        Some(found) if found.digest != to.digest => Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
-            .with_hint("choose another tag; without --no-clobber the tag would move")),
+        Some(found) if found.digest != to.digest => {
+            Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
+                .with_hint("choose another tag; without --no-clobber the tag would move"))
+        }
         _ => Ok(()),
     }
 }

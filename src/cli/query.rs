@@ -49,8 +49,11 @@ pub struct TagsArgs {
 pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.repository)?;
     if reference.tag.is_some() || reference.digest.is_some() {
-        return Err(Error::usage(format!("{} is an image; tags belong to a repository", args.repository))
-            .with_hint(format!("osimage tags {}", reference.repository)));
+        return Err(Error::usage(format!(
+            "{} is an image; tags belong to a repository",
+            args.repository
+        ))
+        .with_hint(format!("osimage tags {}", reference.repository)));
     }
     let tags = context.client().repository(&reference.repository, Access::Pull)?.tags()?;
     tags.iter().try_for_each(|tag| output::line(&output::visible(tag)))
@@ -87,11 +90,21 @@ pub struct ManifestArgs {
 
 pub fn manifest(args: &ManifestArgs, context: &Context) -> Result<()> {
     let image = context.client().image(&context.reference(&args.image)?)?;
-    let (_, bytes) = osimage::content::document(&image, &chosen(&image, args.platform.as_deref())?)?;
+    let (_, bytes) =
+        osimage::content::document(&image, &chosen(&image, args.platform.as_deref())?)?;
     match std::io::stdout().is_terminal() {
         // A program reads it as it is; a terminal must not be steered by it.
-        true => output::line(&String::from_utf8_lossy(&bytes).lines().map(output::visible).collect::<Vec<_>>().join("\n")),
-        false => Stdout.write_all(&bytes).and_then(|()| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e)),
+        true => output::line(
+            &String::from_utf8_lossy(&bytes)
+                .lines()
+                .map(output::visible)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        ),
+        false => Stdout
+            .write_all(&bytes)
+            .and_then(|()| Stdout.flush())
+            .map_err(|e| Error::io("write", "standard output", e)),
     }
 }
 
@@ -124,14 +137,22 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
     output.map_or(Ok(()), file::check_writable)?;
     let repository = context.client().repository(&reference.repository, Access::Pull)?;
     let descriptor = repository.blob(digest)?;
-    let mut content = Verifying::new(repository.open_blob(&descriptor, 0)?, digest, descriptor.size, reference.repository.to_string());
+    let mut content = Verifying::new(
+        repository.open_blob(&descriptor, 0)?,
+        digest,
+        descriptor.size,
+        reference.repository.to_string(),
+    );
     match output {
-        None => std::io::copy(&mut content, &mut Stdout).and_then(|_| Stdout.flush()).map_err(|e| Error::io("write", "standard output", e)),
+        None => std::io::copy(&mut content, &mut Stdout)
+            .and_then(|_| Stdout.flush())
+            .map_err(|e| Error::io("write", "standard output", e)),
         Some(path) => {
             let (dir_path, name) = file::split(path)?;
             let dir = file::open_dir(dir_path)?;
             let new = NewFile::create(&dir, dir_path, 0o666)?;
-            file::copy_sparse(&mut content, new.file(), |_| ()).map_err(|e| Error::io("write", path, e))?;
+            file::copy_sparse(&mut content, new.file(), |_| ())
+                .map_err(|e| Error::io("write", path, e))?;
             new.commit(name)
         }
     }

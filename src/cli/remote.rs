@@ -14,7 +14,8 @@ use super::output;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Registries")]
 pub struct RegistryArgs {
-    /// Ask without TLS [default: only for localhost and loopback addresses for which there are no certificates]
+    /// Ask without TLS [default: only for localhost and loopback addresses for which there are no
+    /// certificates]
     #[arg(long, global = true, hide_short_help = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     plain_http: Option<bool>,
     /// Do not check certificates
@@ -27,13 +28,25 @@ pub struct RegistryArgs {
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
     /// Key of the client certificate, in PEM
-    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", requires = "cert_file")]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "FILE",
+        requires = "cert_file"
+    )]
     key_file: Option<PathBuf>,
     /// Address to use for a host and a port; can be repeated
     #[arg(long, global = true, hide_short_help = true, value_name = "HOST:PORT:ADDRESS", value_parser = parse_resolve)]
     resolve: Vec<Resolve>,
     /// Folder or file of credentials, as docker, podman and oras write them; can be repeated
-    #[arg(long, alias = "docker-config-path", global = true, hide_short_help = true, value_name = "PATH")]
+    #[arg(
+        long,
+        alias = "docker-config-path",
+        global = true,
+        hide_short_help = true,
+        value_name = "PATH"
+    )]
     registry_config: Vec<PathBuf>,
     /// How often something that failed is tried again while nothing is gained
     #[arg(long, global = true, hide_short_help = true, value_name = "N", default_value_t = Settings::default().retries)]
@@ -57,7 +70,8 @@ pub const JOBS: usize = 4;
 /// How blobs are put into a registry.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Upload {
-    /// Send blobs in pieces of this size, for proxies that limit a request [default: whole; after a 413, in pieces]
+    /// Send blobs in pieces of this size, for proxies that limit a request [default: whole; after
+    /// a 413, in pieces]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub chunk_size: Option<u64>,
     /// Take blobs over from this repository of the same registry, where it has them
@@ -69,7 +83,9 @@ impl RegistryArgs {
     /// A client as the options say.
     pub fn client(&self, chunk_size: Option<u64>, plain_http_at: Vec<(String, bool)>) -> Client {
         if self.insecure {
-            output::say("osimage: certificates are not checked (--insecure): anybody in between can read and change what is sent");
+            output::say(
+                "osimage: certificates are not checked (--insecure): anybody in between can read and change what is sent",
+            );
         }
         let settings = Settings {
             plain_http: self.plain_http,
@@ -85,7 +101,8 @@ impl RegistryArgs {
         Client::new(settings, self.credentials())
     }
 
-    /// The files that a command line of another program needs too: authorities, a client certificate, its key.
+    /// The files that a command line of another program needs too: authorities, a client
+    /// certificate, its key.
     pub fn files(&self) -> (&[PathBuf], Option<(&PathBuf, &PathBuf)>) {
         (&self.ca_file, self.cert_file.as_ref().zip(self.key_file.as_ref()))
     }
@@ -102,13 +119,18 @@ impl RegistryArgs {
 
     /// Gives the library's messages a voice: warnings, and with `-d` everything.
     pub fn listen(&self) {
-        log::set_max_level(if self.debug { log::LevelFilter::Debug } else { log::LevelFilter::Warn });
+        log::set_max_level(if self.debug {
+            log::LevelFilter::Debug
+        } else {
+            log::LevelFilter::Warn
+        });
         // It fails only where somebody listens already.
         let _ = log::set_logger(&Voice);
     }
 }
 
-/// Says on standard error what the library has to say; what it is built on says nothing that a user could use.
+/// Says on standard error what the library has to say; what it is built on says nothing that a user
+/// could use.
 struct Voice;
 
 impl log::Log for Voice {
@@ -134,25 +156,38 @@ fn parse_resolve(text: &str) -> Result<Resolve, String> {
         let (host, rest) = text.split_once(':')?;
         let (port, address) = rest.split_once(':')?;
         let address: IpAddr = address.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
-        Some(Resolve { host: host.to_owned(), port: port.parse().ok()?, address }).filter(|resolve| !resolve.host.is_empty())
+        Some(Resolve { host: host.to_owned(), port: port.parse().ok()?, address })
+            .filter(|resolve| !resolve.host.is_empty())
     };
-    parse().ok_or_else(|| format!("{text:?} is not HOST:PORT:ADDRESS, such as registry.example.org:443:192.0.2.1"))
+    parse().ok_or_else(|| {
+        format!("{text:?} is not HOST:PORT:ADDRESS, such as registry.example.org:443:192.0.2.1")
+    })
 }
 
 fn parse_jobs(text: &str) -> Result<usize, String> {
     const MOST: usize = 64;
-    text.parse().ok().filter(|jobs| (1..=MOST).contains(jobs)).ok_or_else(|| format!("{text:?} is not a number from 1 to {MOST}"))
+    text.parse()
+        .ok()
+        .filter(|jobs| (1..=MOST).contains(jobs))
+        .ok_or_else(|| format!("{text:?} is not a number from 1 to {MOST}"))
 }
 
 /// Asks a question at the terminal; anything but yes is no.
 pub fn confirm(question: &str) -> Result<bool> {
     use std::io::{BufRead, IsTerminal, Write};
     if !std::io::stdin().is_terminal() {
-        return Err(Error::usage(format!("{question} Nobody is there to answer")).with_hint("give --yes"));
+        return Err(
+            Error::usage(format!("{question} Nobody is there to answer")).with_hint("give --yes")
+        );
     }
     let mut err = std::io::stderr();
-    write!(err, "{question} [y/N] ").and_then(|()| err.flush()).map_err(|e| Error::io("write", "the terminal", e))?;
+    write!(err, "{question} [y/N] ")
+        .and_then(|()| err.flush())
+        .map_err(|e| Error::io("write", "the terminal", e))?;
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|e| Error::io("read", "the terminal", e))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Error::io("read", "the terminal", e))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

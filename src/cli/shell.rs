@@ -42,7 +42,8 @@ pub fn man(args: &ManArgs) -> Result<()> {
     match &args.output {
         None => output::print(&page(&command)?),
         Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::io("create the folder", folder, e))?;
             write_pages(folder, &command)
         }
     }
@@ -62,6 +63,8 @@ fn write_pages(folder: &std::path::Path, command: &clap::Command) -> Result<()> 
 
 fn page(command: &clap::Command) -> Result<String> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page).map_err(|e| Error::io("make", "the manual page", e))?;
+    clap_mangen::Man::new(command.clone())
+        .render(&mut page)
+        .map_err(|e| Error::io("make", "the manual page", e))?;
     Ok(String::from_utf8_lossy(&page).into_owned())
 }

@@ -28,8 +28,11 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
         Some(folder) => match context.open_layout(folder)? {
             (layout, None) => layout,
             (layout, Some(name)) => {
-                return Err(Error::usage(format!("gc works on all of {}, not on the image {name}", layout.path().display()))
-                    .with_hint("name a layout's folder, such as ./onmetal, or nothing for the store"));
+                return Err(Error::usage(format!(
+                    "gc works on all of {}, not on the image {name}",
+                    layout.path().display()
+                ))
+                .with_hint("name a layout's folder, such as ./onmetal, or nothing for the store"));
             }
         },
         None => context.store()?,
@@ -39,7 +42,11 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
     for (digest, size) in &removed.blobs {
         output::line(&format!("{done} {digest} {}", output::size(*size)))?;
     }
-    output::line(&format!("{done} {}, {}", output::count(removed.blobs.len(), "blob"), output::size(removed.bytes())))
+    output::line(&format!(
+        "{done} {}, {}",
+        output::count(removed.blobs.len(), "blob"),
+        output::size(removed.bytes())
+    ))
 }
 
 /// Check a store, a layout or an archive: everything that is there, and everything that should be
@@ -60,20 +67,28 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     let (source, name) = context.open(args.source.as_deref())?;
     let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
     let total = source.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-    let report = osimage::verify::verify(&Watched::over(&*source, total, "checking"), only.as_ref())?;
+    let report =
+        osimage::verify::verify(&Watched::over(&*source, total, "checking"), only.as_ref())?;
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
     if !report.unreached.is_empty() {
         let bytes = report.unreached.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
         let blobs = output::count(report.unreached.len(), "blob");
-        output::say(&format!("{blobs}, {}, that no image needs; in a store, `osimage gc` frees them", output::size(bytes)));
+        output::say(&format!(
+            "{blobs}, {}, that no image needs; in a store, `osimage gc` frees them",
+            output::size(bytes)
+        ));
     }
     match report.problems.len() {
         0 => output::line(&format!(
             "{}{}, {}, {}: all as they should be",
             output::count(report.images, "image"),
-            if report.attached > 0 { format!(" and {} attached", output::count(report.attached, "manifest")) } else { String::new() },
+            if report.attached > 0 {
+                format!(" and {} attached", output::count(report.attached, "manifest"))
+            } else {
+                String::new()
+            },
             output::count(report.blobs, "blob"),
             output::size(report.bytes)
         )),

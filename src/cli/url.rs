@@ -1,4 +1,5 @@
-//! `osimage url`: where a manifest or one blob lies, and the headers with which a boot loader or curl fetches it.
+//! `osimage url`: where a manifest or one blob lies, and the headers with which a boot loader or
+//! curl fetches it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +30,8 @@ pub struct Args {
     /// Image in a registry
     #[arg(value_name = "REF")]
     image: String,
-    /// The blob of this role: rootfs, initramfs, kernel, squashfs, uki, iso, cmdline or config [default: the manifest]
+    /// The blob of this role: rootfs, initramfs, kernel, squashfs, uki, iso, cmdline or config
+    /// [default: the manifest]
     #[arg(long, value_name = "ROLE", value_parser = part_parser(), hide_possible_values = true)]
     layer: Option<Part>,
     /// Architecture, for an image of several
@@ -62,7 +64,9 @@ const CONFIG: &str = "config";
 
 fn part_parser() -> impl TypedValueParser<Value = Part> {
     let names = Role::ALL.map(Role::name).into_iter().chain([CONFIG]);
-    PossibleValuesParser::new(names).try_map(|name| if name == CONFIG { Ok(Part::Config) } else { name.parse().map(Part::Layer) })
+    PossibleValuesParser::new(names).try_map(|name| {
+        if name == CONFIG { Ok(Part::Config) } else { name.parse().map(Part::Layer) }
+    })
 }
 
 /// Where something lies, and the name of the file that it becomes.
@@ -77,10 +81,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let repository = image.repository();
     let found = match args.layer {
         None => {
-            let row = image.descriptor();
-            let chosen = context::chosen(&image as &dyn Source, row, args.platform.as_deref())?;
-            let pointer = if chosen.digest == row.digest { reference.pointer()? } else { chosen.digest.to_string() };
-            Found { locator: repository.locate_document(&pointer, &chosen.media_type)?, file_name: "manifest.json".into() }
+            let entry = image.descriptor();
+            let chosen = context::chosen(&image as &dyn Source, entry, args.platform.as_deref())?;
+            let pointer = if chosen.digest == entry.digest {
+                reference.pointer()?
+            } else {
+                chosen.digest.to_string()
+            };
+            Found {
+                locator: repository.locate_manifest(&pointer, &chosen.media_type)?,
+                file_name: "manifest.json".into(),
+            }
         }
         Some(part) => {
             let (blob, file_name) = blob(&image, part, args.platform.as_deref())?;
@@ -91,14 +102,21 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 output::say("osimage: the registry sends nowhere else; this is its own address");
             }
             let locator = redirected.map(|url| Locator { url, headers: Vec::new() });
-            Found { locator: locator.map_or_else(|| repository.locate_blob(&blob.digest), Ok)?, file_name }
+            Found {
+                locator: locator.map_or_else(|| repository.locate_blob(&blob.digest), Ok)?,
+                file_name,
+            }
         }
     };
     show(args.format, &found, context)
 }
 
 /// The descriptor of a part, and the name of its file.
-fn blob(image: &RemoteImage<'_>, part: Part, platform: Option<&str>) -> Result<(Descriptor, String)> {
+fn blob(
+    image: &RemoteImage<'_>,
+    part: Part,
+    platform: Option<&str>,
+) -> Result<(Descriptor, String)> {
     let chosen = context::one(image as &dyn Source, image.descriptor(), platform)?;
     let read = Image::read(image, &chosen)?;
     let role = match part {
@@ -109,7 +127,8 @@ fn blob(image: &RemoteImage<'_>, part: Part, platform: Option<&str>) -> Result<(
     if let Some(layer) = layers.iter().find(|layer| layer.role == Some(role)) {
         return Ok((layer.descriptor.clone(), layer.file_name.clone()));
     }
-    let has: Vec<_> = layers.iter().filter_map(|layer| layer.role).map(Role::name).chain([CONFIG]).collect();
+    let has: Vec<_> =
+        layers.iter().filter_map(|layer| layer.role).map(Role::name).chain([CONFIG]).collect();
     let hint = match (role, read.command_line) {
         (Role::CommandLine, Some(_)) => "it stands in the config: --layer config".to_owned(),
         _ => format!("it has {}", has.join(", ")),
@@ -134,15 +153,21 @@ fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
         let (authorities, identity) = context.registry.files();
         let file = |option: &str, path: &PathBuf| word(option, &path.display().to_string());
         let mut text: String = authorities.iter().map(|path| file(ca, path)).collect();
-        identity.inspect(|(certificate, path)| text.push_str(&format!("{}{}", file(cert, certificate), file(key, path))));
+        identity.inspect(|(certificate, path)| {
+            text.push_str(&format!("{}{}", file(cert, certificate), file(key, path)))
+        });
         if context.registry.is_insecure() {
             text.push_str(insecure);
         }
-        text + &headers.iter().map(|(name, value)| word(header, &format!("{name}: {value}"))).collect::<String>()
+        text + &headers
+            .iter()
+            .map(|(name, value)| word(header, &format!("{name}: {value}")))
+            .collect::<String>()
     };
     match format {
         Format::Json => {
-            let headers = headers.iter().map(|(name, value)| (name.as_str(), [value.as_str()])).collect();
+            let headers =
+                headers.iter().map(|(name, value)| (name.as_str(), [value.as_str()])).collect();
             output::json(&Shown { headers, url })
         }
         Format::Plain => {
@@ -154,14 +179,30 @@ fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
             output::line(url)
         }
         Format::Curl => {
-            // curl shows a client certificate to whoever it is sent to, but for that it may be sent nowhere.
-            let redirects = if context.registry.files().1.is_some() { "-fL --max-redirs 0" } else { "-fL" };
+            // curl shows a client certificate to whoever it is sent to, but for that it may be sent
+            // nowhere.
+            let redirects =
+                if context.registry.files().1.is_some() { "-fL --max-redirs 0" } else { "-fL" };
             let options = options("--cacert", "--cert", "--key", " -k", "-H");
-            output::line(&format!("curl {redirects}{options} -o {} {}", quoted(&found.file_name), quoted(url)))
+            output::line(&format!(
+                "curl {redirects}{options} -o {} {}",
+                quoted(&found.file_name),
+                quoted(url)
+            ))
         }
         Format::Wget => {
-            let options = options("--ca-certificate", "--certificate", "--private-key", " --no-check-certificate", "--header");
-            output::line(&format!("wget --max-redirect=0{options} -O {} {}", quoted(&found.file_name), quoted(url)))
+            let options = options(
+                "--ca-certificate",
+                "--certificate",
+                "--private-key",
+                " --no-check-certificate",
+                "--header",
+            );
+            output::line(&format!(
+                "wget --max-redirect=0{options} -O {} {}",
+                quoted(&found.file_name),
+                quoted(url)
+            ))
         }
     }
 }

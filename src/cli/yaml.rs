@@ -1,6 +1,6 @@
-//! A piece of text as YAML writes it on one line (YAML 1.2.2, 7.3), in the choice of quotes that Go's libraries make: none
-//! where nobody could read something else than the text, else one, and two where characters must be written out or where the
-//! text is a word or a number of YAML's own.
+//! A piece of text as YAML writes it on one line (YAML 1.2.2, 7.3), in the choice of quotes that
+//! Go's libraries make: none where nobody could read something else than the text, else one, and
+//! two where characters must be written out or where the text is a word or a number of YAML's own.
 
 /// The text, in quotes where it needs them.
 pub fn scalar(text: &str) -> String {
@@ -16,8 +16,19 @@ pub fn scalar(text: &str) -> String {
 /// Whether YAML 1.2 reads something else than text: nothing, a truth, a number, a time.
 fn is_other(text: &str) -> bool {
     let signless = text.strip_prefix(['+', '-']).unwrap_or(text);
-    matches!(text, "" | "~" | "null" | "Null" | "NULL" | "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
-        || matches!(signless, ".inf" | ".Inf" | ".INF")
+    matches!(
+        text,
+        "" | "~"
+            | "null"
+            | "Null"
+            | "NULL"
+            | "true"
+            | "True"
+            | "TRUE"
+            | "false"
+            | "False"
+            | "FALSE"
+    ) || matches!(signless, ".inf" | ".Inf" | ".INF")
         || matches!(text, ".nan" | ".NaN" | ".NAN")
         || is_integer(signless)
         || is_float(signless)
@@ -26,9 +37,13 @@ fn is_other(text: &str) -> bool {
 
 /// Whether YAML 1.1 does, which its readers have not forgotten.
 fn is_old(text: &str) -> bool {
-    const WORDS: [&str; 17] = ["y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF", "<<"];
+    const WORDS: [&str; 17] = [
+        "y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off",
+        "OFF", "<<",
+    ];
     // A number to the base of 60.
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let digits =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     let signless = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = signless.split('.').next().unwrap_or_default().split(':');
     let first = parts.next().unwrap_or_default();
@@ -48,7 +63,8 @@ fn is_integer(text: &str) -> bool {
         [b'0', _, ..] => (&text[1..], 8),
         _ => (&text[..], 10),
     };
-    digits.starts_with(|c: char| c.is_ascii_alphanumeric()) && u64::from_str_radix(digits, base).is_ok()
+    digits.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && u64::from_str_radix(digits, base).is_ok()
 }
 
 fn is_float(text: &str) -> bool {
@@ -56,7 +72,11 @@ fn is_float(text: &str) -> bool {
     let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    (!whole.is_empty() || !part.is_empty()) && digits(whole) && digits(part) && !exponent.is_empty() && digits(exponent)
+    (!whole.is_empty() || !part.is_empty())
+        && digits(whole)
+        && digits(part)
+        && !exponent.is_empty()
+        && digits(exponent)
 }
 
 /// `2026-01-31`, alone or with a time of day.
@@ -75,7 +95,9 @@ fn is_time(text: &str) -> bool {
     };
     let date = part(4, 4, 0..=9999) && part(1, 2, 1..=12) && part(1, 2, 1..=31);
     let clock = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z');
-    date && parts.next().is_none() && time.starts_with(|c: char| c.is_ascii_digit()) && time.chars().all(clock)
+    date && parts.next().is_none()
+        && time.starts_with(|c: char| c.is_ascii_digit())
+        && time.chars().all(clock)
 }
 
 /// Whether it needs no quotes outside of `[]` and `{}`.

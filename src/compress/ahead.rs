@@ -9,8 +9,8 @@ use std::thread::{Builder, JoinHandle};
 
 use super::blocks::{BlockDecoder, Blocks};
 
-/// Decoded content travels in slices of this size, and no more than so many wait in one thread's queue: 16 MiB. A larger block is
-/// decoded as far as that, and then at the reader's pace.
+/// Decoded content travels in slices of this size, and no more than so many wait in one thread's
+/// queue: 16 MiB. A larger block is decoded as far as that, and then at the reader's pace.
 const SLICE: usize = 256 << 10;
 const QUEUE: usize = 64;
 
@@ -67,7 +67,12 @@ impl Job {
 }
 
 /// Sends a block's content slice by slice, until the receiver is gone.
-fn decode(file: &Arc<File>, blocks: &Blocks, number: usize, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
+fn decode(
+    file: &Arc<File>,
+    blocks: &Blocks,
+    number: usize,
+    sender: &SyncSender<io::Result<Vec<u8>>>,
+) -> io::Result<()> {
     let mut decoder = BlockDecoder::new(file, blocks.codec, &blocks.blocks[number])?;
     loop {
         let mut slice = Vec::with_capacity(SLICE);
@@ -83,7 +88,8 @@ impl Read for Job {
         if self.at == self.slice.len() {
             match self.slices.as_ref().map(Receiver::recv) {
                 Some(Ok(slice)) => (self.slice, self.at) = (slice?, 0),
-                // The thread has sent all there is: a block's own decoder has made sure that it was all.
+                // The thread has sent all there is: a block's own decoder has made sure that it was
+                // all.
                 _ => return Ok(0),
             }
         }

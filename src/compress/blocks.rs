@@ -55,7 +55,8 @@ impl Blocks {
     }
 }
 
-/// A stretch of a file, read without moving the file's own offset, so that several threads can do so.
+/// A stretch of a file, read without moving the file's own offset, so that several threads can do
+/// so.
 pub(super) struct Section {
     file: Arc<File>,
     at: u64,
@@ -131,8 +132,9 @@ impl Read for BlockDecoder {
     }
 }
 
-/// Decodes one block of xz as if it were alone in its file: between a header and an index made for it. So liblzma checks all there is
-/// to check: the block's header, its sizes, its padding, and its checksum of whatever kind.
+/// Decodes one block of xz as if it were alone in its file: between a header and an index made for
+/// it. So liblzma checks all there is to check: the block's header, its sizes, its padding, and its
+/// checksum of whatever kind.
 struct XzDecoder {
     stream: Stream,
     input: Box<dyn Read + Send>,
@@ -149,10 +151,20 @@ impl XzDecoder {
     fn new(file: &Arc<File>, block: &Block) -> io::Result<XzDecoder> {
         let record = Record { unpadded: block.size, uncompressed: block.len };
         let section = Section::new(file.clone(), block.start, block.size.next_multiple_of(4));
-        let input = Cursor::new(xz::header(block.check)).chain(section).chain(Cursor::new(xz::index_and_footer(&[record], block.check)));
+        let input = Cursor::new(xz::header(block.check))
+            .chain(section)
+            .chain(Cursor::new(xz::index_and_footer(&[record], block.check)));
         // A check that liblzma does not know cannot be verified, so such a file is refused.
-        let stream = Stream::new_stream_decoder(XZ_MEMORY, TELL_UNSUPPORTED_CHECK).map_err(xz_error)?;
-        Ok(XzDecoder { stream, input: Box::new(input), buffer: vec![0; Self::BUFFER], from: 0, to: 0, done: false })
+        let stream =
+            Stream::new_stream_decoder(XZ_MEMORY, TELL_UNSUPPORTED_CHECK).map_err(xz_error)?;
+        Ok(XzDecoder {
+            stream,
+            input: Box::new(input),
+            buffer: vec![0; Self::BUFFER],
+            from: 0,
+            to: 0,
+            done: false,
+        })
     }
 }
 
@@ -165,12 +177,17 @@ impl Read for XzDecoder {
             }
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
             let action = if self.from == self.to { Action::Finish } else { Action::Run };
-            let status = self.stream.process(&self.buffer[self.from..self.to], out, action).map_err(xz_error)?;
+            let status = self
+                .stream
+                .process(&self.buffer[self.from..self.to], out, action)
+                .map_err(xz_error)?;
             self.from += (self.stream.total_in() - read) as usize;
             let written = (self.stream.total_out() - written) as usize;
             match status {
                 Status::StreamEnd => self.done = true,
-                Status::MemNeeded => return Err(super::invalid("a block of xz data ends too early")),
+                Status::MemNeeded => {
+                    return Err(super::invalid("a block of xz data ends too early"));
+                }
                 Status::Ok | Status::GetCheck => {}
             }
             if written > 0 {
@@ -184,10 +201,17 @@ impl Read for XzDecoder {
 /// What liblzma's answers mean to the user.
 fn xz_error(error: XzError) -> io::Error {
     match error {
-        XzError::MemLimit => super::invalid(format!("decoding it would need more memory than the limit of {} MiB", XZ_MEMORY >> 20)),
+        XzError::MemLimit => super::invalid(format!(
+            "decoding it would need more memory than the limit of {} MiB",
+            XZ_MEMORY >> 20
+        )),
         XzError::Mem => io::Error::from(io::ErrorKind::OutOfMemory),
         XzError::Options => super::invalid("it uses an xz filter or option that is not known"),
-        XzError::UnsupportedCheck => super::invalid("it uses an xz integrity check that is not known"),
-        XzError::Data | XzError::Format | XzError::NoCheck | XzError::Program => super::invalid("a block of xz data is damaged"),
+        XzError::UnsupportedCheck => {
+            super::invalid("it uses an xz integrity check that is not known")
+        }
+        XzError::Data | XzError::Format | XzError::NoCheck | XzError::Program => {
+            super::invalid("a block of xz data is damaged")
+        }
     }
 }

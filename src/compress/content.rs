@@ -1,4 +1,5 @@
-//! What a stretch of content is, found out cheaply: zeros, compressed already, machine code, or anything else.
+//! What a stretch of content is, found out cheaply: zeros, compressed already, machine code, or
+//! anything else.
 
 /// The unit in which content is looked at.
 pub(super) const SEGMENT: usize = 64 << 10;
@@ -27,7 +28,8 @@ pub(super) enum Branches {
 
 /// Whether there is nothing but zeros.
 pub(super) fn is_zero(data: &[u8]) -> bool {
-    // Comparing the data with itself, shifted, is a memcmp, which the C library does at the speed of the memory.
+    // Comparing the data with itself, shifted, is a memcmp, which the C library does at the speed
+    // of the memory.
     data.first().is_none_or(|&first| first == 0 && data[1..] == data[..data.len() - 1])
 }
 
@@ -42,8 +44,8 @@ pub(super) fn classify(segment: &[u8]) -> Content {
     }
 }
 
-/// A quarter of the segment is looked at first: only where its bytes are as evenly spread as those of compressed content,
-/// a quick compressor is asked.
+/// A quarter of the segment is looked at first: only where its bytes are as evenly spread as those
+/// of compressed content, a quick compressor is asked.
 fn is_dense(segment: &[u8]) -> bool {
     const STRETCH: usize = 1 << 10;
     let mut counts = [0u32; 256];
@@ -54,19 +56,22 @@ fn is_dense(segment: &[u8]) -> bool {
         }
         total += stretch.len();
     }
-    // For evenly spread bytes, the sum of the squared counts is total²/256 and a little noise; text has ten times that.
+    // For evenly spread bytes, the sum of the squared counts is total²/256 and a little noise; text
+    // has ten times that.
     let squares: u64 = counts.iter().map(|&count| u64::from(count) * u64::from(count)).sum();
     let even = (total * total / 256) as u64;
     if squares > even + even / 5 {
         return false;
     }
     // What a fast level of zstd cannot make 2 % smaller, xz makes hardly smaller either.
-    zstd::bulk::compress(segment, 1).is_ok_and(|small| small.len() > segment.len() - segment.len() / 50)
+    zstd::bulk::compress(segment, 1)
+        .is_ok_and(|small| small.len() > segment.len() - segment.len() / 50)
 }
 
-/// The filter that suits a block: a call's target is named by its distance, which differs at each place the call is made from; with
-/// absolute addresses in their stead, the same target is the same bytes. So that filter is chosen whose addresses repeat more often
-/// than the distances do (in object files and kernel modules, the distances are filled in later and are all the same).
+/// The filter that suits a block: a call's target is named by its distance, which differs at each
+/// place the call is made from; with absolute addresses in their stead, the same target is the same
+/// bytes. So that filter is chosen whose addresses repeat more often than the distances do (in
+/// object files and kernel modules, the distances are filled in later and are all the same).
 pub(super) fn branches(block: &[u8]) -> Branches {
     let mut x86 = Repeats::default();
     let mut arm64 = Repeats::default();
@@ -110,7 +115,9 @@ impl Repeats {
 
     fn count(&mut self, distance: u32, address: u32) {
         let slot = |value: u32| (value.wrapping_mul(0x9e37_79b1) >> (32 - Self::BITS)) as usize;
-        let again = |table: &mut Vec<u32>, value| i64::from(std::mem::replace(&mut table[slot(value)], value) == value);
+        let again = |table: &mut Vec<u32>, value| {
+            i64::from(std::mem::replace(&mut table[slot(value)], value) == value)
+        };
         self.gain += again(&mut self.addresses, address) - again(&mut self.distances, distance);
     }
 

@@ -1,16 +1,19 @@
-//! Where the input is cut into blocks: by size, and where zeros or compressed content begin and end.
+//! Where the input is cut into blocks: by size, and where zeros or compressed content begin and
+//! end.
 
 use super::content::{self, Content, SEGMENT};
 
-/// How long a run of zeros, or of what does not compress, must be to get blocks of its own. A cut costs what the encoder had learnt
-/// before it; a run that stays inside a block costs only time.
+/// How long a run of zeros, or of what does not compress, must be to get blocks of its own. A cut
+/// costs what the encoder had learnt before it; a run that stays inside a block costs only time.
 const ZERO_RUN: usize = 256 << 10;
 const DENSE_RUN: usize = 512 << 10;
-/// The size of a block of what does not compress: a larger one would not be smaller, and would be in memory twice.
+/// The size of a block of what does not compress: a larger one would not be smaller, and would be
+/// in memory twice.
 const DENSE_MAX: usize = 1 << 20;
 
-/// How much is reserved for the open piece. Beyond 32 MiB, glibc takes memory from the system for itself alone and gives it back when
-/// it is freed, so that blocks leave no holes (at level 6: 224 MiB in all in place of 242); pages never written to do not exist.
+/// How much is reserved for the open piece. Beyond 32 MiB, glibc takes memory from the system for
+/// itself alone and gives it back when it is freed, so that blocks leave no holes (at level 6: 224
+/// MiB in all in place of 242); pages never written to do not exist.
 const RESERVED: usize = 33 << 20;
 /// A piece no longer than this is copied out, and the open piece's memory is kept.
 const SMALL: usize = 1 << 20;
@@ -36,7 +39,8 @@ impl Piece {
     }
 }
 
-/// Takes the input in slices of any size and gives it back in pieces that depend on its content alone.
+/// Takes the input in slices of any size and gives it back in pieces that depend on its content
+/// alone.
 pub(super) struct Cutter {
     /// The size of the largest piece, a multiple of [`SEGMENT`].
     max: usize,
@@ -76,7 +80,8 @@ impl Cutter {
         None
     }
 
-    /// Ends the open piece here. To be called until it returns `None`, since zeros and a shorter rest are two pieces.
+    /// Ends the open piece here. To be called until it returns `None`, since zeros and a shorter
+    /// rest are two pieces.
     pub(super) fn flush(&mut self) -> Option<Piece> {
         if self.zeros > 0 {
             if content::is_zero(&self.data) {
@@ -96,7 +101,8 @@ impl Cutter {
     /// Looks at the segment that has just been filled; the piece before it may be complete now.
     fn segment(&mut self) -> Option<Piece> {
         let start = self.data.len() - SEGMENT;
-        let content = if self.sort { content::classify(&self.data[start..]) } else { Content::Mixed };
+        let content =
+            if self.sort { content::classify(&self.data[start..]) } else { Content::Mixed };
         self.segments.push(content);
         match self.kind {
             Content::Zero if content == Content::Zero => {
@@ -114,7 +120,8 @@ impl Cutter {
             }
             Content::Dense => {}
             Content::Mixed => {
-                let run = self.segments.iter().rev().take_while(|&&other| other == content).count() * SEGMENT;
+                let run = self.segments.iter().rev().take_while(|&&other| other == content).count()
+                    * SEGMENT;
                 let before = self.data.len() - run;
                 let long = match content {
                     Content::Zero => run >= ZERO_RUN,

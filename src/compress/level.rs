@@ -11,9 +11,11 @@ const MIB: usize = 1 << 20;
 
 /// What one level of xz is.
 pub(super) struct XzLevel {
-    /// The size of a block. Larger ones are smaller in sum, and cost memory: each thread holds one.
+    /// The size of a block. Larger ones are smaller in sum, and cost memory: each thread holds
+    /// one.
     pub(super) block: usize,
-    /// How far back a match may lie; decoding needs this much memory, encoding 5 to 12 times as much.
+    /// How far back a match may lie; decoding needs this much memory, encoding 5 to 12 times as
+    /// much.
     dict: usize,
     mode: Mode,
     finder: MatchFinder,
@@ -42,13 +44,15 @@ impl XzLevel {
         XzLevel { block, dict, mode, finder, nice, depth }
     }
 
-    /// The dictionary for a block of `len` bytes: none is larger than its block, since a reader allocates what the block's header says.
+    /// The dictionary for a block of `len` bytes: none is larger than its block, since a reader
+    /// allocates what the block's header says.
     pub(super) fn dict(&self, len: usize) -> u32 {
         len.next_power_of_two().clamp(4 * KIB, self.dict) as u32
     }
 
     pub(super) fn options(&self, len: usize) -> LzmaOptions {
-        // A new set of options is all zeros, and these are all of its fields that count; the literal and position bits are xz's own.
+        // A new set of options is all zeros, and these are all of its fields that count; the
+        // literal and position bits are xz's own.
         let mut options = LzmaOptions::new();
         options
             .dict_size(self.dict(len))

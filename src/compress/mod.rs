@@ -1,15 +1,19 @@
-//! Compressed archives, in and out, on every core, with the same bytes whatever the number of threads.
+//! Compressed archives, in and out, on every core, with the same bytes whatever the number of
+//! threads.
 //!
 //! ```text
 //! write → cutter (what belongs together?) → encoder threads → out, in order     → index
 //! index (read from the back) → read or seek → decoder, or decoders ahead of it → read
 //! ```
 //!
-//! [`Writer`] cuts what it is given into blocks. Where it cuts depends on the content and on the calls of [`Writer::cut`] alone, so an
-//! archive's bytes depend neither on the number of threads nor on how the input was sliced into writes. A block can be decoded without
-//! the others, and [`Reader`] uses that: it seeks to the block that holds an offset, and decodes ahead of a sequential reader.
+//! [`Writer`] cuts what it is given into blocks. Where it cuts depends on the content and on the
+//! calls of [`Writer::cut`] alone, so an archive's bytes depend neither on the number of threads
+//! nor on how the input was sliced into writes. A block can be decoded without the others, and
+//! [`Reader`] uses that: it seeks to the block that holds an offset, and decodes ahead of a
+//! sequential reader.
 //!
-//! All four formats are the tools' own: `xz`, `zstd` and `gzip` read what is written here, and what they write is read here.
+//! All four formats are the tools' own: `xz`, `zstd` and `gzip` read what is written here, and what
+//! they write is read here.
 
 mod ahead;
 mod blocks;
@@ -47,7 +51,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a file's name asks for: that of its last ending, and none for any other name.
+    /// The format that a file's name asks for: that of its last ending, and none for any other
+    /// name.
     pub fn from_name(path: impl AsRef<Path>) -> Format {
         match path.as_ref().extension().and_then(|ending| ending.to_str()) {
             Some("gz" | "tgz") => Format::Gzip,
@@ -57,10 +62,12 @@ impl Format {
         }
     }
 
-    /// The format that a file's first bytes show; 512 of them are enough, and `None` is returned for what is no archive.
+    /// The format that a file's first bytes show; 512 of them are enough, and `None` is returned
+    /// for what is no archive.
     pub fn detect(first: &[u8]) -> Option<Format> {
         // An empty tar file begins with a block of zeros.
-        let tar = first.len() >= 512 && (has_tar_checksum(&first[..512]) || first[..512].iter().all(|&byte| byte == 0));
+        let tar = first.len() >= 512
+            && (has_tar_checksum(&first[..512]) || first[..512].iter().all(|&byte| byte == 0));
         match first {
             [0x1f, 0x8b, 8, ..] => Some(Format::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Format::Xz),
@@ -98,7 +105,8 @@ pub struct Settings {
     pub format: Format,
     /// How hard to try; the format's default if not given.
     pub level: Option<u8>,
-    /// How many threads compress; they cost memory and save time, and change nothing in the output.
+    /// How many threads compress; they cost memory and save time, and change nothing in the
+    /// output.
     pub threads: NonZero<usize>,
 }
 
@@ -109,10 +117,13 @@ impl Settings {
     }
 }
 
-/// Whether a block is a tar header: its checksum (POSIX.1-1988, ustar) says so, also in the older files that have no magic.
+/// Whether a block is a tar header: its checksum (POSIX.1-1988, ustar) says so, also in the older
+/// files that have no magic.
 fn has_tar_checksum(block: &[u8]) -> bool {
-    let field = block[148..156].split(|byte| matches!(byte, 0 | b' ')).find(|digits| !digits.is_empty());
-    let wanted = field.and_then(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+    let field =
+        block[148..156].split(|byte| matches!(byte, 0 | b' ')).find(|digits| !digits.is_empty());
+    let wanted =
+        field.and_then(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
     // The field itself counts as spaces.
     let others = block[..148].iter().chain(&block[156..]);
     wanted == Some(others.map(|&byte| u32::from(byte)).sum::<u32>() + 8 * u32::from(b' '))
@@ -123,8 +134,8 @@ fn cores() -> NonZero<usize> {
     std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
-/// The error behind one that [`Reader`] or [`Writer`] returned through `std::io`: its own if the content was at fault, else a failed
-/// `action` (`read`, `write`) on the file at `path`.
+/// The error behind one that [`Reader`] or [`Writer`] returned through `std::io`: its own if the
+/// content was at fault, else a failed `action` (`read`, `write`) on the file at `path`.
 pub fn error(action: &'static str, path: impl AsRef<Path>, error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => own,
@@ -147,12 +158,12 @@ fn checked_level(settings: &Settings) -> Result<u8> {
         None => Ok(settings.format.default_level()),
         Some(level) if levels.contains(&level) => Ok(level),
         Some(_) if settings.format == Format::None => {
-            Err(Error::usage("a plain archive has no level").with_hint("leave the level out, or let the name end in .xz, .zst or .gz"))
+            Err(Error::usage("a plain archive has no level")
+                .with_hint("leave the level out, or let the name end in .xz, .zst or .gz"))
         }
-        Some(level) => Err(Error::usage(format!("there is no level {level} for this kind of archive")).with_hint(format!(
-            "choose one from {} to {}",
-            levels.start(),
-            levels.end()
-        ))),
+        Some(level) => {
+            Err(Error::usage(format!("there is no level {level} for this kind of archive"))
+                .with_hint(format!("choose one from {} to {}", levels.start(), levels.end())))
+        }
     }
 }

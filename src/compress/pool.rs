@@ -14,7 +14,8 @@ pub(super) type Work<J, R> = dyn Fn(J, &AtomicBool) -> io::Result<R> + Send + Sy
 
 /// A fixed number of threads, whose results come back in the order of the jobs.
 ///
-/// What bounds the memory is not a number of jobs but their weight: while a thread is at a heavy one, others go on with many light ones.
+/// What bounds the memory is not a number of jobs but their weight: while a thread is at a heavy
+/// one, others go on with many light ones.
 pub(super) struct Pool<J, R> {
     threads: usize,
     work: Arc<Work<J, R>>,
@@ -42,7 +43,8 @@ pub(super) trait Weight {
 }
 
 impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
-    /// `most` is the weight of all jobs that are in memory at once, beside the one that is being added.
+    /// `most` is the weight of all jobs that are in memory at once, beside the one that is being
+    /// added.
     pub(super) fn new(threads: NonZero<usize>, most: u64, work: Arc<Work<J, R>>) -> Self {
         Pool {
             threads: threads.get(),
@@ -73,8 +75,8 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
         self.jobs.as_ref().and_then(|jobs| jobs.send((number, job)).ok()).ok_or_else(lost)
     }
 
-    /// Waits until a job is done, and returns the results that are next in order: none if an older job is still being worked on.
-    /// `None` if no job is left.
+    /// Waits until a job is done, and returns the results that are next in order: none if an older
+    /// job is still being worked on. `None` if no job is left.
     pub(super) fn next(&mut self) -> Option<io::Result<Vec<R>>> {
         if self.slots.is_empty() {
             return None;
@@ -115,7 +117,8 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
         let (outbox, results) = channel();
         let inbox = Arc::new(Mutex::new(inbox));
         for _ in 0..self.threads {
-            let (inbox, outbox, work, stop) = (inbox.clone(), outbox.clone(), self.work.clone(), self.stop.clone());
+            let (inbox, outbox, work, stop) =
+                (inbox.clone(), outbox.clone(), self.work.clone(), self.stop.clone());
             let worker = move || {
                 loop {
                     let job = match inbox.lock() {
@@ -124,7 +127,8 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
                     };
                     let Ok((number, job)) = job else { return };
                     // Nobody would wait for a thread that has panicked if it did not say so.
-                    let result = catch_unwind(AssertUnwindSafe(|| work(job, &stop))).unwrap_or_else(|_| Err(lost()));
+                    let result = catch_unwind(AssertUnwindSafe(|| work(job, &stop)))
+                        .unwrap_or_else(|_| Err(lost()));
                     if outbox.send((number, result)).is_err() {
                         return;
                     }

@@ -1,4 +1,5 @@
-//! Reading at any offset: from the block that holds it where there are blocks, else by decoding what is before.
+//! Reading at any offset: from the block that holds it where there are blocks, else by decoding
+//! what is before.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -13,7 +14,8 @@ use super::zstd::WINDOW_LOG_MAX;
 use super::{Format, cores, invalid, xz_index, zstd};
 use crate::{Error, Result};
 
-/// After so many bytes read on end, blocks are decoded ahead; who reads less wants no more than a look.
+/// After so many bytes read on end, blocks are decoded ahead; who reads less wants no more than a
+/// look.
 const SEQUENTIAL: u64 = 1 << 20;
 
 /// More threads than this decode faster than anybody reads, and each has its queue.
@@ -35,37 +37,52 @@ enum Source {
 }
 
 impl Reader {
-    /// Finds out how the file is compressed, and reads its table of blocks if it has one. The path is for messages only.
+    /// Finds out how the file is compressed, and reads its table of blocks if it has one. The path
+    /// is for messages only.
     pub fn open(file: File, path: impl AsRef<Path>) -> Result<Reader> {
         let path = path.as_ref();
         let failed = |error: io::Error| super::error("read", path, error);
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
-            return Err(Error::usage(format!("{} is no regular file, so it cannot be read as an archive", path.display()))
-                .with_hint("write it to a file first"));
+            return Err(Error::usage(format!(
+                "{} is no regular file, so it cannot be read as an archive",
+                path.display()
+            ))
+            .with_hint("write it to a file first"));
         }
         let len = metadata.len();
         let mut first = [0; 512];
         let have = read_start(&file, &mut first).map_err(failed)?;
         let Some(format) = Format::detect(&first[..have]) else {
-            let why = if len == 0 { "it is empty" } else { "neither a tar file nor gzip, xz or zstd" };
-            return Err(Error::invalid(format!("{} is not an archive: {why}", path.display())).with_hint(super::DAMAGED));
+            let why =
+                if len == 0 { "it is empty" } else { "neither a tar file nor gzip, xz or zstd" };
+            return Err(Error::invalid(format!("{} is not an archive: {why}", path.display()))
+                .with_hint(super::DAMAGED));
         };
-        let corrupt = |what: String| Error::invalid(format!("{} is corrupt: {what}", path.display())).with_hint(super::DAMAGED);
+        let corrupt = |what: String| {
+            Error::invalid(format!("{} is corrupt: {what}", path.display()))
+                .with_hint(super::DAMAGED)
+        };
         let file = Arc::new(file);
         let source = match format {
             Format::None => Source::Plain { file, len },
             Format::Gzip => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
-            Format::Xz => Source::Blocks(BlockReader::new(file.clone(), xz_index::read(&file, len).map_err(failed)?.map_err(corrupt)?)),
-            Format::Zstd => match zstd::read_seek_table(&file, len).map_err(failed)?.map_err(corrupt)? {
-                Some(blocks) => Source::Blocks(BlockReader::new(file, blocks)),
-                None => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
-            },
+            Format::Xz => Source::Blocks(BlockReader::new(
+                file.clone(),
+                xz_index::read(&file, len).map_err(failed)?.map_err(corrupt)?,
+            )),
+            Format::Zstd => {
+                match zstd::read_seek_table(&file, len).map_err(failed)?.map_err(corrupt)? {
+                    Some(blocks) => Source::Blocks(BlockReader::new(file, blocks)),
+                    None => Source::Stream(StreamReader::new(file, format).map_err(failed)?),
+                }
+            }
         };
         Ok(Reader { path: path.to_owned(), format, source, position: 0, limit: u64::MAX })
     }
 
-    /// Refuses to read more than the first `bytes` of the content: what a few bytes unfold to has no bound otherwise.
+    /// Refuses to read more than the first `bytes` of the content: what a few bytes unfold to has
+    /// no bound otherwise.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Reader {
         self.limit = bytes;
@@ -109,40 +126,51 @@ impl Reader {
         self.len().map(|len| len == 0)
     }
 
-    /// Decodes the block that holds a byte to its end, where its checksum is: who reads only a part of a block has not
-    /// checked that part. There is nothing to do where there are no blocks.
+    /// Decodes the block that holds a byte to its end, where its checksum is: who reads only a part
+    /// of a block has not checked that part. There is nothing to do where there are no blocks.
     pub fn check_block(&mut self, offset: u64) -> io::Result<()> {
         let Source::Blocks(blocks) = &self.source else { return Ok(()) };
         if offset >= blocks.table.total {
             return Ok(());
         }
-        let mut cursor = blocks.begin(blocks.table.find(offset)).map_err(|error| self.located(error))?;
-        let unfolded = io::copy(&mut cursor.content.by_ref().take(self.limit), &mut io::sink()).map_err(|error| self.located(error))?;
+        let mut cursor =
+            blocks.begin(blocks.table.find(offset)).map_err(|error| self.located(error))?;
+        let unfolded = io::copy(&mut cursor.content.by_ref().take(self.limit), &mut io::sink())
+            .map_err(|error| self.located(error))?;
         if unfolded >= self.limit { Err(self.beyond_limit()) } else { Ok(()) }
     }
 
     fn beyond_limit(&self) -> io::Error {
         let (path, limit) = (self.path.display(), self.limit);
-        let error = Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
-            .with_hint("name a higher limit if you trust it (--max-size)");
+        let error =
+            Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
+                .with_hint("name a higher limit if you trust it (--max-size)");
         io::Error::new(io::ErrorKind::InvalidData, error)
     }
 
     /// Puts the file's name before what is wrong with it.
     fn located(&self, error: io::Error) -> io::Error {
         match error.downcast::<Error>() {
-            Ok(Error::Invalid { what, .. }) => invalid(format!("{} is corrupt: {what}", self.path.display())),
+            Ok(Error::Invalid { what, .. }) => {
+                invalid(format!("{} is corrupt: {what}", self.path.display()))
+            }
             Ok(own) => io::Error::other(own),
             // What the operating system did not say, a decoder has said of its content.
             Err(error)
                 if error.raw_os_error().is_none()
-                    && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other) =>
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput
+                            | io::ErrorKind::InvalidData
+                            | io::ErrorKind::Other
+                    ) =>
             {
                 invalid(format!("{} is corrupt: {error}", self.path.display()))
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                invalid(format!("{} is cut short: it ends in the middle of its content", self.path.display()))
-            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => invalid(format!(
+                "{} is cut short: it ends in the middle of its content",
+                self.path.display()
+            )),
             Err(error) => error,
         }
     }
@@ -174,18 +202,25 @@ impl Read for Reader {
 }
 
 impl Seek for Reader {
-    /// Takes no time and cannot fail for what is behind the end; the next read does the work. The end is known only to files with a
-    /// table of blocks.
+    /// Takes no time and cannot fail for what is behind the end; the next read does the work. The
+    /// end is known only to files with a table of blocks.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(offset) => Some(offset),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
             SeekFrom::End(by) => match self.len() {
                 Some(len) => len.checked_add_signed(by),
-                None => return Err(io::Error::new(io::ErrorKind::Unsupported, "the size of the content is not known")),
+                None => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "the size of the content is not known",
+                    ));
+                }
             },
         };
-        self.position = position.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an offset before the start"))?;
+        self.position = position.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "an offset before the start")
+        })?;
         Ok(self.position)
     }
 }
@@ -217,7 +252,12 @@ enum Content {
 
 impl BlockReader {
     fn new(file: Arc<File>, table: Blocks) -> BlockReader {
-        BlockReader { file, table: Arc::new(table), threads: cores().get().min(MAX_THREADS), cursor: None }
+        BlockReader {
+            file,
+            table: Arc::new(table),
+            threads: cores().get().min(MAX_THREADS),
+            cursor: None,
+        }
     }
 
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -249,8 +289,11 @@ impl BlockReader {
         cursor.at += read as u64;
         cursor.sequential += read as u64;
         if self.threads > 1 && cursor.sequential >= SEQUENTIAL {
-            let ahead = cursor.ahead.get_or_insert_with(|| Ahead::new(self.file.clone(), self.table.clone(), cursor.block + 1));
-            // Beside the block that is being read, which may long be decoded when its last byte is taken.
+            let ahead = cursor.ahead.get_or_insert_with(|| {
+                Ahead::new(self.file.clone(), self.table.clone(), cursor.block + 1)
+            });
+            // Beside the block that is being read, which may long be decoded when its last byte is
+            // taken.
             ahead.fill(self.threads)?;
         }
         self.cursor = Some(cursor);
@@ -271,7 +314,9 @@ impl BlockReader {
     /// Goes on to the block behind the cursor's own, which there must be.
     fn advance(&self, mut cursor: Cursor) -> io::Result<Cursor> {
         match cursor.ahead.as_mut().and_then(Ahead::pop) {
-            Some(job) => Ok(Cursor { block: cursor.block + 1, content: Content::Thread(job), ..cursor }),
+            Some(job) => {
+                Ok(Cursor { block: cursor.block + 1, content: Content::Thread(job), ..cursor })
+            }
             None => Ok(Cursor { sequential: cursor.sequential, ..self.begin(cursor.block + 1)? }),
         }
     }
@@ -316,7 +361,8 @@ impl StreamReader {
             self.at = 0;
         }
         if self.at < offset {
-            self.at += io::copy(&mut self.decoder.by_ref().take(offset - self.at), &mut io::sink())?;
+            self.at +=
+                io::copy(&mut self.decoder.by_ref().take(offset - self.at), &mut io::sink())?;
             if self.at < offset {
                 return Ok(0);
             }

@@ -16,7 +16,8 @@ impl Weight for Block {
     }
 }
 
-/// Compresses what is written to it. [`Writer::finish`] must be called: without it the output is not whole.
+/// Compresses what is written to it. [`Writer::finish`] must be called: without it the output is
+/// not whole.
 pub struct Writer<W: Write> {
     out: W,
     format: Format,
@@ -35,9 +36,17 @@ impl<W: Write> Writer<W> {
         let level = checked_level(settings)?;
         let format = settings.format;
         let (max, encode): (usize, Arc<Work<Piece, Block>>) = match format {
-            Format::None => (1, Arc::new(|_, _| Err(io::Error::other("a plain tar file has no blocks")))),
-            Format::Gzip => (level::GZIP_BLOCK, Arc::new(move |piece, _| by_size(piece, |data| gzip_member(data, level)))),
-            Format::Zstd => (level::zstd_block(level), Arc::new(move |piece, _| by_size(piece, |data| zstd::frame(data, level)))),
+            Format::None => {
+                (1, Arc::new(|_, _| Err(io::Error::other("a plain tar file has no blocks"))))
+            }
+            Format::Gzip => (
+                level::GZIP_BLOCK,
+                Arc::new(move |piece, _| by_size(piece, |data| gzip_member(data, level))),
+            ),
+            Format::Zstd => (
+                level::zstd_block(level),
+                Arc::new(move |piece, _| by_size(piece, |data| zstd::frame(data, level))),
+            ),
             Format::Xz => {
                 let encoder = xz::Encoder::new(level);
                 (encoder.block_size(), Arc::new(move |piece, stop| encoder.block(piece, stop)))
@@ -47,7 +56,8 @@ impl<W: Write> Writer<W> {
             out,
             format,
             cutter: Cutter::new(max, format == Format::Xz),
-            // A block for each thread; the one that is being filled comes on top, and is complete long before a thread is free.
+            // A block for each thread; the one that is being filled comes on top, and is complete
+            // long before a thread is free.
             pool: Pool::new(settings.threads, (max * settings.threads.get()) as u64, encode),
             records: Vec::new(),
             begun: false,
@@ -55,12 +65,14 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// Ends the block here, so that a reader can begin at this offset without decoding what is before it.
+    /// Ends the block here, so that a reader can begin at this offset without decoding what is
+    /// before it.
     pub fn cut(&mut self) -> io::Result<()> {
         self.guarded(Self::flush_pieces)
     }
 
-    /// Writes what is left, with the index of all blocks, and returns the output. It is flushed, but not synced to a disk.
+    /// Writes what is left, with the index of all blocks, and returns the output. It is flushed,
+    /// but not synced to a disk.
     pub fn finish(mut self) -> io::Result<W> {
         self.guarded(|writer| {
             writer.flush_pieces()?;
@@ -80,9 +92,15 @@ impl<W: Write> Writer<W> {
                 }
                 Format::Zstd => {
                     if !writer.begun {
-                        writer.emit(vec![by_size(Piece::Mixed(Vec::new()), |data| zstd::frame(data, 1))?])?;
+                        writer.emit(vec![by_size(Piece::Mixed(Vec::new()), |data| {
+                            zstd::frame(data, 1)
+                        })?])?;
                     }
-                    let frames: Vec<_> = writer.records.iter().map(|it| (it.unpadded as u32, it.uncompressed as u32)).collect();
+                    let frames: Vec<_> = writer
+                        .records
+                        .iter()
+                        .map(|it| (it.unpadded as u32, it.uncompressed as u32))
+                        .collect();
                     writer.out.write_all(&zstd::seek_table(&frames))?;
                 }
             }
@@ -91,7 +109,8 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    /// Runs `action` unless something failed before: after an error, the output's state is not known.
+    /// Runs `action` unless something failed before: after an error, the output's state is not
+    /// known.
     fn guarded<T>(&mut self, action: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
         if let Some(kind) = self.failed {
             return Err(io::Error::new(kind, "writing the archive failed before"));
@@ -152,7 +171,8 @@ impl<W: Write> Write for Writer<W> {
         })
     }
 
-    /// Does nothing that would change the blocks: what is not a whole block yet stays here until [`Writer::finish`].
+    /// Does nothing that would change the blocks: what is not a whole block yet stays here until
+    /// [`Writer::finish`].
     fn flush(&mut self) -> io::Result<()> {
         self.guarded(|writer| writer.out.flush())
     }
@@ -171,7 +191,10 @@ fn by_size(piece: Piece, encode: impl Fn(&[u8]) -> io::Result<Vec<u8>>) -> io::R
 
 /// A gzip member (RFC 1952) without a name and a time.
 fn gzip_member(data: &[u8], level: u8) -> io::Result<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(data.len() / 2), flate2::Compression::new(u32::from(level)));
+    let mut encoder = flate2::write::GzEncoder::new(
+        Vec::with_capacity(data.len() / 2),
+        flate2::Compression::new(u32::from(level)),
+    );
     encoder.write_all(data)?;
     encoder.finish()
 }

@@ -1,7 +1,7 @@
 //! The .xz file format, version 1.2.1: <https://tukaani.org/xz/xz-file-format.txt>, whose sections are named below.
 //!
-//! liblzma encodes and decodes; the container around the blocks is written here, since its own writer has one set of filters for the
-//! whole file and its reader cannot begin in the middle.
+//! liblzma encodes and decodes; the container around the blocks is written here, since its own
+//! writer has one set of filters for the whole file and its reader cannot begin in the middle.
 
 use std::io;
 use std::sync::OnceLock;
@@ -13,7 +13,8 @@ use super::content::{self, Branches};
 use super::cutter::Piece;
 use super::level::XzLevel;
 
-/// The integrity check of what is written (2.1.1.2): CRC32, since the blobs of an archive have their SHA-256 above it.
+/// The integrity check of what is written (2.1.1.2): CRC32, since the blobs of an archive have
+/// their SHA-256 above it.
 const CHECK_CRC32: u8 = 1;
 /// Filter IDs (5.3).
 const FILTER_X86: u8 = 0x04;
@@ -135,10 +136,16 @@ impl Encoder {
             Piece::Dense(data) => {
                 let mut block = Unfinished::new(stored_len(data.len()));
                 store(&data, &mut block.bytes);
-                Ok(block.finish(Branches::None, MIN_DICT, crc32fast::hash(&data), data.len() as u64))
+                Ok(block.finish(
+                    Branches::None,
+                    MIN_DICT,
+                    crc32fast::hash(&data),
+                    data.len() as u64,
+                ))
             }
             Piece::Mixed(mut data) => {
-                let (len, check, branches) = (data.len(), crc32fast::hash(&data), content::branches(&data));
+                let (len, check, branches) =
+                    (data.len(), crc32fast::hash(&data), content::branches(&data));
                 let mut filters = Filters::new();
                 match branches {
                     Branches::None => &mut filters,
@@ -146,10 +153,12 @@ impl Encoder {
                     Branches::Arm64 => filters.arm64(),
                 };
                 filters.lzma2(&self.level.options(len));
-                // Room for all of it, so that nothing is moved as it grows: pages that are never written do not exist.
+                // Room for all of it, so that nothing is moved as it grows: pages that are never
+                // written do not exist.
                 let mut block = Unfinished::new(len + 2 * STEP);
                 let mut encoder = RawEncoder::new(&filters, &mut block.bytes, stop)?;
-                // What the encoder has read is let go, so that input and output are not in memory in full at the same time.
+                // What the encoder has read is let go, so that input and output are not in memory
+                // in full at the same time.
                 let part = (len / 4).max(2 << 20);
                 while data.len() > part {
                     encoder.write(&data[..part])?;
@@ -167,7 +176,9 @@ impl Encoder {
 /// A block of zeros, which never exist in memory.
 fn zeros(len: u64, stop: &AtomicBool) -> io::Result<Block> {
     const STRETCH: &[u8] = &[0; 64 << 10];
-    let stretches = || (0..len).step_by(STRETCH.len()).map(|at| &STRETCH[..STRETCH.len().min((len - at) as usize)]);
+    let stretches = || {
+        (0..len).step_by(STRETCH.len()).map(|at| &STRETCH[..STRETCH.len().min((len - at) as usize)])
+    };
     let mut options = LzmaOptions::new_preset(0).map_err(coder)?;
     options.dict_size(MIN_DICT).nice_len(273);
     let mut filters = Filters::new();
@@ -188,8 +199,9 @@ fn stored_len(len: usize) -> usize {
     len + 3 * len.div_ceil(CHUNK) + 1
 }
 
-/// LZMA2 chunks that hold the data as it is: a control byte, 1 for the first (which resets the dictionary) and 2 for the others, the
-/// size less one in two bytes, big-endian, and a zero at the end of all. The format's text leaves this to liblzma's lzma2_encoder.c.
+/// LZMA2 chunks that hold the data as it is: a control byte, 1 for the first (which resets the
+/// dictionary) and 2 for the others, the size less one in two bytes, big-endian, and a zero at the
+/// end of all. The format's text leaves this to liblzma's lzma2_encoder.c.
 fn store(data: &[u8], out: &mut Vec<u8>) {
     for (at, chunk) in data.chunks(CHUNK).enumerate() {
         out.push(if at == 0 { 1 } else { 2 });
@@ -199,7 +211,8 @@ fn store(data: &[u8], out: &mut Vec<u8>) {
     out.push(0);
 }
 
-/// How much is given to the encoder at a time: little enough that a writer that was dropped need not wait long.
+/// How much is given to the encoder at a time: little enough that a writer that was dropped need
+/// not wait long.
 const STEP: usize = 256 << 10;
 
 /// liblzma's encoder of a chain of filters without a container.
@@ -211,7 +224,11 @@ struct RawEncoder<'a> {
 }
 
 impl<'a> RawEncoder<'a> {
-    fn new(filters: &Filters, out: &'a mut Vec<u8>, stop: &'a AtomicBool) -> io::Result<RawEncoder<'a>> {
+    fn new(
+        filters: &Filters,
+        out: &'a mut Vec<u8>,
+        stop: &'a AtomicBool,
+    ) -> io::Result<RawEncoder<'a>> {
         Ok(RawEncoder { stream: Stream::new_raw_encoder(filters).map_err(coder)?, out, stop })
     }
 
@@ -245,7 +262,8 @@ impl<'a> RawEncoder<'a> {
     }
 }
 
-/// A block whose compressed data is being collected, behind room for its header: the header names the data's size, and so comes last.
+/// A block whose compressed data is being collected, behind room for its header: the header names
+/// the data's size, and so comes last.
 struct Unfinished {
     bytes: Vec<u8>,
 }
@@ -263,7 +281,8 @@ impl Unfinished {
     /// Puts header, padding and check around the compressed data.
     fn finish(mut self, branches: Branches, dict: u32, check: u32, len: u64) -> Block {
         let body = self.bytes.len() - Self::ROOM;
-        // Block Header (3.1). Both sizes are given, since that is what lets `xz -T` decode the blocks side by side.
+        // Block Header (3.1). Both sizes are given, since that is what lets `xz -T` decode the
+        // blocks side by side.
         let mut header = vec![0, 0xc0];
         put_number(&mut header, body as u64);
         put_number(&mut header, len);
@@ -296,7 +315,9 @@ impl Unfinished {
 
 /// The smallest dictionary size that can be written (5.3.1) and is not less than `size`.
 fn dict_property(size: u32) -> u8 {
-    (0..40).find(|&bits: &u8| u64::from(2 | (bits & 1)) << (bits / 2 + 11) >= u64::from(size)).unwrap_or(40)
+    (0..40)
+        .find(|&bits: &u8| u64::from(2 | (bits & 1)) << (bits / 2 + 11) >= u64::from(size))
+        .unwrap_or(40)
 }
 
 /// What liblzma says when encoding fails, which is lack of memory or a mistake of ours.

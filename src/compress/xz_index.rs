@@ -1,4 +1,5 @@
-//! The blocks of an .xz file, found from its end: footer, index, header of each stream, the last stream first.
+//! The blocks of an .xz file, found from its end: footer, index, header of each stream, the last
+//! stream first.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +10,8 @@ use super::xz::{FOOTER_MAGIC, HEADER_LEN, header, take_number};
 
 /// Stream Footer (2.1.2).
 const FOOTER_LEN: u64 = 12;
-/// A record has two numbers of at most nine bytes; more than this, indicator, count, padding and CRC32 included, is too many blocks.
+/// A record has two numbers of at most nine bytes; more than this, indicator, count, padding and
+/// CRC32 included, is too many blocks.
 const MAX_INDEX: u64 = MAX_BLOCKS as u64 * 18 + 32;
 
 /// Reads the table of blocks of a file of `len` bytes. An error's text goes on from "is corrupt: ".
@@ -25,7 +27,9 @@ pub(super) fn read(file: &File, len: u64) -> io::Result<Result<Blocks, String>> 
             None => return Ok(Err("there is nothing but zeros where a stream should be".into())),
         };
         if padded == end && parts.is_empty() && !end.is_multiple_of(4) {
-            return Ok(Err(format!("its size, {end} bytes, is no multiple of four: it is cut short, or something is behind it")));
+            return Ok(Err(format!(
+                "its size, {end} bytes, is no multiple of four: it is cut short, or something is behind it"
+            )));
         }
         match stream(file, end, MAX_BLOCKS - count)? {
             Ok((start, blocks)) => {
@@ -70,16 +74,22 @@ fn stream(file: &File, end: u64, most: usize) -> io::Result<Result<(u64, Vec<Blo
     }
     let mut footer = [0; FOOTER_LEN as usize];
     file.read_exact_at(&mut footer, end - FOOTER_LEN)?;
-    if footer[10..] != FOOTER_MAGIC || crc32fast::hash(&footer[4..10]).to_le_bytes() != footer[..4] {
-        return wrong("it does not end as an xz file does: it is cut short, or something is behind it");
+    if footer[10..] != FOOTER_MAGIC || crc32fast::hash(&footer[4..10]).to_le_bytes() != footer[..4]
+    {
+        return wrong(
+            "it does not end as an xz file does: it is cut short, or something is behind it",
+        );
     }
     let check = footer[9];
     if footer[8] != 0 || check > 15 {
         return wrong("its footer has flags that are not known");
     }
-    let index_len = (u64::from(u32::from_le_bytes([footer[4], footer[5], footer[6], footer[7]])) + 1) * 4;
+    let index_len =
+        (u64::from(u32::from_le_bytes([footer[4], footer[5], footer[6], footer[7]])) + 1) * 4;
     if index_len > MAX_INDEX {
-        return Ok(Err(format!("its index has {index_len} bytes, more than {MAX_BLOCKS} blocks need")));
+        return Ok(Err(format!(
+            "its index has {index_len} bytes, more than {MAX_BLOCKS} blocks need"
+        )));
     }
     let Some(index_start) = (end - FOOTER_LEN).checked_sub(index_len) else {
         return wrong("its index is larger than the file");
@@ -118,7 +128,8 @@ fn records(index: &[u8], most: usize, check: u8) -> Option<Vec<Block>> {
     }
     let (&0, mut rest) = content.split_first()? else { return None };
     let count = take_number(&mut rest)?;
-    // Each record has two bytes at least, so that nothing is allocated for records that are not there.
+    // Each record has two bytes at least, so that nothing is allocated for records that are not
+    // there.
     if count > most as u64 || count > rest.len() as u64 / 2 {
         return None;
     }

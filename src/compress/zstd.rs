@@ -1,5 +1,5 @@
-//! zstd: a frame for each block, and the seek table of the "zstd seekable format", version 0.1.0, behind them:
-//! <https://github.com/facebook/zstd/blob/dev/contrib/seekable_format/zstd_seekable_compression_format.md>.
+//! zstd: a frame for each block, and the seek table of the "zstd seekable format", version 0.1.0,
+//! behind them: <https://github.com/facebook/zstd/blob/dev/contrib/seekable_format/zstd_seekable_compression_format.md>.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use super::blocks::{Block, Blocks, Codec, MAX_BLOCKS};
 
-/// The magic of a skippable frame (RFC 8878, 3.1.2), as the seek table has it, and that of the table's own footer.
+/// The magic of a skippable frame (RFC 8878, 3.1.2), as the seek table has it, and that of the
+/// table's own footer.
 pub(super) const SKIPPABLE: u32 = 0x184d_2a5e;
 pub(super) const SEEKABLE: u32 = 0x8f92_eab1;
 /// Number of frames, descriptor, magic.
@@ -40,7 +41,8 @@ pub(super) fn seek_table(frames: &[(u32, u32)]) -> Vec<u8> {
     out
 }
 
-/// Reads the seek table of a file of `len` bytes, if it has one. An error's text goes on from "is corrupt: ".
+/// Reads the seek table of a file of `len` bytes, if it has one. An error's text goes on from "is
+/// corrupt: ".
 pub(super) fn read_seek_table(file: &File, len: u64) -> io::Result<Result<Option<Blocks>, String>> {
     let Some(footer_start) = len.checked_sub(FOOTER_LEN as u64) else { return Ok(Ok(None)) };
     let mut footer = [0; FOOTER_LEN];
@@ -50,7 +52,8 @@ pub(super) fn read_seek_table(file: &File, len: u64) -> io::Result<Result<Option
         return Ok(Ok(None));
     }
     let count = number(&footer) as usize;
-    // Bit 7 of the descriptor: the frames' checksums are in the table too; bits 2 to 6 must be zero.
+    // Bit 7 of the descriptor: the frames' checksums are in the table too; bits 2 to 6 must be
+    // zero.
     let entry = if footer[4] & 0x80 == 0 { 8 } else { 12 };
     let wrong = || Ok(Err("its seek table does not fit the file".to_owned()));
     if count > MAX_BLOCKS || footer[4] & 0x7c != 0 {

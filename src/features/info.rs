@@ -1,4 +1,5 @@
-//! `info.yaml`: one feature's type and its references. Everything wrong in it is told with file and line.
+//! `info.yaml`: one feature's type and its references. Everything wrong in it is told with file and
+//! line.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -16,7 +17,8 @@ const MAX_SIZE: u64 = 64 * 1024;
 /// Aliases may repeat what is written, within reason.
 const MAX_ALIAS_EVENTS: usize = 1000;
 
-/// A feature and where in its file the references stand, for errors that show only when all features are known.
+/// A feature and where in its file the references stand, for errors that show only when all
+/// features are known.
 pub(super) struct Info {
     pub(super) feature: Feature,
     path: PathBuf,
@@ -25,7 +27,7 @@ pub(super) struct Info {
 
 /// The file as written. Fields of other programs are not ours to judge.
 #[derive(Deserialize)]
-struct Document {
+struct ManifestOrIndex {
     description: Option<String>,
     r#type: Option<Spanned<String>>,
     features: Option<References>,
@@ -41,25 +43,35 @@ struct References {
 pub(super) fn read(folder: &Path) -> Result<Option<Info>> {
     let path = folder.join("info.yaml");
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    // Asked before opening: a pipe would keep us waiting. As in a shell's pattern `features/*`, a leading dot hides a folder.
+    // Asked before opening: a pipe would keep us waiting. As in a shell's pattern `features/*`, a
+    // leading dot hides a folder.
     if name.starts_with('.') || !path.is_file() {
         return Ok(None);
     }
     if !valid_name(&name) {
-        return Err(Error::invalid(format!("{} is no name of a feature: {:?}", folder.display(), name))
-            .with_hint("a name has letters, digits, `_`, `-` and `.`: rename the folder"));
+        return Err(Error::invalid(format!(
+            "{} is no name of a feature: {:?}",
+            folder.display(),
+            name
+        ))
+        .with_hint("a name has letters, digits, `_`, `-` and `.`: rename the folder"));
     }
     let mut text = Vec::new();
     let file = std::fs::File::open(&path).map_err(|e| Error::io("open", &path, e))?;
     file.take(MAX_SIZE + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &path, e))?;
     if text.len() as u64 > MAX_SIZE {
-        return Err(Error::invalid(format!("{} is larger than {} KiB", path.display(), MAX_SIZE / 1024)));
+        return Err(Error::invalid(format!(
+            "{} is larger than {} KiB",
+            path.display(),
+            MAX_SIZE / 1024
+        )));
     }
     parse(&name, &path, &text).map(Some)
 }
 
-/// A name is part of paths, of comma lists and of shell lines, so it is nothing but word characters. It need not be one that a target can
-/// ask for: a feature that is only ever included may have a `-` within.
+/// A name is part of paths, of comma lists and of shell lines, so it is nothing but word
+/// characters. It need not be one that a target can ask for: a feature that is only ever included
+/// may have a `-` within.
 fn valid_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.starts_with(word) && name.chars().all(|c| word(c) || c == '-' || c == '.')
@@ -71,8 +83,17 @@ fn parse(name: &str, path: &Path, text: &[u8]) -> Result<Info> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIAS_EVENTS },
     };
     // The parser's own message says where it stopped.
-    let document: Document = serde_saphyr::from_slice_with_options(text, options)
-        .map_err(|e| invalid(path, None, &format!("is no valid info.yaml: {}", e.render_with_formatter(&UserMessageFormatter))))?;
+    let document: ManifestOrIndex =
+        serde_saphyr::from_slice_with_options(text, options).map_err(|e| {
+            invalid(
+                path,
+                None,
+                &format!(
+                    "is no valid info.yaml: {}",
+                    e.render_with_formatter(&UserMessageFormatter)
+                ),
+            )
+        })?;
 
     let kind = match &document.r#type {
         None => return Err(invalid(path, None, "has no `type`").with_hint(TYPES)),
@@ -80,7 +101,14 @@ fn parse(name: &str, path: &Path, text: &[u8]) -> Result<Info> {
             "platform" => FeatureType::Platform,
             "element" => FeatureType::Element,
             "flag" => FeatureType::Flag,
-            other => return Err(invalid(path, Some(kind.referenced), &format!("has an unknown type {other:?}")).with_hint(TYPES)),
+            other => {
+                return Err(invalid(
+                    path,
+                    Some(kind.referenced),
+                    &format!("has an unknown type {other:?}"),
+                )
+                .with_hint(TYPES));
+            }
         },
     };
     let (include, exclude) = document.features.map(|f| (f.include, f.exclude)).unwrap_or_default();
@@ -88,10 +116,15 @@ fn parse(name: &str, path: &Path, text: &[u8]) -> Result<Info> {
 
     let included: BTreeSet<&String> = include.iter().map(|reference| &reference.value).collect();
     if let Some(both) = exclude.iter().find(|reference| included.contains(&reference.value)) {
-        return Err(invalid(path, Some(both.referenced), &format!("excludes {:?}, which it also includes", both.value))
-            .with_hint("take it out of one of the two lists"));
+        return Err(invalid(
+            path,
+            Some(both.referenced),
+            &format!("excludes {:?}, which it also includes", both.value),
+        )
+        .with_hint("take it out of one of the two lists"));
     }
-    let references = include.iter().chain(&exclude).map(|r| (r.value.clone(), r.referenced)).collect();
+    let references =
+        include.iter().chain(&exclude).map(|r| (r.value.clone(), r.referenced)).collect();
     let feature = Feature {
         name: name.to_owned(),
         kind,

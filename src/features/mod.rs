@@ -1,16 +1,20 @@
-//! The feature graph of an OS build: which folders below `features/` make up a target, and in which order.
+//! The feature graph of an OS build: which folders below `features/` make up a target, and in which
+//! order.
 //!
-//! A feature is a folder with an `info.yaml`; it may include other features and exclude some. A [`Target`] asks for features by name,
-//! [`Graph::resolve`] says what that means. The rules are those of Garden Linux's builder, so that a folder of features gives the same
-//! build in both:
+//! A feature is a folder with an `info.yaml`; it may include other features and exclude some. A
+//! [`Target`] asks for features by name, [`Graph::resolve`] says what that means. The rules are
+//! those of Garden Linux's builder, so that a folder of features gives the same build in both:
 //!
-//! 1. All features together are one graph. A reference to a feature that does not exist, or a cycle of includes and excludes, is an
-//!    error, whatever the target.
-//! 2. What is asked for pulls in what it includes, transitively. Then the first exclude between two selected features drops the one
-//!    excluded, with whatever only that one had pulled in, and so on until none is left. "First" goes by the features in topological
-//!    order, ties by name, and in each by the order of its `exclude` list. What was asked for by name is never dropped: that is an error.
+//! 1. All features together are one graph. A reference to a feature that does not exist, or a cycle
+//!    of includes and excludes, is an error, whatever the target.
+//! 2. What is asked for pulls in what it includes, transitively. Then the first exclude between two
+//!    selected features drops the one excluded, with whatever only that one had pulled in, and so
+//!    on until none is left. "First" goes by the features in topological order, ties by name, and
+//!    in each by the order of its `exclude` list. What was asked for by name is never dropped: that
+//!    is an error.
 //! 3. Hooks run dependencies first; ties go platform, element, flag, then by name.
-//! 4. The canonical name has only the features that no other selected one includes, in the order platform, element, flag, then by name.
+//! 4. The canonical name has only the features that no other selected one includes, in the order
+//!    platform, element, flag, then by name.
 //! 5. Exactly one platform is selected.
 
 mod info;
@@ -65,7 +69,8 @@ pub struct Feature {
 }
 
 impl Feature {
-    /// The key by which features stand in a name, and by which ties in the order of hooks are broken.
+    /// The key by which features stand in a name, and by which ties in the order of hooks are
+    /// broken.
     fn rank(&self) -> (FeatureType, &str) {
         (self.kind, &self.name)
     }
@@ -91,7 +96,8 @@ pub struct Dropped<'a> {
 pub struct Selection<'a> {
     /// The features in the order of their hooks.
     pub features: Vec<&'a Feature>,
-    /// What excludes took away, in the order in which that happened. What came in by a dropped feature alone is not listed.
+    /// What excludes took away, in the order in which that happened. What came in by a dropped
+    /// feature alone is not listed.
     pub dropped: Vec<Dropped<'a>>,
     /// The canonical name, such as `gcp-gardener_oci`.
     pub cname: String,
@@ -100,7 +106,11 @@ pub struct Selection<'a> {
 impl Selection<'_> {
     /// The names of the selected features of one type, in the order of their hooks.
     pub fn of_type(&self, kind: FeatureType) -> Vec<&str> {
-        self.features.iter().filter(|feature| feature.kind == kind).map(|feature| feature.name.as_str()).collect()
+        self.features
+            .iter()
+            .filter(|feature| feature.kind == kind)
+            .map(|feature| feature.name.as_str())
+            .collect()
     }
 
     /// The names of all selected features, in the order of their hooks.
@@ -109,13 +119,16 @@ impl Selection<'_> {
     }
 }
 
-/// The selected names, each with the feature that pulled it in first; `None` for what was asked for.
+/// The selected names, each with the feature that pulled it in first; `None` for what was asked
+/// for.
 type Selected<'a> = BTreeMap<&'a str, Option<&'a str>>;
 
 impl Graph {
-    /// Reads every `info.yaml` that stands in a folder of `dir`. Folders without one are no features.
+    /// Reads every `info.yaml` that stands in a folder of `dir`. Folders without one are no
+    /// features.
     pub fn load(dir: &Path) -> Result<Graph> {
-        let entries = std::fs::read_dir(dir).map_err(|e| Error::io("read the features folder", dir, e))?;
+        let entries =
+            std::fs::read_dir(dir).map_err(|e| Error::io("read the features folder", dir, e))?;
         let mut features = BTreeMap::new();
         for entry in entries {
             let folder = entry.map_err(|e| Error::io("read the features folder", dir, e))?.path();
@@ -127,7 +140,9 @@ impl Graph {
         for info in features.values() {
             info.check_references(|name| features.contains_key(name))?;
         }
-        let graph = Graph { features: features.into_iter().map(|(name, info)| (name, info.feature)).collect() };
+        let graph = Graph {
+            features: features.into_iter().map(|(name, info)| (name, info.feature)).collect(),
+        };
         graph.refuse_cycles()?;
         Ok(graph)
     }
@@ -157,16 +172,27 @@ impl Graph {
             dropped.push(Dropped { feature, by });
         };
         self.require_one_platform(&selected)?;
-        Ok(Selection { features: self.hook_order(&selected), dropped, cname: self.canonical_name(&selected)? })
+        Ok(Selection {
+            features: self.hook_order(&selected),
+            dropped,
+            cname: self.canonical_name(&selected)?,
+        })
     }
 
-    /// Rule 2, first half: what is asked for and everything that it includes, as far as `allowed` goes.
-    fn pull_in<'a>(&'a self, asked: &BTreeSet<String>, allowed: &BTreeSet<&'a str>) -> Selected<'a> {
+    /// Rule 2, first half: what is asked for and everything that it includes, as far as `allowed`
+    /// goes.
+    fn pull_in<'a>(
+        &'a self,
+        asked: &BTreeSet<String>,
+        allowed: &BTreeSet<&'a str>,
+    ) -> Selected<'a> {
         let mut selected: Selected<'a> = BTreeMap::new();
         let mut queue: Vec<&Feature> = asked.iter().map(|name| &self.features[name]).collect();
         selected.extend(queue.iter().map(|feature| (feature.name.as_str(), None)));
         while let Some(feature) = queue.pop() {
-            for name in feature.include.iter().map(String::as_str).filter(|name| allowed.contains(name)) {
+            for name in
+                feature.include.iter().map(String::as_str).filter(|name| allowed.contains(name))
+            {
                 selected.entry(name).or_insert_with(|| {
                     queue.push(&self.features[name]);
                     Some(&feature.name)
@@ -178,9 +204,12 @@ impl Graph {
 
     /// Rule 2, second half: the first selected feature that excludes a selected one, and which.
     fn first_exclude(&self, selected: &Selected) -> Option<(&Feature, &Feature)> {
-        self.order(selected, |feature| &feature.name, false)
-            .into_iter()
-            .find_map(|by| by.exclude.iter().find(|name| selected.contains_key(name.as_str())).map(|name| (by, &self.features[name])))
+        self.order(selected, |feature| &feature.name, false).into_iter().find_map(|by| {
+            by.exclude
+                .iter()
+                .find(|name| selected.contains_key(name.as_str()))
+                .map(|name| (by, &self.features[name]))
+        })
     }
 
     /// Rule 3.
@@ -190,13 +219,17 @@ impl Graph {
 
     /// Rule 4. Only the platform may begin a name, or the name could not be asked for again.
     fn canonical_name(&self, selected: &Selected) -> Result<String> {
-        let included: BTreeSet<&String> = selected.keys().flat_map(|name| &self.features[*name].include).collect();
+        let included: BTreeSet<&String> =
+            selected.keys().flat_map(|name| &self.features[*name].include).collect();
         let mut roots: Vec<&Feature> = selected.keys().map(|name| &self.features[*name]).collect();
         roots.retain(|feature| !included.contains(&feature.name));
         roots.sort_by_key(|feature| feature.rank());
         let cname = target::join(roots.iter().map(|feature| feature.name.as_str()));
-        let again = format!("{cname}-{}-0", Arch::Amd64).parse::<Target>().map(|target| target.features);
-        if !again.is_ok_and(|names| names.iter().eq(roots.iter().map(|feature| &feature.name).collect::<BTreeSet<_>>())) {
+        let again =
+            format!("{cname}-{}-0", Arch::Amd64).parse::<Target>().map(|target| target.features);
+        if !again.is_ok_and(|names| {
+            names.iter().eq(roots.iter().map(|feature| &feature.name).collect::<BTreeSet<_>>())
+        }) {
             return Err(Error::usage(format!("this target's canonical name would be `{cname}`, which is no target itself"))
                 .with_hint("let no flag include a platform, and give features names that begin with a lower-case letter"));
         }
@@ -206,21 +239,34 @@ impl Graph {
     /// Rule 5.
     fn require_one_platform(&self, selected: &Selected) -> Result<()> {
         let platform = |feature: &&Feature| feature.kind == FeatureType::Platform;
-        let platforms: Vec<&Feature> = selected.keys().map(|name| &self.features[*name]).filter(platform).collect();
+        let platforms: Vec<&Feature> =
+            selected.keys().map(|name| &self.features[*name]).filter(platform).collect();
         match platforms.as_slice() {
             [_] => Ok(()),
             [] => {
-                let known: Vec<&str> = self.features.values().filter(platform).map(|feature| feature.name.as_str()).collect();
-                let hint =
-                    if known.is_empty() { "there is none yet: add a feature with `type: platform`" } else { "put one of them first" };
-                Err(Error::usage("no platform is among the target's features, and there must be exactly one").with_hint(format!(
+                let known: Vec<&str> = self
+                    .features
+                    .values()
+                    .filter(platform)
+                    .map(|feature| feature.name.as_str())
+                    .collect();
+                let hint = if known.is_empty() {
+                    "there is none yet: add a feature with `type: platform`"
+                } else {
+                    "put one of them first"
+                };
+                Err(Error::usage(
+                    "no platform is among the target's features, and there must be exactly one",
+                )
+                .with_hint(format!(
                     "{hint}{}{}",
                     if known.is_empty() { "" } else { ": " },
                     known.join(", ")
                 )))
             }
             several => {
-                let named: Vec<String> = several.iter().map(|feature| describe(&feature.name, selected)).collect();
+                let named: Vec<String> =
+                    several.iter().map(|feature| describe(&feature.name, selected)).collect();
                 Err(Error::usage(format!(
                     "the target has {} platforms, and there must be exactly one: {}",
                     several.len(),
@@ -234,11 +280,16 @@ impl Graph {
     /// Names nothing: what could have been meant?
     fn unknown(&self, name: &str) -> Error {
         // In a target these two characters only ever separate features.
-        let torn = self.features.keys().find(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with(['-', '_'])));
+        let torn = self.features.keys().find(|known| {
+            known.strip_prefix(name).is_some_and(|rest| rest.starts_with(['-', '_']))
+        });
         let hint = match torn {
-            Some(known) => format!("a target cannot ask for `{known}`, since `-` and `_` separate features: rename it, or include it"),
+            Some(known) => format!(
+                "a target cannot ask for `{known}`, since `-` and `_` separate features: rename it, or include it"
+            ),
             None => {
-                let all: Vec<&str> = self.features().into_iter().map(|feature| feature.name.as_str()).collect();
+                let all: Vec<&str> =
+                    self.features().into_iter().map(|feature| feature.name.as_str()).collect();
                 format!(
                     "a feature is a folder with an info.yaml; there are: {}",
                     if all.is_empty() { "none".into() } else { all.join(", ") }
@@ -251,8 +302,13 @@ impl Graph {
     /// Rule 1.
     fn refuse_cycles(&self) -> Result<()> {
         let all: Selected = self.features.keys().map(|name| (name.as_str(), None)).collect();
-        let sorted: BTreeSet<&str> = self.order(&all, |f| &f.name, true).into_iter().map(|feature| feature.name.as_str()).collect();
-        // A feature that could not be sorted refers to another such, so that walking on must come back to where it was.
+        let sorted: BTreeSet<&str> = self
+            .order(&all, |f| &f.name, true)
+            .into_iter()
+            .map(|feature| feature.name.as_str())
+            .collect();
+        // A feature that could not be sorted refers to another such, so that walking on must come
+        // back to where it was.
         let unsorted = |name: &&String| !sorted.contains(name.as_str());
         let Some(mut at) = self.features.keys().find(unsorted) else { return Ok(()) };
         let mut path: Vec<&String> = Vec::new();
@@ -264,7 +320,9 @@ impl Graph {
             let feature = &self.features[at];
             match feature.include.iter().chain(&feature.exclude).find(unsorted) {
                 Some(next) => at = next,
-                None => unreachable!("{at} refers to sorted features only, and so would have been sorted"),
+                None => unreachable!(
+                    "{at} refers to sorted features only, and so would have been sorted"
+                ),
             }
         };
         let cycle = &path[start..];
@@ -272,7 +330,8 @@ impl Graph {
             .iter()
             .zip(cycle.iter().cycle().skip(1))
             .map(|(from, to)| {
-                let verb = if self.features[*from].include.contains(to) { "includes" } else { "excludes" };
+                let verb =
+                    if self.features[*from].include.contains(to) { "includes" } else { "excludes" };
                 format!("`{from}` {verb} `{to}`")
             })
             .collect();
@@ -280,14 +339,26 @@ impl Graph {
             .with_hint("take one of these references out of its info.yaml"))
     }
 
-    /// The selected features in topological order, those before others that have the smaller key: `dependencies_first` as hooks run,
-    /// else those that refer to others first. What is on a cycle, or behind one, is left out.
-    fn order<'a, K: Ord>(&'a self, selected: &Selected, key: impl Fn(&'a Feature) -> K, dependencies_first: bool) -> Vec<&'a Feature> {
+    /// The selected features in topological order, those before others that have the smaller key:
+    /// `dependencies_first` as hooks run, else those that refer to others first. What is on a
+    /// cycle, or behind one, is left out.
+    fn order<'a, K: Ord>(
+        &'a self,
+        selected: &Selected,
+        key: impl Fn(&'a Feature) -> K,
+        dependencies_first: bool,
+    ) -> Vec<&'a Feature> {
         let mut waits_for: BTreeMap<&str, usize> = selected.keys().map(|name| (*name, 0)).collect();
         let mut releases: BTreeMap<&str, Vec<&'a str>> = BTreeMap::new();
         for feature in selected.keys().map(|name| &self.features[*name]) {
-            for name in feature.include.iter().chain(&feature.exclude).filter(|name| selected.contains_key(name.as_str())) {
-                let (first, then) = if dependencies_first { (name, &feature.name) } else { (&feature.name, name) };
+            for name in feature
+                .include
+                .iter()
+                .chain(&feature.exclude)
+                .filter(|name| selected.contains_key(name.as_str()))
+            {
+                let (first, then) =
+                    if dependencies_first { (name, &feature.name) } else { (&feature.name, name) };
                 releases.entry(first).or_default().push(then);
                 *waits_for.entry(then).or_default() += 1;
             }
@@ -296,7 +367,11 @@ impl Graph {
             let feature = &self.features[name];
             Reverse((key(feature), &feature.name))
         };
-        let mut ready: BinaryHeap<_> = waits_for.iter().filter(|(_, count)| **count == 0).map(|(name, _)| entry(name)).collect();
+        let mut ready: BinaryHeap<_> = waits_for
+            .iter()
+            .filter(|(_, count)| **count == 0)
+            .map(|(name, _)| entry(name))
+            .collect();
         let mut sorted = Vec::new();
         while let Some(Reverse((_, name))) = ready.pop() {
             sorted.push(&self.features[name]);
@@ -313,7 +388,8 @@ impl Graph {
     }
 }
 
-/// A feature's name, with how it came into the target if it was not asked for: `server` (from gcp, cloud).
+/// A feature's name, with how it came into the target if it was not asked for: `server` (from gcp,
+/// cloud).
 fn describe(name: &str, selected: &Selected) -> String {
     let mut chain = Vec::new();
     let mut at = name;
@@ -322,11 +398,18 @@ fn describe(name: &str, selected: &Selected) -> String {
         at = by;
     }
     chain.reverse();
-    if chain.is_empty() { format!("`{name}`") } else { format!("`{name}` (included by {})", chain.join(" → ")) }
+    if chain.is_empty() {
+        format!("`{name}`")
+    } else {
+        format!("`{name}` (included by {})", chain.join(" → "))
+    }
 }
 
 fn excluded_but_asked(by: &Feature, feature: &Feature, selected: &Selected) -> Error {
     let asked = &feature.name;
-    Error::usage(format!("{} excludes `{asked}`, but the target asks for `{asked}`", describe(&by.name, selected)))
-        .with_hint(format!("leave `{asked}` out of the target, or what brings `{}` in", by.name))
+    Error::usage(format!(
+        "{} excludes `{asked}`, but the target asks for `{asked}`",
+        describe(&by.name, selected)
+    ))
+    .with_hint(format!("leave `{asked}` out of the target, or what brings `{}` in", by.name))
 }

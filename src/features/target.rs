@@ -1,4 +1,5 @@
-//! A build's target, `CNAME[-ARCH[-VERSION]]`, and what a build of it is called. Pure text, no files.
+//! A build's target, `CNAME[-ARCH[-VERSION]]`, and what a build of it is called. Pure text, no
+//! files.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,7 +44,8 @@ impl FromStr for Arch {
         match text {
             "amd64" => Ok(Arch::Amd64),
             "arm64" => Ok(Arch::Arm64),
-            _ => Err(Error::usage(format!("there is no architecture {text:?}")).with_hint("name amd64 or arm64")),
+            _ => Err(Error::usage(format!("there is no architecture {text:?}"))
+                .with_hint("name amd64 or arm64")),
         }
     }
 }
@@ -62,20 +64,26 @@ pub struct Target {
 impl FromStr for Target {
     type Err = Error;
 
-    /// The first architecture behind which at most a version stands ends the name. In the name a `-` or the `_` of a flag begins the next
-    /// feature: `gcp-gardener_prod_oci` is gcp, gardener, _prod and _oci.
+    /// The first architecture behind which at most a version stands ends the name. In the name a
+    /// `-` or the `_` of a flag begins the next feature: `gcp-gardener_prod_oci` is gcp,
+    /// gardener, _prod and _oci.
     fn from_str(text: &str) -> Result<Target> {
         let wrong = |what: String| {
             Error::usage(what).with_hint("a target is CNAME[-ARCH[-VERSION]], such as gcp_oci, kvm-gardener_oci-arm64 or gcp_oci-amd64-1.0")
         };
         let (cname, arch, version) = split(text);
         if !cname.starts_with(|c: char| c.is_ascii_lowercase()) {
-            return Err(wrong(format!("{text:?} is no target: it does not begin with a feature's lower-case letter")));
+            return Err(wrong(format!(
+                "{text:?} is no target: it does not begin with a feature's lower-case letter"
+            )));
         }
-        if let Some(c) = cname.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')) {
+        if let Some(c) =
+            cname.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'))
+        {
             return Err(wrong(format!("{text:?} is no target: {c:?} is in no feature's name")));
         }
-        let features: BTreeSet<String> = cname.replace('_', "-_").split('-').map(str::to_owned).collect();
+        let features: BTreeSet<String> =
+            cname.replace('_', "-_").split('-').map(str::to_owned).collect();
         if features.iter().any(|name| name.is_empty() || name == "_") {
             return Err(wrong(format!("{text:?} is no target: a feature's name is missing in it")));
         }
@@ -99,11 +107,14 @@ fn split(text: &str) -> (&str, Option<Arch>, Option<&str>) {
 }
 
 fn valid_version(version: &str) -> bool {
-    !version.is_empty() && version.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
+    !version.is_empty()
+        && version.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
 }
 
 fn valid_commit(commit: &str) -> bool {
-    commit == "local" || ((8..=64).contains(&commit.len()) && commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')))
+    commit == "local"
+        || ((8..=64).contains(&commit.len())
+            && commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')))
 }
 
 /// Features as they stand in a name: `-` before each but the first, nothing before a flag.
@@ -126,18 +137,31 @@ pub struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    /// `commit` is `local` or a commit id of 8 digits or more; `timestamp` counts seconds since 1970 and is what files in the image bear.
-    pub fn new(selection: Selection<'a>, arch: Arch, version: &str, commit: &str, timestamp: u64) -> Result<Build<'a>> {
+    /// `commit` is `local` or a commit id of 8 digits or more; `timestamp` counts seconds since
+    /// 1970 and is what files in the image bear.
+    pub fn new(
+        selection: Selection<'a>,
+        arch: Arch,
+        version: &str,
+        commit: &str,
+        timestamp: u64,
+    ) -> Result<Build<'a>> {
         if !valid_version(version) {
-            return Err(Error::usage(format!("{version:?} is no version"))
-                .with_hint("a version has lower-case letters, digits and dots, such as `today` or `1443.3`"));
+            return Err(Error::usage(format!("{version:?} is no version")).with_hint(
+                "a version has lower-case letters, digits and dots, such as `today` or `1443.3`",
+            ));
         }
         if !valid_commit(commit) {
-            return Err(
-                Error::usage(format!("{commit:?} is no commit id")).with_hint("give 8 to 64 lower-case hexadecimal digits, or `local`")
-            );
+            return Err(Error::usage(format!("{commit:?} is no commit id"))
+                .with_hint("give 8 to 64 lower-case hexadecimal digits, or `local`"));
         }
-        Ok(Build { selection, arch, version: version.to_owned(), commit: commit.to_owned(), timestamp })
+        Ok(Build {
+            selection,
+            arch,
+            version: version.to_owned(),
+            commit: commit.to_owned(),
+            timestamp,
+        })
     }
 
     /// The architecture.
@@ -165,12 +189,14 @@ impl<'a> Build<'a> {
         format!("{}-{}-{}", self.selection.cname, self.arch, self.version)
     }
 
-    /// What all files of the build begin with: the canonical name and the first 8 digits of the commit, or `local`.
+    /// What all files of the build begin with: the canonical name and the first 8 digits of the
+    /// commit, or `local`.
     pub fn name(&self) -> String {
         format!("{}-{:.8}", self.cname(), self.commit)
     }
 
-    /// The environment of the features' hooks, under the names and with the contents that Garden Linux's builder gives them.
+    /// The environment of the features' hooks, under the names and with the contents that Garden
+    /// Linux's builder gives them.
     pub fn environment(&self) -> [(&'static str, String); 10] {
         [
             ("BUILDER_CNAME", self.cname()),

@@ -1,4 +1,5 @@
-//! Making an image from files: the manifest and config of each profile, byte for byte as the tools write them.
+//! Making an image from files: the manifest and config of each profile, byte for byte as the tools
+//! write them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -34,8 +35,8 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Refuses a recipe that makes no image, before anything of it is read or stored: the names, the parts that are
-    /// there and that are missing, the files themselves.
+    /// Refuses a recipe that makes no image, before anything of it is read or stored: the names,
+    /// the parts that are there and that are missing, the files themselves.
     ///
     /// # Errors
     /// [`Error::Usage`]; [`Error::Io`] for a file that cannot be opened.
@@ -47,17 +48,22 @@ impl Recipe {
         };
         for (n, (architecture, part)) in parts.iter().enumerate() {
             if parts[..n].iter().any(|(other, _)| other == architecture) {
-                return Err(Error::usage(format!("the architecture {architecture} is given twice"))
-                    .with_hint("give one --config for each architecture"));
+                return Err(Error::usage(format!(
+                    "the architecture {architecture} is given twice"
+                ))
+                .with_hint("give one --config for each architecture"));
             }
-            self.tag.as_ref().map_or(Ok(()), |tag| check_new_name(&architecture_name(tag, architecture)))?;
+            self.tag
+                .as_ref()
+                .map_or(Ok(()), |tag| check_new_name(&architecture_name(tag, architecture)))?;
             check_part(self.profile, part)?;
         }
         Ok(())
     }
 }
 
-/// What the image of an architecture is called beside the index over it, as ironcore-image calls it.
+/// What the image of an architecture is called beside the index over it, as ironcore-image calls
+/// it.
 fn architecture_name(tag: &str, architecture: &str) -> String {
     format!("{tag}-{architecture}")
 }
@@ -85,12 +91,13 @@ pub struct Part {
 pub struct Built {
     /// The image, or the index over the images; with its name, where it was given one.
     pub descriptor: Descriptor,
-    /// Every entry that the image makes in the top index: the image's, and with an index one for each architecture.
-    pub rows: Vec<Descriptor>,
+    /// Every entry that the image makes in the top index: the image's, and with an index one for
+    /// each architecture.
+    pub entries: Vec<Descriptor>,
 }
 
 /// Where the parts of an image go while it is built.
-pub trait Shelf: Sync {
+pub trait BlobSink: Sync {
     /// Takes a file; gives the digest and the size of its content.
     ///
     /// # Errors
@@ -104,7 +111,7 @@ pub trait Shelf: Sync {
     fn bytes(&self, bytes: Vec<u8>) -> Result<Digest>;
 }
 
-impl Shelf for Session<'_> {
+impl BlobSink for Session<'_> {
     fn file(&self, path: &Path) -> Result<(Digest, u64)> {
         self.put_file(path)
     }
@@ -114,7 +121,7 @@ impl Shelf for Session<'_> {
     }
 }
 
-/// Builds an image: its parts go to `shelf`, and what is to stand in the top index comes back.
+/// Builds an image: its parts go to `sink`, and what is to stand in the top index comes back.
 ///
 /// ```
 /// use osimage::image::{Profile, Role, build::{self, Inputs, Part, Parts, Recipe}};
@@ -131,36 +138,51 @@ impl Shelf for Session<'_> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Usage`] for a recipe that makes no image; what the files and the shelf give.
-pub fn build(recipe: &Recipe, shelf: &dyn Shelf) -> Result<Built> {
+/// [`Error::Usage`] for a recipe that makes no image; what the files and the sink give.
+pub fn build(recipe: &Recipe, sink: &dyn BlobSink) -> Result<Built> {
     recipe.check()?;
-    let (rows, descriptor) = match &recipe.parts {
+    let (entries, descriptor) = match &recipe.parts {
         Parts::One(part) => {
-            let descriptor = image(recipe, part, &recipe.annotations, shelf)?.named(recipe.tag.as_deref());
+            let descriptor =
+                image(recipe, part, &recipe.annotations, sink)?.named(recipe.tag.as_deref());
             (vec![descriptor.clone()], descriptor)
         }
-        Parts::ByArchitecture(parts) => index(recipe, parts, shelf)?,
+        Parts::ByArchitecture(parts) => index(recipe, parts, sink)?,
     };
-    Ok(Built { descriptor, rows })
+    Ok(Built { descriptor, entries })
 }
 
 /// An index over an image for each architecture, as ironcore-image and Garden Linux's tool make it.
-fn index(recipe: &Recipe, parts: &[(String, Part)], shelf: &dyn Shelf) -> Result<(Vec<Descriptor>, Descriptor)> {
+fn index(
+    recipe: &Recipe,
+    parts: &[(String, Part)],
+    sink: &dyn BlobSink,
+) -> Result<(Vec<Descriptor>, Descriptor)> {
     let mut index = Index::over(Vec::new());
-    let mut rows = Vec::new();
+    let mut entries = Vec::new();
     for (architecture, part) in parts {
-        let descriptor = image(recipe, part, &Annotations::default(), shelf)?;
+        let descriptor = image(recipe, part, &Annotations::default(), sink)?;
         if let Some(tag) = &recipe.tag {
-            rows.push(descriptor.named(Some(&architecture_name(tag, architecture))));
+            entries.push(descriptor.named(Some(&architecture_name(tag, architecture))));
         }
         let mut entry = descriptor;
-        let platform = Platform { architecture: architecture.clone(), os: recipe.profile.os().into(), ..Default::default() };
+        let platform = Platform {
+            architecture: architecture.clone(),
+            os: recipe.profile.os().into(),
+            ..Default::default()
+        };
         entry.platform = Some(Box::new(platform));
         if recipe.profile == Profile::Gardenlinux {
-            entry.platform.iter_mut().for_each(|platform| platform.os_version = recipe.annotations.get("version").map(str::to_owned));
+            entry.platform.iter_mut().for_each(|platform| {
+                platform.os_version = recipe.annotations.get("version").map(str::to_owned)
+            });
             entry.annotations.set("architecture", architecture);
             for key in ["cname", "feature_set"] {
-                recipe.annotations.get(key).into_iter().for_each(|value| entry.annotations.set(key, value));
+                recipe
+                    .annotations
+                    .get(key)
+                    .into_iter()
+                    .for_each(|value| entry.annotations.set(key, value));
             }
         }
         index.manifests.push(entry);
@@ -169,39 +191,45 @@ fn index(recipe: &Recipe, parts: &[(String, Part)], shelf: &dyn Shelf) -> Result
     index.annotations = recipe.annotations.clone();
     let bytes = json::to_vec(&index);
     let descriptor = Descriptor::of(oci::INDEX, &bytes).named(recipe.tag.as_deref());
-    shelf.bytes(bytes)?;
-    rows.push(descriptor.clone());
-    Ok((rows, descriptor))
+    sink.bytes(bytes)?;
+    entries.push(descriptor.clone());
+    Ok((entries, descriptor))
 }
 
 /// One image.
-fn image(recipe: &Recipe, part: &Part, annotations: &Annotations, shelf: &dyn Shelf) -> Result<Descriptor> {
+fn image(
+    recipe: &Recipe,
+    part: &Part,
+    annotations: &Annotations,
+    sink: &dyn BlobSink,
+) -> Result<Descriptor> {
     let profile = recipe.profile;
     let mut files = part.files.clone();
     files.sort_by_key(|(role, _)| *role);
-    let stored = store_files(&files, shelf)?;
+    let stored = store_files(&files, sink)?;
     let mut layers = Vec::new();
     for ((role, path), (digest, size)) in files.iter().zip(stored) {
         let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let media_type = profile.media_type(*role, &name).expect("checked");
         layers.push((*role, Descriptor::new(media_type, digest, size)));
     }
-    assemble(profile, layers, &part.command_line, annotations, shelf)
+    assemble(profile, layers, &part.command_line, annotations, sink)
 }
 
-/// Makes the manifest and the config of a profile over layers that are stored; the command line goes where the profile has it.
+/// Makes the manifest and the config of a profile over layers that are stored; the command line
+/// goes where the profile has it.
 pub(super) fn assemble(
     profile: Profile,
     mut layers: Vec<(Role, Descriptor)>,
     command_line: &str,
     annotations: &Annotations,
-    shelf: &dyn Shelf,
+    sink: &dyn BlobSink,
 ) -> Result<Descriptor> {
     let mut config = b"{}".to_vec();
     if profile.has_command_line_layer() && !command_line.is_empty() {
         let media_type = profile.media_type(Role::CommandLine, "").expect("the profile has it");
         layers.push((Role::CommandLine, Descriptor::of(media_type, command_line.as_bytes())));
-        shelf.bytes(command_line.as_bytes().to_vec())?;
+        sink.bytes(command_line.as_bytes().to_vec())?;
     } else if !command_line.is_empty() {
         config = config_of(command_line);
     }
@@ -212,11 +240,16 @@ pub(super) fn assemble(
         }
     }
     let config_descriptor = Descriptor::of(profile.config_media_type(), &config);
-    let manifest = manifest_of(profile, config_descriptor, layers.into_iter().map(|(_, layer)| layer).collect(), annotations);
+    let manifest = manifest_of(
+        profile,
+        config_descriptor,
+        layers.into_iter().map(|(_, layer)| layer).collect(),
+        annotations,
+    );
     let bytes = json::to_vec(&manifest);
     let descriptor = Descriptor::of(oci::MANIFEST, &bytes);
-    shelf.bytes(config)?;
-    shelf.bytes(bytes)?;
+    sink.bytes(config)?;
+    sink.bytes(bytes)?;
     Ok(descriptor)
 }
 
@@ -231,7 +264,12 @@ fn config_of(command_line: &str) -> Vec<u8> {
 }
 
 /// The manifest of a profile over a config and layers.
-pub(super) fn manifest_of(profile: Profile, config: Descriptor, layers: Vec<Descriptor>, annotations: &Annotations) -> Manifest {
+pub(super) fn manifest_of(
+    profile: Profile,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+    annotations: &Annotations,
+) -> Manifest {
     Manifest {
         schema_version: 2,
         media_type: profile.has_titles().then(|| oci::MANIFEST.to_owned()),
@@ -244,12 +282,14 @@ pub(super) fn manifest_of(profile: Profile, config: Descriptor, layers: Vec<Desc
     }
 }
 
-/// Refuses what makes no image: parts that are missing, that the profile does not have, or that are one file.
+/// Refuses what makes no image: parts that are missing, that the profile does not have, or that are
+/// one file.
 fn check_part(profile: Profile, part: &Part) -> Result<()> {
     let has = |role: Role| part.files.iter().any(|(other, _)| *other == role);
     for (n, (role, path)) in part.files.iter().enumerate() {
         if path.as_os_str().is_empty() {
-            return Err(Error::usage(format!("the {role} has no file name")).with_hint("name its file, or leave it out"));
+            return Err(Error::usage(format!("the {role} has no file name"))
+                .with_hint("name its file, or leave it out"));
         }
         if profile.media_type(*role, "").is_none() {
             return Err(Error::usage(format!("the profile {profile} has no {role}"))
@@ -257,25 +297,35 @@ fn check_part(profile: Profile, part: &Part) -> Result<()> {
         }
         let metadata = file::open_regular(path)?.1;
         if metadata.len() == 0 {
-            return Err(
-                Error::usage(format!("the {role} {} is empty", path.display())).with_hint("check the step that should have written it")
-            );
+            return Err(Error::usage(format!("the {role} {} is empty", path.display()))
+                .with_hint("check the step that should have written it"));
         }
         for (other_role, other) in &part.files[..n] {
             if other_role == role {
-                return Err(Error::usage(format!("the {role} is given twice: {} and {}", other.display(), path.display()))
-                    .with_hint("an image has one of each; leave one out"));
+                return Err(Error::usage(format!(
+                    "the {role} is given twice: {} and {}",
+                    other.display(),
+                    path.display()
+                ))
+                .with_hint("an image has one of each; leave one out"));
             }
-            let other_metadata = std::fs::metadata(other).map_err(|e| Error::io("read", other, e))?;
+            let other_metadata =
+                std::fs::metadata(other).map_err(|e| Error::io("read", other, e))?;
             if (metadata.dev(), metadata.ino()) == (other_metadata.dev(), other_metadata.ino()) {
-                return Err(Error::usage(format!("{} is given as the {other_role} and as the {role}", path.display()))
-                    .with_hint("each part is a file of its own; check the arguments"));
+                return Err(Error::usage(format!(
+                    "{} is given as the {other_role} and as the {role}",
+                    path.display()
+                ))
+                .with_hint("each part is a file of its own; check the arguments"));
             }
         }
     }
     let missing: Vec<_> = match profile {
         // Its readers take an image without one of the three for incomplete.
-        Profile::Onmetal => [Role::Rootfs, Role::Initramfs, Role::Kernel].into_iter().filter(|role| !has(*role)).collect(),
+        Profile::Onmetal => [Role::Rootfs, Role::Initramfs, Role::Kernel]
+            .into_iter()
+            .filter(|role| !has(*role))
+            .collect(),
         // A virtual machine's disk alone is an image there.
         Profile::Ironcore if !part.files.is_empty() && !has(Role::Initramfs) => Vec::new(),
         _ if [Role::Kernel, Role::Uki, Role::Iso].into_iter().any(has) => Vec::new(),
@@ -283,7 +333,9 @@ fn check_part(profile: Profile, part: &Part) -> Result<()> {
     };
     if let Some(role) = missing.first() {
         let hint = match profile {
-            Profile::Onmetal => format!("give --{role}-file FILE; an onmetal image has a rootfs, an initramfs and a kernel"),
+            Profile::Onmetal => format!(
+                "give --{role}-file FILE; an onmetal image has a rootfs, an initramfs and a kernel"
+            ),
             _ => "give a kernel, a UKI or an ISO".into(),
         };
         return Err(Error::usage(format!("the image would have no {role}")).with_hint(hint));
@@ -291,25 +343,32 @@ fn check_part(profile: Profile, part: &Part) -> Result<()> {
     Ok(())
 }
 
-/// Hands all files to the shelf, two at a time, the largest first.
-fn store_files(files: &[(Role, PathBuf)], shelf: &dyn Shelf) -> Result<Vec<(Digest, u64)>> {
+/// Hands all files to the sink, two at a time, the largest first.
+fn store_files(files: &[(Role, PathBuf)], sink: &dyn BlobSink) -> Result<Vec<(Digest, u64)>> {
     let mut order: Vec<_> = (0..files.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(std::fs::metadata(&files[*i].1).map_or(0, |m| m.len())));
+    order
+        .sort_by_key(|i| std::cmp::Reverse(std::fs::metadata(&files[*i].1).map_or(0, |m| m.len())));
     let next = AtomicUsize::new(0);
     let results: Vec<_> = files.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         while let Some(i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            *results[*i].lock().expect("each is locked once") = Some(shelf.file(&files[*i].1));
+            *results[*i].lock().expect("each is locked once") = Some(sink.file(&files[*i].1));
         }
     };
     std::thread::scope(|scope| {
         scope.spawn(work);
         work();
     });
-    results.into_iter().map(|result| result.into_inner().expect("no thread panics").expect("every file was handled")).collect()
+    results
+        .into_iter()
+        .map(|result| {
+            result.into_inner().expect("no thread panics").expect("every file was handled")
+        })
+        .collect()
 }
 
-/// Files and bytes that were hashed but not copied: a source from which an archive can be written straight.
+/// Files and bytes that were hashed but not copied: a source from which an archive can be written
+/// straight.
 #[derive(Default)]
 pub struct Inputs {
     blobs: Mutex<HashMap<Digest, Blob>>,
@@ -327,7 +386,7 @@ impl Inputs {
     }
 }
 
-impl Shelf for Inputs {
+impl BlobSink for Inputs {
     fn file(&self, path: &Path) -> Result<(Digest, u64)> {
         let (mut input, metadata) = file::open_regular(path)?;
         let state = State::of(&metadata);
@@ -355,7 +414,8 @@ impl Shelf for Inputs {
     }
 }
 
-/// A file that is read a second time, and must be what it was the first time. The digest would tell too, but not why.
+/// A file that is read a second time, and must be what it was the first time. The digest would tell
+/// too, but not why.
 struct Unchanged {
     input: File,
     path: PathBuf,
@@ -377,13 +437,20 @@ impl Source for Inputs {
         "the input files".into()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
+    fn entries(&self) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        let blob = self.blobs.lock().expect("nothing panics with this lock").get(&descriptor.digest).cloned();
-        match blob.ok_or_else(|| Error::not_found(format!("{} is not among the input files", descriptor.digest)))? {
+        let blob = self
+            .blobs
+            .lock()
+            .expect("nothing panics with this lock")
+            .get(&descriptor.digest)
+            .cloned();
+        match blob.ok_or_else(|| {
+            Error::not_found(format!("{} is not among the input files", descriptor.digest))
+        })? {
             Blob::File(path, state) => {
                 let mut input = file::open_regular(&path)?.0;
                 input.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("read", &path, e))?;

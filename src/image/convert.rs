@@ -1,21 +1,27 @@
 //! The same image with the media types of another profile: a new manifest over the same blobs.
 
-use super::build::{Shelf, assemble};
+use super::build::{BlobSink, assemble};
 use super::{Image, Profile, Role};
 use crate::content::{self, Source};
 use crate::oci::{self, Descriptor, Index, MAX_CONFIG};
 use crate::{Error, Result, json};
 
-/// Makes an image of another profile out of one, or an index of such images out of an index. New manifests and configs go to
-/// `shelf`; layers stay where they are. Containers that tell of the images that were are left out.
+/// Makes an image of another profile out of one, or an index of such images out of an index. New
+/// manifests and configs go to `sink`; layers stay where they are. Containers that tell of the
+/// images that were are left out.
 ///
 /// # Errors
-/// [`Error::Usage`] where the profile has no place for a layer; what the source and the shelf give.
-pub fn convert(source: &dyn Source, row: &Descriptor, profile: Profile, shelf: &dyn Shelf) -> Result<Descriptor> {
-    if !oci::is_index(&row.media_type) {
-        return convert_image(source, row, profile, shelf);
+/// [`Error::Usage`] where the profile has no place for a layer; what the source and the sink give.
+pub fn convert(
+    source: &dyn Source,
+    entry: &Descriptor,
+    profile: Profile,
+    sink: &dyn BlobSink,
+) -> Result<Descriptor> {
+    if !oci::is_index(&entry.media_type) {
+        return convert_image(source, entry, profile, sink);
     }
-    let before = super::read_index(source, row)?;
+    let before = super::read_index(source, entry)?;
     let mut index = Index::over(Vec::new());
     index.media_type = Some(oci::INDEX.into());
     index.annotations = before.annotations;
@@ -23,8 +29,9 @@ pub fn convert(source: &dyn Source, row: &Descriptor, profile: Profile, shelf: &
         if super::is_info_container(source, &entry) {
             continue;
         }
-        let new = convert_image(source, &entry, profile, shelf)?;
-        let mut entry = Descriptor { media_type: new.media_type, digest: new.digest, size: new.size, ..entry };
+        let new = convert_image(source, &entry, profile, sink)?;
+        let mut entry =
+            Descriptor { media_type: new.media_type, digest: new.digest, size: new.size, ..entry };
         if let Some(platform) = &mut entry.platform {
             platform.os = profile.os().into();
             if profile == Profile::Gardenlinux {
@@ -35,35 +42,45 @@ pub fn convert(source: &dyn Source, row: &Descriptor, profile: Profile, shelf: &
     }
     let bytes = json::to_vec(&index);
     let descriptor = Descriptor::of(oci::INDEX, &bytes);
-    shelf.bytes(bytes)?;
+    sink.bytes(bytes)?;
     Ok(descriptor)
 }
 
-fn convert_image(source: &dyn Source, row: &Descriptor, profile: Profile, shelf: &dyn Shelf) -> Result<Descriptor> {
-    let image = Image::read(source, row)?;
+fn convert_image(
+    source: &dyn Source,
+    entry: &Descriptor,
+    profile: Profile,
+    sink: &dyn BlobSink,
+) -> Result<Descriptor> {
+    let image = Image::read(source, entry)?;
     let mut command_line = image.command_line.clone().unwrap_or_default();
     let mut layers = Vec::new();
     for layer in &image.manifest.layers {
         let no_place = |what: &str| {
-            Error::usage(format!("the profile {profile} has no place for the layer {} ({what})", layer.digest))
-                .with_hint("native has a place for every part of an operating system")
+            Error::usage(format!(
+                "the profile {profile} has no place for the layer {} ({what})",
+                layer.digest
+            ))
+            .with_hint("native has a place for every part of an operating system")
         };
         match Role::of(&layer.media_type) {
             Some(Role::CommandLine) => {
                 let bytes = content::read(source, layer, MAX_CONFIG)?;
-                command_line =
-                    String::from_utf8(bytes).map_err(|_| Error::invalid(format!("the command line {} is not text", layer.digest)))?;
+                command_line = String::from_utf8(bytes).map_err(|_| {
+                    Error::invalid(format!("the command line {} is not text", layer.digest))
+                })?;
             }
             Some(role) => {
                 let file_name = role.file_name(&layer.media_type);
-                let media_type = profile.media_type(role, file_name).ok_or_else(|| no_place(role.name()))?;
+                let media_type =
+                    profile.media_type(role, file_name).ok_or_else(|| no_place(role.name()))?;
                 layers.push((role, Descriptor::new(media_type, layer.digest.clone(), layer.size)));
             }
             None => return Err(no_place(&layer.media_type)),
         }
     }
     layers.sort_by_key(|(role, _)| *role);
-    assemble(profile, layers, &command_line, &image.manifest.annotations, shelf)
+    assemble(profile, layers, &command_line, &image.manifest.annotations, sink)
 }
 
 #[cfg(test)]
@@ -80,11 +97,20 @@ mod tests {
             std::fs::write(&path, name).unwrap();
             path
         };
-        let files = vec![(Role::Rootfs, file("rootfs.raw")), (Role::Initramfs, file("initrd")), (Role::Kernel, file("vmlinuz"))];
+        let files = vec![
+            (Role::Rootfs, file("rootfs.raw")),
+            (Role::Initramfs, file("initrd")),
+            (Role::Kernel, file("vmlinuz")),
+        ];
         let inputs = Inputs::default();
         let built = |profile, command_line: &str| {
             let part = Part { files: files.clone(), command_line: command_line.into() };
-            let recipe = Recipe { profile, parts: Parts::One(part), annotations: Default::default(), tag: None };
+            let recipe = Recipe {
+                profile,
+                parts: Parts::One(part),
+                annotations: Default::default(),
+                tag: None,
+            };
             build::build(&recipe, &inputs).unwrap().descriptor
         };
         for command_line in ["ro quiet", ""] {

@@ -1,4 +1,5 @@
-//! Profiles: which media type stands for which role, for each tool whose images osimage reads and writes.
+//! Profiles: which media type stands for which role, for each tool whose images osimage reads and
+//! writes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +27,15 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which the layers of an image stand.
-    pub const ALL: [Role; 7] = [Role::Rootfs, Role::Initramfs, Role::Kernel, Role::Squashfs, Role::Uki, Role::Iso, Role::CommandLine];
+    pub const ALL: [Role; 7] = [
+        Role::Rootfs,
+        Role::Initramfs,
+        Role::Kernel,
+        Role::Squashfs,
+        Role::Uki,
+        Role::Iso,
+        Role::CommandLine,
+    ];
 
     /// The name on the command line, which is that of ironcore-image's `--config` keys.
     pub fn name(self) -> &'static str {
@@ -44,7 +53,8 @@ impl Role {
     /// The role of a layer, by its media type; all profiles are known, ironcore's legacy one too.
     pub fn of(media_type: &str) -> Option<Self> {
         Role::ALL.into_iter().find(|role| {
-            Profile::ALL.into_iter().any(|profile| profile.media_types(*role).contains(&media_type)) || legacy(*role) == Some(media_type)
+            Profile::ALL.into_iter().any(|profile| profile.media_types(*role).contains(&media_type))
+                || legacy(*role) == Some(media_type)
         })
     }
 
@@ -69,7 +79,8 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self> {
         Role::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
             let names: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
-            Error::usage(format!("{text:?} is not a part of an image")).with_hint(format!("the parts are {}", names.join(", ")))
+            Error::usage(format!("{text:?} is not a part of an image"))
+                .with_hint(format!("the parts are {}", names.join(", ")))
         })
     }
 }
@@ -109,7 +120,8 @@ pub enum Profile {
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Profile; 4] = [Profile::Onmetal, Profile::Ironcore, Profile::Gardenlinux, Profile::Native];
+    pub const ALL: [Profile; 4] =
+        [Profile::Onmetal, Profile::Ironcore, Profile::Gardenlinux, Profile::Native];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -133,16 +145,23 @@ impl Profile {
 
     /// The profile of an image, by its config's media type.
     pub fn of_config(media_type: &str) -> Option<Self> {
-        let found = Profile::ALL.into_iter().find(|profile| profile.config_media_type() == media_type);
+        let found =
+            Profile::ALL.into_iter().find(|profile| profile.config_media_type() == media_type);
         found.or((media_type == LEGACY_CONFIG).then_some(Profile::Ironcore))
     }
 
     /// The media types of a role's layer; the first is the usual one.
     fn media_types(self, role: Role) -> &'static [&'static str] {
         match (self, role) {
-            (Profile::Onmetal, Role::Rootfs) => &["application/vnd.onmetal.image.rootfs.v1alpha1.rootfs"],
-            (Profile::Onmetal, Role::Initramfs) => &["application/vnd.onmetal.image.initramfs.v1alpha1.initramfs"],
-            (Profile::Onmetal, Role::Kernel) => &["application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz"],
+            (Profile::Onmetal, Role::Rootfs) => {
+                &["application/vnd.onmetal.image.rootfs.v1alpha1.rootfs"]
+            }
+            (Profile::Onmetal, Role::Initramfs) => {
+                &["application/vnd.onmetal.image.initramfs.v1alpha1.initramfs"]
+            }
+            (Profile::Onmetal, Role::Kernel) => {
+                &["application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz"]
+            }
             (Profile::Onmetal, _) => &[],
             (Profile::Ironcore, Role::Rootfs) => &["application/vnd.ironcore.image.rootfs"],
             (Profile::Ironcore, Role::Initramfs) => &["application/vnd.ironcore.image.initramfs"],
@@ -151,14 +170,17 @@ impl Profile {
             (Profile::Ironcore, Role::Uki) => &["application/vnd.ironcore.image.uki"],
             (Profile::Ironcore, Role::Iso) => &["application/vnd.ironcore.image.iso"],
             (Profile::Ironcore, Role::CommandLine) => &[],
-            (Profile::Gardenlinux, Role::Rootfs) => {
-                &["application/io.gardenlinux.image.archive.format.raw", "application/io.gardenlinux.image.archive.format.tar"]
-            }
+            (Profile::Gardenlinux, Role::Rootfs) => &[
+                "application/io.gardenlinux.image.archive.format.raw",
+                "application/io.gardenlinux.image.archive.format.tar",
+            ],
             (Profile::Gardenlinux, Role::Initramfs) => &["application/io.gardenlinux.initrd"],
             (Profile::Gardenlinux, Role::Kernel) => &["application/io.gardenlinux.kernel"],
             (Profile::Gardenlinux, Role::Squashfs) => &["application/io.gardenlinux.squashfs"],
             (Profile::Gardenlinux, Role::Uki) => &["application/io.gardenlinux.uki"],
-            (Profile::Gardenlinux, Role::Iso) => &["application/io.gardenlinux.image.archive.format.iso"],
+            (Profile::Gardenlinux, Role::Iso) => {
+                &["application/io.gardenlinux.image.archive.format.iso"]
+            }
             (Profile::Gardenlinux, Role::CommandLine) => &["application/io.gardenlinux.cmdline"],
             (Profile::Native, Role::Rootfs) => &["application/vnd.osimage.rootfs.v1"],
             (Profile::Native, Role::Initramfs) => &["application/vnd.osimage.initramfs.v1"],
@@ -170,11 +192,14 @@ impl Profile {
         }
     }
 
-    /// The media type for a file of a role, where the profile has the role. `file_name` tells a root file system that is a
-    /// tar from one that is a disk image, where the profile makes a difference.
+    /// The media type for a file of a role, where the profile has the role. `file_name` tells a
+    /// root file system that is a tar from one that is a disk image, where the profile makes a
+    /// difference.
     pub fn media_type(self, role: Role, file_name: &str) -> Option<String> {
         let types = self.media_types(role);
-        let tar = types.iter().find(|media_type| media_type.ends_with(".tar") && file_name.ends_with(".tar"));
+        let tar = types
+            .iter()
+            .find(|media_type| media_type.ends_with(".tar") && file_name.ends_with(".tar"));
         tar.or(types.first()).map(|media_type| (*media_type).to_owned())
     }
 
@@ -183,7 +208,8 @@ impl Profile {
         (self == Profile::Native).then_some("application/vnd.osimage.image.v1")
     }
 
-    /// Whether the manifest says its own type and the layers bear titles; the Go tools leave both out.
+    /// Whether the manifest says its own type and the layers bear titles; the Go tools leave both
+    /// out.
     pub fn has_titles(self) -> bool {
         matches!(self, Profile::Gardenlinux | Profile::Native)
     }

@@ -1,4 +1,5 @@
-//! The store: an OCI image layout in a folder (image-spec, image-layout.md), shared by many processes.
+//! The store: an OCI image layout in a folder (image-spec, image-layout.md), shared by many
+//! processes.
 //!
 //! ```text
 //! DIR/oci-layout            {"imageLayoutVersion":"1.0.0"}
@@ -6,10 +7,11 @@
 //! DIR/blobs/sha256/HEX      content, mode 0444
 //! ```
 //!
-//! Durable before visible: a blob gets its name when all of it is on the disk, and an entry in `index.json` when all its
-//! blobs are. Two advisory locks keep processes apart, both on folders that are there anyway, so that no file lies about:
-//! whoever adds content or names holds `blobs/` *shared*, whoever removes content holds it *exclusively*; whoever changes
-//! `index.json` holds `DIR` *exclusively* for that moment, and always takes it second. Readers take no lock and write
+//! Durable before visible: a blob gets its name when all of it is on the disk, and an entry in
+//! `index.json` when all its blobs are. Two advisory locks keep processes apart, both on folders
+//! that are there anyway, so that no file lies about: whoever adds content or names holds `blobs/`
+//! *shared*, whoever removes content holds it *exclusively*; whoever changes `index.json` holds
+//! `DIR` *exclusively* for that moment, and always takes it second. Readers take no lock and write
 //! nothing: `index.json` is replaced by a rename, so they see the old one or the new one.
 
 mod remove;
@@ -27,7 +29,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::content::{self, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
-use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_DOCUMENT, MAX_STORE_INDEX};
+use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
 use crate::reference::PathKind;
 use crate::{Error, Result, file, json};
 
@@ -46,7 +48,7 @@ pub const BLOBS: &str = "blobs";
 /// let session = store.session()?;
 /// let config = session.put_bytes(b"{}")?;
 /// session.update(|index| index.add(Descriptor::new("application/json", config, 2).named(Some("v1"))))?;
-/// assert_eq!(store.rows()?[0].name(), Some("v1"));
+/// assert_eq!(store.entries()?[0].name(), Some("v1"));
 /// # Ok(())
 /// # }
 /// ```
@@ -59,7 +61,8 @@ impl Layout {
     /// Opens a layout that is there. Nothing is written, so a read-only one will do.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is no folder, [`Error::Invalid`] where it is not a layout of version 1.0.0.
+    /// [`Error::NotFound`] where there is no folder, [`Error::Invalid`] where it is not a layout of
+    /// version 1.0.0.
     pub fn open(path: &Path) -> Result<Self> {
         let root = file::open_dir(path)?;
         let layout = Layout { path: path.to_owned(), root };
@@ -73,26 +76,35 @@ impl Layout {
                 .with_hint("`osimage build` and `osimage import` finish it"));
             }
             None => {
-                return Err(Error::invalid(format!("the folder {} is not an OCI layout: it has no file oci-layout", path.display()))
-                    .with_hint("name a folder that `osimage build`, `import` or another OCI tool has written"));
+                return Err(Error::invalid(format!(
+                    "the folder {} is not an OCI layout: it has no file oci-layout",
+                    path.display()
+                ))
+                .with_hint(
+                    "name a folder that `osimage build`, `import` or another OCI tool has written",
+                ));
             }
         }
         Ok(layout)
     }
 
-    /// Opens a layout, and makes it first where there is none. A folder with other things in it is left alone.
+    /// Opens a layout, and makes it first where there is none. A folder with other things in it is
+    /// left alone.
     ///
     /// # Errors
-    /// [`Error::Refused`] where the folder holds something else; [`Error::Invalid`] where there is content but no index, or
-    /// an index that does not parse; and as [`Layout::open`].
+    /// [`Error::Refused`] where the folder holds something else; [`Error::Invalid`] where there is
+    /// content but no index, or an index that does not parse; and as [`Layout::open`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))?;
         let layout = Layout { path: path.to_owned(), root: file::open_dir(path)? };
         let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
             layout.refuse_foreign_folder()?;
-            // A folder that has content has lost its index; a new one would make all of its images garbage.
-            if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none() && layout.blobs()?.is_empty() {
+            // A folder that has content has lost its index; a new one would make all of its images
+            // garbage.
+            if layout.read_small(INDEX_FILE, MAX_STORE_INDEX)?.is_none()
+                && layout.blobs()?.is_empty()
+            {
                 layout.write_small(INDEX_FILE, &empty_index())?;
             }
             // The last step: from now on the folder is a layout.
@@ -105,13 +117,17 @@ impl Layout {
         Layout::open(path)
     }
 
-    /// Whether a process was killed while it made this store: nothing is in it yet, and it has no file `oci-layout`.
+    /// Whether a process was killed while it made this store: nothing is in it yet, and it has no
+    /// file `oci-layout`.
     fn is_unborn(&self) -> Result<bool> {
         let index = self.read_small(INDEX_FILE, MAX_STORE_INDEX)?;
-        Ok(index.is_none_or(|bytes| bytes == empty_index()) && self.blobs()?.is_empty() && self.foreign_entry()?.is_none())
+        Ok(index.is_none_or(|bytes| bytes == empty_index())
+            && self.blobs()?.is_empty()
+            && self.foreign_entry()?.is_none())
     }
 
-    /// Makes the folder of the content, and in it that of an algorithm, where they are missing, and opens the latter.
+    /// Makes the folder of the content, and in it that of an algorithm, where they are missing, and
+    /// opens the latter.
     fn make_folder(&self, algorithm: Algorithm) -> Result<File> {
         let mut path = self.path.clone();
         let mut dir = None;
@@ -132,16 +148,19 @@ impl Layout {
     fn refuse_foreign_folder(&self) -> Result<()> {
         match self.foreign_entry()? {
             None => Ok(()),
-            Some(name) => {
-                Err(Error::refused(format!("the folder {} is not a store and not empty: it holds {name:?}", self.path.display()))
-                    .with_hint("name an empty folder, or one that does not exist yet"))
-            }
+            Some(name) => Err(Error::refused(format!(
+                "the folder {} is not a store and not empty: it holds {name:?}",
+                self.path.display()
+            ))
+            .with_hint("name an empty folder, or one that does not exist yet")),
         }
     }
 
     /// Something in the folder that is no part of a store.
     fn foreign_entry(&self) -> Result<Option<OsString>> {
-        let known = |name: &OsStr| [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].iter().any(|known| name == *known);
+        let known = |name: &OsStr| {
+            [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].iter().any(|known| name == *known)
+        };
         let names = file::names(&self.root, &self.path)?;
         Ok(names.into_iter().find(|name| !known(name) && !file::is_leftover(name)))
     }
@@ -154,7 +173,8 @@ impl Layout {
     /// Reads `index.json`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it is missing or does not parse: that is never taken for an empty store.
+    /// [`Error::Invalid`] where it is missing or does not parse: that is never taken for an empty
+    /// store.
     pub fn index(&self) -> Result<Index> {
         Ok(self.read_index()?.0)
     }
@@ -163,16 +183,21 @@ impl Layout {
     fn read_index(&self) -> Result<(Index, Vec<u8>)> {
         let what = format!("index.json in {}", self.origin());
         let hint = "restore it from a backup or an archive; the blobs are not touched";
-        let bytes =
-            self.read_small(INDEX_FILE, MAX_STORE_INDEX)?.ok_or_else(|| Error::invalid(format!("{what} is missing")).with_hint(hint))?;
+        let bytes = self
+            .read_small(INDEX_FILE, MAX_STORE_INDEX)?
+            .ok_or_else(|| Error::invalid(format!("{what} is missing")).with_hint(hint))?;
         let index: Index = json::from_slice(&bytes, &what).map_err(|e| e.with_hint(hint))?;
         match index.schema_version {
             2 => Ok((index, bytes)),
-            other => Err(Error::invalid(format!("{what} has schema version {other}; only 2 is known")).with_hint(hint)),
+            other => {
+                Err(Error::invalid(format!("{what} has schema version {other}; only 2 is known"))
+                    .with_hint(hint))
+            }
         }
     }
 
-    /// Opens a regular file below the layout, never following a link on the way, so that nothing outside is read.
+    /// Opens a regular file below the layout, never following a link on the way, so that nothing
+    /// outside is read.
     fn open_beneath(&self, parts: &[&str]) -> Result<Option<File>> {
         let path = || parts.iter().fold(self.path.clone(), |path, part| path.join(part));
         let mut dir: Option<File> = None;
@@ -180,11 +205,18 @@ impl Layout {
             let last = i + 1 == parts.len();
             let kind = if last { OFlags::NONBLOCK } else { OFlags::DIRECTORY };
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
-            match rustix::fs::openat(dir.as_ref().unwrap_or(&self.root), *part, flags, Mode::empty()) {
+            match rustix::fs::openat(
+                dir.as_ref().unwrap_or(&self.root),
+                *part,
+                flags,
+                Mode::empty(),
+            ) {
                 Ok(fd) => dir = Some(fd.into()),
                 Err(rustix::io::Errno::NOENT) => return Ok(None),
                 // A link, a file for a folder, a socket.
-                Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR | rustix::io::Errno::NXIO) => return Err(self.strange(&path())),
+                Err(
+                    rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR | rustix::io::Errno::NXIO,
+                ) => return Err(self.strange(&path())),
                 Err(e) => return Err(Error::io("read", path(), e)),
             }
         }
@@ -197,17 +229,24 @@ impl Layout {
     }
 
     fn strange(&self, path: &Path) -> Error {
-        Error::invalid(format!("{} is not a regular file, or is reached through a link; a layout holds only files", path.display()))
-            .with_hint("find out who put it there; remove it only if you know it is not needed")
+        Error::invalid(format!(
+            "{} is not a regular file, or is reached through a link; a layout holds only files",
+            path.display()
+        ))
+        .with_hint("find out who put it there; remove it only if you know it is not needed")
     }
 
     fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open_beneath(&[name])? else { return Ok(None) };
         let path = self.path.join(name);
-        let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| m.len().min(limit) as usize + 1));
+        let mut bytes =
+            Vec::with_capacity(file.metadata().map_or(0, |m| m.len().min(limit) as usize + 1));
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", &path, e))?;
         if bytes.len() as u64 > limit {
-            return Err(Error::invalid(format!("{} is larger than {limit} bytes, the most that is read of it", path.display())));
+            return Err(Error::invalid(format!(
+                "{} is larger than {limit} bytes, the most that is read of it",
+                path.display()
+            )));
         }
         Ok(Some(bytes))
     }
@@ -215,14 +254,17 @@ impl Layout {
     fn write_small(&self, name: &str, bytes: &[u8]) -> Result<()> {
         use std::os::unix::fs::FileExt;
         let new = file::NewFile::create(&self.root, &self.path, 0o644)?;
-        new.file().write_all_at(bytes, 0).map_err(|e| Error::io("write", self.path.join(name), e))?;
+        new.file()
+            .write_all_at(bytes, 0)
+            .map_err(|e| Error::io("write", self.path.join(name), e))?;
         new.commit(name)
     }
 
-    /// The lock under which `index.json` changes. The folder is opened anew, since a lock belongs to an open file, and
-    /// two users of one `Layout` in one process must be kept apart too.
+    /// The lock under which `index.json` changes. The folder is opened anew, since a lock belongs
+    /// to an open file, and two users of one `Layout` in one process must be kept apart too.
     fn lock_index(&self) -> Result<File> {
-        let dir = open_folder(&self.root, ".").map_err(|e| Error::io("open the folder", &self.path, e))?;
+        let dir = open_folder(&self.root, ".")
+            .map_err(|e| Error::io("open the folder", &self.path, e))?;
         dir.lock().map_err(|e| Error::io("lock", &self.path, e))?;
         Ok(dir)
     }
@@ -236,7 +278,8 @@ impl Layout {
     fn open_algorithm(&self, algorithm: Algorithm) -> Result<Option<File>> {
         let missing = |e: &rustix::io::Errno| *e == rustix::io::Errno::NOENT;
         let path = self.path.join(BLOBS);
-        match open_folder(&self.root, BLOBS).and_then(|blobs| open_folder(&blobs, algorithm.name())) {
+        match open_folder(&self.root, BLOBS).and_then(|blobs| open_folder(&blobs, algorithm.name()))
+        {
             Ok(dir) => Ok(Some(dir)),
             Err(e) if missing(&e) => Ok(None),
             Err(e) => Err(self.no_folder(&path.join(algorithm.name()), e)),
@@ -268,15 +311,22 @@ impl Source for Layout {
         format!("the layout {}", self.path.display())
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
+    fn entries(&self) -> Result<Vec<Descriptor>> {
         Ok(self.index()?.manifests)
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let digest = &descriptor.digest;
-        let mut file =
-            self.open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?.ok_or_else(|| content::missing(self, digest))?;
-        let failed = |e| Error::io("read", self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex()), e);
+        let mut file = self
+            .open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?
+            .ok_or_else(|| content::missing(self, digest))?;
+        let failed = |e| {
+            Error::io(
+                "read",
+                self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex()),
+                e,
+            )
+        };
         let size = file.metadata().map_err(failed)?.len();
         if size != descriptor.size {
             return Err(content::wrong_size(self, descriptor, size));
@@ -287,16 +337,22 @@ impl Source for Layout {
         Ok(Box::new(file))
     }
 
-    /// Of thousands of rows, those whose documents name the digest at all: they alone are checked and parsed.
+    /// Of thousands of entries, those whose documents name the digest at all: they alone are
+    /// checked and parsed.
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let hex = subject.hex().as_bytes();
-        let names_it = |row: &Descriptor| {
+        let names_it = |entry: &Descriptor| {
             let mut bytes = Vec::new();
-            let read = self.open(row, 0).map(|file| file.take(MAX_DOCUMENT).read_to_end(&mut bytes));
+            let read =
+                self.open(entry, 0).map(|file| file.take(MAX_MANIFEST).read_to_end(&mut bytes));
             // What cannot be read is for whoever checks it to tell.
             !matches!(read, Ok(Ok(_))) || bytes.windows(hex.len()).any(|window| window == hex)
         };
-        Ok(self.rows()?.into_iter().filter(|row| oci::is_document(&row.media_type) && names_it(row)).collect())
+        Ok(self
+            .entries()?
+            .into_iter()
+            .filter(|entry| oci::is_manifest_or_index(&entry.media_type) && names_it(entry))
+            .collect())
     }
 }
 
@@ -307,7 +363,11 @@ impl Inventory for Layout {
             let Some(dir) = self.open_algorithm(algorithm)? else { continue };
             let path = self.path.join(BLOBS).join(algorithm.name());
             for name in file::names(&dir, &path)? {
-                let Some(digest) = name.to_str().and_then(|name| Digest::from_parts(algorithm, name).ok()) else { continue };
+                let Some(digest) =
+                    name.to_str().and_then(|name| Digest::from_parts(algorithm, name).ok())
+                else {
+                    continue;
+                };
                 let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
                     // It was deleted in the meantime.
                     Err(rustix::io::Errno::NOENT) => continue,

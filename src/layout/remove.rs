@@ -8,7 +8,7 @@ use rustix::fs::AtFlags;
 use super::{BLOBS, Layout};
 use crate::content::{self, Inventory, Source, Visited};
 use crate::digest::{Algorithm, Digest};
-use crate::oci::{self, Descriptor, Document};
+use crate::oci::{self, Descriptor, ManifestOrIndex};
 use crate::{Error, Kind, Result, file};
 
 /// What was removed, or would be.
@@ -26,17 +26,23 @@ impl Removed {
 }
 
 impl Layout {
-    /// Frees every blob that no entry of the index reaches, and what killed processes left behind. It waits until nobody
-    /// is adding to the layout, and holds others back meanwhile; so content that is about to be named is not lost.
+    /// Frees every blob that no entry of the index reaches, and what killed processes left behind.
+    /// It waits until nobody is adding to the layout, and holds others back meanwhile; so
+    /// content that is about to be named is not lost.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where a manifest is damaged: what it reaches cannot be told, so nothing is removed.
+    /// [`Error::Invalid`] where a manifest is damaged: what it reaches cannot be told, so nothing
+    /// is removed.
     pub fn gc(&self, dry_run: bool) -> Result<Removed> {
         let blobs = self.open_blobs()?;
         blobs.lock().map_err(|e| Error::io("lock", self.path.join(BLOBS), e))?;
-        let reached = self.reached(&self.rows()?).map_err(|e| {
-            Error::invalid(format!("nothing was removed, since it cannot be told what is still needed: {e}"))
-                .with_hint("`osimage verify` lists what is damaged; delete that image, and import it again")
+        let reached = self.reached(&self.entries()?).map_err(|e| {
+            Error::invalid(format!(
+                "nothing was removed, since it cannot be told what is still needed: {e}"
+            ))
+            .with_hint(
+                "`osimage verify` lists what is damaged; delete that image, and import it again",
+            )
         })?;
         let removed = self.sweep(&reached, None, dry_run)?;
         if !dry_run {
@@ -51,17 +57,20 @@ impl Layout {
     /// [`Error::NotFound`] where no entry has that name.
     pub fn untag(&self, name: &str) -> Result<()> {
         let found = self.session()?.update(|index| {
-            let position = index.manifests.iter().position(|row| row.name() == Some(name))?;
-            let row = index.manifests.remove(position);
-            index.add(row.named(None));
+            let position = index.manifests.iter().position(|entry| entry.name() == Some(name))?;
+            let entry = index.manifests.remove(position);
+            index.add(entry.named(None));
             Some(())
         })?;
-        found.ok_or_else(|| Error::not_found(format!("nothing in {} is called {name}", self.origin())))
+        found.ok_or_else(|| {
+            Error::not_found(format!("nothing in {} is called {name}", self.origin()))
+        })
     }
 
-    /// Removes entries, and then the content that only they reached. With a name, the entry of that name goes; without
-    /// one, every entry of that content. Where another image is damaged, so that it cannot be told what that one needs,
-    /// the content stays for a later [`gc`](Layout::gc).
+    /// Removes entries, and then the content that only they reached. With a name, the entry of that
+    /// name goes; without one, every entry of that content. Where another image is damaged, so
+    /// that it cannot be told what that one needs, the content stays for a later
+    /// [`gc`](Layout::gc).
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such entry.
@@ -69,8 +78,10 @@ impl Layout {
         let blobs = self.open_blobs()?;
         blobs.lock().map_err(|e| Error::io("lock", self.path.join(BLOBS), e))?;
         let _lock = self.lock_index()?;
-        let goes = |row: &Descriptor| row.digest == *digest && (name.is_none() || row.name() == name);
-        let (gone, kept): (Vec<_>, Vec<_>) = self.rows()?.into_iter().partition(goes);
+        let goes = |entry: &Descriptor| {
+            entry.digest == *digest && (name.is_none() || entry.name() == name)
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) = self.entries()?.into_iter().partition(goes);
         if gone.is_empty() {
             return Err(Error::not_found(format!("no entry of {} is {digest}", self.origin())));
         }
@@ -78,19 +89,28 @@ impl Layout {
         // A damaged image can be deleted too; what it reached beyond the damage is left to gc.
         let _ = self.mark(&gone[0], 0, &mut candidates);
         let candidates = candidates.into_met();
-        // The entry goes first: a process that is killed in between leaves content that nothing reaches, not a torn image.
-        self.rewrite_index(|index| index.manifests.retain(|row| !goes(row)))?;
+        // The entry goes first: a process that is killed in between leaves content that nothing
+        // reaches, not a torn image.
+        self.rewrite_index(|index| index.manifests.retain(|entry| !goes(entry)))?;
         match self.reached(&kept) {
             Ok(reached) => self.sweep(&reached, Some(&candidates), false),
             Err(_) => Ok(Removed::default()),
         }
     }
 
-    /// Removes the blobs that are not `reached`, only those among `candidates` where these are given.
-    fn sweep(&self, reached: &HashSet<Digest>, candidates: Option<&HashSet<Digest>>, dry_run: bool) -> Result<Removed> {
+    /// Removes the blobs that are not `reached`, only those among `candidates` where these are
+    /// given.
+    fn sweep(
+        &self,
+        reached: &HashSet<Digest>,
+        candidates: Option<&HashSet<Digest>>,
+        dry_run: bool,
+    ) -> Result<Removed> {
         let mut removed = Removed::default();
         for (digest, size) in self.blobs()? {
-            if reached.contains(&digest) || candidates.is_some_and(|candidates| !candidates.contains(&digest)) {
+            if reached.contains(&digest)
+                || candidates.is_some_and(|candidates| !candidates.contains(&digest))
+            {
                 continue;
             }
             if !dry_run {
@@ -102,29 +122,40 @@ impl Layout {
     }
 
     /// Everything that these entries reach.
-    fn reached(&self, rows: &[Descriptor]) -> Result<HashSet<Digest>> {
+    fn reached(&self, entries: &[Descriptor]) -> Result<HashSet<Digest>> {
         let mut visited = Visited::default();
-        rows.iter().try_for_each(|row| self.mark_entry(row, 0, &mut visited))?;
+        entries.iter().try_for_each(|entry| self.mark_entry(entry, 0, &mut visited))?;
         Ok(visited.into_met())
     }
 
-    /// Adds everything that an index's entry reaches. What an entry of another type needs cannot be told, so nothing is known to be free.
+    /// Adds everything that an index's entry reaches. What an entry of another type needs cannot be
+    /// told, so nothing is known to be free.
     fn mark_entry(&self, entry: &Descriptor, depth: usize, visited: &mut Visited) -> Result<()> {
         if !oci::is_manifest(&entry.media_type) && !oci::is_index(&entry.media_type) {
-            return Err(Error::invalid(format!("{} is neither a manifest nor an index: its type is {:?}", entry.digest, entry.media_type)));
+            return Err(Error::invalid(format!(
+                "{} is neither a manifest nor an index: its type is {:?}",
+                entry.digest, entry.media_type
+            )));
         }
         self.mark(entry, depth, visited)
     }
 
-    /// Adds everything that a descriptor reaches. A missing manifest reaches nothing: an index may name images that are not
-    /// in the layout (image-spec, image-layout.md); a damaged one is an error.
+    /// Adds everything that a descriptor reaches. A missing manifest reaches nothing: an index may
+    /// name images that are not in the layout (image-spec, image-layout.md); a damaged one is
+    /// an error.
     fn mark(&self, descriptor: &Descriptor, depth: usize, visited: &mut Visited) -> Result<()> {
         if !visited.meet(descriptor, depth)?.follow {
             return Ok(());
         }
         match content::document(self, descriptor) {
-            Ok((Document::Index(index), _)) => index.manifests.iter().try_for_each(|entry| self.mark_entry(entry, depth + 1, visited)),
-            Ok((document, _)) => document.children().into_iter().try_for_each(|child| self.mark(child, depth + 1, visited)),
+            Ok((ManifestOrIndex::Index(index), _)) => index
+                .manifests
+                .iter()
+                .try_for_each(|entry| self.mark_entry(entry, depth + 1, visited)),
+            Ok((document, _)) => document
+                .children()
+                .into_iter()
+                .try_for_each(|child| self.mark(child, depth + 1, visited)),
             Err(e) if e.kind() == Kind::NotFound => Ok(()),
             Err(e) => Err(e),
         }
@@ -134,20 +165,25 @@ impl Layout {
     fn remove_in(&self, algorithm: Algorithm, name: &OsStr) -> Result<()> {
         let Some(dir) = self.open_algorithm(algorithm)? else { return Ok(()) };
         let path = || self.path.join(BLOBS).join(algorithm.name()).join(name);
-        rustix::fs::unlinkat(&dir, name, AtFlags::empty()).map_err(|e| Error::io("remove", path(), e))
+        rustix::fs::unlinkat(&dir, name, AtFlags::empty())
+            .map_err(|e| Error::io("remove", path(), e))
     }
 
-    /// Removes what killed processes left behind. The lock on the index keeps the file of a process that is just replacing
-    /// it; whoever writes blobs is held back by the caller's lock.
+    /// Removes what killed processes left behind. The lock on the index keeps the file of a process
+    /// that is just replacing it; whoever writes blobs is held back by the caller's lock.
     fn remove_leftovers(&self) -> Result<()> {
         let root = self.lock_index()?;
         for name in file::names(&root, &self.path)?.iter().filter(|name| file::is_leftover(name)) {
-            rustix::fs::unlinkat(&root, name, AtFlags::empty()).map_err(|e| Error::io("remove", self.path.join(name), e))?;
+            rustix::fs::unlinkat(&root, name, AtFlags::empty())
+                .map_err(|e| Error::io("remove", self.path.join(name), e))?;
         }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(dir) = self.open_algorithm(algorithm)? else { continue };
             let names = file::names(&dir, &self.path.join(BLOBS).join(algorithm.name()))?;
-            names.iter().filter(|name| file::is_leftover(name)).try_for_each(|name| self.remove_in(algorithm, name))?;
+            names
+                .iter()
+                .filter(|name| file::is_leftover(name))
+                .try_for_each(|name| self.remove_in(algorithm, name))?;
         }
         Ok(())
     }

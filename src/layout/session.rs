@@ -23,7 +23,8 @@ pub struct Session<'a> {
     layout: &'a Layout,
     /// Holds the shared lock.
     _blobs: File,
-    /// The folders that got new names and are to be brought to the disk before anything points to them.
+    /// The folders that got new names and are to be brought to the disk before anything points to
+    /// them.
     touched: Mutex<BTreeSet<Algorithm>>,
 }
 
@@ -36,18 +37,22 @@ impl<'a> Session<'a> {
 
     /// The folder of the blobs of an algorithm, made where it is missing.
     fn folder(&self, algorithm: Algorithm) -> Result<(File, PathBuf)> {
-        Ok((self.layout.make_folder(algorithm)?, self.layout.path.join(BLOBS).join(algorithm.name())))
+        Ok((
+            self.layout.make_folder(algorithm)?,
+            self.layout.path.join(BLOBS).join(algorithm.name()),
+        ))
     }
 
-    /// Names a blob by its digest, unless it is there already. One of another size is torn or foreign, and makes way: what
-    /// is in `new` has been checked.
+    /// Names a blob by its digest, unless it is there already. One of another size is torn or
+    /// foreign, and makes way: what is in `new` has been checked.
     fn keep(&self, new: NewFile<'_>, digest: &Digest, size: u64) -> Result<()> {
         match self.size(digest)? {
             Some(there) if there == size => {}
             Some(_) => new.commit(digest.hex())?,
             None => new.commit_if_absent(digest.hex())?,
         }
-        // Another process may have named it a moment ago, without having brought the name to the disk yet.
+        // Another process may have named it a moment ago, without having brought the name to the
+        // disk yet.
         self.touch(digest);
         Ok(())
     }
@@ -77,8 +82,8 @@ impl<'a> Session<'a> {
 
     /// Stores a file's content, read once: it is hashed while it is copied. Its holes are kept.
     ///
-    /// Where the file system shares blocks between files (a reflink), nothing is copied, and the new file is hashed. A hard
-    /// link is never made: the file's owner could write to it later.
+    /// Where the file system shares blocks between files (a reflink), nothing is copied, and the
+    /// new file is hashed. A hard link is never made: the file's owner could write to it later.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] where the file changes while it is read.
@@ -90,7 +95,8 @@ impl<'a> Session<'a> {
         let size = if rustix::fs::ioctl_ficlone(new.file(), &input).is_ok() {
             hash_all(&mut new.file(), &mut hasher).map_err(|e| Error::io("read", path, e))?
         } else {
-            file::copy_sparse(&mut input, new.file(), |bytes| hasher.update(bytes)).map_err(|e| Error::io("copy", path, e))?
+            file::copy_sparse(&mut input, new.file(), |bytes| hasher.update(bytes))
+                .map_err(|e| Error::io("copy", path, e))?
         };
         let after = input.metadata().map_err(|e| Error::io("read", path, e))?;
         if size != before.len() || State::of(&after) != State::of(&before) {
@@ -101,7 +107,8 @@ impl<'a> Session<'a> {
         Ok((digest, size))
     }
 
-    /// Stores content whose digest and size are known. They are checked by `content`, which must fail where they differ.
+    /// Stores content whose digest and size are known. They are checked by `content`, which must
+    /// fail where they differ.
     fn put_stream(&self, content: &mut dyn Read, digest: &Digest, size: u64) -> Result<()> {
         if self.size(digest)? == Some(size) {
             self.touch(digest);
@@ -109,18 +116,22 @@ impl<'a> Session<'a> {
         }
         let (dir, dir_path) = self.folder(digest.algorithm())?;
         let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
-        file::copy_sparse(content, new.file(), |_| ()).map_err(|e| Error::io("write the content to", &dir_path, e))?;
+        file::copy_sparse(content, new.file(), |_| ())
+            .map_err(|e| Error::io("write the content to", &dir_path, e))?;
         self.keep(new, digest, size)
     }
 
-    /// Changes the index, under its lock. What was put before is on the disk when the change becomes visible, and the
-    /// change is on the disk when this returns.
+    /// Changes the index, under its lock. What was put before is on the disk when the change
+    /// becomes visible, and the change is on the disk when this returns.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where `index.json` does not parse, [`Error::Io`]; then it still is what it was.
+    /// [`Error::Invalid`] where `index.json` does not parse, [`Error::Io`]; then it still is what
+    /// it was.
     pub fn update<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
         let layout = self.layout;
-        for algorithm in std::mem::take(&mut *self.touched.lock().expect("nothing panics with this lock")) {
+        for algorithm in
+            std::mem::take(&mut *self.touched.lock().expect("nothing panics with this lock"))
+        {
             let (dir, path) = self.folder(algorithm)?;
             file::sync_dir(&dir, &path)?;
         }
@@ -137,11 +148,13 @@ impl Layout {
     pub fn tag(&self, image: &Name, new: &str) -> Result<Descriptor> {
         check_new_name(new)?;
         self.session()?.update(|index| {
-            let row = content::resolve_among(self, &index.manifests, Some(image))?;
-            let mut named = Descriptor::new(row.media_type.clone(), row.digest.clone(), row.size).named(Some(new));
-            named.platform = row.platform.clone();
+            let entry = content::resolve_among(self, &index.manifests, Some(image))?;
+            let mut named =
+                Descriptor::new(entry.media_type.clone(), entry.digest.clone(), entry.size)
+                    .named(Some(new));
+            named.platform = entry.platform.clone();
             index.add(named);
-            Ok(row)
+            Ok(entry)
         })?
     }
 
@@ -171,8 +184,14 @@ impl Target for Session<'_> {
     fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
         let descriptor = &node.descriptor;
         match &node.document {
-            Some(bytes) => self.put_stream(&mut bytes.as_slice(), &descriptor.digest, descriptor.size),
-            None => self.put_stream(&mut content::verified(source, descriptor)?, &descriptor.digest, descriptor.size),
+            Some(bytes) => {
+                self.put_stream(&mut bytes.as_slice(), &descriptor.digest, descriptor.size)
+            }
+            None => self.put_stream(
+                &mut content::verified(source, descriptor)?,
+                &descriptor.digest,
+                descriptor.size,
+            ),
         }
     }
 }

@@ -21,14 +21,22 @@ const MAX_WORDS: usize = 300;
 /// # Errors
 /// [`Failure::Broken`] where the connection broke, or so little came that it never ends.
 pub(super) fn read(response: &mut Response, limit: u64, what: &str) -> Result<Vec<u8>, Failure> {
-    if let Some(coding) = response.headers.get(CONTENT_ENCODING).filter(|coding| !coding.is_empty() && *coding != "identity") {
-        let error = Error::invalid(format!("{what} comes encoded as {coding:?}, which was not asked for"));
-        return Err(Failure::Own(error.with_hint("check the proxy in between, or tell whoever runs the registry")));
+    if let Some(coding) = response
+        .headers
+        .get(CONTENT_ENCODING)
+        .filter(|coding| !coding.is_empty() && *coding != "identity")
+    {
+        let error =
+            Error::invalid(format!("{what} comes encoded as {coding:?}, which was not asked for"));
+        return Err(Failure::Own(
+            error.with_hint("check the proxy in between, or tell whoever runs the registry"),
+        ));
     }
     let mut bytes = Vec::new();
     read_up_to(response, limit + 1, &mut bytes).map_err(|e| Failure::Broken(e.to_string()))?;
     if bytes.len() as u64 > limit {
-        let error = Error::invalid(format!("{what} is larger than {limit} bytes; more is not read"));
+        let error =
+            Error::invalid(format!("{what} is larger than {limit} bytes; more is not read"));
         return Err(Failure::Own(error.with_hint("check that a registry answers there")));
     }
     Ok(bytes)
@@ -78,7 +86,9 @@ impl Refusal {
         let mut bytes = Vec::new();
         // What cannot be read says nothing.
         let _ = read_up_to(response, MAX_ANSWER, &mut bytes);
-        let parsed = serde_json::from_slice::<Errors>(&bytes).ok().and_then(|errors| errors.errors.into_iter().next());
+        let parsed = serde_json::from_slice::<Errors>(&bytes)
+            .ok()
+            .and_then(|errors| errors.errors.into_iter().next());
         let text = String::from_utf8_lossy(&bytes);
         let (code, mut message) = match parsed {
             Some(one) => (one.code, one.message),
@@ -93,8 +103,10 @@ impl Refusal {
 
     /// Whether the same request may succeed later. GHCR says its second limit with a 403.
     pub fn is_temporary(&self) -> bool {
-        let limited = || self.delay.is_some() || self.message.to_ascii_lowercase().contains("rate limit");
-        matches!(self.status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) || (self.status == StatusCode::FORBIDDEN && limited())
+        let limited =
+            || self.delay.is_some() || self.message.to_ascii_lowercase().contains("rate limit");
+        matches!(self.status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+            || (self.status == StatusCode::FORBIDDEN && limited())
     }
 
     /// The registry's words for an error.
@@ -165,7 +177,8 @@ fn header_delay(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// GHCR writes the delay into the message, as Go prints a duration: `retry-after: 1.5ms, allowed: 44000/minute`.
+/// GHCR writes the delay into the message, as Go prints a duration: `retry-after: 1.5ms, allowed:
+/// 44000/minute`.
 fn delay_in(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("retry-after:")?;
     let text = rest.trim_start().split([',', ' ', ';']).next()?;
@@ -214,7 +227,9 @@ mod tests {
         ] {
             assert_eq!(delay_in(text).map(|delay| delay.as_millis()), millis, "{text}");
         }
-        let delay = |text: &str| header_delay(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]));
+        let delay = |text: &str| {
+            header_delay(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]))
+        };
         assert_eq!(delay("7"), Some(Duration::from_secs(7)));
         assert_eq!(delay("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));

@@ -1,7 +1,9 @@
-//! Challenges and tokens (distribution-spec, "Authentication"; Docker's token specification; RFC 7235).
+//! Challenges and tokens (distribution-spec, "Authentication"; Docker's token specification; RFC
+//! 7235).
 //!
-//! Nothing is sent before the registry asks. What it asks for is answered for the scope that the work needs, never for the one
-//! in the challenge. A token is fetched once for all requests that wait for it, and again when it has expired.
+//! Nothing is sent before the registry asks. What it asks for is answered for the scope that the
+//! work needs, never for the one in the challenge. A token is fetched once for all requests that
+//! wait for it, and again when it has expired.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,7 +12,9 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
+};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
@@ -23,7 +27,8 @@ use super::tls::{is_link_local, is_local};
 use super::transport::{Body, Failure, Request};
 use crate::{Error, Result};
 
-/// How long a token lives where the server does not say (Docker's token specification, `expires_in`).
+/// How long a token lives where the server does not say (Docker's token specification,
+/// `expires_in`).
 const LIFETIME: Duration = Duration::from_secs(60);
 /// A token this close to its end is not used any more.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -58,7 +63,9 @@ impl std::fmt::Display for Scope {
 impl Scope {
     fn repository(&self) -> &str {
         match self {
-            Scope::Pull(repository) | Scope::Push(repository) | Scope::Delete(repository) => repository,
+            Scope::Pull(repository) | Scope::Push(repository) | Scope::Delete(repository) => {
+                repository
+            }
             Scope::Catalog | Scope::None => "",
         }
     }
@@ -91,7 +98,11 @@ struct Token {
 
 impl Client {
     /// The header that a request needs, as far as the registry has asked for one.
-    pub(super) fn authorization(&self, host: &Host, scopes: &[Scope]) -> Result<Option<HeaderValue>> {
+    pub(super) fn authorization(
+        &self,
+        host: &Host,
+        scopes: &[Scope],
+    ) -> Result<Option<HeaderValue>> {
         let mut state = host.auth.state.lock().expect("nothing panics with this lock");
         let Some(scheme) = state.scheme.clone() else { return Ok(None) };
         match state.tokens.get(scopes) {
@@ -100,11 +111,18 @@ impl Client {
         }
     }
 
-    /// Answers a 401 to a request that had `used` as its header, so that the request can be tried again.
+    /// Answers a 401 to a request that had `used` as its header, so that the request can be tried
+    /// again.
     ///
     /// # Errors
     /// [`Error::Unauthorised`] where there is nothing better to show than what was refused.
-    pub(super) fn answer_challenge(&self, host: &Host, scopes: &[Scope], headers: &HeaderMap, used: Option<&HeaderValue>) -> Result<()> {
+    pub(super) fn answer_challenge(
+        &self,
+        host: &Host,
+        scopes: &[Scope],
+        headers: &HeaderMap,
+        used: Option<&HeaderValue>,
+    ) -> Result<()> {
         let mut state = host.auth.state.lock().expect("nothing panics with this lock");
         // Another request may have got a new token while this one was under way.
         if state.tokens.get(scopes).is_some_and(|token| Some(&token.header) != used) {
@@ -119,13 +137,23 @@ impl Client {
         self.answer_scheme(&mut state, host, scopes, &scheme).map(drop)
     }
 
-    /// Forgets what was found and fetched for a registry, and uses this credential: `login` tries one before it is stored.
+    /// Forgets what was found and fetched for a registry, and uses this credential: `login` tries
+    /// one before it is stored.
     pub(super) fn use_credential(&self, host: &Host, credential: Credential) {
         let mut state = host.auth.state.lock().expect("nothing panics with this lock");
-        *state = State { credentials: HashMap::from([(String::new(), Some(credential))]), ..State::default() };
+        *state = State {
+            credentials: HashMap::from([(String::new(), Some(credential))]),
+            ..State::default()
+        };
     }
 
-    fn answer_scheme(&self, state: &mut State, host: &Host, scopes: &[Scope], scheme: &Scheme) -> Result<HeaderValue> {
+    fn answer_scheme(
+        &self,
+        state: &mut State,
+        host: &Host,
+        scopes: &[Scope],
+        scheme: &Scheme,
+    ) -> Result<HeaderValue> {
         let repository = scopes.first().map_or("", Scope::repository);
         let credential = match state.credentials.get(repository) {
             Some(known) => known.clone(),
@@ -136,9 +164,15 @@ impl Client {
             }
         };
         let (header, lifetime) = match (scheme, credential) {
-            (Scheme::Basic, Some(Credential::Basic { username, password })) => (basic(&username, &password)?, Duration::MAX),
-            (Scheme::Bearer { .. }, Some(Credential::RegistryToken(token))) => (bearer(&token)?, Duration::MAX),
-            (Scheme::Bearer { realm, service }, credential) => self.fetch_token(host, realm, service.as_deref(), scopes, credential)?,
+            (Scheme::Basic, Some(Credential::Basic { username, password })) => {
+                (basic(&username, &password)?, Duration::MAX)
+            }
+            (Scheme::Bearer { .. }, Some(Credential::RegistryToken(token))) => {
+                (bearer(&token)?, Duration::MAX)
+            }
+            (Scheme::Bearer { realm, service }, credential) => {
+                self.fetch_token(host, realm, service.as_deref(), scopes, credential)?
+            }
             (Scheme::Basic, Some(_)) => {
                 return Err(Error::unauthorised(format!(
                     "{} wants a user name and a password, and there is only a token for it",
@@ -148,7 +182,9 @@ impl Client {
             }
             (Scheme::Basic, None) => return Err(no_credentials(host)),
         };
-        let ends = Instant::now().checked_add(lifetime).unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86400));
+        let ends = Instant::now()
+            .checked_add(lifetime)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(365 * 86400));
         state.tokens.insert(scopes.to_vec(), Token { header: header.clone(), ends });
         Ok(header)
     }
@@ -162,7 +198,8 @@ impl Client {
         credential: Option<Credential>,
     ) -> Result<(HeaderValue, Duration)> {
         log::debug!("{}: a token comes from {}", host.name, realm.host_str().unwrap_or_default());
-        let scopes: Vec<_> = scopes.iter().filter(|scope| **scope != Scope::None).map(ToString::to_string).collect();
+        let scopes: Vec<_> =
+            scopes.iter().filter(|scope| **scope != Scope::None).map(ToString::to_string).collect();
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut url = realm.clone();
@@ -170,18 +207,26 @@ impl Client {
         let anonymous = credential.is_none();
         if let Some(Credential::IdentityToken(refresh)) = credential {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token").append_pair("client_id", "osimage").append_pair("refresh_token", &refresh);
+            form.append_pair("grant_type", "refresh_token")
+                .append_pair("client_id", "osimage")
+                .append_pair("refresh_token", &refresh);
             form.extend_pairs(service.map(|service| ("service", service)));
             if !scopes.is_empty() {
                 form.append_pair("scope", &scopes.join(" "));
             }
             (method, body) = (Method::POST, Some(Bytes::from(form.finish())));
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/x-www-form-urlencoded"),
+            );
         } else {
             if let Some(Credential::Basic { username, password }) = &credential {
                 headers.insert(AUTHORIZATION, basic(username, password)?);
             }
-            let pairs = service.map(|service| ("service", service)).into_iter().chain(scopes.iter().map(|scope| ("scope", scope.as_str())));
+            let pairs = service
+                .map(|service| ("service", service))
+                .into_iter()
+                .chain(scopes.iter().map(|scope| ("scope", scope.as_str())));
             let pairs: Vec<_> = pairs.collect();
             if !pairs.is_empty() {
                 url.query_pairs_mut().extend_pairs(pairs);
@@ -199,11 +244,19 @@ impl Client {
         let (status, bytes) = self.ask_token_server(host, realm, &at, request)?;
         match status {
             StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST if anonymous => return Err(no_credentials(host)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => return Err(not_accepted(host)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST
+                if anonymous =>
+            {
+                return Err(no_credentials(host));
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                return Err(not_accepted(host));
+            }
             _ => {
-                return Err(Error::unauthorised(format!("the token server {at} sends elsewhere, and credentials do not follow"))
-                    .with_hint("tell whoever runs the registry"));
+                return Err(Error::unauthorised(format!(
+                    "the token server {at} sends elsewhere, and credentials do not follow"
+                ))
+                .with_hint("tell whoever runs the registry"));
             }
         }
         #[derive(Deserialize)]
@@ -212,15 +265,31 @@ impl Client {
             access_token: Option<String>,
             expires_in: Option<u64>,
         }
-        let bad = || Error::invalid(format!("the token server {at} answers without a token")).with_hint("tell whoever runs the registry");
+        let bad = || {
+            Error::invalid(format!("the token server {at} answers without a token"))
+                .with_hint("tell whoever runs the registry")
+        };
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty()).ok_or_else(bad)?;
-        Ok((bearer(&token).map_err(|_| bad())?, answer.expires_in.map_or(LIFETIME, Duration::from_secs)))
+        let token = answer
+            .token
+            .or(answer.access_token)
+            .filter(|token| !token.is_empty())
+            .ok_or_else(bad)?;
+        Ok((
+            bearer(&token).map_err(|_| bad())?,
+            answer.expires_in.map_or(LIFETIME, Duration::from_secs),
+        ))
     }
 
-    /// Asks until there is an answer that another try would not change: its status, and the body of a 200. A redirect is not
-    /// followed: the credentials were meant for this place.
-    fn ask_token_server<'r>(&self, host: &Host, realm: &Url, at: &str, request: impl Fn() -> Request<'r>) -> Result<(StatusCode, Vec<u8>)> {
+    /// Asks until there is an answer that another try would not change: its status, and the body of
+    /// a 200. A redirect is not followed: the credentials were meant for this place.
+    fn ask_token_server<'r>(
+        &self,
+        host: &Host,
+        realm: &Url,
+        at: &str,
+        request: impl Fn() -> Request<'r>,
+    ) -> Result<(StatusCode, Vec<u8>)> {
         let mut attempts = Attempts::new(self, host);
         loop {
             host.rest();
@@ -229,20 +298,27 @@ impl Client {
             let answered = self.transport.send(request).and_then(|mut response| {
                 log::debug!("<- {}", response.status);
                 let what = || format!("the answer of the token server {at}");
-                let bytes = if response.status == StatusCode::OK { answer::read(&mut response, MAX_ANSWER, &what())? } else { Vec::new() };
+                let bytes = if response.status == StatusCode::OK {
+                    answer::read(&mut response, MAX_ANSWER, &what())?
+                } else {
+                    Vec::new()
+                };
                 Ok((response, bytes))
             });
             let (mut response, bytes) = match answered {
                 Ok(answered) => answered,
                 Err(Failure::Own(error)) => return Err(error),
                 Err(failure @ Failure::Broken(_)) => {
-                    attempts.again(&format!("{at}: {failure}"), None, || unreachable(at, realm, &failure))?;
+                    attempts.again(&format!("{at}: {failure}"), None, || {
+                        unreachable(at, realm, &failure)
+                    })?;
                     continue;
                 }
                 Err(failure) => return Err(unreachable(at, realm, &failure)),
             };
             let refusal = Refusal::of(&mut response);
-            let is_answer = matches!(response.status.as_u16(), 200 | 400 | 401 | 403) || response.status.is_redirection();
+            let is_answer = matches!(response.status.as_u16(), 200 | 400 | 401 | 403)
+                || response.status.is_redirection();
             if is_answer && !refusal.is_temporary() {
                 return Ok((response.status, bytes));
             }
@@ -263,28 +339,42 @@ fn scheme(host: &Host, headers: &HeaderMap) -> Result<Scheme> {
         for challenge in http_auth::parser::ChallengeParser::new(value).map_while(Result::ok) {
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let param = |name: &str| {
-                    let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                    let found =
+                        challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
                     found.map(|(_, value)| value.to_unescaped())
                 };
-                return Ok(Scheme::Bearer { realm: realm(host, &param("realm").unwrap_or_default())?, service: param("service") });
+                return Ok(Scheme::Bearer {
+                    realm: realm(host, &param("realm").unwrap_or_default())?,
+                    service: param("service"),
+                });
             }
             basic |= challenge.scheme.eq_ignore_ascii_case("basic");
         }
     }
     match basic {
         true => Ok(Scheme::Basic),
-        false => Err(Error::unauthorised(format!("{} asks for credentials in no way that is known (neither Basic nor Bearer)", host.name))
-            .with_hint("check that a registry answers there")),
+        false => Err(Error::unauthorised(format!(
+            "{} asks for credentials in no way that is known (neither Basic nor Bearer)",
+            host.name
+        ))
+        .with_hint("check that a registry answers there")),
     }
 }
 
-/// The place where tokens come from. A registry must not be able to turn us against something that only we can reach, nor
-/// to have our password sent in the clear.
+/// The place where tokens come from. A registry must not be able to turn us against something that
+/// only we can reach, nor to have our password sent in the clear.
 fn realm(host: &Host, text: &str) -> Result<Url> {
     let refuse = |why: &str| {
-        let shown: String = Url::parse(text).map_or(text.to_owned(), |url| redacted(&url)).chars().take(200).collect();
-        Err(Error::unauthorised(format!("{} wants its tokens fetched from {shown:?}, which {why}", host.name))
-            .with_hint("nothing was sent there; tell whoever runs the registry"))
+        let shown: String = Url::parse(text)
+            .map_or(text.to_owned(), |url| redacted(&url))
+            .chars()
+            .take(200)
+            .collect();
+        Err(Error::unauthorised(format!(
+            "{} wants its tokens fetched from {shown:?}, which {why}",
+            host.name
+        ))
+        .with_hint("nothing was sent there; tell whoever runs the registry"))
     };
     let Ok(url) = Url::parse(text) else { return refuse("is not an address") };
     if !matches!(url.scheme(), "http" | "https") {
@@ -293,7 +383,8 @@ fn realm(host: &Host, text: &str) -> Result<Url> {
     if host.base.scheme() == "https" && url.scheme() == "http" {
         return refuse("is not protected as the registry itself is");
     }
-    if is_local(&url) && !is_local(&host.base) || is_link_local(&url) && !is_link_local(&host.base) {
+    if is_local(&url) && !is_local(&host.base) || is_link_local(&url) && !is_link_local(&host.base)
+    {
         return refuse("is an address inside of your own network");
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -303,8 +394,9 @@ fn realm(host: &Host, text: &str) -> Result<Url> {
 }
 
 fn secret(text: String) -> Result<HeaderValue> {
-    let mut value =
-        HeaderValue::try_from(text).map_err(|_| Error::unauthorised("the stored credential has characters that cannot be sent"))?;
+    let mut value = HeaderValue::try_from(text).map_err(|_| {
+        Error::unauthorised("the stored credential has characters that cannot be sent")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -318,11 +410,20 @@ fn bearer(token: &str) -> Result<HeaderValue> {
 }
 
 fn no_credentials(host: &Host) -> Error {
-    Error::unauthorised(format!("{} wants credentials for this, and none are stored for it", host.name))
-        .with_hint(format!("`osimage login {}` stores them; those of docker, podman and oras are used too", host.name))
+    Error::unauthorised(format!(
+        "{} wants credentials for this, and none are stored for it",
+        host.name
+    ))
+    .with_hint(format!(
+        "`osimage login {}` stores them; those of docker, podman and oras are used too",
+        host.name
+    ))
 }
 
 fn not_accepted(host: &Host) -> Error {
-    Error::unauthorised(format!("{} does not accept the credentials that are stored for it, or they do not allow this", host.name))
-        .with_hint(format!("`osimage login {}` stores others; check what they allow", host.name))
+    Error::unauthorised(format!(
+        "{} does not accept the credentials that are stored for it, or they do not allow this",
+        host.name
+    ))
+    .with_hint(format!("`osimage login {}` stores others; check what they allow", host.name))
 }

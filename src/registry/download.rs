@@ -26,7 +26,11 @@ pub(super) struct Download<'a> {
 }
 
 impl<'a> Download<'a> {
-    pub fn open(repository: &'a Repository<'a>, descriptor: &Descriptor, offset: u64) -> Result<Self> {
+    pub fn open(
+        repository: &'a Repository<'a>,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Self> {
         let (body, skip) = connect(repository, descriptor, offset)?;
         Ok(Download {
             repository,
@@ -52,7 +56,11 @@ impl<'a> Download<'a> {
 }
 
 /// Asks for a blob from an offset on; gives the body, and how much of it is to be passed over.
-fn connect(repository: &Repository<'_>, descriptor: &Descriptor, offset: u64) -> Result<(Incoming, u64)> {
+fn connect(
+    repository: &Repository<'_>,
+    descriptor: &Descriptor,
+    offset: u64,
+) -> Result<(Incoming, u64)> {
     let digest = &descriptor.digest;
     let what = format!("the blob {digest} of {}", repository.name);
     let mut call = repository.call(Method::GET, repository.url(&format!("blobs/{digest}")));
@@ -66,11 +74,14 @@ fn connect(repository: &Repository<'_>, descriptor: &Descriptor, offset: u64) ->
     if skip == 0 && offset > 0 {
         let range = header(&response.headers, CONTENT_RANGE).unwrap_or_default();
         if !range.starts_with(&format!("bytes {offset}-")) {
-            return Err(Error::invalid(format!("{host} was asked for {what} from byte {offset} on, and sends {range:?}"))
-                .with_hint("tell whoever runs the registry"));
+            return Err(Error::invalid(format!(
+                "{host} was asked for {what} from byte {offset} on, and sends {range:?}"
+            ))
+            .with_hint("tell whoever runs the registry"));
         }
     }
-    let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    let length =
+        header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     let expected = size - (offset - skip).min(size);
     if let Some(length) = length.filter(|length| *length != expected) {
         return Err(Error::invalid(format!("{what} has {length} bytes at {host}, and should have {expected}"))
@@ -83,9 +94,15 @@ impl Read for Download<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let before = self.skip > 0;
-            let target = if before { usize::try_from(self.skip).map_or(buf.len(), |skip| skip.min(buf.len())) } else { buf.len() };
+            let target = if before {
+                usize::try_from(self.skip).map_or(buf.len(), |skip| skip.min(buf.len()))
+            } else {
+                buf.len()
+            };
             let why = match self.body.read(&mut buf[..target]) {
-                Ok(0) if self.position < self.descriptor.size && !buf.is_empty() => "it ended early".to_owned(),
+                Ok(0) if self.position < self.descriptor.size && !buf.is_empty() => {
+                    "it ended early".to_owned()
+                }
                 Ok(n) if before => {
                     self.skip -= n as u64;
                     continue;

@@ -1,4 +1,5 @@
-//! A request to a registry, with everything that must happen around it: credentials, redirects, waiting and trying again.
+//! A request to a registry, with everything that must happen around it: credentials, redirects,
+//! waiting and trying again.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
@@ -7,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
@@ -62,7 +65,10 @@ impl<'a> Call<'a> {
     }
 
     pub fn header(mut self, name: HeaderName, value: &str) -> Self {
-        self.headers.insert(name, HeaderValue::from_str(value).expect("what is sent is ASCII without control characters"));
+        self.headers.insert(
+            name,
+            HeaderValue::from_str(value).expect("what is sent is ASCII without control characters"),
+        );
         self
     }
 
@@ -74,7 +80,13 @@ impl<'a> Call<'a> {
 
 impl Host {
     pub fn new(name: &str, base: Url) -> Self {
-        Host { name: name.to_owned(), base, auth: Auth::default(), rest: Mutex::default(), answered: AtomicBool::new(false) }
+        Host {
+            name: name.to_owned(),
+            base,
+            auth: Auth::default(),
+            rest: Mutex::default(),
+            answered: AtomicBool::new(false),
+        }
     }
 
     /// Waits as long as the registry is to be left alone.
@@ -103,10 +115,13 @@ impl Host {
             Error::invalid(format!("{} sends {what} {why}", self.name))
                 .with_hint("nothing was sent there; behind a proxy, the registry must know its own address (X-Forwarded-Proto, Host)")
         };
-        let url = from.join(text).map_err(|_| refuse("to something that is not an address".into()))?;
+        let url =
+            from.join(text).map_err(|_| refuse("to something that is not an address".into()))?;
         match url.origin() == self.base.origin() {
             true => Ok(url),
-            false => Err(refuse(format!("to another place, {}", url.origin().ascii_serialization()))),
+            false => {
+                Err(refuse(format!("to another place, {}", url.origin().ascii_serialization())))
+            }
         }
     }
 }
@@ -132,7 +147,12 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     /// `error`, where it was the last one, or where there is no point in another.
-    pub fn again(&mut self, why: &str, delay: Option<Duration>, error: impl FnOnce() -> Error) -> Result<()> {
+    pub fn again(
+        &mut self,
+        why: &str,
+        delay: Option<Duration>,
+        error: impl FnOnce() -> Error,
+    ) -> Result<()> {
         let settings = &self.client.settings;
         if self.failed >= settings.retries {
             return Err(error());
@@ -144,13 +164,22 @@ impl<'a> Attempts<'a> {
         let pause = match delay {
             Some(delay) if delay > MAX_DELAY => {
                 let name = &self.host.name;
-                return Err(Error::network(format!("{name} asks to be left alone for {} seconds ({why})", delay.as_secs()))
-                    .with_hint("try again after that time"));
+                return Err(Error::network(format!(
+                    "{name} asks to be left alone for {} seconds ({why})",
+                    delay.as_secs()
+                ))
+                .with_hint("try again after that time"));
             }
             Some(delay) => delay + settings.pause.mul_f64(chance / 2.0),
             None => longest.mul_f64(0.5 + chance / 2.0),
         };
-        log::warn!("{}: {why}; trying again in {:.1} s ({} of {})", self.host.name, pause.as_secs_f64(), self.failed, settings.retries);
+        log::warn!(
+            "{}: {why}; trying again in {:.1} s ({} of {})",
+            self.host.name,
+            pause.as_secs_f64(),
+            self.failed,
+            settings.retries
+        );
         let mut rest = self.host.rest.lock().expect("nothing panics with this lock");
         let until = Instant::now() + pause;
         *rest = Some(rest.map_or(until, |rest| rest.max(until)));
@@ -162,7 +191,9 @@ impl<'a> Attempts<'a> {
         let error = |failure: &Failure| unreachable(&self.host.name, &self.host.base, failure);
         let hopeless = match &failure {
             Failure::Own(_) | Failure::NotHttp(_) => true,
-            Failure::Tls(..) | Failure::Connect(_) | Failure::Proxy(..) => !self.host.answered.load(Ordering::Relaxed),
+            Failure::Tls(..) | Failure::Connect(_) | Failure::Proxy(..) => {
+                !self.host.answered.load(Ordering::Relaxed)
+            }
             Failure::Broken(_) => false,
         };
         match failure {
@@ -177,9 +208,15 @@ impl<'a> Attempts<'a> {
 }
 
 impl Client {
-    /// Sends a request until there is an answer that another try would not change. An answer of the kinds in `good` is
-    /// given back; any other is the error for having asked for `what`.
-    pub(super) fn call(&self, host: &Host, call: &Call<'_>, good: &[u16], what: &str) -> Result<Response> {
+    /// Sends a request until there is an answer that another try would not change. An answer of the
+    /// kinds in `good` is given back; any other is the error for having asked for `what`.
+    pub(super) fn call(
+        &self,
+        host: &Host,
+        call: &Call<'_>,
+        good: &[u16],
+        what: &str,
+    ) -> Result<Response> {
         let mut attempts = Attempts::new(self, host);
         loop {
             if let Some(response) = self.attempt(host, call, good, what, &mut attempts)? {
@@ -188,8 +225,16 @@ impl Client {
         }
     }
 
-    /// As [`call`](Self::call), and reads the body of a 200 whole, at most `limit` bytes; where it breaks off, it is asked for again.
-    pub(super) fn fetch(&self, host: &Host, call: &Call<'_>, good: &[u16], limit: u64, what: &str) -> Result<(Response, Vec<u8>)> {
+    /// As [`call`](Self::call), and reads the body of a 200 whole, at most `limit` bytes; where it
+    /// breaks off, it is asked for again.
+    pub(super) fn fetch(
+        &self,
+        host: &Host,
+        call: &Call<'_>,
+        good: &[u16],
+        limit: u64,
+        what: &str,
+    ) -> Result<(Response, Vec<u8>)> {
         let mut attempts = Attempts::new(self, host);
         loop {
             let mut response = self.call(host, call, good, what)?;
@@ -203,8 +248,8 @@ impl Client {
         }
     }
 
-    /// Sends a request as [`call`](Self::call) does, but once. `None` where it failed in a way that may pass; `attempts` has
-    /// counted that, and the next request waits.
+    /// Sends a request as [`call`](Self::call) does, but once. `None` where it failed in a way that
+    /// may pass; `attempts` has counted that, and the next request waits.
     pub(super) fn attempt(
         &self,
         host: &Host,
@@ -219,9 +264,11 @@ impl Client {
                 let refusal = Refusal::of(&mut response);
                 let repository = host_repository(&call.url);
                 let error = || refusal.error(host, &repository, what);
-                // docker-registry 2.8 refuses a manifest so while another client writes what the manifest points to; we know its
-                // digest to be right.
-                let racing = matches!(call.content, Content::Bytes(_)) && refusal.code == "DIGEST_INVALID" && attempts.failed < RACES;
+                // docker-registry 2.8 refuses a manifest so while another client writes what the
+                // manifest points to; we know its digest to be right.
+                let racing = matches!(call.content, Content::Bytes(_))
+                    && refusal.code == "DIGEST_INVALID"
+                    && attempts.failed < RACES;
                 if !refusal.is_temporary() && !racing {
                     return Err(error());
                 }
@@ -232,7 +279,8 @@ impl Client {
         Ok(None)
     }
 
-    /// Sends a request once; only a challenge is answered, and redirects of a reading request are followed.
+    /// Sends a request once; only a challenge is answered, and redirects of a reading request are
+    /// followed.
     pub(super) fn once(&self, host: &Host, call: &Call<'_>) -> Result<Response, Failure> {
         let mut challenged = 0;
         loop {
@@ -255,16 +303,23 @@ impl Client {
                 ));
             }
             challenged += 1;
-            // The first may ask who we are, the second say that the token has expired; a third would go on for ever.
+            // The first may ask who we are, the second say that the token has expired; a third
+            // would go on for ever.
             if challenged > 2 || (challenged == 2 && authorization.is_none()) {
                 return Ok(response);
             }
-            self.answer_challenge(host, call.scopes, &response.headers, authorization.as_ref()).map_err(Failure::Own)?;
+            self.answer_challenge(host, call.scopes, &response.headers, authorization.as_ref())
+                .map_err(Failure::Own)?;
         }
     }
 
     /// Sends a request, and follows where it is sent to if it only reads.
-    fn follow(&self, host: &Host, call: &Call<'_>, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
+    fn follow(
+        &self,
+        host: &Host,
+        call: &Call<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Failure> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_HOPS {
             let own = url.origin() == host.base.origin();
@@ -279,27 +334,59 @@ impl Client {
                 Some(to) if reads && response.status.is_redirection() => to,
                 _ => return Ok(response),
             };
-            let refuse =
-                |why: String| Failure::Own(Error::invalid(format!("{} {why}", host.name)).with_hint("tell whoever runs the registry"));
-            let next = url.join(to).map_err(|_| refuse("sends to something that is not an address".into()))?;
-            if !matches!(next.scheme(), "http" | "https") || (url.scheme() == "https" && next.scheme() == "http") {
-                return Err(refuse(format!("sends from a protected place to {}, which is not", next.origin().ascii_serialization())));
+            let refuse = |why: String| {
+                Failure::Own(
+                    Error::invalid(format!("{} {why}", host.name))
+                        .with_hint("tell whoever runs the registry"),
+                )
+            };
+            let next = url
+                .join(to)
+                .map_err(|_| refuse("sends to something that is not an address".into()))?;
+            if !matches!(next.scheme(), "http" | "https")
+                || (url.scheme() == "https" && next.scheme() == "http")
+            {
+                return Err(refuse(format!(
+                    "sends from a protected place to {}, which is not",
+                    next.origin().ascii_serialization()
+                )));
             }
             url = next;
         }
-        let why = format!("{} sends from one place to the next, more than {MAX_HOPS} times", host.name);
+        let why =
+            format!("{} sends from one place to the next, more than {MAX_HOPS} times", host.name);
         Err(Failure::Own(Error::invalid(why).with_hint("tell whoever runs the registry")))
     }
 
-    fn send(&self, call: &Call<'_>, url: Url, headers: HeaderMap, own: bool) -> Result<Response, Failure> {
+    fn send(
+        &self,
+        call: &Call<'_>,
+        url: Url,
+        headers: HeaderMap,
+        own: bool,
+    ) -> Result<Response, Failure> {
         log::debug!("-> {} {}{}", call.method, redacted(&url), shown(&headers));
         let method = call.method.clone();
         let result = match &call.content {
-            Content::Empty => self.transport.send(Request { method, url, headers, body: Body::Empty, own }),
-            Content::Bytes(bytes) => self.transport.send(Request { method, url, headers, body: Body::Bytes(bytes.clone()), own }),
+            Content::Empty => {
+                self.transport.send(Request { method, url, headers, body: Body::Empty, own })
+            }
+            Content::Bytes(bytes) => self.transport.send(Request {
+                method,
+                url,
+                headers,
+                body: Body::Bytes(bytes.clone()),
+                own,
+            }),
             Content::Stream(len, open) => {
                 let mut content = open().map_err(Failure::Own)?;
-                self.transport.send(Request { method, url, headers, body: Body::Stream(*len, &mut *content), own })
+                self.transport.send(Request {
+                    method,
+                    url,
+                    headers,
+                    body: Body::Stream(*len, &mut *content),
+                    own,
+                })
             }
         };
         match &result {
@@ -313,7 +400,10 @@ impl Client {
 /// The repository in an address of the API, for an error.
 fn host_repository(url: &Url) -> String {
     let path = url.path().strip_prefix("/v2/").unwrap_or_default();
-    let end = ["/manifests/", "/blobs/", "/tags/", "/referrers/"].iter().filter_map(|part| path.find(part)).min();
+    let end = ["/manifests/", "/blobs/", "/tags/", "/referrers/"]
+        .iter()
+        .filter_map(|part| path.find(part))
+        .min();
     path[..end.unwrap_or(path.len())].to_owned()
 }
 
@@ -342,9 +432,11 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
     }
 }
 
-/// An address without what may be secret in it: whoever signs addresses puts the signature into the query.
+/// An address without what may be secret in it: whoever signs addresses puts the signature into the
+/// query.
 pub(super) fn redacted(url: &Url) -> String {
-    const HARMLESS: &[&str] = &["n", "last", "digest", "mount", "from", "service", "scope", "artifactType", "ns"];
+    const HARMLESS: &[&str] =
+        &["n", "last", "digest", "mount", "from", "service", "scope", "artifactType", "ns"];
     let mut shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
     for (i, (key, value)) in url.query_pairs().enumerate() {
         let value = if HARMLESS.contains(&&*key) { &*value } else { "***" };
@@ -362,8 +454,12 @@ fn shown(headers: &HeaderMap) -> String {
                 Ok(url) => redacted(&url),
                 Err(_) => address.split('?').next().unwrap_or_default().to_owned(),
             },
-            Ok(value) if *name == AUTHORIZATION => format!("{} ***", value.split(' ').next().unwrap_or_default()),
-            Ok(_) if name.as_str().contains("cookie") || name.as_str().contains("token") => "***".to_owned(),
+            Ok(value) if *name == AUTHORIZATION => {
+                format!("{} ***", value.split(' ').next().unwrap_or_default())
+            }
+            Ok(_) if name.as_str().contains("cookie") || name.as_str().contains("token") => {
+                "***".to_owned()
+            }
             Ok(value) if *name == WWW_AUTHENTICATE || value.len() <= 300 => value.to_owned(),
             _ => "…".to_owned(),
         };
@@ -378,7 +474,10 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let url = Url::parse("https://me:s3cret@storage.example/b?X-Amz-Signature=s3cret&digest=sha256:1").unwrap();
+        let url = Url::parse(
+            "https://me:s3cret@storage.example/b?X-Amz-Signature=s3cret&digest=sha256:1",
+        )
+        .unwrap();
         assert_eq!(redacted(&url), "https://storage.example/b?X-Amz-Signature=***&digest=sha256:1");
         let headers = HeaderMap::from_iter([
             (AUTHORIZATION, "Basic s3cret".parse().unwrap()),
@@ -390,10 +489,16 @@ mod tests {
 
     #[test]
     fn repositories_in_addresses() {
-        for (path, repository) in
-            [("/v2/me/os/manifests/1", "me/os"), ("/v2/me/os/blobs/uploads/", "me/os"), ("/v2/", ""), ("/v2/a/tags/list", "a")]
-        {
-            assert_eq!(host_repository(&Url::parse(&format!("https://h{path}")).unwrap()), repository);
+        for (path, repository) in [
+            ("/v2/me/os/manifests/1", "me/os"),
+            ("/v2/me/os/blobs/uploads/", "me/os"),
+            ("/v2/", ""),
+            ("/v2/a/tags/list", "a"),
+        ] {
+            assert_eq!(
+                host_repository(&Url::parse(&format!("https://h{path}")).unwrap()),
+                repository
+            );
         }
     }
 }

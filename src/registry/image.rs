@@ -11,12 +11,14 @@ use crate::digest::Digest;
 use crate::oci::{self, Descriptor};
 use crate::{Error, Result};
 
-/// An image in a registry: what a tag or a digest pointed to when it was looked up. Its only row is that image.
+/// An image in a registry: what a tag or a digest pointed to when it was looked up. Its only entry
+/// is that image.
 pub struct RemoteImage<'a> {
     repository: Repository<'a>,
-    row: Descriptor,
+    entry: Descriptor,
     document: Vec<u8>,
-    /// Small documents that were read: a walk and those who look into what it found ask for them again.
+    /// Small documents that were read: a walk and those who look into what it found ask for them
+    /// again.
     documents: Mutex<HashMap<Digest, (Descriptor, Vec<u8>)>>,
 }
 
@@ -27,8 +29,17 @@ const KEPT_SIZE: usize = 16 * 1024;
 impl<'a> RemoteImage<'a> {
     pub(super) fn find(repository: Repository<'a>, reference: &Reference) -> Result<Self> {
         let (descriptor, document) = repository.document(&reference.pointer()?)?;
-        let name = reference.tag.as_ref().filter(|_| reference.digest.is_none()).map(|_| reference.to_string());
-        Ok(RemoteImage { repository, row: descriptor.named(name.as_deref()), document, documents: Mutex::default() })
+        let name = reference
+            .tag
+            .as_ref()
+            .filter(|_| reference.digest.is_none())
+            .map(|_| reference.to_string());
+        Ok(RemoteImage {
+            repository,
+            entry: descriptor.named(name.as_deref()),
+            document,
+            documents: Mutex::default(),
+        })
     }
 
     fn keep(&self, descriptor: Descriptor, bytes: &[u8]) {
@@ -40,7 +51,7 @@ impl<'a> RemoteImage<'a> {
 
     /// What the image is.
     pub fn descriptor(&self) -> &Descriptor {
-        &self.row
+        &self.entry
     }
 
     /// The manifest or the index, as it came.
@@ -59,19 +70,29 @@ impl Source for RemoteImage<'_> {
         self.repository.name().to_string()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
-        Ok(vec![self.row.clone()])
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        Ok(vec![self.entry.clone()])
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        if descriptor.digest == self.row.digest {
-            return Ok(Box::new(self.document.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default()));
+        if descriptor.digest == self.entry.digest {
+            return Ok(Box::new(
+                self.document
+                    .get(usize::try_from(offset).unwrap_or(usize::MAX)..)
+                    .unwrap_or_default(),
+            ));
         }
-        if !oci::is_document(&descriptor.media_type) {
+        if !oci::is_manifest_or_index(&descriptor.media_type) {
             return Ok(Box::new(self.repository.open_blob(descriptor, offset)?));
         }
-        let known = self.documents.lock().expect("nothing panics with this lock").get(&descriptor.digest).cloned();
-        let (found, bytes) = known.map_or_else(|| self.repository.document(&descriptor.digest.to_string()), Ok)?;
+        let known = self
+            .documents
+            .lock()
+            .expect("nothing panics with this lock")
+            .get(&descriptor.digest)
+            .cloned();
+        let (found, bytes) =
+            known.map_or_else(|| self.repository.document(&descriptor.digest.to_string()), Ok)?;
         if found.media_type != descriptor.media_type {
             return Err(Error::invalid(format!(
                 "{} of {} is {:?} to the registry, but {:?} to the index that names it",

@@ -1,41 +1,47 @@
-//! An index under a tag that several clients change: read, change, write, read back, and again where a change was lost.
+//! An index under a tag that several clients change: read, change, write, read back, and again
+//! where a change was lost.
 //!
-//! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"), so two that write at the same
-//! time take each other's change away. Who reads the index back after a while sees that, and makes the change again. Four
-//! rules make it unlikely that a change is lost unseen, which takes somebody who read before our write, and writes after our
-//! look at what came of it:
+//! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"),
+//! so two that write at the same time take each other's change away. Who reads the index back after
+//! a while sees that, and makes the change again. Four rules make it unlikely that a change is lost
+//! unseen, which takes somebody who read before our write, and writes after our look at what came
+//! of it:
 //!
-//! - What was read is written at once or not at all: a write that fails is not sent again, the index is read anew.
-//! - The look comes later than another needs from reading to writing, by the measure of what we needed ourselves.
+//! - What was read is written at once or not at all: a write that fails is not sent again, the
+//!   index is read anew.
+//! - The look comes later than another needs from reading to writing, by the measure of what we
+//!   needed ourselves.
 //! - Who sees that others are writing looks again, until nothing has changed between two looks.
 //! - Chance has a part in each pause, so that those who met once do not meet again.
 //!
-//! What remains is a client that stands still between reading and writing for longer than that, a registry that carries a
-//! write out long after it was sent, and clients that do not look at all.
+//! What remains is a client that stands still between reading and writing for longer than that, a
+//! registry that carries a write out long after it was sent, and clients that do not look at all.
 
 use std::time::{Duration, Instant};
 
 use super::http::Attempts;
 use super::repository::Repository;
 use crate::digest::Digest;
-use crate::oci::{self, Descriptor, Document, Index};
+use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::{Error, Kind, Result, json};
 
 /// How often a change is made again.
 const TRIES: u32 = 20;
-/// How many times as long as from our reading to the end of our writing is waited before the look, and at most.
+/// How many times as long as from our reading to the end of our writing is waited before the look,
+/// and at most.
 const PATIENCE: u32 = 4;
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// How often an index that has the change is looked at, while others go on changing it.
 const LOOKS: u32 = 100;
 
 impl Repository<'_> {
-    /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what is to be there, or nothing
-    /// where it is as it should be; `holds` tells whether an index has the change. Gives the index as it was last read.
+    /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what
+    /// is to be there, or nothing where it is as it should be; `holds` tells whether an index
+    /// has the change. Gives the index as it was last read.
     ///
     /// # Errors
-    /// What `change` and the registry give; [`Error::Refused`] where something else than an index is there; [`Error::Network`]
-    /// where others' writing took the change away again and again.
+    /// What `change` and the registry give; [`Error::Refused`] where something else than an index
+    /// is there; [`Error::Network`] where others' writing took the change away again and again.
     pub fn rewrite_index(
         &self,
         tag: &str,
@@ -45,8 +51,9 @@ impl Repository<'_> {
         self.rewrite_list(tag, None, change, holds)
     }
 
-    /// As [`rewrite_index`](Self::rewrite_index); `subject` is what may have the tag without being in the way: a forge
-    /// answers for the tag that is made of a digest with the manifest of that digest.
+    /// As [`rewrite_index`](Self::rewrite_index); `subject` is what may have the tag without being
+    /// in the way: a forge answers for the tag that is made of a digest with the manifest of
+    /// that digest.
     pub(super) fn rewrite_list(
         &self,
         tag: &str,
@@ -78,12 +85,15 @@ impl Repository<'_> {
             }
             log::debug!("{}:{tag}: another client took the change away", self.name);
         }
-        Err(Error::network(format!("others' writing took the change of {}:{tag} away {TRIES} times", self.name))
-            .with_hint("run the command again when they are done"))
+        Err(Error::network(format!(
+            "others' writing took the change of {}:{tag} away {TRIES} times",
+            self.name
+        ))
+        .with_hint("run the command again when they are done"))
     }
 
-    /// Looks, after a pause, whether an index still has a change, and again for as long as others change it: nothing where it
-    /// has lost it. `last` is its digest as it was known before.
+    /// Looks, after a pause, whether an index still has a change, and again for as long as others
+    /// change it: nothing where it has lost it. `last` is its digest as it was known before.
     fn look(
         &self,
         tag: &str,
@@ -94,7 +104,10 @@ impl Repository<'_> {
     ) -> Result<Option<(Descriptor, Index)>> {
         for look in 1.. {
             std::thread::sleep(pause());
-            let Some(found) = self.tagged_index(tag, subject)?.filter(|(_, index)| holds(index)) else { break };
+            let Some(found) = self.tagged_index(tag, subject)?.filter(|(_, index)| holds(index))
+            else {
+                break;
+            };
             let before = last.replace(found.0.digest.clone());
             if last == before || look == LOOKS {
                 return Ok(Some(found));
@@ -103,21 +116,26 @@ impl Repository<'_> {
         Ok(None)
     }
 
-    /// The index under a tag; `None` where there is nothing, or nothing but `subject`. Anything else there is somebody's.
-    pub(super) fn tagged_index(&self, tag: &str, subject: Option<&Digest>) -> Result<Option<(Descriptor, Index)>> {
+    /// The index under a tag; `None` where there is nothing, or nothing but `subject`. Anything
+    /// else there is somebody's.
+    pub(super) fn tagged_index(
+        &self,
+        tag: &str,
+        subject: Option<&Digest>,
+    ) -> Result<Option<(Descriptor, Index)>> {
         let (descriptor, bytes) = match self.document(tag) {
             Err(e) if e.kind() == Kind::NotFound => return Ok(None),
             found => found?,
         };
-        match Document::parse(&bytes, &descriptor)? {
-            Document::Index(index) => Ok(Some((descriptor, index))),
-            Document::Manifest(_) if Some(&descriptor.digest) == subject => Ok(None),
-            Document::Manifest(_) if subject.is_some() => Err(Error::invalid(format!(
+        match ManifestOrIndex::parse(&bytes, &descriptor)? {
+            ManifestOrIndex::Index(index) => Ok(Some((descriptor, index))),
+            ManifestOrIndex::Manifest(_) if Some(&descriptor.digest) == subject => Ok(None),
+            ManifestOrIndex::Manifest(_) if subject.is_some() => Err(Error::invalid(format!(
                 "the tag {tag} of {} is for the list of what is attached, but points to the manifest {}",
                 self.name, descriptor.digest
             ))
             .with_hint("give that manifest another tag, and delete this one")),
-            Document::Manifest(_) => Err(Error::refused(format!("{}:{tag} is one image, not an index over several", self.name))
+            ManifestOrIndex::Manifest(_) => Err(Error::refused(format!("{}:{tag} is one image, not an index over several", self.name))
                 .with_hint("choose another tag for the index; `osimage index create` makes one over that image too")),
         }
     }

@@ -1,4 +1,5 @@
-//! Registries: a client for the OCI distribution specification, and the images in them as sources and targets.
+//! Registries: a client for the OCI distribution specification, and the images in them as sources
+//! and targets.
 //!
 //! ```text
 //! Client ── what all registries share: settings, credentials, connections
@@ -6,11 +7,13 @@
 //!     RemoteImage ── one image of a repository, found once; a Source
 //! ```
 //!
-//! From the bottom up: `transport` sends a request and knows nothing of registries; `tls` says whom it trusts; `auth` answers
-//! challenges; `http` puts waiting, trying again and redirects around a request; `repository`, `upload` and `download` are the
-//! endpoints. What a server says is input: bounded, resolved against the registry's own origin, checked against a digest.
+//! From the bottom up: `transport` sends a request and knows nothing of registries; `tls` says whom
+//! it trusts; `auth` answers challenges; `http` puts waiting, trying again and redirects around a
+//! request; `repository`, `upload` and `download` are the endpoints. What a server says is input:
+//! bounded, resolved against the registry's own origin, checked against a digest.
 //!
-//! A tag is looked up once; from then on only digests are asked for, so a tag that moves in between changes nothing.
+//! A tag is looked up once; from then on only digests are asked for, so a tag that moves in between
+//! changes nothing.
 
 mod answer;
 mod auth;
@@ -53,7 +56,8 @@ use transport::{Body, Failure, Request, TlsFailure, Transport};
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses for which there are no certificates.
+    /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses
+    /// for which there are no certificates.
     pub plain_http: Option<bool>,
     /// The same for single registries, by host; it goes before `plain_http`.
     pub plain_http_at: Vec<(String, bool)>,
@@ -63,7 +67,8 @@ pub struct Settings {
     pub ca_files: Vec<PathBuf>,
     /// A client certificate and its key, shown to registries and to nobody else.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// Folders with a folder of certificates for each registry, `HOST[:PORT]/{*.crt,*.cert,*.key}`.
+    /// Folders with a folder of certificates for each registry,
+    /// `HOST[:PORT]/{*.crt,*.cert,*.key}`.
     pub certificate_folders: Vec<PathBuf>,
     /// Addresses that are used instead of looking names up.
     pub resolve: Vec<Resolve>,
@@ -85,7 +90,10 @@ impl Default for Settings {
             insecure: false,
             ca_files: Vec::new(),
             client_certificate: None,
-            certificate_folders: vec!["/etc/docker/certs.d".into(), "/etc/containers/certs.d".into()],
+            certificate_folders: vec![
+                "/etc/docker/certs.d".into(),
+                "/etc/containers/certs.d".into(),
+            ],
             resolve: Vec::new(),
             retries: 5,
             pause: Duration::from_millis(500),
@@ -128,7 +136,12 @@ impl Client {
     /// A client; nothing is read or connected before it is needed.
     pub fn new(settings: Settings, credentials: Credentials) -> Self {
         let settings = Arc::new(settings);
-        Client { transport: Transport::new(settings.clone()), settings, credentials, hosts: Mutex::default() }
+        Client {
+            transport: Transport::new(settings.clone()),
+            settings,
+            credentials,
+            hosts: Mutex::default(),
+        }
     }
 
     /// Opens a repository; the registry is not asked yet.
@@ -142,15 +155,18 @@ impl Client {
     /// Finds an image, which is what a tag or a digest points to at this moment.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where it is not what it should be.
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
+    /// it is not what it should be.
     pub fn image(&self, reference: &Reference) -> Result<RemoteImage<'_>> {
         RemoteImage::find(self.repository(&reference.repository, Access::Pull)?, reference)
     }
 
-    /// The names of a registry's repositories, as far as it tells (distribution-spec leaves this to registries; Docker's API, "Catalog").
+    /// The names of a registry's repositories, as far as it tells (distribution-spec leaves this to
+    /// registries; Docker's API, "Catalog").
     ///
     /// # Errors
-    /// [`Error::Unauthorised`]; [`Error::NotFound`] and [`Error::Rejected`] where the registry has no such list.
+    /// [`Error::Unauthorised`]; [`Error::NotFound`] and [`Error::Rejected`] where the registry has
+    /// no such list.
     pub fn repositories(&self, host: &str) -> Result<Vec<String>> {
         #[derive(Deserialize)]
         struct Page {
@@ -158,15 +174,22 @@ impl Client {
         }
         let host = self.host(host)?;
         let what = format!("the list of the repositories of {}", host.name);
-        repository::pages(self, &host, host.url("_catalog", &[]), &[Scope::Catalog], &what, |bytes| {
-            Ok(serde_json::from_slice::<Page>(bytes)?.repositories.unwrap_or_default())
-        })
+        repository::pages(
+            self,
+            &host,
+            host.url("_catalog", &[]),
+            &[Scope::Catalog],
+            &what,
+            |bytes| Ok(serde_json::from_slice::<Page>(bytes)?.repositories.unwrap_or_default()),
+        )
     }
 
-    /// Tries a credential at a registry, without storing it. `false` where the registry did not ask for it.
+    /// Tries a credential at a registry, without storing it. `false` where the registry did not ask
+    /// for it.
     ///
     /// # Errors
-    /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`], [`Error::Invalid`] where no registry answers.
+    /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`], [`Error::Invalid`]
+    /// where no registry answers.
     pub fn try_credential(&self, host: &str, credential: Credential) -> Result<bool> {
         let host = self.host(host)?;
         self.use_credential(&host, credential);
@@ -179,9 +202,15 @@ impl Client {
         })?;
         let asked = self.authorization(&host, &scopes)?.is_some();
         // Quay's own answer has that type too, but comes after a challenge.
-        if !asked && repository::header(&response.headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
-            return Err(Error::invalid(format!("{} answers with a page for people, as no registry does", host.name))
-                .with_hint("check the name; a network that wants a login of its own answers so too"));
+        if !asked
+            && repository::header(&response.headers, CONTENT_TYPE)
+                .is_some_and(|kind| kind.starts_with("text/html"))
+        {
+            return Err(Error::invalid(format!(
+                "{} answers with a page for people, as no registry does",
+                host.name
+            ))
+            .with_hint("check the name; a network that wants a login of its own answers so too"));
         }
         Ok(asked)
     }
@@ -194,7 +223,13 @@ impl Client {
 
     /// Whether what answers there speaks no TLS.
     fn lacks_tls(&self, url: &Url) -> bool {
-        let request = Request { method: Method::GET, url: url.clone(), headers: HeaderMap::new(), body: Body::Empty, own: true };
+        let request = Request {
+            method: Method::GET,
+            url: url.clone(),
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+            own: true,
+        };
         matches!(self.transport.send(request), Err(Failure::Tls(_, TlsFailure::NotTls)))
     }
 
@@ -206,17 +241,32 @@ impl Client {
         }
         credentials::check_host(name)?;
         // Docker's registry has its API at another name than its images.
-        let api = if matches!(name, "docker.io" | "index.docker.io") { "registry-1.docker.io" } else { name };
+        let api = if matches!(name, "docker.io" | "index.docker.io") {
+            "registry-1.docker.io"
+        } else {
+            name
+        };
         let url = |scheme: &str| {
-            Url::parse(&format!("{scheme}://{api}/")).map_err(|_| Error::usage(format!("{name:?} is not a registry's host")))
+            Url::parse(&format!("{scheme}://{api}/"))
+                .map_err(|_| Error::usage(format!("{name:?} is not a registry's host")))
         };
         let secure = url("https")?;
         let by_itself = || {
-            let loopback = tls::is_loopback(&secure) && !tls::has_own_certificates(&secure, &self.settings);
+            let loopback =
+                tls::is_loopback(&secure) && !tls::has_own_certificates(&secure, &self.settings);
             loopback && (!self.settings.insecure || self.lacks_tls(&secure))
         };
-        let said = self.settings.plain_http_at.iter().find(|(host, _)| host == name).map(|(_, plain)| *plain);
-        let base = if said.or(self.settings.plain_http).unwrap_or_else(by_itself) { url("http")? } else { secure };
+        let said = self
+            .settings
+            .plain_http_at
+            .iter()
+            .find(|(host, _)| host == name)
+            .map(|(_, plain)| *plain);
+        let base = if said.or(self.settings.plain_http).unwrap_or_else(by_itself) {
+            url("http")?
+        } else {
+            secure
+        };
         let host = Arc::new(Host::new(name, base));
         hosts.insert(name.to_owned(), host.clone());
         Ok(host)

@@ -19,7 +19,8 @@ pub struct RepositoryName {
     pub path: String,
 }
 
-/// An image in a registry, by its tag, its digest, or both (the digest counts); or its repository alone.
+/// An image in a registry, by its tag, its digest, or both (the digest counts); or its repository
+/// alone.
 ///
 /// ```
 /// use osimage::registry::Reference;
@@ -41,13 +42,18 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: &str| Error::usage(format!("{text:?} is not the name of an image in a registry: {why}"));
+        let bad = |why: &str| {
+            Error::usage(format!("{text:?} is not the name of an image in a registry: {why}"))
+        };
         let plain = text.strip_prefix("oci://").unwrap_or(text);
         if let Some((scheme, rest)) = plain.split_once("://") {
-            return Err(bad(&format!("it begins with {scheme}://")).with_hint(format!("leave that out: {rest}")));
+            return Err(bad(&format!("it begins with {scheme}://"))
+                .with_hint(format!("leave that out: {rest}")));
         }
         let (name, digest) = match plain.split_once('@') {
-            Some((name, digest)) => (name, Some(digest.parse::<Digest>().map_err(|e| bad(&e.to_string()))?)),
+            Some((name, digest)) => {
+                (name, Some(digest.parse::<Digest>().map_err(|e| bad(&e.to_string()))?))
+            }
             None => (plain, None),
         };
         let (name, tag) = split_tag(name);
@@ -58,11 +64,19 @@ impl FromStr for Reference {
                     "name the registry too, such as ghcr.io/{plain}; a host has a dot, a port, or is localhost; a path begins with ./ or /"
                 )),
             })?;
-        let path = if host == DOCKER && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        let path = if host == DOCKER && !path.contains('/') {
+            format!("library/{path}")
+        } else {
+            path.to_owned()
+        };
         check_path(&path)
             .map_err(|why| bad(why).with_hint("a repository's path has lower-case letters, digits, and '.', '_', '-' between them"))?;
         tag.map_or(Ok(()), check_tag).map_err(bad)?;
-        Ok(Reference { repository: RepositoryName { host: host.to_owned(), path }, tag: tag.map(str::to_owned), digest })
+        Ok(Reference {
+            repository: RepositoryName { host: host.to_owned(), path },
+            tag: tag.map(str::to_owned),
+            digest,
+        })
     }
 }
 
@@ -76,7 +90,9 @@ impl Reference {
             (Some(digest), _) => Ok(digest.to_string()),
             (None, Some(tag)) => Ok(tag.clone()),
             (None, None) => Err(Error::usage(format!("{self} has neither a tag nor a digest"))
-                .with_hint(format!("say which image: {self}:TAG; `osimage tags {self}` lists those that there are"))),
+                .with_hint(format!(
+                    "say which image: {self}:TAG; `osimage tags {self}` lists those that there are"
+                ))),
         }
     }
 
@@ -107,14 +123,20 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Whether the first part of a name is a host, as every client tells it: by a dot, a port, or `localhost`.
+/// Whether the first part of a name is a host, as every client tells it: by a dot, a port, or
+/// `localhost`.
 fn is_host(part: &str) -> bool {
-    if part.contains(['@', '?', '#', '\\', '%']) || part.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {
+    if part.contains(['@', '?', '#', '\\', '%'])
+        || part.chars().any(|c| c.is_control() || c.is_whitespace() || !c.is_ascii())
+    {
         return false;
     }
     let parsed = url::Url::parse(&format!("https://{part}/"));
     let plain = parsed.is_ok_and(|url| {
-        url.path() == "/" && url.username().is_empty() && url.password().is_none() && url.host_str().is_some_and(|host| !host.is_empty())
+        url.path() == "/"
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.host_str().is_some_and(|host| !host.is_empty())
     });
     plain && (part.contains(['.', ':']) || part == "localhost")
 }
@@ -124,14 +146,21 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     if path.len() > 255 {
         return Err("its repository is longer than 255 characters");
     }
-    let separator = |text: &str| matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-');
+    let separator =
+        |text: &str| matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-');
     for part in path.split('/') {
-        if part.is_empty() || !part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')) {
+        if part.is_empty()
+            || !part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        {
             return Err("a part of its repository is empty or has other letters than a-z");
         }
         let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        let between = part.split(|c: char| c.is_ascii_alphanumeric()).filter(|text| !text.is_empty());
-        if !ends(part.as_bytes().first()) || !ends(part.as_bytes().last()) || !between.into_iter().all(separator) {
+        let between =
+            part.split(|c: char| c.is_ascii_alphanumeric()).filter(|text| !text.is_empty());
+        if !ends(part.as_bytes().first())
+            || !ends(part.as_bytes().last())
+            || !between.into_iter().all(separator)
+        {
             return Err("a part of its repository begins, ends or is divided with the wrong signs");
         }
     }
@@ -141,7 +170,10 @@ fn check_path(path: &str) -> Result<(), &'static str> {
 /// The grammar of a tag (distribution-spec, "Pulling manifests").
 fn check_tag(tag: &str) -> Result<(), &'static str> {
     let first = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if first && tag.len() <= 128 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+    if first
+        && tag.len() <= 128
+        && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    {
         return Ok(());
     }
     Err("a tag has up to 128 letters, digits, '_', '.', '-', and begins with none of the last two")
@@ -165,8 +197,16 @@ mod tests {
             (&format!("ghcr.io/me/os@sha256:{hex}"), "ghcr.io", "me/os", None, true),
         ] {
             let reference: Reference = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!((reference.repository.host.as_str(), reference.repository.path.as_str()), (host, path), "{text}");
-            assert_eq!((reference.tag.as_deref(), reference.digest.is_some()), (tag, digest), "{text}");
+            assert_eq!(
+                (reference.repository.host.as_str(), reference.repository.path.as_str()),
+                (host, path),
+                "{text}"
+            );
+            assert_eq!(
+                (reference.tag.as_deref(), reference.digest.is_some()),
+                (tag, digest),
+                "{text}"
+            );
         }
         for bad in [
             "",

@@ -1,11 +1,12 @@
-//! The list of what is attached to a manifest: the registry's own, or, where it keeps none, an index under a tag that is made
-//! of the digest (distribution-spec, "Referrers Tag Schema"), which clients write.
+//! The list of what is attached to a manifest: the registry's own, or, where it keeps none, an
+//! index under a tag that is made of the digest (distribution-spec, "Referrers Tag Schema"), which
+//! clients write.
 
 use std::collections::BTreeMap;
 
 use super::repository::Repository;
 use crate::digest::Digest;
-use crate::oci::{Descriptor, Document, Index};
+use crate::oci::{Descriptor, Index, ManifestOrIndex};
 use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result};
 
@@ -17,63 +18,92 @@ impl Repository<'_> {
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         match self.listed_referrers(subject)? {
             Some(listed) => Ok(listed),
-            None => Ok(self.tagged_referrers(subject)?.map_or_else(Vec::new, |index| index.manifests)),
+            None => {
+                Ok(self.tagged_referrers(subject)?.map_or_else(Vec::new, |index| index.manifests))
+            }
         }
     }
 
-    /// The index under the tag; `None` where there is none, or where the tag was given to the subject itself. Anything else
-    /// there is somebody's, and neither a list nor to be written over.
+    /// The index under the tag; `None` where there is none, or where the tag was given to the
+    /// subject itself. Anything else there is somebody's, and neither a list nor to be written
+    /// over.
     fn tagged_referrers(&self, subject: &Digest) -> Result<Option<Index>> {
         match self.tagged_index(&tag(subject), Some(subject))? {
-            Some((_, index)) if index.manifests.len() > MAX_REFERRERS => Err(Error::invalid(format!(
-                "more than {MAX_REFERRERS} manifests are attached to {subject} in {}; more are not read",
-                self.name
-            ))),
+            Some((_, index)) if index.manifests.len() > MAX_REFERRERS => {
+                Err(Error::invalid(format!(
+                    "more than {MAX_REFERRERS} manifests are attached to {subject} in {}; more are not read",
+                    self.name
+                )))
+            }
             found => Ok(found.map(|(_, index)| index)),
         }
     }
 
-    /// Puts a manifest or an index; where it is attached to something and the registry keeps no list of that, it is remembered
-    /// for [`list_referrers`](Self::list_referrers).
-    pub(super) fn put_attached(&self, pointer: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
-        let knows_subject = self.put_document(pointer, descriptor, bytes)?;
-        let document = Document::parse(bytes, descriptor)?;
+    /// Puts a manifest or an index; where it is attached to something and the registry keeps no
+    /// list of that, it is remembered for [`list_referrers`](Self::list_referrers).
+    pub(super) fn put_attached(
+        &self,
+        pointer: &str,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let knows_subject = self.put_manifest(pointer, descriptor, bytes)?;
+        let document = ManifestOrIndex::parse(bytes, descriptor)?;
         let Some(subject) = document.subject().filter(|_| !knows_subject) else { return Ok(()) };
-        let mut entry = Descriptor::new(&*descriptor.media_type, descriptor.digest.clone(), descriptor.size);
+        let mut entry =
+            Descriptor::new(&*descriptor.media_type, descriptor.digest.clone(), descriptor.size);
         match &document {
-            Document::Manifest(manifest) => {
-                entry.artifact_type = manifest.artifact_type.clone().or_else(|| Some(manifest.config.media_type.clone()));
+            ManifestOrIndex::Manifest(manifest) => {
+                entry.artifact_type = manifest
+                    .artifact_type
+                    .clone()
+                    .or_else(|| Some(manifest.config.media_type.clone()));
                 entry.annotations = manifest.annotations.clone();
             }
-            Document::Index(index) => {
+            ManifestOrIndex::Index(index) => {
                 entry.artifact_type = index.artifact_type.clone();
                 entry.annotations = index.annotations.clone();
             }
         }
-        self.unlisted.lock().expect("nothing panics with this lock").push((subject.digest.clone(), entry));
+        self.unlisted
+            .lock()
+            .expect("nothing panics with this lock")
+            .push((subject.digest.clone(), entry));
         Ok(())
     }
 
-    /// Whether a manifest or an index that is attached to something is listed so; where it is attached to nothing, it is.
+    /// Whether a manifest or an index that is attached to something is listed so; where it is
+    /// attached to nothing, it is.
     pub(super) fn lists(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
-        match Document::parse(bytes, descriptor)?.subject() {
-            Some(subject) => Ok(self.referrers(&subject.digest)?.iter().any(|listed| listed.digest == descriptor.digest)),
+        match ManifestOrIndex::parse(bytes, descriptor)?.subject() {
+            Some(subject) => Ok(self
+                .referrers(&subject.digest)?
+                .iter()
+                .any(|listed| listed.digest == descriptor.digest)),
             None => Ok(true),
         }
     }
 
-    /// Writes what was put into the lists of what it is attached to, one write for each list: the index under a subject's tag.
+    /// Writes what was put into the lists of what it is attached to, one write for each list: the
+    /// index under a subject's tag.
     pub(super) fn list_referrers(&self) -> Result<()> {
-        let unlisted = std::mem::take(&mut *self.unlisted.lock().expect("nothing panics with this lock"));
+        let unlisted =
+            std::mem::take(&mut *self.unlisted.lock().expect("nothing panics with this lock"));
         let mut lists: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
-        unlisted.into_iter().for_each(|(subject, entry)| lists.entry(subject).or_default().push(entry));
+        unlisted
+            .into_iter()
+            .for_each(|(subject, entry)| lists.entry(subject).or_default().push(entry));
         for (subject, mut entries) in lists {
             // They were put side by side, in any order.
-            entries.sort_by(|a, b| (&a.artifact_type, &a.digest).cmp(&(&b.artifact_type, &b.digest)));
-            let lacks = |index: &Index, entry: &Descriptor| index.manifests.iter().all(|known| known.digest != entry.digest);
+            entries
+                .sort_by(|a, b| (&a.artifact_type, &a.digest).cmp(&(&b.artifact_type, &b.digest)));
+            let lacks = |index: &Index, entry: &Descriptor| {
+                index.manifests.iter().all(|known| known.digest != entry.digest)
+            };
             let change = |before: Option<Index>| {
                 let mut index = before.unwrap_or_else(|| Index::over(Vec::new()));
-                let missing: Vec<_> = entries.iter().filter(|entry| lacks(&index, entry)).cloned().collect();
+                let missing: Vec<_> =
+                    entries.iter().filter(|entry| lacks(&index, entry)).cloned().collect();
                 if missing.is_empty() {
                     return Ok(None);
                 }

@@ -17,7 +17,7 @@ use super::http::{Attempts, Call, Content, Host};
 use super::transport::Response;
 use super::{Client, RepositoryName};
 use crate::digest::Digest;
-use crate::oci::{self, Descriptor, Document, Index, MAX_DOCUMENT};
+use crate::oci::{self, Descriptor, Index, MAX_MANIFEST, ManifestOrIndex};
 use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result, json};
 
@@ -29,11 +29,12 @@ const MAX_LIST: usize = 32 * 1024 * 1024;
 
 /// The digest that a registry says content has.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// What a registry that knows referrers answers to a manifest with a subject (distribution-spec, "Pushing Manifests with Subject").
+/// What a registry that knows referrers answers to a manifest with a subject (distribution-spec,
+/// "Pushing Manifests with Subject").
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// Every kind of document that we can read.
-pub(super) const DOCUMENTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What a repository is opened for; a registry is asked for no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,8 @@ pub struct Repository<'a> {
     pub(super) scopes: Vec<Scope>,
     /// Another repository of the same registry that may have what is to be pushed.
     pub(super) mount_from: Option<String>,
-    /// What was put with a subject (the digest) whose list the registry does not keep, and is not listed yet.
+    /// What was put with a subject (the digest) whose list the registry does not keep, and is not
+    /// listed yet.
     pub(super) unlisted: Mutex<Vec<(Digest, Descriptor)>>,
 }
 
@@ -85,8 +87,9 @@ impl<'a> Repository<'a> {
         })
     }
 
-    /// Names another repository of the same registry, from which content is taken over where it has it (distribution-spec,
-    /// "Mounting a blob from another repository"); the registry is asked for leave to read there.
+    /// Names another repository of the same registry, from which content is taken over where it has
+    /// it (distribution-spec, "Mounting a blob from another repository"); the registry is asked
+    /// for leave to read there.
     #[must_use]
     pub fn mounting_from(mut self, path: &str) -> Self {
         if path != self.name.path {
@@ -109,21 +112,27 @@ impl<'a> Repository<'a> {
         Call::new(method, url, &self.scopes)
     }
 
-    /// What a tag or a digest points to, without reading it; `None` where there is nothing. It is what the registry says.
+    /// What a tag or a digest points to, without reading it; `None` where there is nothing. It is
+    /// what the registry says.
     ///
     /// # Errors
     /// [`Error::Unauthorised`], [`Error::Network`], and where the registry answers nonsense.
     pub fn find(&self, pointer: &str) -> Result<Option<Descriptor>> {
         let what = format!("the manifest {pointer} of {}", self.name);
-        let call = self.call(Method::HEAD, self.url(&format!("manifests/{pointer}"))).header(ACCEPT, DOCUMENTS);
+        let call = self
+            .call(Method::HEAD, self.url(&format!("manifests/{pointer}")))
+            .header(ACCEPT, MANIFESTS);
         let response = self.client.call(&self.host, &call, &[200, 404], &what)?;
         if response.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         // Some registries tell neither digest nor length to a HEAD; then the document itself does.
-        let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let length =
+            header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
         match (media_type(&response.headers), said_digest(&response)?, length) {
-            (Some(media_type), Some(digest), Some(length)) => Ok(Some(Descriptor::new(media_type, digest, length))),
+            (Some(media_type), Some(digest), Some(length)) => {
+                Ok(Some(Descriptor::new(media_type, digest, length)))
+            }
             _ => self.document(pointer).map(|(descriptor, _)| Some(descriptor)),
         }
     }
@@ -132,50 +141,75 @@ impl<'a> Repository<'a> {
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub fn has_document(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self.find(&descriptor.digest.to_string())?.is_some_and(|found| found.digest == descriptor.digest))
+    pub fn has_manifest(&self, descriptor: &Descriptor) -> Result<bool> {
+        Ok(self
+            .find(&descriptor.digest.to_string())?
+            .is_some_and(|found| found.digest == descriptor.digest))
     }
 
-    /// Reads the manifest or the index that a tag or a digest points to. Its digest is that of the bytes that came.
+    /// Reads the manifest or the index that a tag or a digest points to. Its digest is that of the
+    /// bytes that came.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] where it is too large, is not what the digest or the registry says, or is no
-    /// document that can be read in one way only.
+    /// [`Error::NotFound`]; [`Error::Invalid`] where it is too large, is not what the digest or the
+    /// registry says, or is no document that can be read in one way only.
     pub fn document(&self, pointer: &str) -> Result<(Descriptor, Vec<u8>)> {
         let what = format!("the manifest {pointer} of {}", self.name);
-        let call = self.call(Method::GET, self.url(&format!("manifests/{pointer}"))).header(ACCEPT, DOCUMENTS);
-        let (response, bytes) = self.client.fetch(&self.host, &call, &[200], MAX_DOCUMENT, &what)?;
+        let call = self
+            .call(Method::GET, self.url(&format!("manifests/{pointer}")))
+            .header(ACCEPT, MANIFESTS);
+        let (response, bytes) =
+            self.client.fetch(&self.host, &call, &[200], MAX_MANIFEST, &what)?;
         let wanted = pointer.parse::<Digest>().ok();
-        let digest = wanted.as_ref().map_or_else(|| Digest::of(&bytes), |wanted| Digest::with(wanted.algorithm(), &bytes));
+        let digest = wanted
+            .as_ref()
+            .map_or_else(|| Digest::of(&bytes), |wanted| Digest::with(wanted.algorithm(), &bytes));
         let said = said_digest(&response)?.filter(|said| said.algorithm() == digest.algorithm());
         for promised in wanted.iter().chain(&said) {
             if *promised != digest {
-                return Err(Error::invalid(format!("{what} hashes to {digest}, but {} promised {promised}", self.name.host))
-                    .with_hint("do not use it; tell whoever runs the registry"));
+                return Err(Error::invalid(format!(
+                    "{what} hashes to {digest}, but {} promised {promised}",
+                    self.name.host
+                ))
+                .with_hint("do not use it; tell whoever runs the registry"));
             }
         }
-        let media_type = media_type(&response.headers)
-            .ok_or_else(|| Error::invalid(format!("{what} comes without a type")).with_hint("check that a registry answers there"))?;
+        let media_type = media_type(&response.headers).ok_or_else(|| {
+            Error::invalid(format!("{what} comes without a type"))
+                .with_hint("check that a registry answers there")
+        })?;
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
-        Document::parse(&bytes, &descriptor).map_err(|e| e.with_hint(format!("it came from {}; tell whoever made it", self.name)))?;
+        ManifestOrIndex::parse(&bytes, &descriptor).map_err(|e| {
+            e.with_hint(format!("it came from {}; tell whoever made it", self.name))
+        })?;
         Ok((descriptor, bytes))
     }
 
-    /// Puts a manifest or an index under a tag or under its digest. Says whether the registry keeps the list of what is
-    /// attached to its subject itself (distribution-spec, "Pushing Manifests with Subject").
+    /// Puts a manifest or an index under a tag or under its digest. Says whether the registry keeps
+    /// the list of what is attached to its subject itself (distribution-spec, "Pushing
+    /// Manifests with Subject").
     ///
     /// # Errors
-    /// [`Error::Unauthorised`], [`Error::Network`], [`Error::Rejected`], [`Error::Invalid`] where the registry stored something else.
-    pub fn put_document(&self, pointer: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
+    /// [`Error::Unauthorised`], [`Error::Network`], [`Error::Rejected`], [`Error::Invalid`] where
+    /// the registry stored something else.
+    pub fn put_manifest(
+        &self,
+        pointer: &str,
+        descriptor: &Descriptor,
+        bytes: &[u8],
+    ) -> Result<bool> {
         let mut attempts = Attempts::new(self.client, &self.host);
         loop {
-            if let Some(knows_subject) = self.try_to_put(pointer, descriptor, bytes, &mut attempts)? {
+            if let Some(knows_subject) =
+                self.try_to_put(pointer, descriptor, bytes, &mut attempts)?
+            {
                 return Ok(knows_subject);
             }
         }
     }
 
-    /// As [`put_document`](Self::put_document), but once; `None` where it failed in a way that may pass.
+    /// As [`put_manifest`](Self::put_manifest), but once; `None` where it failed in a way that may
+    /// pass.
     pub(super) fn try_to_put(
         &self,
         pointer: &str,
@@ -185,13 +219,22 @@ impl<'a> Repository<'a> {
     ) -> Result<Option<bool>> {
         let what = format!("putting the manifest {pointer} into {}", self.name);
         let call = self.call(Method::PUT, self.url(&format!("manifests/{pointer}")));
-        let call = call.header(CONTENT_TYPE, &descriptor.media_type).content(Content::Bytes(Bytes::copy_from_slice(bytes)));
-        let Some(response) = self.client.attempt(&self.host, &call, &[201, 200, 202], &what, attempts)? else { return Ok(None) };
-        if let Some(said) =
-            said_digest(&response)?.filter(|said| said.algorithm() == descriptor.digest.algorithm() && *said != descriptor.digest)
-        {
-            return Err(Error::invalid(format!("{} stored {said} instead of {}", self.name.host, descriptor.digest))
-                .with_hint("do not use it; tell whoever runs the registry"));
+        let call = call
+            .header(CONTENT_TYPE, &descriptor.media_type)
+            .content(Content::Bytes(Bytes::copy_from_slice(bytes)));
+        let Some(response) =
+            self.client.attempt(&self.host, &call, &[201, 200, 202], &what, attempts)?
+        else {
+            return Ok(None);
+        };
+        if let Some(said) = said_digest(&response)?.filter(|said| {
+            said.algorithm() == descriptor.digest.algorithm() && *said != descriptor.digest
+        }) {
+            return Err(Error::invalid(format!(
+                "{} stored {said} instead of {}",
+                self.name.host, descriptor.digest
+            ))
+            .with_hint("do not use it; tell whoever runs the registry"));
         }
         Ok(Some(response.headers.contains_key(SUBJECT)))
     }
@@ -199,18 +242,23 @@ impl<'a> Repository<'a> {
     /// Deletes a manifest by its digest, or a tag.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unauthorised`]; [`Error::Rejected`] where the registry cannot delete.
+    /// [`Error::NotFound`], [`Error::Unauthorised`]; [`Error::Rejected`] where the registry cannot
+    /// delete.
     pub fn delete(&self, pointer: &str) -> Result<()> {
         let what = format!("deleting {pointer} in {}", self.name);
         let call = self.call(Method::DELETE, self.url(&format!("manifests/{pointer}")));
-        let mut response = self.client.call(&self.host, &call, &[202, 200, 204, 400, 405], &what)?;
+        let mut response =
+            self.client.call(&self.host, &call, &[202, 200, 204, 400, 405], &what)?;
         if response.status.is_success() {
             return Ok(());
         }
         // docker-registry takes a tag here for a digest that is none.
         let words = Refusal::of(&mut response).words();
-        Err(Error::rejected(format!("{} cannot delete {pointer} of {} ({words})", self.name.host, self.name.path))
-            .with_hint("whoever runs the registry can allow deletion"))
+        Err(Error::rejected(format!(
+            "{} cannot delete {pointer} of {} ({words})",
+            self.name.host, self.name.path
+        ))
+        .with_hint("whoever runs the registry can allow deletion"))
     }
 
     /// Whether a blob is there.
@@ -219,18 +267,24 @@ impl<'a> Repository<'a> {
     /// [`Error::Unauthorised`], [`Error::Network`].
     pub fn has_blob(&self, descriptor: &Descriptor) -> Result<bool> {
         let response = self.head_blob(&descriptor.digest, &[200, 404])?;
-        let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-        Ok(response.status == StatusCode::OK && length.is_none_or(|length| length == descriptor.size))
+        let length =
+            header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        Ok(response.status == StatusCode::OK
+            && length.is_none_or(|length| length == descriptor.size))
     }
 
     /// Finds a blob of which only the digest is known.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where the registry does not tell its size.
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
+    /// the registry does not tell its size.
     pub fn blob(&self, digest: &Digest) -> Result<Descriptor> {
         let response = self.head_blob(digest, &[200])?;
-        let length = header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        let length = length.ok_or_else(|| Error::invalid(format!("{} does not tell the size of {digest}", self.name.host)))?;
+        let length =
+            header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let length = length.ok_or_else(|| {
+            Error::invalid(format!("{} does not tell the size of {digest}", self.name.host))
+        })?;
         Ok(Descriptor::new("application/octet-stream", digest.clone(), length))
     }
 
@@ -240,18 +294,25 @@ impl<'a> Repository<'a> {
         self.client.call(&self.host, &call, good, &what)
     }
 
-    /// Opens a blob at an offset in bytes; a connection that breaks is taken up again. What comes out is not checked.
+    /// Opens a blob at an offset in bytes; a connection that breaks is taken up again. What comes
+    /// out is not checked.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where it has another size.
-    pub fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<impl Read + use<'_, 'a>> {
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
+    /// it has another size.
+    pub fn open_blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<impl Read + use<'_, 'a>> {
         Download::open(self, descriptor, offset)
     }
 
     /// The tags, in the registry's order.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is no such repository; [`Error::Invalid`] where the list has no end.
+    /// [`Error::NotFound`] where there is no such repository; [`Error::Invalid`] where the list has
+    /// no end.
     pub fn tags(&self) -> Result<Vec<String>> {
         #[derive(Deserialize)]
         struct Page {
@@ -263,28 +324,36 @@ impl<'a> Repository<'a> {
         })
     }
 
-    /// What is attached to a manifest, as its registry lists it (distribution-spec, "Listing Referrers"); `None` where the
-    /// registry has no such list. Whether it is really attached is for the reader to check.
+    /// What is attached to a manifest, as its registry lists it (distribution-spec, "Listing
+    /// Referrers"); `None` where the registry has no such list. Whether it is really attached
+    /// is for the reader to check.
     ///
     /// # Errors
     /// [`Error::Invalid`] where there are too many, or the list is none.
     pub(super) fn listed_referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let what = format!("the list of what is attached to {digest} in {}", self.name);
-        let (mut found, mut visited, mut left) = (Vec::new(), HashSet::new(), MAX_DOCUMENT);
+        let (mut found, mut visited, mut left) = (Vec::new(), HashSet::new(), MAX_MANIFEST);
         let mut next = Some(self.url(&format!("referrers/{digest}")));
         while let Some(url) = next {
             check_page(&url, &mut visited, &what)?;
             let call = self.call(Method::GET, url.clone()).header(ACCEPT, oci::INDEX);
-            let (response, bytes) = self.client.fetch(&self.host, &call, &[200, 400, 404, 405], MAX_DOCUMENT, &what)?;
+            let (response, bytes) =
+                self.client.fetch(&self.host, &call, &[200, 400, 404, 405], MAX_MANIFEST, &what)?;
             // Registries without the list answer with a page of their own, or with an error.
-            if response.status != StatusCode::OK || media_type(&response.headers).as_deref() != Some(oci::INDEX) {
+            if response.status != StatusCode::OK
+                || media_type(&response.headers).as_deref() != Some(oci::INDEX)
+            {
                 return Ok(None);
             }
             // All pages together are one list.
-            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| too_large(&what, MAX_DOCUMENT))?;
+            left = left
+                .checked_sub(bytes.len() as u64)
+                .ok_or_else(|| too_large(&what, MAX_MANIFEST))?;
             found.extend(json::from_slice::<Index>(&bytes, format_args!("{what}"))?.manifests);
             if found.len() > MAX_REFERRERS {
-                return Err(Error::invalid(format!("{what} has more than {MAX_REFERRERS} entries; more are not read")));
+                return Err(Error::invalid(format!(
+                    "{what} has more than {MAX_REFERRERS} entries; more are not read"
+                )));
             }
             next = next_page(&self.host, &url, &response.headers)?;
         }
@@ -295,7 +364,7 @@ impl<'a> Repository<'a> {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`].
-    pub fn locate_document(&self, pointer: &str, media_type: &str) -> Result<Locator> {
+    pub fn locate_manifest(&self, pointer: &str, media_type: &str) -> Result<Locator> {
         let mut locator = self.locator(self.url(&format!("manifests/{pointer}")))?;
         locator.headers.insert(0, ("Accept".to_owned(), media_type.to_owned()));
         Ok(locator)
@@ -309,13 +378,15 @@ impl<'a> Repository<'a> {
         self.locator(self.url(&format!("blobs/{digest}")))
     }
 
-    /// Where a blob's registry sends whoever fetches it, if it sends elsewhere: an address that needs no headers.
+    /// Where a blob's registry sends whoever fetches it, if it sends elsewhere: an address that
+    /// needs no headers.
     ///
     /// # Errors
     /// As [`locate_blob`](Self::locate_blob).
     pub fn redirected_blob(&self, digest: &Digest) -> Result<Option<Url>> {
         let what = format!("the blob {digest} of {}", self.name);
-        // A signature is often for one method only, so this is asked as it will be fetched; the body is not read.
+        // A signature is often for one method only, so this is asked as it will be fetched; the
+        // body is not read.
         let call = self.call(Method::GET, self.url(&format!("blobs/{digest}")));
         let response = self.client.call(&self.host, &call, &[200], &what)?;
         Ok(Some(response.url).filter(|url| url.origin() != self.host.base.origin()))
@@ -323,8 +394,12 @@ impl<'a> Repository<'a> {
 
     fn locator(&self, url: Url) -> Result<Locator> {
         let authorization = self.client.authorization(&self.host, &self.scopes)?;
-        let value = authorization.map(|value| value.to_str().map(str::to_owned).expect("it was made of text"));
-        Ok(Locator { url, headers: value.map(|value| ("Authorization".to_owned(), value)).into_iter().collect() })
+        let value = authorization
+            .map(|value| value.to_str().map(str::to_owned).expect("it was made of text"));
+        Ok(Locator {
+            url,
+            headers: value.map(|value| ("Authorization".to_owned(), value)).into_iter().collect(),
+        })
     }
 }
 
@@ -342,13 +417,17 @@ pub(super) fn pages(
     while let Some(url) = next {
         check_page(&url, &mut visited, what)?;
         let call = Call::new(Method::GET, url.clone(), scopes).header(ACCEPT, "application/json");
-        let (response, bytes) = client.fetch(host, &call, &[200], MAX_DOCUMENT, what)?;
+        let (response, bytes) = client.fetch(host, &call, &[200], MAX_MANIFEST, what)?;
         left = left.checked_sub(bytes.len()).ok_or_else(|| too_large(what, MAX_LIST))?;
-        let page =
-            parse(&bytes).map_err(|_| Error::invalid(format!("{what} is not one")).with_hint("check that a registry answers there"))?;
+        let page = parse(&bytes).map_err(|_| {
+            Error::invalid(format!("{what} is not one"))
+                .with_hint("check that a registry answers there")
+        })?;
         names.extend(page);
         if names.len() > MAX_NAMES {
-            return Err(Error::invalid(format!("{what} has more than {MAX_NAMES} names; more are not read")));
+            return Err(Error::invalid(format!(
+                "{what} has more than {MAX_NAMES} names; more are not read"
+            )));
         }
         next = next_page(host, &url, &response.headers)?;
     }
@@ -356,25 +435,39 @@ pub(super) fn pages(
 }
 
 fn too_large(what: &str, limit: impl std::fmt::Display) -> Error {
-    Error::invalid(format!("{what} is larger than {limit} bytes; more is not read")).with_hint("tell whoever runs the registry")
+    Error::invalid(format!("{what} is larger than {limit} bytes; more is not read"))
+        .with_hint("tell whoever runs the registry")
 }
 
 fn check_page(url: &Url, visited: &mut HashSet<Url>, what: &str) -> Result<()> {
     if !visited.insert(url.clone()) {
-        return Err(Error::invalid(format!("{what} leads back to a page that was read")).with_hint("tell whoever runs the registry"));
+        return Err(Error::invalid(format!("{what} leads back to a page that was read"))
+            .with_hint("tell whoever runs the registry"));
     }
     if visited.len() > MAX_PAGES {
-        return Err(Error::invalid(format!("{what} has more than {MAX_PAGES} pages; more are not read")));
+        return Err(Error::invalid(format!(
+            "{what} has more than {MAX_PAGES} pages; more are not read"
+        )));
     }
     Ok(())
 }
 
 /// The next page of a list (RFC 8288; distribution-spec, "Listing Tags").
 fn next_page(host: &Host, url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
-    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let links = headers
+        .get_all(LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
     for link in links {
-        let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|rest| rest.split_once('>')) else { continue };
-        let is_next = parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next"));
+        let Some((target, parameters)) =
+            link.trim().strip_prefix('<').and_then(|rest| rest.split_once('>'))
+        else {
+            continue;
+        };
+        let is_next = parameters
+            .split(';')
+            .any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next"));
         if is_next {
             return host.own_url(url, target, "to the next page of a list").map(Some);
         }

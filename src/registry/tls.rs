@@ -1,5 +1,6 @@
-//! Whom a connection trusts, and what it shows of itself: the system's certificates, `--ca-file`, client certificates, and
-//! the folders in which Docker and the containers tools keep both for a registry.
+//! Whom a connection trusts, and what it shows of itself: the system's certificates, `--ca-file`,
+//! client certificates, and the folders in which Docker and the containers tools keep both for a
+//! registry.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// Reads the certificates for an origin; the client certificate is for the registry itself alone.
+    /// Reads the certificates for an origin; the client certificate is for the registry itself
+    /// alone.
     pub fn of(url: &Url, own: bool, settings: &Settings) -> Result<Self> {
         let mut authorities = Vec::new();
         for path in &settings.ca_files {
@@ -37,7 +39,8 @@ impl Trust {
             }
             for certificate in with_ending(&dir, "cert")? {
                 if own && identity.is_none() {
-                    identity = Some(read_identity(&certificate, &certificate.with_extension("key"))?);
+                    identity =
+                        Some(read_identity(&certificate, &certificate.with_extension("key"))?);
                 }
             }
         }
@@ -46,7 +49,10 @@ impl Trust {
 
     pub fn apply(self, builder: ClientBuilder) -> ClientBuilder {
         install_provider();
-        let builder = builder.tls_backend_rustls().tls_certs_merge(self.authorities).tls_danger_accept_invalid_certs(self.unchecked);
+        let builder = builder
+            .tls_backend_rustls()
+            .tls_certs_merge(self.authorities)
+            .tls_danger_accept_invalid_certs(self.unchecked);
         match self.identity {
             Some(identity) => builder.identity(identity),
             None => builder,
@@ -57,7 +63,9 @@ impl Trust {
 /// A setting for connections without TLS: reading the system's certificates costs milliseconds.
 pub(super) fn unused() -> rustls::ClientConfig {
     install_provider();
-    rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    rustls::ClientConfig::builder()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 fn install_provider() {
@@ -67,7 +75,9 @@ fn install_provider() {
 
 /// Whether certificates of this registry's own lie on this machine, so that it must speak TLS.
 pub(super) fn has_own_certificates(url: &Url, settings: &Settings) -> bool {
-    !settings.ca_files.is_empty() || settings.client_certificate.is_some() || folders(url, settings).next().is_some()
+    !settings.ca_files.is_empty()
+        || settings.client_certificate.is_some()
+        || folders(url, settings).next().is_some()
 }
 
 /// The folders `certs.d/HOST[:PORT]` that are there.
@@ -84,9 +94,14 @@ fn folders<'a>(url: &Url, settings: &'a Settings) -> impl Iterator<Item = PathBu
 
 /// The files of a folder that end so, in order.
 fn with_ending(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(|e| Error::io("read", dir, e))?;
-    let mut paths: Vec<_> =
-        entries.into_iter().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
+    let entries = std::fs::read_dir(dir)
+        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+        .map_err(|e| Error::io("read", dir, e))?;
+    let mut paths: Vec<_> = entries
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == ending))
+        .collect();
     paths.sort();
     Ok(paths)
 }
@@ -96,7 +111,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let (file, _) = file::open_regular(path)?;
     file.take(MAX_PEM + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
     if bytes.len() as u64 > MAX_PEM {
-        return Err(Error::invalid(format!("{} is larger than {MAX_PEM} bytes, too large for a certificate", path.display())));
+        return Err(Error::invalid(format!(
+            "{} is larger than {MAX_PEM} bytes, too large for a certificate",
+            path.display()
+        )));
     }
     Ok(bytes)
 }
@@ -104,9 +122,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn certificates(path: &Path) -> Result<Vec<Certificate>> {
     let found = Certificate::from_pem_bundle(&read(path)?).unwrap_or_default();
     if found.is_empty() {
-        return Err(
-            Error::usage(format!("{} holds no certificate in PEM", path.display())).with_hint("it begins with -----BEGIN CERTIFICATE-----")
-        );
+        return Err(Error::usage(format!("{} holds no certificate in PEM", path.display()))
+            .with_hint("it begins with -----BEGIN CERTIFICATE-----"));
     }
     Ok(found)
 }
@@ -116,8 +133,12 @@ fn read_identity(certificate: &Path, key: &Path) -> Result<Identity> {
     pem.push(b'\n');
     pem.extend(read(certificate)?);
     Identity::from_pem(&pem).map_err(|_| {
-        Error::usage(format!("{} and {} are not a client certificate and its key in PEM", certificate.display(), key.display()))
-            .with_hint("the key must not be encrypted")
+        Error::usage(format!(
+            "{} and {} are not a client certificate and its key in PEM",
+            certificate.display(),
+            key.display()
+        ))
+        .with_hint("the key must not be encrypted")
     })
 }
 
@@ -126,12 +147,16 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|address| address.is_loopback()),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback()
+                || address.to_ipv4_mapped().is_some_and(|address| address.is_loopback())
+        }
         None => false,
     }
 }
 
-/// Whether a URL's host is a literal address that is not of the public network, or a name for this machine (RFC 6761, 6.3).
+/// Whether a URL's host is a literal address that is not of the public network, or a name for this
+/// machine (RFC 6761, 6.3).
 pub(super) fn is_local(url: &Url) -> bool {
     let local = |address: std::net::Ipv4Addr| {
         let [a, b, ..] = address.octets();
@@ -165,7 +190,8 @@ pub(super) fn is_link_local(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_link_local(),
         Some(Host::Ipv6(address)) => {
-            address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+            address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
         }
         Some(Host::Domain(_)) | None => false,
     }

@@ -1,11 +1,12 @@
 //! The one place where a request goes out: blocking calls outside, asynchronous HTTP inside.
 //!
-//! Every other module reads and writes as with a file. Whoever sends a request takes a [`Seat`]: a runtime without threads of
-//! its own and the connections that it drives, so that what is received passes from no thread to another. A body on its way
-//! out passes through a short queue of blocks, so that memory does not grow with it. Redirects, retries and credentials are
-//! not known here.
+//! Every other module reads and writes as with a file. Whoever sends a request takes a [`Seat`]: a
+//! runtime without threads of its own and the connections that it drives, so that what is received
+//! passes from no thread to another. A body on its way out passes through a short queue of blocks,
+//! so that memory does not grow with it. Redirects, retries and credentials are not known here.
 //!
-//! HTTP/1.1 only: each transfer has a connection of its own, and no window that it shares with others.
+//! HTTP/1.1 only: each transfer has a connection of its own, and no window that it shares with
+//! others.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -30,7 +31,8 @@ use crate::{Error, Result};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long a registry may think about an upload that it has got whole: it hashes and moves gigabytes.
+/// How long a registry may think about an upload that it has got whole: it hashes and moves
+/// gigabytes.
 const THINKING: Duration = Duration::from_secs(600);
 /// How many blocks of a body wait between who reads them and the connection.
 const QUEUE: usize = 2;
@@ -44,7 +46,8 @@ pub(super) struct Transport {
     idle: Arc<Mutex<Vec<Seat>>>,
 }
 
-/// A runtime, and the connections that it drives while somebody waits on it; for one request at a time.
+/// A runtime, and the connections that it drives while somebody waits on it; for one request at a
+/// time.
 struct Seat {
     /// There until the drop.
     runtime: Option<Runtime>,
@@ -61,7 +64,8 @@ pub(super) struct Request<'a> {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Body<'a>,
-    /// Whether it goes to the registry itself, which may see our client certificate, and not to where it sent us.
+    /// Whether it goes to the registry itself, which may see our client certificate, and not to
+    /// where it sent us.
     pub own: bool,
 }
 
@@ -113,7 +117,10 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::Proxy(proxy, why) => write!(f, "the proxy {proxy}: {why}"),
-            Failure::Connect(why) | Failure::Tls(why, _) | Failure::Broken(why) | Failure::NotHttp(why) => f.write_str(why),
+            Failure::Connect(why)
+            | Failure::Tls(why, _)
+            | Failure::Broken(why)
+            | Failure::NotHttp(why) => f.write_str(why),
             Failure::Own(error) => error.fmt(f),
         }
     }
@@ -128,9 +135,11 @@ impl Transport {
     fn seat(&self, origin: &Origin) -> Taken {
         let mut idle = self.idle.lock().expect("nothing panics with this lock");
         let known = idle.iter().rposition(|seat| seat.clients.contains_key(origin));
-        let seat = known.or(idle.len().checked_sub(1)).map_or_else(Seat::new, |n| idle.swap_remove(n));
+        let seat =
+            known.or(idle.len().checked_sub(1)).map_or_else(Seat::new, |n| idle.swap_remove(n));
         drop(idle);
-        // While nobody sat there, a server may have left a connection; the next request must not go into it.
+        // While nobody sat there, a server may have left a connection; the next request must not go
+        // into it.
         seat.turn();
         Taken { seat: Some(seat), idle: self.idle.clone() }
     }
@@ -186,8 +195,9 @@ impl Transport {
         }
     }
 
-    /// Sends a body while it is read. An answer that comes before its end counts, and the rest is not sent: a registry says
-    /// so that the body is too large, or that the credentials have expired.
+    /// Sends a body while it is read. An answer that comes before its end counts, and the rest is
+    /// not sent: a registry says so that the body is too large, or that the credentials have
+    /// expired.
     fn stream(
         &self,
         runtime: &Runtime,
@@ -200,8 +210,9 @@ impl Transport {
         *outgoing.body_mut() = Some(reqwest::Body::wrap(Outgoing { blocks, left: len }));
         let stall = self.settings.stall;
         let mut answer = runtime.spawn(client.execute(outgoing));
-        let ended =
-            |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| answer.expect("the task is not cancelled here").map_err(failure);
+        let ended = |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| {
+            answer.expect("the task is not cancelled here").map_err(failure)
+        };
         let mut left = len;
         while left > 0 {
             let mut block = BytesMut::zeroed(usize::try_from(left).unwrap_or(BLOCK).min(BLOCK));
@@ -212,11 +223,15 @@ impl Transport {
                 }
             };
             let n = match read {
-                Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends {left} bytes before its size"))),
+                Ok(0) => Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!("it ends {left} bytes before its size"),
+                )),
                 read => read,
             };
             let n = n.map_err(|e| {
-                // The connection goes down with the task, and the registry sees a body that was cut.
+                // The connection goes down with the task, and the registry sees a body that was
+                // cut.
                 answer.abort();
                 Failure::Own(Error::io("read", "the content to be uploaded", e))
             })?;
@@ -259,8 +274,12 @@ impl Transport {
         let mut builder = Client::builder()
             .user_agent(concat!("osimage/", env!("CARGO_PKG_VERSION")))
             .http1_only()
-            // What is hashed must come as it is (RFC 9110, 12.5.3: who says nothing takes everything).
-            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
+            // What is hashed must come as it is (RFC 9110, 12.5.3: who says nothing takes
+            // everything).
+            .default_headers(HeaderMap::from_iter([(
+                ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )]))
             // By hand: the library strips only Authorization on the way to another origin.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -268,8 +287,13 @@ impl Transport {
             .tcp_nodelay(true)
             .tcp_keepalive(self.settings.stall)
             .tcp_user_timeout(self.settings.stall);
-        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        if let Some(resolve) = self.settings.resolve.iter().find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port)
+        let (host, port) =
+            (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        if let Some(resolve) = self
+            .settings
+            .resolve
+            .iter()
+            .find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port)
         {
             builder = builder.resolve(host, (resolve.address, port).into());
         }
@@ -281,14 +305,20 @@ impl Transport {
             "https" => Trust::of(url, own, &self.settings)?.apply(builder),
             _ => builder.tls_backend_preconfigured(tls::unused()),
         };
-        builder.build().map_err(|e| Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e))))
+        builder.build().map_err(|e| {
+            Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e)))
+        })
     }
 }
 
 impl Seat {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        Seat { runtime: Some(runtime.expect("the system has files to spare")), clients: HashMap::new() }
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        Seat {
+            runtime: Some(runtime.expect("the system has files to spare")),
+            clients: HashMap::new(),
+        }
     }
 
     fn runtime(&self) -> &Runtime {
@@ -329,14 +359,16 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         if let (Some(seat), Ok(mut idle)) = (self.seat.take(), self.idle.lock()) {
-            // The connection learns that its answer is over, so that the next request finds it free.
+            // The connection learns that its answer is over, so that the next request finds it
+            // free.
             seat.turn();
             idle.push(seat);
         }
     }
 }
 
-/// A body that is being received; an error is a connection that broke or a registry that fell silent.
+/// A body that is being received; an error is a connection that broke or a registry that fell
+/// silent.
 pub(super) struct Incoming {
     stall: Duration,
     answered: reqwest::Response,
@@ -356,7 +388,11 @@ impl Read for Incoming {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.block.is_empty() {
             let (stall, answered) = (self.stall, &mut self.answered);
-            let block = self.seat.get().runtime().block_on(async { tokio::time::timeout(stall, answered.chunk()).await });
+            let block = self
+                .seat
+                .get()
+                .runtime()
+                .block_on(async { tokio::time::timeout(stall, answered.chunk()).await });
             match block {
                 Ok(Ok(block)) => self.block = block.unwrap_or_default(),
                 Ok(Err(e)) => return Err(io::Error::other(failure(e).to_string())),
@@ -379,7 +415,10 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.blocks.poll_recv(cx).map(|block| match block {
             Some(block) => {
                 self.left -= block.len() as u64;
@@ -401,7 +440,9 @@ impl http_body::Body for Outgoing {
 
 /// The proxy that leads to an address, where the environment names one.
 fn proxy_to(url: &Url) -> Option<String> {
-    let proxy = Matcher::from_env().intercept(&url.as_str().parse().ok()?).filter(|_| !tls::is_loopback(url))?;
+    let proxy = Matcher::from_env()
+        .intercept(&url.as_str().parse().ok()?)
+        .filter(|_| !tls::is_loopback(url))?;
     let port = proxy.uri().port().map_or_else(String::new, |port| format!(":{port}"));
     Some(format!("{}{port}", proxy.uri().host()?))
 }

@@ -1,12 +1,14 @@
 //! Putting a blob into a registry (distribution-spec, "Pushing Blobs").
 //!
-//! One streamed `PUT` where nothing goes wrong. After a break the registry is asked how far it got: some go on from there,
-//! others have dropped what they had and the blob begins anew. Chunks are used only where a body is too large for what stands
-//! in between.
+//! One streamed `PUT` where nothing goes wrong. After a break the registry is asked how far it got:
+//! some go on from there, others have dropped what they had and the blob begins anew. Chunks are
+//! used only where a body is too large for what stands in between.
 
 use std::io::Read;
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE,
+};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
@@ -57,8 +59,8 @@ impl Repository<'_> {
     /// Puts a blob, from where `source` has it.
     ///
     /// # Errors
-    /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where the registry finds that the
-    /// content is not what its digest says.
+    /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
+    /// the registry finds that the content is not what its digest says.
     pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<()> {
         let mut chunk = self.client.settings.chunk_size;
         let mut attempts = Attempts::new(self.client, &self.host);
@@ -68,7 +70,10 @@ impl Repository<'_> {
             let step = match chunk {
                 None if session.offset == 0 => self.put_whole(&session, descriptor, source)?,
                 _ if session.offset < descriptor.size => {
-                    let size = chunk.unwrap_or(u64::MAX).max(session.least_chunk).min(descriptor.size - session.offset);
+                    let size = chunk
+                        .unwrap_or(u64::MAX)
+                        .max(session.least_chunk)
+                        .min(descriptor.size - session.offset);
                     self.patch(&mut session, size, descriptor, source)?
                 }
                 _ => self.finish(&session, descriptor)?,
@@ -126,7 +131,9 @@ impl Repository<'_> {
             Error::invalid(format!("{} begins an upload without saying where", self.name.host))
                 .with_hint("check that a registry answers there")
         })?;
-        let least = header(&response.headers, CHUNK_MIN_LENGTH).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let least = header(&response.headers, CHUNK_MIN_LENGTH)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         Ok(Some(Session { url, offset: 0, least_chunk: least, resumed: false }))
     }
 
@@ -136,36 +143,64 @@ impl Repository<'_> {
     }
 
     /// The content between two offsets.
-    fn piece<'s>(&self, descriptor: &Descriptor, source: &'s dyn Source, offset: u64, len: u64) -> Result<Box<dyn Read + 's>> {
+    fn piece<'s>(
+        &self,
+        descriptor: &Descriptor,
+        source: &'s dyn Source,
+        offset: u64,
+        len: u64,
+    ) -> Result<Box<dyn Read + 's>> {
         Ok(Box::new(source.open(descriptor, offset)?.take(len)))
     }
 
     /// Sends the whole blob with the request that ends the upload.
-    fn put_whole(&self, session: &Session, descriptor: &Descriptor, source: &dyn Source) -> Result<Step> {
+    fn put_whole(
+        &self,
+        session: &Session,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+    ) -> Result<Step> {
         let open = || self.piece(descriptor, source, 0, descriptor.size);
-        let call = self.call(Method::PUT, ending(&session.url, descriptor)).header(CONTENT_TYPE, "application/octet-stream");
+        let call = self
+            .call(Method::PUT, ending(&session.url, descriptor))
+            .header(CONTENT_TYPE, "application/octet-stream");
         let call = call.content(Content::Stream(descriptor.size, &open));
-        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor).map(|step| step.err().unwrap_or(Step::Done))
+        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor)
+            .map(|step| step.err().unwrap_or(Step::Done))
     }
 
     /// Sends a piece.
-    fn patch(&self, session: &mut Session, size: u64, descriptor: &Descriptor, source: &dyn Source) -> Result<Step> {
+    fn patch(
+        &self,
+        session: &mut Session,
+        size: u64,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+    ) -> Result<Step> {
         let (start, end) = (session.offset, session.offset + size);
         let open = || self.piece(descriptor, source, start, size);
-        let call = self.call(Method::PATCH, session.url.clone()).header(CONTENT_TYPE, "application/octet-stream");
-        let call = call.header(CONTENT_RANGE, &format!("{start}-{}", end - 1)).content(Content::Stream(size, &open));
-        let response = match self.judge(self.client.once(&self.host, &call), &[202], session, descriptor)? {
-            Ok(response) => response,
-            Err(step) => return Ok(step),
-        };
+        let call = self
+            .call(Method::PATCH, session.url.clone())
+            .header(CONTENT_TYPE, "application/octet-stream");
+        let call = call
+            .header(CONTENT_RANGE, &format!("{start}-{}", end - 1))
+            .content(Content::Stream(size, &open));
+        let response =
+            match self.judge(self.client.once(&self.host, &call), &[202], session, descriptor)? {
+                Ok(response) => response,
+                Err(step) => return Ok(step),
+            };
         if let Some(url) = self.location(&call.url, &response.headers)? {
             session.url = url;
         }
-        // A registry may append what does not belong at its end, and say yes; only the range tells. What lies before that
-        // end is then nothing to go on from.
+        // A registry may append what does not belong at its end, and say yes; only the range tells.
+        // What lies before that end is then nothing to go on from.
         match range_end(&response.headers) {
             Some(reached) if reached != end => {
-                let error = format!("{} has {reached} bytes of {} after {end} were sent", self.name.host, descriptor.digest);
+                let error = format!(
+                    "{} has {reached} bytes of {} after {end} were sent",
+                    self.name.host, descriptor.digest
+                );
                 Ok(Step::Lost(Trouble::Failure(Failure::Broken(error))))
             }
             _ => {
@@ -177,8 +212,10 @@ impl Repository<'_> {
 
     /// Ends an upload of which the registry has everything.
     fn finish(&self, session: &Session, descriptor: &Descriptor) -> Result<Step> {
-        let call = self.call(Method::PUT, ending(&session.url, descriptor)).header(CONTENT_LENGTH, "0");
-        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor).map(|step| step.err().unwrap_or(Step::Done))
+        let call =
+            self.call(Method::PUT, ending(&session.url, descriptor)).header(CONTENT_LENGTH, "0");
+        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor)
+            .map(|step| step.err().unwrap_or(Step::Done))
     }
 
     /// Tells what an answer means: `Ok` for one that was hoped for, else what to do.
@@ -196,8 +233,10 @@ impl Repository<'_> {
             Err(failure) => return Ok(Err(Step::Failed(Trouble::Failure(failure)))),
         };
         let refusal = Refusal::of(&mut response);
-        // An upload that the registry does not know any more, or whose place it disputes, may begin anew.
-        let lost = matches!(refusal.status.as_u16(), 404 | 416) && refusal.code != "NAME_UNKNOWN" || refusal.code == "BLOB_UPLOAD_INVALID";
+        // An upload that the registry does not know any more, or whose place it disputes, may begin
+        // anew.
+        let lost = matches!(refusal.status.as_u16(), 404 | 416) && refusal.code != "NAME_UNKNOWN"
+            || refusal.code == "BLOB_UPLOAD_INVALID";
         if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
             return Ok(Err(Step::TooLarge));
         }
@@ -211,7 +250,12 @@ impl Repository<'_> {
         Err(refusal.error(&self.host, &self.name.path, &self.what(descriptor)))
     }
 
-    fn wait(&self, attempts: &mut Attempts<'_>, trouble: Trouble, descriptor: &Descriptor) -> Result<()> {
+    fn wait(
+        &self,
+        attempts: &mut Attempts<'_>,
+        trouble: Trouble,
+        descriptor: &Descriptor,
+    ) -> Result<()> {
         match trouble {
             Trouble::Failure(failure) => attempts.again_after(failure),
             Trouble::Refusal(refusal) => {
@@ -221,7 +265,8 @@ impl Repository<'_> {
         }
     }
 
-    /// Asks how much of an upload has arrived, to go on from there; `false` where it must begin anew.
+    /// Asks how much of an upload has arrived, to go on from there; `false` where it must begin
+    /// anew.
     fn ask_how_far(&self, session: &mut Session, descriptor: &Descriptor) -> bool {
         let call = self.call(Method::GET, session.url.clone());
         let Ok(response) = self.client.once(&self.host, &call) else { return false };
@@ -241,12 +286,22 @@ impl Repository<'_> {
     /// The next smaller chunk.
     fn smaller(&self, chunk: Option<u64>, descriptor: &Descriptor) -> Result<u64> {
         let next = chunk.map_or(FIRST_CHUNK, |chunk| chunk / 2);
-        let next = if descriptor.size <= next { descriptor.size / 2 } else { next }.max(LEAST_CHUNK);
+        let next =
+            if descriptor.size <= next { descriptor.size / 2 } else { next }.max(LEAST_CHUNK);
         if chunk.is_some_and(|chunk| chunk <= LEAST_CHUNK) || descriptor.size <= LEAST_CHUNK {
-            return Err(Error::rejected(format!("{} takes no piece of {}, however small (413)", self.name.host, descriptor.digest))
-                .with_hint("raise the limit for a request's body at the registry, or at the proxy before it"));
+            return Err(Error::rejected(format!(
+                "{} takes no piece of {}, however small (413)",
+                self.name.host, descriptor.digest
+            ))
+            .with_hint(
+                "raise the limit for a request's body at the registry, or at the proxy before it",
+            ));
         }
-        log::warn!("{}: too large a body; sending {} in pieces of {next} bytes", self.name.host, descriptor.digest);
+        log::warn!(
+            "{}: too large a body; sending {} in pieces of {next} bytes",
+            self.name.host,
+            descriptor.digest
+        );
         Ok(next)
     }
 }
@@ -258,9 +313,11 @@ fn ending(url: &Url, descriptor: &Descriptor) -> Url {
     url
 }
 
-/// How many bytes a registry has, from `Range: 0-N` (distribution-spec, "Pushing a blob in chunks").
+/// How many bytes a registry has, from `Range: 0-N` (distribution-spec, "Pushing a blob in
+/// chunks").
 fn range_end(headers: &HeaderMap) -> Option<u64> {
-    let (start, end) = header(headers, RANGE)?.trim().trim_start_matches("bytes=").split_once('-')?;
+    let (start, end) =
+        header(headers, RANGE)?.trim().trim_start_matches("bytes=").split_once('-')?;
     let end: u64 = end.parse().ok()?;
     (start == "0").then(|| end.saturating_add(1))
 }

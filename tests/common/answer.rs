@@ -1,4 +1,5 @@
-//! What the tests' own servers answer: content that need not be in memory, and ways of sending it wrongly.
+//! What the tests' own servers answer: content that need not be in memory, and ways of sending it
+//! wrongly.
 
 use std::io;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ impl Content {
         Content { start: 0, len: bytes.len() as u64, kind: Kind::Bytes(Arc::new(bytes)) }
     }
 
-    /// Content of any size that takes no memory; it differs everywhere, so that bytes from the wrong place are noticed.
+    /// Content of any size that takes no memory; it differs everywhere, so that bytes from the
+    /// wrong place are noticed.
     pub fn pages(seed: u64, len: u64) -> Self {
         Content { kind: Kind::Pages(seed), start: 0, len }
     }
@@ -51,11 +53,19 @@ impl Content {
     #[must_use]
     pub fn slice(&self, start: u64, len: u64) -> Self {
         let start = start.min(self.len);
-        Content { kind: self.kind.clone(), start: self.start + start, len: len.min(self.len - start) }
+        Content {
+            kind: self.kind.clone(),
+            start: self.start + start,
+            len: len.min(self.len - start),
+        }
     }
 
     /// Gives all of it, piece by piece, while `take` wants more.
-    pub fn each(&self, piece: usize, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub fn each(
+        &self,
+        piece: usize,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; piece.min(PIECE)];
         let mut at = 0;
         while at < self.len {
@@ -69,7 +79,9 @@ impl Content {
 
     fn fill(&self, from: u64, buffer: &mut [u8]) {
         match &self.kind {
-            Kind::Bytes(bytes) => buffer.copy_from_slice(&bytes[from as usize..from as usize + buffer.len()]),
+            Kind::Bytes(bytes) => {
+                buffer.copy_from_slice(&bytes[from as usize..from as usize + buffer.len()])
+            }
             Kind::Pages(seed) => {
                 buffer.fill(0);
                 let mut page = from / PAGE;
@@ -137,8 +149,14 @@ struct Sending {
 
 impl Response {
     pub fn new(status: u16) -> Self {
-        let sending = Sending { length: Length::True, cut: None, stall: None, drip: None, raw: None };
-        Response { status, headers: Vec::new(), content: Content::bytes(""), sending: Box::new(sending) }
+        let sending =
+            Sending { length: Length::True, cut: None, stall: None, drip: None, raw: None };
+        Response {
+            status,
+            headers: Vec::new(),
+            content: Content::bytes(""),
+            sending: Box::new(sending),
+        }
     }
 
     /// The connection ends without an answer.
@@ -254,7 +272,12 @@ impl Response {
     }
 
     /// Sends it; tells whether the connection can go on.
-    pub fn write(&self, request: &Request, connection: &mut Connection, goes_on: bool) -> io::Result<bool> {
+    pub fn write(
+        &self,
+        request: &Request,
+        connection: &mut Connection,
+        goes_on: bool,
+    ) -> io::Result<bool> {
         if self.status == 0 {
             return Ok(false);
         }
@@ -263,7 +286,8 @@ impl Response {
             return Ok(false);
         }
         let bare = request.method == "HEAD" || matches!(self.status, 204 | 304);
-        let honest = matches!(self.sending.length, Length::True | Length::Chunked) && self.sending.cut.is_none();
+        let honest = matches!(self.sending.length, Length::True | Length::Chunked)
+            && self.sending.cut.is_none();
         let goes_on = goes_on && (honest || bare);
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
@@ -271,7 +295,10 @@ impl Response {
         }
         match self.sending.length {
             // A length in the headers is that of what a GET would give.
-            _ if self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Content-Length")) => {}
+            _ if self
+                .headers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case("Content-Length")) => {}
             Length::True if self.status == 204 => {}
             Length::True => head.push_str(&format!("Content-Length: {}\r\n", self.content.len)),
             Length::Claimed(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
@@ -292,7 +319,8 @@ impl Response {
     fn write_content(&self, connection: &mut Connection) -> io::Result<()> {
         let chunked = matches!(self.sending.length, Length::Chunked);
         let (size, pause) = self.sending.drip.unwrap_or((PIECE, Duration::ZERO));
-        let end = [self.sending.cut, self.sending.stall].into_iter().flatten().min().unwrap_or(u64::MAX);
+        let end =
+            [self.sending.cut, self.sending.stall].into_iter().flatten().min().unwrap_or(u64::MAX);
         let sent = self.content.slice(0, end);
         sent.each(size, |piece| {
             if chunked {
@@ -302,7 +330,11 @@ impl Response {
             if chunked {
                 connection.write(b"\r\n")?;
             }
-            if connection.pause(pause) { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+            if connection.pause(pause) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
         })?;
         if self.sending.stall.is_some() && !self.cuts() {
             connection.stall();

@@ -3,7 +3,10 @@
 /// Decodes a query or a form.
 pub fn form(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (unescape(name), unescape(value))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (unescape(name), unescape(value)))
+        .collect()
 }
 
 fn unescape(text: &str) -> String {

@@ -7,13 +7,19 @@ use std::process::{Command, Stdio};
 
 use crate::common::Scratch;
 
-/// Makes a helper from a shell script. Another process writes it: a file that this one had open for writing could not be run
-/// while another test's new process still has it open too.
+/// Makes a helper from a shell script. Another process writes it: a file that this one had open for
+/// writing could not be run while another test's new process still has it open too.
 pub fn helper(scratch: &Scratch, name: &str, script: &str) -> PathBuf {
     let path = scratch.path("bin").join(format!("docker-credential-{name}"));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let mut install = Command::new("install").args(["-m", "755", "/dev/stdin"]).arg(&path).stdin(Stdio::piped()).spawn().unwrap();
-    let script = format!("#!/bin/sh\nPATH=/usr/bin:/bin\ncd '{}'\n{script}\n", scratch.path("").display());
+    let mut install = Command::new("install")
+        .args(["-m", "755", "/dev/stdin"])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let script =
+        format!("#!/bin/sh\nPATH=/usr/bin:/bin\ncd '{}'\n{script}\n", scratch.path("").display());
     install.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     assert!(install.wait().unwrap().success());
     path

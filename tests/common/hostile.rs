@@ -1,5 +1,6 @@
-//! Attacks on stores and archives: making layouts and archives that no sound tool writes, and running the program on them with little memory
-//! and little time, so that a bomb or an endless wait is a failure.
+//! Attacks on stores and archives: making layouts and archives that no sound tool writes, and
+//! running the program on them with little memory and little time, so that a bomb or an endless
+//! wait is a failure.
 
 use std::fs;
 use std::io::Write;
@@ -23,9 +24,14 @@ pub const EVIL_CONFIG: &str = r#"{"commandLine":"evil"}"#;
 /// Runs the program with at most 2 GiB of addresses and 60 s; a signal or a panic is a failed test.
 pub fn run(scratch: &Scratch, args: &[&str]) -> (i32, String, String) {
     let mut command = scratch.program("sh");
-    command.args(["-c", r#"ulimit -v 2097152; exec "$@""#, "sh", env!("CARGO_BIN_EXE_osimage")]).args(args);
+    command
+        .args(["-c", r#"ulimit -v 2097152; exec "$@""#, "sh", env!("CARGO_BIN_EXE_osimage")])
+        .args(args);
     let (stdout, stderr) = (scratch.path("run.stdout"), scratch.path("run.stderr"));
-    command.stdout(fs::File::create(&stdout).unwrap()).stderr(fs::File::create(&stderr).unwrap()).stdin(Stdio::null());
+    command
+        .stdout(fs::File::create(&stdout).unwrap())
+        .stderr(fs::File::create(&stderr).unwrap())
+        .stdin(Stdio::null());
     let mut child = command.spawn().unwrap();
     let start = Instant::now();
     let status = loop {
@@ -62,7 +68,12 @@ pub fn blob(layout: &Path, content: impl AsRef<[u8]>) -> String {
     digest.to_string()
 }
 
-pub fn descriptor(media_type: &str, digest: &str, size: impl std::fmt::Display, more: &str) -> String {
+pub fn descriptor(
+    media_type: &str,
+    digest: &str,
+    size: impl std::fmt::Display,
+    more: &str,
+) -> String {
     format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}{more}}}"#)
 }
 
@@ -77,19 +88,28 @@ pub fn manifest(layout: &Path, layers: &[String]) -> String {
 }
 
 /// A layout whose index has these entries.
-pub fn layout_with_rows(scratch: &Scratch, name: &str, rows: &[String]) -> PathBuf {
+pub fn layout_with_entries(scratch: &Scratch, name: &str, entries: &[String]) -> PathBuf {
     let layout = scratch.path(name);
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     fs::write(layout.join("oci-layout"), oci::LayoutFile::CONTENT).unwrap();
-    fs::write(layout.join("index.json"), format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, rows.join(","))).unwrap();
+    fs::write(
+        layout.join("index.json"),
+        format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")),
+    )
+    .unwrap();
     layout
 }
 
 /// A layout with one image, called `evil:1`, that has this manifest.
-pub fn layout_with_manifest(scratch: &Scratch, name: &str, manifest: impl FnOnce(&Path) -> String) -> PathBuf {
+pub fn layout_with_manifest(
+    scratch: &Scratch,
+    name: &str,
+    manifest: impl FnOnce(&Path) -> String,
+) -> PathBuf {
     let json = manifest(&scratch.path(name));
-    let row = descriptor(oci::MANIFEST, &blob(&scratch.path(name), &json), json.len(), &named("evil:1"));
-    layout_with_rows(scratch, name, &[row])
+    let entry =
+        descriptor(oci::MANIFEST, &blob(&scratch.path(name), &json), json.len(), &named("evil:1"));
+    layout_with_entries(scratch, name, &[entry])
 }
 
 /// A layer that is in the layout.
@@ -139,7 +159,13 @@ pub fn tar_file(members: &[Member]) -> Vec<u8> {
     out
 }
 
-pub fn append(out: &mut Vec<u8>, name: &str, kind: tar::EntryType, content: &[u8], size: Option<u64>) {
+pub fn append(
+    out: &mut Vec<u8>,
+    name: &str,
+    kind: tar::EntryType,
+    content: &[u8],
+    size: Option<u64>,
+) {
     let mut header = tar::Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_entry_type(kind);
@@ -154,18 +180,29 @@ pub fn append(out: &mut Vec<u8>, name: &str, kind: tar::EntryType, content: &[u8
     out.resize(out.len().next_multiple_of(512), 0);
 }
 
-/// The members of a sound archive, without a top folder: `oci-layout`, `index.json`, config, manifest, layer.
+/// The members of a sound archive, without a top folder: `oci-layout`, `index.json`, config,
+/// manifest, layer.
 pub fn sound() -> Vec<(String, tar::EntryType, Vec<u8>)> {
     let name = |content: &[u8]| format!("blobs/sha256/{}", Digest::of(content).hex());
     let (kernel, config) = (b"a kernel".to_vec(), EVIL_CONFIG.as_bytes().to_vec());
     let layers = descriptor(KERNEL, &Digest::of(&kernel).to_string(), kernel.len(), "");
     let config_descriptor = descriptor(CONFIG, &Digest::of(&config).to_string(), config.len(), "");
-    let manifest = format!(r#"{{"schemaVersion":2,"config":{config_descriptor},"layers":[{layers}]}}"#).into_bytes();
-    let row = descriptor(oci::MANIFEST, &Digest::of(&manifest).to_string(), manifest.len(), &named("evil:1"));
-    let index = format!(r#"{{"schemaVersion":2,"manifests":[{row}]}}"#).into_bytes();
-    let layout = ("oci-layout".to_owned(), tar::EntryType::Regular, oci::LayoutFile::CONTENT.into());
-    let blobs = [config, manifest, kernel].map(|content| (name(&content), tar::EntryType::Regular, content));
-    [vec![layout, ("index.json".to_owned(), tar::EntryType::Regular, index)], blobs.to_vec()].concat()
+    let manifest =
+        format!(r#"{{"schemaVersion":2,"config":{config_descriptor},"layers":[{layers}]}}"#)
+            .into_bytes();
+    let entry = descriptor(
+        oci::MANIFEST,
+        &Digest::of(&manifest).to_string(),
+        manifest.len(),
+        &named("evil:1"),
+    );
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#).into_bytes();
+    let layout =
+        ("oci-layout".to_owned(), tar::EntryType::Regular, oci::LayoutFile::CONTENT.into());
+    let blobs = [config, manifest, kernel]
+        .map(|content| (name(&content), tar::EntryType::Regular, content));
+    [vec![layout, ("index.json".to_owned(), tar::EntryType::Regular, index)], blobs.to_vec()]
+        .concat()
 }
 
 pub fn compressed(tar: &[u8], format: Format) -> Vec<u8> {
@@ -174,5 +211,9 @@ pub fn compressed(tar: &[u8], format: Format) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-pub const FORMATS: [(&str, Format); 4] =
-    [("tar", Format::None), ("tar.gz", Format::Gzip), ("tar.xz", Format::Xz), ("tar.zst", Format::Zstd)];
+pub const FORMATS: [(&str, Format); 4] = [
+    ("tar", Format::None),
+    ("tar.gz", Format::Gzip),
+    ("tar.xz", Format::Xz),
+    ("tar.zst", Format::Zstd),
+];

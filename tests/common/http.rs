@@ -1,5 +1,6 @@
-//! HTTP/1.1 as the tests' own servers speak it: a thread a connection, every request written down, and answers that can be cut,
-//! slow or untrue. What a server answers is a function of the request and its body.
+//! HTTP/1.1 as the tests' own servers speak it: a thread a connection, every request written down,
+//! and answers that can be cut, slow or untrue. What a server answers is a function of the request
+//! and its body.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +14,8 @@ use super::encode::{base64_decode, form};
 
 /// A request's head may be this long.
 const HEAD_LIMIT: usize = 64 * 1024;
-/// An answer that comes before the request's body was read leaves the connection open if no more than this follows (as Go's server does).
+/// An answer that comes before the request's body was read leaves the connection open if no more
+/// than this follows (as Go's server does).
 const DRAIN_LIMIT: u64 = 256 * 1024;
 /// A thread that waits looks this often whether the server ends.
 pub const TICK: Duration = Duration::from_millis(20);
@@ -48,7 +50,10 @@ pub struct Request {
 impl Request {
     /// A header's value; its first, where there are more.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// A value of the query.
@@ -68,7 +73,9 @@ impl Request {
         let mut first = lines.next()?.split(' ');
         let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let headers = lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         Some(Request {
             path: path.to_owned(),
             query: form(query),
@@ -163,7 +170,9 @@ impl Connection {
         }
         // A client that tries TLS first waits for a word before it speaks HTTP.
         if self.ahead.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
-            self.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            self.write(
+                b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            )?;
             return Ok(None);
         }
         let Some(head) = self.read_until(b"\r\n\r\n")? else { return Ok(None) };
@@ -198,7 +207,8 @@ impl Connection {
         }
     }
 
-    /// Ends the connection so that what was written still arrives though the client goes on sending.
+    /// Ends the connection so that what was written still arrives though the client goes on
+    /// sending.
     fn close(&mut self) {
         if let Stream::Tls(stream) = &mut self.stream {
             stream.conn.send_close_notify();
@@ -208,7 +218,9 @@ impl Connection {
         self.shared.closed.fetch_add(1, SeqCst);
         let _ = self.socket().set_read_timeout(Some(Duration::from_millis(500)));
         let mut rest = [0; 65536];
-        while self.pause(Duration::ZERO) && self.stream.read(&mut rest).is_ok_and(|count| count > 0) {}
+        while self.pause(Duration::ZERO) && self.stream.read(&mut rest).is_ok_and(|count| count > 0)
+        {
+        }
     }
 }
 
@@ -234,7 +246,10 @@ pub struct Body<'a> {
 
 impl<'a> Body<'a> {
     fn new(connection: &'a mut Connection, request: &Request) -> Self {
-        let framing = if request.header("Transfer-Encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        let framing = if request
+            .header("Transfer-Encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+        {
             Framing::Chunked(0)
         } else {
             match request.header("Content-Length").and_then(|value| value.parse().ok()) {
@@ -246,7 +261,8 @@ impl<'a> Body<'a> {
         Body { connection, framing, expects, received: 0, stop: None, pace: None }
     }
 
-    /// Reading fails after so many bytes, as if the client had cut there, and the connection ends or `stays`.
+    /// Reading fails after so many bytes, as if the client had cut there, and the connection ends
+    /// or `stays`.
     pub fn stop_after(&mut self, bytes: u64, stays: bool) {
         self.stop = Some((bytes, stays));
     }
@@ -260,7 +276,8 @@ impl<'a> Body<'a> {
         self.stop.is_some_and(|(after, _)| self.received >= after)
     }
 
-    /// Reads up to `limit` bytes, giving pieces to `take`; a body that the client cut is an error, after what came of it.
+    /// Reads up to `limit` bytes, giving pieces to `take`; a body that the client cut is an error,
+    /// after what came of it.
     pub fn each(&mut self, limit: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
         let mut left = limit;
@@ -288,7 +305,8 @@ impl<'a> Body<'a> {
             self.connection.read_until(b"\r\n")?;
         }
         let line = self.connection.read_until(b"\r\n")?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let size = line.split(';').next().and_then(|size| u64::from_str_radix(size.trim(), 16).ok());
+        let size =
+            line.split(';').next().and_then(|size| u64::from_str_radix(size.trim(), 16).ok());
         self.framing = match size.ok_or(io::ErrorKind::InvalidData)? {
             0 => {
                 self.connection.read_until(b"\r\n")?;
@@ -311,7 +329,9 @@ impl Read for Body<'_> {
         if let Framing::Chunked(0) = self.framing {
             self.next_chunk()?;
         }
-        let (Framing::Length(left) | Framing::Chunked(left)) = &mut self.framing else { return Ok(0) };
+        let (Framing::Length(left) | Framing::Chunked(left)) = &mut self.framing else {
+            return Ok(0);
+        };
         let mut most = (*left).min(buffer.len() as u64);
         if let Some((after, _)) = self.stop {
             most = most.min(after - self.received);
@@ -369,7 +389,8 @@ impl HttpServer {
             most: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
         });
-        let (server, is_tls, handler): (_, _, Arc<Handler>) = (shared.clone(), tls.is_some(), Arc::new(handler));
+        let (server, is_tls, handler): (_, _, Arc<Handler>) =
+            (shared.clone(), tls.is_some(), Arc::new(handler));
         let thread = std::thread::spawn(move || {
             let mut threads = Vec::new();
             for (number, socket) in listener.incoming().enumerate() {
@@ -384,7 +405,8 @@ impl HttpServer {
                     let stream = match tls {
                         None => Stream::Plain(socket),
                         Some(config) => {
-                            let connection = rustls::ServerConnection::new(config).expect("a TLS connection");
+                            let connection =
+                                rustls::ServerConnection::new(config).expect("a TLS connection");
                             Stream::Tls(Box::new(rustls::StreamOwned::new(connection, socket)))
                         }
                     };
@@ -465,11 +487,15 @@ fn serve(connection: &mut Connection, number: usize, handler: &Handler) -> io::R
         if body.stopped() && body.stop.is_some_and(|(_, stays)| stays) {
             body.connection.stall();
         }
-        let close = response.status != 0 && (body.expects || body.each(DRAIN_LIMIT, |_| ()).is_err());
-        let last = request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let close =
+            response.status != 0 && (body.expects || body.each(DRAIN_LIMIT, |_| ()).is_err());
+        let last =
+            request.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let whole = !close && !last && matches!(body.framing, Framing::Ended);
         let received = body.received;
-        if let Some(entry) = lock(&shared.log).get_mut(place).filter(|entry| entry.target == request.target) {
+        if let Some(entry) =
+            lock(&shared.log).get_mut(place).filter(|entry| entry.target == request.target)
+        {
             entry.received = received;
             entry.status = response.status;
         }

@@ -1,8 +1,11 @@
-//! What the tests share: a scratch folder that goes away, the program, and inputs that compress or do not.
+//! What the tests share: a scratch folder that goes away, the program, and inputs that compress or
+//! do not.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
 pub mod answer;
+pub mod disk;
 pub mod encode;
+pub mod helpers;
 pub mod hostile;
 pub mod http;
 pub mod pki;
@@ -22,7 +25,9 @@ pub struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     pub fn new() -> Self {
-        Scratch(tempfile::Builder::new().prefix("osimage-test-").tempdir().expect("a scratch folder"))
+        Scratch(
+            tempfile::Builder::new().prefix("osimage-test-").tempdir().expect("a scratch folder"),
+        )
     }
 
     /// The path of something in the folder.
@@ -43,11 +48,15 @@ impl Scratch {
         self.program(env!("CARGO_BIN_EXE_osimage"))
     }
 
-    /// A copy of the program, for a user who cannot come to the original. Another process writes it: a file that this one had open
-    /// for writing could not be run while another test's new process still has it open too.
+    /// A copy of the program, for a user who cannot come to the original. Another process writes
+    /// it: a file that this one had open for writing could not be run while another test's new
+    /// process still has it open too.
     pub fn copied_program(&self) -> PathBuf {
         let copy = self.path("osimage");
-        success(Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_osimage")]).arg(&copy), "install");
+        success(
+            Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_osimage")]).arg(&copy),
+            "install",
+        );
         copy
     }
 
@@ -72,32 +81,52 @@ impl Scratch {
         stderr
     }
 
-    /// The three parts of a small image, `rootfs`, `initramfs` and `kernel`; another seed gives other content.
+    /// The three parts of a small image, `rootfs`, `initramfs` and `kernel`; another seed gives
+    /// other content.
     pub fn parts(&self, seed: u64) -> [PathBuf; 3] {
-        [("rootfs", 300_000), ("initramfs", 70_000), ("kernel", 90_000)]
-            .map(|(name, len)| self.write(format!("parts-{seed}/{name}"), noise(seed * 31 + len as u64, len)))
+        [("rootfs", 300_000), ("initramfs", 70_000), ("kernel", 90_000)].map(|(name, len)| {
+            self.write(format!("parts-{seed}/{name}"), noise(seed * 31 + len as u64, len))
+        })
     }
 
     /// Builds a small image into a store and gives its id; further arguments can be added.
     pub fn build(&self, store: &str, seed: u64, more: &[&str]) -> String {
         let parts = self.parts(seed);
-        let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
-        let mut args =
-            vec!["--store-path", store, "build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
+        let [rootfs, initramfs, kernel] =
+            parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
+        let mut args = vec![
+            "--store-path",
+            store,
+            "build",
+            "--rootfs-file",
+            rootfs,
+            "--initramfs-file",
+            initramfs,
+            "--kernel-file",
+            kernel,
+        ];
         args.extend(more);
         self.ok(&args).split_whitespace().last().expect("an id").to_owned()
     }
 }
 
-/// Everything below a path, a line each: kind, mode, name, and a file's digest; equal listings mean that nothing changed.
+/// Everything below a path, a line each: kind, mode, name, and a file's digest; equal listings mean
+/// that nothing changed.
 pub fn listing(path: &Path) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
     let Ok(metadata) = path.symlink_metadata() else { return Vec::new() };
-    let content =
-        if metadata.is_file() { osimage::digest::Digest::of(&std::fs::read(path).expect("read")).to_string() } else { String::new() };
-    let mut lines = vec![format!("{:o} {} {content}", metadata.permissions().mode(), path.display())];
+    let content = if metadata.is_file() {
+        osimage::digest::Digest::of(&std::fs::read(path).expect("read")).to_string()
+    } else {
+        String::new()
+    };
+    let mut lines =
+        vec![format!("{:o} {} {content}", metadata.permissions().mode(), path.display())];
     if metadata.is_dir() {
-        let mut entries: Vec<_> = std::fs::read_dir(path).expect("read a folder").map(|entry| entry.expect("an entry").path()).collect();
+        let mut entries: Vec<_> = std::fs::read_dir(path)
+            .expect("read a folder")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
         entries.sort();
         lines.extend(entries.iter().flat_map(|entry| listing(entry)));
     }
@@ -106,7 +135,8 @@ pub fn listing(path: &Path) -> Vec<String> {
 
 /// Runs a command, which must succeed, and gives its standard output.
 pub fn success(command: &mut Command, shown: impl std::fmt::Debug) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{shown:?}: {e}"));
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|e| panic!("{shown:?}: {e}"));
     assert!(status.success(), "{shown:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("UTF-8")
 }
@@ -125,8 +155,9 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A program of another project, where it is installed. The tests that need one say so and pass without it, unless
-/// `OSIMAGE_TEST_PEERS` is set, as the test script sets it after installing them.
+/// A program of another project, where it is installed. The tests that need one say so and pass
+/// without it, unless `OSIMAGE_TEST_PEERS` is set, as the test script sets it after installing
+/// them.
 pub fn peer(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());

@@ -1,9 +1,13 @@
-//! A certificate authority of one test, and what it certifies: a server on loopback, also called `registry.test`, and a client.
+//! A certificate authority of one test, and what it certifies: a server on loopback, also called
+//! `registry.test`, and a client.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
@@ -31,7 +35,8 @@ impl Pki {
         params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("a certificate");
         let issue = |what: &str, names: &[&str], usage: ExtendedKeyUsagePurpose| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let mut params = CertificateParams::new(names).expect("parameters");
@@ -40,15 +45,21 @@ impl Pki {
             let key = KeyPair::generate().expect("a key");
             let certificate = params.signed_by(&key, &ca).expect("a certificate");
             Identity {
-                certificate: scratch.write(Path::new(name).join(format!("{what}.pem")), certificate.pem()),
-                key: scratch.write(Path::new(name).join(format!("{what}.key")), key.serialize_pem()),
+                certificate: scratch
+                    .write(Path::new(name).join(format!("{what}.pem")), certificate.pem()),
+                key: scratch
+                    .write(Path::new(name).join(format!("{what}.key")), key.serialize_pem()),
                 der: certificate.der().clone(),
                 key_der: key.serialize_der().try_into().expect("a key"),
             }
         };
         Pki {
             ca: scratch.write(Path::new(name).join("ca.pem"), ca.pem()),
-            server: issue("server", &["127.0.0.1", "localhost", "registry.test"], ExtendedKeyUsagePurpose::ServerAuth),
+            server: issue(
+                "server",
+                &["127.0.0.1", "localhost", "registry.test"],
+                ExtendedKeyUsagePurpose::ServerAuth,
+            ),
             client: issue("client", &[], ExtendedKeyUsagePurpose::ClientAuth),
             ca_der: ca.der().clone(),
         }
@@ -59,11 +70,14 @@ impl Pki {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.ca_der.clone()).expect("a root");
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_client_cert_verifier(verifier.allow_unauthenticated().build().expect("a verifier"))
+            .with_client_cert_verifier(
+                verifier.allow_unauthenticated().build().expect("a verifier"),
+            )
             .with_single_cert(vec![self.server.der.clone()], self.server.key_der.clone_key())
             .expect("a certificate");
         Arc::new(config)

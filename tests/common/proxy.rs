@@ -1,4 +1,5 @@
-//! Wires between a client and a server: one that cuts or delays, and an HTTP forward proxy that writes down what passes.
+//! Wires between a client and a server: one that cuts or delays, and an HTTP forward proxy that
+//! writes down what passes.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -38,7 +39,8 @@ impl Acceptor {
     fn start(handle: impl Fn(usize, TcpStream, &Sockets) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (stopping, sockets) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (stopping, sockets) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stop, all, handle) = (stopping.clone(), Sockets(sockets.clone()), Arc::new(handle));
         let thread = std::thread::spawn(move || {
             let mut threads = Vec::new();
@@ -110,7 +112,8 @@ impl Wire {
         Wire { acceptor, plan }
     }
 
-    /// What happens to each connection from now on, by its number (from 0, over the whole life of the proxy).
+    /// What happens to each connection from now on, by its number (from 0, over the whole life of
+    /// the proxy).
     pub fn plan(&self, plan: impl FnMut(usize) -> Plan + Send + 'static) {
         *lock(&self.plan) = Box::new(plan);
     }
@@ -170,10 +173,11 @@ pub struct ForwardProxy {
 }
 
 impl ForwardProxy {
-    /// Each of `names` (`HOST:PORT`) leads to an address; other than that only loopback can be reached. With `login` (`USER:PASSWORD`) it
-    /// asks who somebody is.
+    /// Each of `names` (`HOST:PORT`) leads to an address; other than that only loopback can be
+    /// reached. With `login` (`USER:PASSWORD`) it asks who somebody is.
     pub fn start(names: &[(&str, SocketAddr)], login: Option<&str>) -> Self {
-        let names: Vec<(String, SocketAddr)> = names.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect();
+        let names: Vec<(String, SocketAddr)> =
+            names.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect();
         let login = login.map(|login| format!("basic {}", base64(login.as_bytes())));
         let passed = Arc::new(Mutex::new(Vec::new()));
         let record = passed.clone();
@@ -219,21 +223,31 @@ fn forward(
     let mut words = first.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     lock(passed).push(format!("{method} {target}"));
-    let given = headers.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("Proxy-Authorization"));
+    let given = headers
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("Proxy-Authorization"));
     let given = given.map(|(_, value)| value.trim().replacen("Basic", "basic", 1));
     if login.is_some() && given.as_deref() != login {
         let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"proxy\"\r\n";
-        return client.write_all(format!("{refusal}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+        return client.write_all(
+            format!("{refusal}Content-Length: 0\r\nConnection: close\r\n\r\n").as_bytes(),
+        );
     }
     let (authority, path) = match target.strip_prefix("http://") {
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
         None => (target, ""),
     };
-    let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+    let authority =
+        if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
     let known = names.iter().find(|(name, _)| *name == authority).map(|(_, address)| *address);
-    let address = known.or_else(|| authority.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback()));
+    let address = known.or_else(|| {
+        authority.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback())
+    });
     let Some(mut server) = address.and_then(|address| sockets.connect(address).ok()) else {
-        return client.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return client.write_all(
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
     };
     if method == "CONNECT" {
         client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
@@ -245,7 +259,9 @@ fn forward(
         });
         let kept: String = kept.map(|line| format!("{line}\r\n")).collect();
         let path = if path.is_empty() { "/" } else { path };
-        server.write_all(format!("{method} {path} HTTP/1.1\r\n{kept}Connection: close\r\n\r\n").as_bytes())?;
+        server.write_all(
+            format!("{method} {path} HTTP/1.1\r\n{kept}Connection: close\r\n\r\n").as_bytes(),
+        )?;
     }
     server.write_all(&read[end + 4..])?;
     both_ways(client, &server, Plan::default());

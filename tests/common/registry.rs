@@ -1,5 +1,6 @@
-//! The misbehaving registry: a small registry of the tests' own. By itself it does what the OCI distribution specification 1.1 says; a
-//! test bends it with rules, which look at a request and name a fault, and with ways, which other registries have too.
+//! The misbehaving registry: a small registry of the tests' own. By itself it does what the OCI
+//! distribution specification 1.1 says; a test bends it with rules, which look at a request and
+//! name a fault, and with ways, which other registries have too.
 
 mod content;
 mod upload;
@@ -24,7 +25,8 @@ pub enum Fault {
     Change(Box<dyn FnOnce(Response) -> Response + Send>),
     /// The connection ends after so many bytes of the request's body.
     CutRequest(u64),
-    /// After so many bytes of the request's body nothing more is read, and the connection stays open.
+    /// After so many bytes of the request's body nothing more is read, and the connection stays
+    /// open.
     StallRequest(u64),
     /// The request's body is read so many bytes at a time.
     SlowRequest(usize, Duration),
@@ -47,7 +49,8 @@ pub struct Ways {
     pub mounts: bool,
     /// Manifests and blobs can be deleted.
     pub deletes: bool,
-    /// An upload's session keeps what came of a request that was cut; else the session is gone, as with docker-registry 2.8.
+    /// An upload's session keeps what came of a request that was cut; else the session is gone, as
+    /// with docker-registry 2.8.
     pub keeps_cut: bool,
     /// A chunk out of order is appended, as docker-registry 2.8 does; else it is refused.
     pub appends: bool,
@@ -141,7 +144,12 @@ impl Registry {
             body_limit: u64::MAX,
             chunk_min: None,
         };
-        let state = Arc::new(State { store: Mutex::default(), rules: Mutex::default(), ways: Mutex::new(ways), auth });
+        let state = Arc::new(State {
+            store: Mutex::default(),
+            rules: Mutex::default(),
+            ways: Mutex::new(ways),
+            auth,
+        });
         let server = {
             let state = state.clone();
             HttpServer::start(tls, move |request, body| state.answer(request, body))
@@ -160,7 +168,12 @@ impl Registry {
     }
 
     /// Adds a rule for the first `times` requests of one sort (as `calls` names them).
-    pub fn first(&self, times: usize, call: &'static str, mut fault: impl FnMut(&Request) -> Fault + Send + 'static) {
+    pub fn first(
+        &self,
+        times: usize,
+        call: &'static str,
+        mut fault: impl FnMut(&Request) -> Fault + Send + 'static,
+    ) {
         let mut left = times;
         self.on(move |request| {
             if left == 0 || call_of(request) != call {
@@ -176,7 +189,8 @@ impl Registry {
         lock(&self.state.rules).clear();
     }
 
-    /// What was asked, as the method and what it was asked of: `GET ping`, `HEAD blob`, `POST uploads`, `PATCH upload`, `PUT manifest`, `GET tags`.
+    /// What was asked, as the method and what it was asked of: `GET ping`, `HEAD blob`, `POST
+    /// uploads`, `PATCH upload`, `PUT manifest`, `GET tags`.
     pub fn calls(&self) -> Vec<String> {
         self.requests().iter().map(call_of).collect()
     }
@@ -201,13 +215,22 @@ impl Registry {
     }
 
     /// Puts a manifest into a repository under its digest, and under a tag; nothing is checked.
-    pub fn put_manifest(&self, repository: &str, tag: Option<&str>, media_type: &str, bytes: impl Into<Vec<u8>>) -> Digest {
+    pub fn put_manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        bytes: impl Into<Vec<u8>>,
+    ) -> Digest {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
         let value = serde_json::from_slice(&bytes).unwrap_or_default();
         let mut store = lock(&self.state.store);
         let repository = store.repositories.entry(repository.to_owned()).or_default();
-        repository.manifests.insert(digest.to_string(), Manifest { media_type: media_type.to_owned(), bytes, value });
+        repository.manifests.insert(
+            digest.to_string(),
+            Manifest { media_type: media_type.to_owned(), bytes, value },
+        );
         if let Some(tag) = tag {
             repository.tags.insert(tag.to_owned(), digest.to_string());
         }
@@ -221,13 +244,19 @@ impl Registry {
 
     /// A manifest's bytes.
     pub fn manifest(&self, repository: &str, digest: &str) -> Option<Vec<u8>> {
-        lock(&self.state.store).repositories.get(repository)?.manifests.get(digest).map(|manifest| manifest.bytes.clone())
+        lock(&self.state.store)
+            .repositories
+            .get(repository)?
+            .manifests
+            .get(digest)
+            .map(|manifest| manifest.bytes.clone())
     }
 
     /// The digests of a repository's blobs and their sizes, in order.
     pub fn blobs(&self, repository: &str) -> Vec<(String, u64)> {
         let store = lock(&self.state.store);
-        let blobs = store.repositories.get(repository).into_iter().flat_map(|repository| &repository.blobs);
+        let blobs =
+            store.repositories.get(repository).into_iter().flat_map(|repository| &repository.blobs);
         let mut list: Vec<_> = blobs.map(|(digest, (len, _))| (digest.to_string(), *len)).collect();
         list.sort();
         list
@@ -322,22 +351,42 @@ impl State {
             return refusal;
         }
         let ways = lock(&self.ways).clone();
-        if request.header("Content-Length").and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > ways.body_limit) {
-            return Response::new(413).body("<html>413 Request Entity Too Large</html>").with("Content-Type", "text/html");
+        if request
+            .header("Content-Length")
+            .and_then(|length| length.parse().ok())
+            .is_some_and(|length: u64| length > ways.body_limit)
+        {
+            return Response::new(413)
+                .body("<html>413 Request Entity Too Large</html>")
+                .with("Content-Type", "text/html");
         }
         let answer = match (request.method.as_str(), target) {
             ("GET" | "HEAD", Target::Ping) => Ok(Response::json(200, &json!({}))),
             ("GET", Target::Catalog) => self.catalog(request, &ways),
             ("GET", Target::Tags(name)) => self.tags(request, name, &ways),
-            ("GET" | "HEAD", Target::Manifest(name, reference)) => self.get_manifest(name, reference),
-            ("PUT", Target::Manifest(name, reference)) => self.put_manifest(request, body, name, reference, &ways),
-            ("DELETE", Target::Manifest(name, reference)) if ways.deletes => self.delete_manifest(name, reference),
-            ("GET", Target::Referrers(name, digest)) if ways.referrers => self.referrers(request, name, digest, &ways),
-            ("GET" | "HEAD", Target::Blob(name, digest)) => self.get_blob(request, name, digest, &ways),
-            ("DELETE", Target::Blob(name, digest)) if ways.deletes => self.delete_blob(name, digest),
+            ("GET" | "HEAD", Target::Manifest(name, reference)) => {
+                self.get_manifest(name, reference)
+            }
+            ("PUT", Target::Manifest(name, reference)) => {
+                self.put_manifest(request, body, name, reference, &ways)
+            }
+            ("DELETE", Target::Manifest(name, reference)) if ways.deletes => {
+                self.delete_manifest(name, reference)
+            }
+            ("GET", Target::Referrers(name, digest)) if ways.referrers => {
+                self.referrers(request, name, digest, &ways)
+            }
+            ("GET" | "HEAD", Target::Blob(name, digest)) => {
+                self.get_blob(request, name, digest, &ways)
+            }
+            ("DELETE", Target::Blob(name, digest)) if ways.deletes => {
+                self.delete_blob(name, digest)
+            }
             ("POST", Target::Uploads(name)) => self.begin(request, body, name, &ways),
             (_, Target::Upload(name, id)) => self.upload(request, body, name, id, &ways),
-            (_, Target::Unknown | Target::Referrers(..)) => Err(Response::new(404).body("404 page not found\n")),
+            (_, Target::Unknown | Target::Referrers(..)) => {
+                Err(Response::new(404).body("404 page not found\n"))
+            }
             _ => Err(Response::error(405, "UNSUPPORTED", "the operation is unsupported")),
         };
         answer.unwrap_or_else(|error| error).with("Docker-Distribution-API-Version", "registry/2.0")
@@ -345,7 +394,8 @@ impl State {
 
     /// The answer to somebody who may not do this.
     fn refusal(&self, request: &Request, target: &Target<'_>) -> Option<Response> {
-        let action = if matches!(request.method.as_str(), "GET" | "HEAD") { "pull" } else { "push" };
+        let action =
+            if matches!(request.method.as_str(), "GET" | "HEAD") { "pull" } else { "push" };
         let scope = match target {
             Target::Ping | Target::Unknown => None,
             Target::Catalog => Some(("registry", "catalog", "*")),
@@ -354,27 +404,36 @@ impl State {
             | Target::Referrers(name, _)
             | Target::Blob(name, _)
             | Target::Uploads(name)
-            | Target::Upload(name, _) => {
-                Some(("repository", *name, if request.method == "DELETE" && !name.is_empty() { "delete" } else { action }))
-            }
+            | Target::Upload(name, _) => Some((
+                "repository",
+                *name,
+                if request.method == "DELETE" && !name.is_empty() { "delete" } else { action },
+            )),
         };
         let challenge = match &self.auth {
             Auth::Open => return None,
             Auth::Basic(user, password) => {
-                if request.basic().is_some_and(|(given, secret)| given == *user && secret == *password) {
+                if request
+                    .basic()
+                    .is_some_and(|(given, secret)| given == *user && secret == *password)
+                {
                     return None;
                 }
                 "Basic realm=\"test\"".to_owned()
             }
             Auth::Bearer(tokens) => {
-                let token = request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
+                let token =
+                    request.header("Authorization").and_then(|value| value.strip_prefix("Bearer "));
                 match token {
                     Some(token) if tokens.allows(token, scope) => return None,
                     _ => tokens.challenge(scope, token.is_some()),
                 }
             }
         };
-        Some(Response::error(401, "UNAUTHORIZED", "authentication required").with("WWW-Authenticate", challenge))
+        Some(
+            Response::error(401, "UNAUTHORIZED", "authentication required")
+                .with("WWW-Authenticate", challenge),
+        )
     }
 }
 

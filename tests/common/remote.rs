@@ -1,4 +1,5 @@
-//! Images in the tests' registry that are made by hand, so that they can be wrong, and rules for all answers of one sort.
+//! Images in the tests' registry that are made by hand, so that they can be wrong, and rules for
+//! all answers of one sort.
 
 use std::fs;
 use std::path::Path;
@@ -27,11 +28,11 @@ pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len()})
 }
 
-/// Puts an image of a config and a kernel into the repository `os`, as the tag `v1`; its manifest is what `change` makes of it.
+/// Puts an image of a config and a kernel into the repository `os`, as the tag `v1`; its manifest
+/// is what `change` makes of it.
 pub fn image(registry: &Registry, change: impl FnOnce(&mut Value)) -> Digest {
     let (config, kernel) = (br#"{"commandLine":"ro"}"#.to_vec(), kernel());
-    let mut manifest =
-        json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, &config), "layers": [descriptor(KERNEL, &kernel)]});
+    let mut manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG, &config), "layers": [descriptor(KERNEL, &kernel)]});
     change(&mut manifest);
     registry.put_blob("os", Content::bytes(config));
     registry.put_blob("os", Content::bytes(kernel));
@@ -43,7 +44,11 @@ pub fn name(registry: &Registry) -> String {
 }
 
 /// Changes every answer to one sort of request, as `Registry::calls` names them.
-pub fn always(registry: &Registry, call: &'static str, change: impl Fn(Response) -> Response + Send + Sync + 'static) {
+pub fn always(
+    registry: &Registry,
+    call: &'static str,
+    change: impl Fn(Response) -> Response + Send + Sync + 'static,
+) {
     let change = Arc::new(change);
     registry.on(move |request| {
         let change = change.clone();
@@ -53,8 +58,9 @@ pub fn always(registry: &Registry, call: &'static str, change: impl Fn(Response)
 
 /// No file was written but those; what is half-written has another name.
 pub fn only_files(folder: &Path, expected: &[&str]) {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).map_or(Vec::new(), |dir| dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect());
+    let mut names: Vec<String> = fs::read_dir(folder).map_or(Vec::new(), |dir| {
+        dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    });
     names.sort();
     assert_eq!(names, expected, "{}", folder.display());
 }

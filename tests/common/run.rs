@@ -1,4 +1,5 @@
-//! Runs of the program with little memory and little time, so that a bomb or an endless wait is a failure; and the credentials that they find.
+//! Runs of the program with little memory and little time, so that a bomb or an endless wait is a
+//! failure; and the credentials that they find.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -30,7 +31,9 @@ impl Scratch {
     /// Starts the program with at most 2 GiB of addresses.
     pub fn start(&self, args: &[&str]) -> Running {
         let mut command = self.program("sh");
-        command.args(["-c", r#"ulimit -v 2097152; exec "$@""#, "sh", env!("CARGO_BIN_EXE_osimage")]).args(args);
+        command
+            .args(["-c", r#"ulimit -v 2097152; exec "$@""#, "sh", env!("CARGO_BIN_EXE_osimage")])
+            .args(args);
         self.start_command(command, format!("osimage {args:?}"))
     }
 
@@ -39,7 +42,8 @@ impl Scratch {
         let runs = self.path("runs");
         fs::create_dir_all(&runs).expect("a folder");
         let name = fs::read_dir(&runs).expect("read a folder").count().to_string();
-        let file = |end: &str| fs::File::create(runs.join(format!("{name}.{end}"))).expect("a file");
+        let file =
+            |end: &str| fs::File::create(runs.join(format!("{name}.{end}"))).expect("a file");
         command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));
         Running { child, name, scratch_path: runs, shown }
@@ -52,12 +56,17 @@ impl Scratch {
         run
     }
 
-    /// Runs the program, which must end with this code and say all of these on standard error; gives what it said.
+    /// Runs the program, which must end with this code and say all of these on standard error;
+    /// gives what it said.
     pub fn refused(&self, code: i32, says: &[&str], args: &[&str]) -> String {
         let run = self.run(args);
         assert_eq!(run.code, code, "osimage {args:?}\n{}{}", run.stdout, run.stderr);
         for text in says {
-            assert!(run.stderr.contains(text), "osimage {args:?} does not say {text:?}:\n{}", run.stderr);
+            assert!(
+                run.stderr.contains(text),
+                "osimage {args:?} does not say {text:?}:\n{}",
+                run.stderr
+            );
         }
         run.stderr
     }
@@ -65,7 +74,10 @@ impl Scratch {
     /// Leaves a password for hosts where docker would.
     pub fn password(&self, user: &str, password: &str, hosts: &[&str]) {
         let auth = base64(format!("{user}:{password}").as_bytes());
-        let auths: serde_json::Map<_, _> = hosts.iter().map(|host| ((*host).to_owned(), serde_json::json!({"auth": auth}))).collect();
+        let auths: serde_json::Map<_, _> = hosts
+            .iter()
+            .map(|host| ((*host).to_owned(), serde_json::json!({"auth": auth})))
+            .collect();
         self.write(".docker/config.json", serde_json::json!({"auths": auths}).to_string());
     }
 }
@@ -73,7 +85,10 @@ impl Scratch {
 impl Running {
     /// What was said on standard error so far.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.scratch_path.join(format!("{}.stderr", self.name))).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(
+            &fs::read(self.scratch_path.join(format!("{}.stderr", self.name))).unwrap_or_default(),
+        )
+        .into_owned()
     }
 
     /// Whether it has ended.
@@ -97,7 +112,10 @@ impl Running {
 
     /// Sends it a signal, such as `INT`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().expect("a shell");
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
+            .status()
+            .expect("a shell");
         assert!(status.success());
     }
 
@@ -111,7 +129,8 @@ impl Running {
         }
         let status = self.child.wait().expect("wait");
         let code = status.code().unwrap_or_else(|| 128 + status.signal().expect("a signal"));
-        let stdout = fs::read_to_string(self.scratch_path.join(format!("{}.stdout", self.name))).unwrap_or_default();
+        let stdout = fs::read_to_string(self.scratch_path.join(format!("{}.stdout", self.name)))
+            .unwrap_or_default();
         let stderr = self.stderr();
         assert!(!stderr.contains("panicked"), "{}: {stderr}", self.shown);
         Run { code, stdout, stderr }

@@ -1,5 +1,6 @@
-//! Real registries, each started for one test on a loopback port with a folder of its own, and stopped at the test's end: Debian's
-//! docker-registry, nginx before it, crane's and ferro-oci-server. One that is not installed is none.
+//! Real registries, each started for one test on a loopback port with a folder of its own, and
+//! stopped at the test's end: Debian's docker-registry, nginx before it, crane's and
+//! ferro-oci-server. One that is not installed is none.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -42,9 +43,18 @@ impl Server {
     }
 
     /// Starts a command that finds a free port itself, which `port` finds in what it says.
-    fn start(scratch: Scratch, tls: bool, command: &mut Command, port: impl Fn(&str) -> Option<u16>) -> Option<Server> {
+    fn start(
+        scratch: Scratch,
+        tls: bool,
+        command: &mut Command,
+        port: impl Fn(&str) -> Option<u16>,
+    ) -> Option<Server> {
         let log = File::create(scratch.path("log")).expect("a log");
-        command.current_dir(scratch.path("")).stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        command
+            .current_dir(scratch.path(""))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut server = Server { host: String::new(), tls, child, scratch };
         for _ in 0..START_TICKS {
@@ -94,19 +104,32 @@ pub fn docker_registry(auth: &DockerAuth<'_>, tls: Option<&Pki>) -> Option<Serve
         DockerAuth::Open => String::new(),
         DockerAuth::Basic(users) => {
             let htpasswd = peer("htpasswd")?;
-            let line = |(user, password): &(&str, &str)| success(Command::new(&htpasswd).args(["-Bbn", user, password]), "htpasswd");
+            let line = |(user, password): &(&str, &str)| {
+                success(Command::new(&htpasswd).args(["-Bbn", user, password]), "htpasswd")
+            };
             let users: String = users.iter().map(line).collect();
-            format!("auth: {{htpasswd: {{realm: test, path: '{}'}}}}\n", scratch.write("users", users).display())
+            format!(
+                "auth: {{htpasswd: {{realm: test, path: '{}'}}}}\n",
+                scratch.write("users", users).display()
+            )
         }
         DockerAuth::Bearer(server) => {
             let certificate = server.certificate(&scratch);
             let (realm, certificate) = (server.realm(), certificate.display());
-            format!("auth: {{token: {{realm: '{realm}', service: {SERVICE}, issuer: osimage-tests, rootcertbundle: '{certificate}'}}}}\n")
+            format!(
+                "auth: {{token: {{realm: '{realm}', service: {SERVICE}, issuer: osimage-tests, rootcertbundle: '{certificate}'}}}}\n"
+            )
         }
-        DockerAuth::Silly(realm) => format!("auth: {{silly: {{realm: '{realm}', service: {SERVICE}}}}}\n"),
+        DockerAuth::Silly(realm) => {
+            format!("auth: {{silly: {{realm: '{realm}', service: {SERVICE}}}}}\n")
+        }
     };
     let https = tls.map_or(String::new(), |pki| {
-        format!(", tls: {{certificate: '{}', key: '{}'}}", pki.server.certificate.display(), pki.server.key.display())
+        format!(
+            ", tls: {{certificate: '{}', key: '{}'}}",
+            pki.server.certificate.display(),
+            pki.server.key.display()
+        )
     });
     let config = format!(
         "version: 0.1\n\
@@ -119,7 +142,9 @@ pub fn docker_registry(auth: &DockerAuth<'_>, tls: Option<&Pki>) -> Option<Serve
     let config = scratch.write("config.yml", config);
     let mut command = Command::new(program);
     command.env_clear().arg("serve").arg(config);
-    let server = Server::start(scratch, tls.is_some(), &mut command, |log| number_after(log, "listening on 127.0.0.1:"));
+    let server = Server::start(scratch, tls.is_some(), &mut command, |log| {
+        number_after(log, "listening on 127.0.0.1:")
+    });
     Some(server.expect("docker-registry starts"))
 }
 
@@ -131,7 +156,8 @@ pub fn crane_registry() -> Option<Server> {
     std::fs::create_dir(&storage).expect("a folder");
     let mut command = Command::new(program);
     command.args(["registry", "serve", "--address", "127.0.0.1:0", "--disk"]).arg(storage);
-    let server = Server::start(scratch, false, &mut command, |log| number_after(log, "serving on port "));
+    let server =
+        Server::start(scratch, false, &mut command, |log| number_after(log, "serving on port "));
     Some(server.expect("crane starts"))
 }
 
@@ -141,7 +167,10 @@ pub fn ferro_registry() -> Option<Server> {
     on_free_port(|port| {
         let scratch = Scratch::new();
         let mut command = Command::new(&program);
-        command.env_clear().env("FERRO_OCI_LISTEN", format!("127.0.0.1:{port}")).env("FERRO_OCI_STORAGE_DIR", scratch.path("storage"));
+        command
+            .env_clear()
+            .env("FERRO_OCI_LISTEN", format!("127.0.0.1:{port}"))
+            .env("FERRO_OCI_STORAGE_DIR", scratch.path("storage"));
         // It says so once it listens, before the colours of what follows.
         Server::start(scratch, false, &mut command, |log| log.contains("listening").then_some(port))
     })
@@ -164,16 +193,21 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
         let folder = scratch.path("");
         let (listen, how) = match how {
             Nginx::ClientCertificates(pki) => {
-                let (certificate, key, ca) = (pki.server.certificate.display(), pki.server.key.display(), pki.ca.display());
+                let (certificate, key, ca) =
+                    (pki.server.certificate.display(), pki.server.key.display(), pki.ca.display());
                 let settings = format!(
                     "ssl_certificate '{certificate}'; ssl_certificate_key '{key}'; ssl_client_certificate '{ca}'; \
                      ssl_verify_client on; client_max_body_size 0;"
                 );
                 (format!("127.0.0.1:{port} ssl"), settings)
             }
-            Nginx::BodyLimit(bytes) => (format!("127.0.0.1:{port}"), format!("client_max_body_size {bytes};")),
+            Nginx::BodyLimit(bytes) => {
+                (format!("127.0.0.1:{port}"), format!("client_max_body_size {bytes};"))
+            }
         };
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};")).join(" ");
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {kind};"))
+            .join(" ");
         let tls = listen.ends_with("ssl");
         let config = format!(
             "daemon off; master_process off; pid nginx.pid; error_log stderr warn;\n\
@@ -194,7 +228,8 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
         let pid = scratch.path("nginx.pid");
         let mut command = Command::new(&program);
         command.arg("-p").arg(&folder).arg("-c").arg(config).args(["-e", "stderr"]);
-        // The file comes once it listens; a port that is taken is tried again for a while before nginx gives up.
+        // The file comes once it listens; a port that is taken is tried again for a while before
+        // nginx gives up.
         Server::start(scratch, tls, &mut command, |_| pid.exists().then_some(port))
     })
 }
@@ -202,7 +237,11 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
 /// Starts a server that must be told its port.
 fn on_free_port(start: impl Fn(u16) -> Option<Server>) -> Option<Server> {
     for _ in 0..ATTEMPTS {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .expect("a free port")
+            .local_addr()
+            .expect("an address")
+            .port();
         if let Some(server) = start(free) {
             return Some(server);
         }

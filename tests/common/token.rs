@@ -1,5 +1,6 @@
-//! A token server of the tests' own: what it gives, docker-registry's `auth: token` takes, and so does the tests' registry. It follows
-//! Docker's "Token Authentication Specification" (GET) and "OAuth2 Token Authentication" (POST).
+//! A token server of the tests' own: what it gives, docker-registry's `auth: token` takes, and so
+//! does the tests' registry. It follows Docker's "Token Authentication Specification" (GET) and
+//! "OAuth2 Token Authentication" (POST).
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
@@ -67,10 +68,14 @@ impl Deref for TokenServer {
 }
 
 impl TokenServer {
-    /// A server that knows the user `alice` with the password `s3cret`; nobody else may do anything.
+    /// A server that knows the user `alice` with the password `s3cret`; nobody else may do
+    /// anything.
     pub fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new([]).expect("parameters").self_signed(&key).expect("a certificate");
+        let certificate = CertificateParams::new([])
+            .expect("parameters")
+            .self_signed(&key)
+            .expect("a certificate");
         let tokens = Arc::new(Tokens {
             realm: Mutex::default(),
             key,
@@ -118,7 +123,8 @@ impl TokenServer {
         lock(&self.tokens.anonymous).insert(repository.to_owned());
     }
 
-    /// Tokens that are given from now on are good for so long. The rest is what a registry takes at least: none of them forever.
+    /// Tokens that are given from now on are good for so long. The rest is what a registry takes at
+    /// least: none of them forever.
     pub fn lifetime(&self, lifetime: Duration) {
         *lock(&self.tokens.lifetime) = lifetime;
     }
@@ -156,13 +162,15 @@ impl Tokens {
     /// Whether a token is good for (type, name, action).
     pub fn allows(&self, token: &str, scope: Option<(&str, &str, &str)>) -> bool {
         let grants = lock(&self.grants);
-        let Some(grant) = grants.get(token).filter(|grant| grant.end > SystemTime::now()) else { return false };
+        let Some(grant) = grants.get(token).filter(|grant| grant.end > SystemTime::now()) else {
+            return false;
+        };
         scope.is_none_or(|(kind, name, action)| {
-            grant
-                .scopes
-                .iter()
-                .filter_map(|scope| parts(scope))
-                .any(|(given_kind, given_name, actions)| given_kind == kind && given_name == name && actions.contains(&action))
+            grant.scopes.iter().filter_map(|scope| parts(scope)).any(
+                |(given_kind, given_name, actions)| {
+                    given_kind == kind && given_name == name && actions.contains(&action)
+                },
+            )
         })
     }
 
@@ -173,10 +181,16 @@ impl Tokens {
         let (asked, response) = match request.method.as_str() {
             _ if request.path != "/token" => return Response::new(404),
             "GET" => self.get(request),
-            "POST" => self.post(&form(&String::from_utf8_lossy(&body.whole(65536).ok().flatten().unwrap_or_default()))),
+            "POST" => self.post(&form(&String::from_utf8_lossy(
+                &body.whole(65536).ok().flatten().unwrap_or_default(),
+            ))),
             _ => return Response::new(405),
         };
-        lock(&self.asked).push(TokenRequest { method: request.method.clone(), status: response.status, ..asked });
+        lock(&self.asked).push(TokenRequest {
+            method: request.method.clone(),
+            status: response.status,
+            ..asked
+        });
         response
     }
 
@@ -185,7 +199,10 @@ impl Tokens {
         let asked = TokenRequest { scopes: scopes.clone(), ..TokenRequest::default() };
         let user = match request.header("Authorization") {
             None => None,
-            Some(_) => match request.basic().filter(|(name, password)| lock(&self.users).get(name) == Some(password)) {
+            Some(_) => match request
+                .basic()
+                .filter(|(name, password)| lock(&self.users).get(name) == Some(password))
+            {
                 Some((name, _)) => Some(name),
                 None => return (asked, refused()),
             },
@@ -199,12 +216,18 @@ impl Tokens {
     }
 
     fn post(&self, form: &[(String, String)]) -> (TokenRequest, Response) {
-        let value = |name: &str| form.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone()).unwrap_or_default();
+        let value = |name: &str| {
+            form.iter()
+                .find(|(other, _)| other == name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
+        };
         let scopes: Vec<String> = values(form, "scope");
         let asked = TokenRequest { scopes: scopes.clone(), ..TokenRequest::default() };
         let user = match value("grant_type").as_str() {
             "refresh_token" => lock(&self.refresh).get(&value("refresh_token")).cloned(),
-            "password" => Some(value("username")).filter(|user| lock(&self.users).get(user) == Some(&value("password"))),
+            "password" => Some(value("username"))
+                .filter(|user| lock(&self.users).get(user) == Some(&value("password"))),
             _ => return (asked, Response::json(400, &json!({"error": "unsupported_grant_type"}))),
         };
         let Some(user) = user else { return (asked, refused()) };
@@ -225,13 +248,17 @@ impl Tokens {
         token
     }
 
-    /// A JSON web token (RFC 7519) with what the user may do of what was asked, signed with ES256 (RFC 7518, 3.4).
+    /// A JSON web token (RFC 7519) with what the user may do of what was asked, signed with ES256
+    /// (RFC 7518, 3.4).
     fn token(&self, user: Option<&str>, scopes: &[String]) -> String {
-        let may = |name: &str, action: &str| user.is_some() || action == "pull" && lock(&self.anonymous).contains(name);
+        let may = |name: &str, action: &str| {
+            user.is_some() || action == "pull" && lock(&self.anonymous).contains(name)
+        };
         let mut access = Vec::new();
         let mut granted = Vec::new();
         for (kind, name, actions) in scopes.iter().filter_map(|scope| parts(scope)) {
-            let actions: Vec<&str> = actions.into_iter().filter(|action| may(name, action)).collect();
+            let actions: Vec<&str> =
+                actions.into_iter().filter(|action| may(name, action)).collect();
             granted.push(format!("{kind}:{name}:{}", actions.join(",")));
             access.push(json!({"type": kind, "name": name, "actions": actions}));
         }
@@ -244,7 +271,11 @@ impl Tokens {
             "iat": seconds - 3600, "nbf": seconds - 3600, "exp": seconds + lifetime.as_secs() - LEEWAY, "access": access,
         });
         let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [base64(self.certificate.der())]});
-        let signed = format!("{}.{}", base64_url(header.to_string().as_bytes()), base64_url(claims.to_string().as_bytes()));
+        let signed = format!(
+            "{}.{}",
+            base64_url(header.to_string().as_bytes()),
+            base64_url(claims.to_string().as_bytes())
+        );
         let signature = self.key.sign(signed.as_bytes()).expect("a signature");
         let token = format!("{signed}.{}", base64_url(&fixed_length(&signature)));
         grants.insert(token.clone(), Grant { scopes: granted, end: now + lifetime });
@@ -260,7 +291,11 @@ fn refused() -> Response {
 /// Every value of a name, each split at spaces (several scopes may stand in one).
 fn values(pairs: &[(String, String)], name: &str) -> Vec<String> {
     let found = pairs.iter().filter(|(other, _)| other == name);
-    found.flat_map(|(_, value)| value.split(' ')).filter(|value| !value.is_empty()).map(str::to_owned).collect()
+    found
+        .flat_map(|(_, value)| value.split(' '))
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A scope's type, name and actions; the name may have a colon.

@@ -1,14 +1,16 @@
-//! A program that prints a text: an ELF file of one segment, which holds its few instructions and the text.
+//! A program that prints a text: an ELF file of one segment, which holds its few instructions and
+//! the text.
 //!
-//! It needs no library, no loader and no file, so that it runs in a container with nothing else in it; and it is made here,
-//! so that any osimage can make it for any architecture. What it does, in both: `write(1, text, left)` until all is written or
-//! an error comes, then `exit(0)`.
+//! It needs no library, no loader and no file, so that it runs in a container with nothing else in
+//! it; and it is made here, so that any osimage can make it for any architecture. What it does, in
+//! both: `write(1, text, left)` until all is written or an error comes, then `exit(0)`.
 
 use crate::features::Arch;
 
 /// Where the file is mapped.
 const BASE: u64 = 0x40_0000;
-/// The size of the ELF header and of the one program header (System V ABI, "ELF-64 Object File Format").
+/// The size of the ELF header and of the one program header (System V ABI, "ELF-64 Object File
+/// Format").
 const HEADERS: u64 = 64 + 56;
 
 /// The program for an architecture, for a text of less than 2 GiB.
@@ -25,14 +27,17 @@ pub(super) fn printer(arch: Arch, text: &str) -> Vec<u8> {
     file.extend(2_u16.to_le_bytes());
     file.extend(machine.to_le_bytes());
     file.extend(1_u32.to_le_bytes());
-    // The entry point, then the offsets of the program headers and of the sections, of which there are none.
+    // The entry point, then the offsets of the program headers and of the sections, of which there
+    // are none.
     [BASE + HEADERS, 64, 0].iter().for_each(|value: &u64| file.extend(value.to_le_bytes()));
     file.extend(0_u32.to_le_bytes());
     [64_u16, 56, 1, 64, 0, 0].iter().for_each(|value| file.extend(value.to_le_bytes()));
     // One segment to load, to be read and executed: the whole file.
     file.extend(1_u32.to_le_bytes());
     file.extend(5_u32.to_le_bytes());
-    [0, BASE, BASE, size, size, 0x1_0000].iter().for_each(|value: &u64| file.extend(value.to_le_bytes()));
+    [0, BASE, BASE, size, size, 0x1_0000]
+        .iter()
+        .for_each(|value: &u64| file.extend(value.to_le_bytes()));
     file.extend(code);
     file.extend(text.as_bytes());
     file
@@ -92,7 +97,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // More than a pipe holds, so that not all is written at once.
         for text in [String::new(), "grüß Gott\n".into(), "0123456789abcdef".repeat(20_000)] {
-            for (arch, emulator) in [(Arch::Amd64, "qemu-x86_64-static"), (Arch::Arm64, "qemu-aarch64-static")] {
+            for (arch, emulator) in
+                [(Arch::Amd64, "qemu-x86_64-static"), (Arch::Arm64, "qemu-aarch64-static")]
+            {
                 let path = dir.path().join(arch.to_string());
                 std::fs::write(&path, printer(arch, &text)).unwrap();
                 std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();

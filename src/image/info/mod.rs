@@ -1,5 +1,5 @@
-//! A small, ordinary container image that says what the OS image beside it is, so that `docker pull` and `podman run` on the
-//! very tag show something.
+//! A small, ordinary container image that says what the OS image beside it is, so that `docker
+//! pull` and `podman run` on the very tag show something.
 //!
 //! ```text
 //! /osimage-info      a static program that prints the text; the entry point
@@ -8,8 +8,8 @@
 //! /build/log         what its build said
 //! ```
 //!
-//! Everything in it comes from the OS image, from what is attached to it, and from what it and its build are called, so the same
-//! image gives the same bytes.
+//! Everything in it comes from the OS image, from what is attached to it, and from what it and its
+//! build are called, so the same image gives the same bytes.
 
 mod elf;
 
@@ -19,13 +19,13 @@ use flate2::{Compression, GzBuilder};
 use serde::Serialize;
 use tar::{Builder, EntryType, Header};
 
-use super::build::Shelf;
+use super::build::BlobSink;
 use super::{Image, Role};
 use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::features::Arch;
 use crate::json::{self, Annotations, Extra};
-use crate::oci::{self, Descriptor, Document, Manifest, Platform};
+use crate::oci::{self, Descriptor, Manifest, ManifestOrIndex, Platform};
 use crate::registry::Reference;
 use crate::{Error, Result, referrers};
 
@@ -38,8 +38,9 @@ const MAX_LAYER: usize = 3 << 20;
 /// How much of what is attached is read.
 const MAX_FILE: u64 = 64 << 20;
 
-/// What whoever makes the container knows of the OS image. It counts where the image's os-release is silent; after it count the
-/// manifest's annotations, as Garden Linux's tool writes them, and what the image is called in the registry.
+/// What whoever makes the container knows of the OS image. It counts where the image's os-release
+/// is silent; after it count the manifest's annotations, as Garden Linux's tool writes them, and
+/// what the image is called in the registry.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// What was built, such as `gcp_oci`.
@@ -50,25 +51,25 @@ pub struct Known {
     pub commit: Option<String>,
 }
 
-/// Makes the container for an OS image. `reference` is how the image is fetched; blobs and manifest go to `shelf`. What comes
-/// back has its platform, as an entry of an index.
+/// Makes the container for an OS image. `reference` is how the image is fetched; blobs and manifest
+/// go to `sink`. What comes back has its platform, as an entry of an index.
 ///
 /// # Errors
-/// [`Error::Usage`] for an architecture without a program; what the source and the shelf give.
+/// [`Error::Usage`] for an architecture without a program; what the source and the sink give.
 pub fn container(
     source: &dyn Source,
-    row: &Descriptor,
+    entry: &Descriptor,
     architecture: &str,
     reference: &Reference,
     known: &Known,
-    shelf: &dyn Shelf,
+    sink: &dyn BlobSink,
 ) -> Result<Descriptor> {
-    let arch: Arch = architecture
-        .parse()
-        .map_err(|e: Error| e.with_hint("an info container can be made for amd64 and arm64; leave out --info-container"))?;
-    let image = Image::read(source, row)?;
+    let arch: Arch = architecture.parse().map_err(|e: Error| {
+        e.with_hint("an info container can be made for amd64 and arm64; leave out --info-container")
+    })?;
+    let image = Image::read(source, entry)?;
     let mut found = Found::default();
-    for referrer in referrers::of(source, &row.digest)? {
+    for referrer in referrers::of(source, &entry.digest)? {
         found.take(source, referrer.artifact_type().unwrap_or_default(), &referrer.document)?;
     }
     let text = found.text(&image, architecture, reference, known);
@@ -79,8 +80,11 @@ pub fn container(
         (layer, diff_id) = self::layer(&program, &found)?;
     }
     if layer.len() > MAX_LAYER {
-        return Err(Error::usage(format!("the info container would have {} bytes; more than {MAX_LAYER} are not made", layer.len()))
-            .with_hint("leave out --info-container"));
+        return Err(Error::usage(format!(
+            "the info container would have {} bytes; more than {MAX_LAYER} are not made",
+            layer.len()
+        ))
+        .with_hint("leave out --info-container"));
     }
     let config = config(architecture, &diff_id);
     let manifest = Manifest {
@@ -95,16 +99,23 @@ pub fn container(
     };
     let bytes = json::to_vec(&manifest);
     let mut entry = Descriptor::of(oci::MANIFEST, &bytes);
-    entry.platform = Some(Box::new(Platform { architecture: architecture.into(), os: "linux".into(), ..Platform::default() }));
+    entry.platform = Some(Box::new(Platform {
+        architecture: architecture.into(),
+        os: "linux".into(),
+        ..Platform::default()
+    }));
     for bytes in [config, layer, bytes] {
-        shelf.bytes(bytes)?;
+        sink.bytes(bytes)?;
     }
     Ok(entry)
 }
 
 /// Whether a manifest is that of an ordinary container, and not of an operating system.
 pub fn is_container(manifest: &Manifest) -> bool {
-    matches!(&*manifest.config.media_type, CONTAINER_CONFIG | "application/vnd.docker.container.image.v1+json")
+    matches!(
+        &*manifest.config.media_type,
+        CONTAINER_CONFIG | "application/vnd.docker.container.image.v1+json"
+    )
 }
 
 /// What is attached to the OS image, as far as the container holds it.
@@ -116,14 +127,14 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, source: &dyn Source, kind: &str, document: &Document) -> Result<()> {
+    fn take(&mut self, source: &dyn Source, kind: &str, document: &ManifestOrIndex) -> Result<()> {
         let place = match kind {
             "build/os-release" => &mut self.os_release,
             "build/manifest" => &mut self.packages,
             "build/log" => &mut self.log,
             _ => return Ok(()),
         };
-        if let (Document::Manifest(manifest), None) = (document, &place)
+        if let (ManifestOrIndex::Manifest(manifest), None) = (document, &place)
             && let Some(layer) = manifest.layers.first().filter(|layer| layer.size <= MAX_FILE)
         {
             *place = Some(content::read(source, layer, MAX_FILE)?);
@@ -135,29 +146,60 @@ impl Found {
     fn value(&self, keys: &[&str]) -> Option<String> {
         let text = String::from_utf8_lossy(self.os_release.as_deref()?).into_owned();
         let pairs: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
-        let find = |key: &&str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.trim().trim_matches(['"', '\'']));
+        let find = |key: &&str| {
+            pairs
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+        };
         keys.iter().filter_map(find).find(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// What the container prints.
-    fn text(&self, image: &Image, architecture: &str, reference: &Reference, known: &Known) -> String {
-        let annotation = |key| image.manifest.annotations.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
+    fn text(
+        &self,
+        image: &Image,
+        architecture: &str,
+        reference: &Reference,
+        known: &Known,
+    ) -> String {
+        let annotation = |key| {
+            image.manifest.annotations.get(key).filter(|value| !value.is_empty()).map(str::to_owned)
+        };
         let cname = known.cname.clone().or_else(|| annotation("cname"));
         let called = || reference.repository.path.rsplit('/').next().map(str::to_owned);
-        let version = || known.version.clone().or_else(|| annotation("version")).or_else(|| reference.tag.clone());
+        let version = || {
+            known
+                .version
+                .clone()
+                .or_else(|| annotation("version"))
+                .or_else(|| reference.tag.clone())
+        };
         let commit = || known.commit.clone().or_else(|| annotation("commit"));
         let packages = self.packages.as_deref().map(String::from_utf8_lossy);
-        let lines = || packages.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty());
+        let lines =
+            || packages.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty());
         let kernel = lines().find_map(|line| {
             let name = line.split_whitespace().next()?;
-            name.strip_prefix("linux-image-").filter(|version| version.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+            name.strip_prefix("linux-image-")
+                .filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+                .map(str::to_owned)
         });
-        let count = packages.is_some().then(|| format!("{}, listed in /build/manifest", lines().count()));
-        let mut text = format!("{reference} is an image of an operating system, not a container.\n\n");
+        let count =
+            packages.is_some().then(|| format!("{}, listed in /build/manifest", lines().count()));
+        let mut text =
+            format!("{reference} is an image of an operating system, not a container.\n\n");
         for (key, value) in [
-            ("name", self.value(&["PRETTY_NAME", "NAME"]).or_else(|| cname.clone()).or_else(called)),
+            (
+                "name",
+                self.value(&["PRETTY_NAME", "NAME"]).or_else(|| cname.clone()).or_else(called),
+            ),
             ("target", self.value(&["OSIMAGE_CNAME", "GARDENLINUX_CNAME", "VARIANT_ID"]).or(cname)),
-            ("version", self.value(&["IMAGE_VERSION", "GARDENLINUX_VERSION", "VERSION_ID"]).or_else(version)),
+            (
+                "version",
+                self.value(&["IMAGE_VERSION", "GARDENLINUX_VERSION", "VERSION_ID"])
+                    .or_else(version),
+            ),
             ("commit", self.value(&["BUILD_ID", "GARDENLINUX_COMMIT_ID"]).or_else(commit)),
             ("architecture", Some(architecture.to_owned())),
             ("kernel", kernel),
@@ -169,15 +211,23 @@ impl Found {
         }
         text.push_str("\nlayers\n");
         for layer in image.layers() {
-            let role = layer.role.map_or_else(|| printable(&layer.file_name), |role| role.to_string());
-            text.push_str(&format!("  {role:<12}{:>12} bytes  {}\n", layer.descriptor.size, layer.descriptor.digest));
+            let role =
+                layer.role.map_or_else(|| printable(&layer.file_name), |role| role.to_string());
+            text.push_str(&format!(
+                "  {role:<12}{:>12} bytes  {}\n",
+                layer.descriptor.size, layer.descriptor.digest
+            ));
         }
         let rootfs = image
             .layers()
             .into_iter()
             .find(|layer| layer.role == Some(Role::Rootfs))
             .map_or_else(|| "rootfs.raw".to_owned(), |layer| layer.file_name);
-        let machine = if architecture == "arm64" { "qemu-system-aarch64 -machine virt -cpu max" } else { "qemu-system-x86_64" };
+        let machine = if architecture == "arm64" {
+            "qemu-system-aarch64 -machine virt -cpu max"
+        } else {
+            "qemu-system-x86_64"
+        };
         text.push_str(&format!(
             "\nto fetch it\n  osimage pull {reference} -o boot\n\nto boot it\n  {machine} -m 2048 -nographic -kernel boot/vmlinuz -initrd boot/initrd \\\n      -drive file=boot/{rootfs},format=raw,if=virtio -append \"$(cat boot/cmdline)\"\n"
         ));
@@ -206,7 +256,11 @@ fn layer(program: &[u8], found: &Found) -> Result<(Vec<u8>, Digest)> {
     };
     let failed = |e| Error::io("write", "the info container's layer", e);
     append(EntryType::Regular, "osimage-info", 0o755, program).map_err(failed)?;
-    let files = [("etc/os-release", &found.os_release), ("build/manifest", &found.packages), ("build/log", &found.log)];
+    let files = [
+        ("etc/os-release", &found.os_release),
+        ("build/manifest", &found.packages),
+        ("build/log", &found.log),
+    ];
     let mut folder = "";
     for (name, content) in files {
         let Some(content) = content else { continue };

@@ -8,8 +8,8 @@
 //! }
 //! ```
 //!
-//! It changes under a lock on its folder (no lock file lies about), by a new file that is on the disk before it gets the name.
-//! What stands in it and is not ours keeps its place and its bytes.
+//! It changes under a lock on its folder (no lock file lies about), by a new file that is on the
+//! disk before it gets the name. What stands in it and is not ours keeps its place and its bytes.
 
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, fchown};
@@ -62,26 +62,37 @@ impl ConfigFile {
         use std::io::ErrorKind::{NotADirectory, NotFound};
         let file = match file::open_regular(path) {
             Ok((file, _)) => file,
-            Err(Error::Io { source, .. }) if matches!(source.kind(), NotFound | NotADirectory) => return Ok(None),
+            Err(Error::Io { source, .. }) if matches!(source.kind(), NotFound | NotADirectory) => {
+                return Ok(None);
+            }
             Err(e) => return Err(e),
         };
         let mut text = Vec::new();
         file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(|e| Error::io("read", path, e))?;
-        Self::parse(path, &text).map(Some).map_err(|e| e.with_hint("repair or remove the file; it is left as it is"))
+        Self::parse(path, &text)
+            .map(Some)
+            .map_err(|e| e.with_hint("repair or remove the file; it is left as it is"))
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         let shown = path.display();
         if bytes.len() as u64 > MAX_FILE {
-            return Err(Error::invalid(format!("the credentials file {shown} is larger than 1 MiB, the most that is read of one")));
+            return Err(Error::invalid(format!(
+                "the credentials file {shown} is larger than 1 MiB, the most that is read of one"
+            )));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("the credentials file {shown} is not text")))?;
-        // A new file that somebody made with `mktemp` is empty; there is nothing in it to lose, and docker takes it too.
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Error::invalid(format!("the credentials file {shown} is not text")))?;
+        // A new file that somebody made with `mktemp` is empty; there is nothing in it to lose, and
+        // docker takes it too.
         if text.trim_ascii().is_empty() {
             return Ok(ConfigFile::empty(path));
         }
         let root = Object::parse(text, format_args!("the credentials file {shown}"))?;
-        let auths = root.get("auths").map(|auths| Object::parse(auths, format_args!("\"auths\" in {shown}"))).transpose()?;
+        let auths = root
+            .get("auths")
+            .map(|auths| Object::parse(auths, format_args!("\"auths\" in {shown}")))
+            .transpose()?;
         Ok(ConfigFile { path: path.to_owned(), root, auths: auths.unwrap_or_default() })
     }
 
@@ -89,17 +100,23 @@ impl ConfigFile {
         ConfigFile { path: path.to_owned(), root: Object::default(), auths: Object::default() }
     }
 
-    /// What the file knows about a repository. The longest path wins; for one path the helper of `credHelpers` counts before
-    /// the entry of `auths`, as with docker and podman; `credsStore` comes last, unless the host has a helper of its own.
+    /// What the file knows about a repository. The longest path wins; for one path the helper of
+    /// `credHelpers` counts before the entry of `auths`, as with docker and podman;
+    /// `credsStore` comes last, unless the host has a helper of its own.
     ///
-    /// Docker asks the one helper that is configured, and nothing else; podman does not know `credsStore`. Here an entry with
-    /// a credential counts before `credsStore`: docker empties an entry when it hands a credential to the helper, so one that
-    /// is full was written later, by a tool that knows no helpers.
+    /// Docker asks the one helper that is configured, and nothing else; podman does not know
+    /// `credsStore`. Here an entry with a credential counts before `credsStore`: docker empties
+    /// an entry when it hands a credential to the helper, so one that is full was written
+    /// later, by a tool that knows no helpers.
     pub(super) fn answers(&self, host: &Host, repository: &str) -> Result<Vec<Answer>> {
         let helpers = self.helpers()?;
-        // The longest path first, then helpers, then the host as docker spells it before other spellings.
+        // The longest path first, then helpers, then the host as docker spells it before other
+        // spellings.
         let mut found = Vec::new();
-        let named = helpers.iter().filter(|(_, name)| !name.is_empty()).map(|(key, name)| (key.as_str(), Some(name)));
+        let named = helpers
+            .iter()
+            .filter(|(_, name)| !name.is_empty())
+            .map(|(key, name)| (key.as_str(), Some(name)));
         for (key, helper) in named.chain(self.auths.keys().map(|key| (key, None))) {
             if let Some(length) = key::covers(key, host, repository) {
                 let rank = (length, helper.is_some(), key == key::server(key));
@@ -110,18 +127,23 @@ impl ConfigFile {
         let mut answers = Vec::new();
         for (_, key, helper) in found {
             match helper {
-                Some(name) => answers.push(Answer::Helper { name: name.clone(), server: key::server(key) }),
+                Some(name) => {
+                    answers.push(Answer::Helper { name: name.clone(), server: key::server(key) })
+                }
                 None => answers.extend(self.entry(key)?.map(Answer::Credential)),
             }
         }
         if !helpers.iter().any(|(key, _)| host.is(key)) {
-            answers.extend(self.store_helper()?.map(|name| Answer::Helper { name, server: host.server().to_owned() }));
+            answers.extend(
+                self.store_helper()?
+                    .map(|name| Answer::Helper { name, server: host.server().to_owned() }),
+            );
         }
         Ok(answers)
     }
 
-    /// The helper that keeps a host's credential, as docker chooses it: the host's own, where that is the empty name none,
-    /// else the one for all hosts.
+    /// The helper that keeps a host's credential, as docker chooses it: the host's own, where that
+    /// is the empty name none, else the one for all hosts.
     pub(super) fn helper(&self, host: &Host) -> Result<Option<String>> {
         match self.helpers()?.into_iter().find(|(key, _)| host.is(key)) {
             Some((_, name)) => Ok(Some(name).filter(|name| !name.is_empty())),
@@ -134,14 +156,22 @@ impl ConfigFile {
         let what = format!("\"credHelpers\" in {}", self.path.display());
         let Some(text) = self.root.get("credHelpers") else { return Ok(Vec::new()) };
         let helpers = Object::parse(text, &what)?;
-        let named = |key: &str| Ok((key.to_owned(), object::value(helpers.get(key).unwrap_or("\"\""), &what)?));
+        let named = |key: &str| {
+            Ok((key.to_owned(), object::value(helpers.get(key).unwrap_or("\"\""), &what)?))
+        };
         helpers.keys().map(named).collect()
     }
 
     /// The helper for all hosts.
     fn store_helper(&self) -> Result<Option<String>> {
-        let parse = |text| object::value(text, format_args!("\"credsStore\" in {}", self.path.display()));
-        Ok(self.root.get("credsStore").map(parse).transpose()?.filter(|name: &String| !name.is_empty()))
+        let parse =
+            |text| object::value(text, format_args!("\"credsStore\" in {}", self.path.display()));
+        Ok(self
+            .root
+            .get("credsStore")
+            .map(parse)
+            .transpose()?
+            .filter(|name: &String| !name.is_empty()))
     }
 
     /// Whether the host as a whole has an entry with a credential.
@@ -167,28 +197,37 @@ impl ConfigFile {
             return Ok(Some(Credential::IdentityToken(token)));
         }
         let (username, password) = match full(entry.auth) {
-            Some(auth) => {
-                decode(&auth).ok_or_else(|| Error::invalid(format!("{what} cannot be read: \"auth\" is not user:password in base64")))?
-            }
+            Some(auth) => decode(&auth).ok_or_else(|| {
+                Error::invalid(format!(
+                    "{what} cannot be read: \"auth\" is not user:password in base64"
+                ))
+            })?,
             None => (entry.username.unwrap_or_default(), entry.password.unwrap_or_default()),
         };
         let empty = username.is_empty() && password.is_empty();
         Ok((!empty).then_some(Credential::Basic { username, password }))
     }
 
-    /// Puts a credential in, or the empty entry that stands for one in a helper. All other spellings of the host go.
+    /// Puts a credential in, or the empty entry that stands for one in a helper. All other
+    /// spellings of the host go.
     fn put(&mut self, host: &Host, credential: Option<&Credential>) -> Result<()> {
         let server = host.server();
         self.auths.retain(|key| key == server || !host.is(key));
         let mut entry = match self.auths.get(server) {
-            Some(text) => Object::parse(text, format_args!("the entry {server:?} in {}", self.path.display()))?,
+            Some(text) => Object::parse(
+                text,
+                format_args!("the entry {server:?} in {}", self.path.display()),
+            )?,
             None => Object::default(),
         };
         entry.retain(|key| !SECRET_KEYS.contains(&key));
-        let basic = |username: &str, password: &str| STANDARD.encode(format!("{username}:{password}"));
+        let basic =
+            |username: &str, password: &str| STANDARD.encode(format!("{username}:{password}"));
         match credential {
             None => {}
-            Some(Credential::Basic { username, password }) => entry.set("auth", &basic(username, password), 0),
+            Some(Credential::Basic { username, password }) => {
+                entry.set("auth", &basic(username, password), 0)
+            }
             Some(Credential::IdentityToken(token)) => {
                 // Podman passes over an entry without a user.
                 entry.set("auth", &basic(TOKEN_USER, ""), 0);
@@ -208,7 +247,8 @@ fn decode(auth: &str) -> Option<(String, String)> {
     Some((username.to_owned(), password.trim_matches('\0').to_owned()))
 }
 
-/// Stores a credential in a file, or that a helper has it. What does not parse is an error and left as it is.
+/// Stores a credential in a file, or that a helper has it. What does not parse is an error and left
+/// as it is.
 pub(super) fn store(path: &Path, host: &Host, credential: Option<&Credential>) -> Result<()> {
     update(path, |config| config.put(host, credential))
 }
@@ -237,7 +277,8 @@ fn update(path: &Path, change: impl FnOnce(&mut ConfigFile) -> Result<()>) -> Re
     let new = file::NewFile::create(&dir, dir_path, 0o600)?;
     let failed = |e| Error::io("write", &target, e);
     new.file().set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    // A file of another user's, changed through sudo, stays that user's. Who may not give files away cannot, and need not.
+    // A file of another user's, changed through sudo, stays that user's. Who may not give files
+    // away cannot, and need not.
     if let Ok(old) = target.metadata() {
         let _ = fchown(new.file(), Some(old.uid()), Some(old.gid()));
     }
@@ -245,7 +286,8 @@ fn update(path: &Path, change: impl FnOnce(&mut ConfigFile) -> Result<()>) -> Re
     new.commit(name)
 }
 
-/// Where a path leads that may be a link, so that the link itself stays; the last file need not be there.
+/// Where a path leads that may be a link, so that the link itself stays; the last file need not be
+/// there.
 fn target(path: &Path) -> Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -254,7 +296,8 @@ fn target(path: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    Err(Error::usage(format!("{} is a link that leads nowhere", path.display())).with_hint("remove the link"))
+    Err(Error::usage(format!("{} is a link that leads nowhere", path.display()))
+        .with_hint("remove the link"))
 }
 
 #[cfg(test)]
@@ -269,11 +312,19 @@ mod tests {
     fn answers(text: &str, host: &str, repository: &str) -> Vec<String> {
         let shown = |answer| match answer {
             Answer::Helper { name, server } => format!("{name} {server}"),
-            Answer::Credential(Credential::Basic { username, password }) => format!("{username}:{password}"),
+            Answer::Credential(Credential::Basic { username, password }) => {
+                format!("{username}:{password}")
+            }
             Answer::Credential(Credential::IdentityToken(token)) => format!("identity {token}"),
             Answer::Credential(Credential::RegistryToken(token)) => format!("registry {token}"),
         };
-        parse(text).unwrap().answers(&Host::parse(host).unwrap(), repository).unwrap().into_iter().map(shown).collect()
+        parse(text)
+            .unwrap()
+            .answers(&Host::parse(host).unwrap(), repository)
+            .unwrap()
+            .into_iter()
+            .map(shown)
+            .collect()
     }
 
     #[test]
@@ -290,17 +341,51 @@ mod tests {
             ("", "null.example", "os", &[]),
             (r#", "credsStore": "all""#, "ghcr.io", "you/os", &["a:b", "g:h", "all ghcr.io"]),
             (r#", "credsStore": "all""#, "empty.example", "os", &["all empty.example"]),
-            (r#", "credsStore": "all""#, "docker.io", "library/os", &["all https://index.docker.io/v1/"]),
+            (
+                r#", "credsStore": "all""#,
+                "docker.io",
+                "library/os",
+                &["all https://index.docker.io/v1/"],
+            ),
             (r#", "credsStore": """#, "empty.example", "os", &[]),
-            (r#", "credHelpers": {"ghcr.io": "own"}, "credsStore": "all""#, "ghcr.io", "you/os", &["own ghcr.io", "a:b", "g:h"]),
-            (r#", "credHelpers": {"ghcr.io": "own"}"#, "ghcr.io", "me/x", &["e:f", "own ghcr.io", "a:b", "g:h"]),
-            (r#", "credHelpers": {"ghcr.io/me": "own"}"#, "ghcr.io", "me/x", &["own ghcr.io/me", "e:f", "a:b", "g:h"]),
-            (r#", "credHelpers": {"docker.io": "own"}"#, "index.docker.io", "library/os", &["own https://index.docker.io/v1/"]),
+            (
+                r#", "credHelpers": {"ghcr.io": "own"}, "credsStore": "all""#,
+                "ghcr.io",
+                "you/os",
+                &["own ghcr.io", "a:b", "g:h"],
+            ),
+            (
+                r#", "credHelpers": {"ghcr.io": "own"}"#,
+                "ghcr.io",
+                "me/x",
+                &["e:f", "own ghcr.io", "a:b", "g:h"],
+            ),
+            (
+                r#", "credHelpers": {"ghcr.io/me": "own"}"#,
+                "ghcr.io",
+                "me/x",
+                &["own ghcr.io/me", "e:f", "a:b", "g:h"],
+            ),
+            (
+                r#", "credHelpers": {"docker.io": "own"}"#,
+                "index.docker.io",
+                "library/os",
+                &["own https://index.docker.io/v1/"],
+            ),
             // The empty name stands for no helper, not even the one for all.
-            (r#", "credHelpers": {"empty.example": ""}, "credsStore": "all""#, "empty.example", "os", &[]),
+            (
+                r#", "credHelpers": {"empty.example": ""}, "credsStore": "all""#,
+                "empty.example",
+                "os",
+                &[],
+            ),
             (r#", "credHelpers": null, "credsStore": null"#, "ghcr.io", "you/os", &["a:b", "g:h"]),
         ] {
-            assert_eq!(answers(&format!("{{{AUTHS}{more}}}"), host, repository), expected, "{more} {host}/{repository}");
+            assert_eq!(
+                answers(&format!("{{{AUTHS}{more}}}"), host, repository),
+                expected,
+                "{more} {host}/{repository}"
+            );
         }
     }
 
@@ -314,13 +399,17 @@ mod tests {
             (r#"{"auth": "", "identitytoken": "id"}"#, Some("identity id")),
             (r#"{"auth": "YTpi", "identitytoken": ""}"#, Some("a:b")),
             (r#"{"registrytoken": "reg", "identitytoken": "id"}"#, Some("registry reg")),
-            (r#"{"username": "alice", "password": "pw", "email": "a@example.org"}"#, Some("alice:pw")),
+            (
+                r#"{"username": "alice", "password": "pw", "email": "a@example.org"}"#,
+                Some("alice:pw"),
+            ),
             (r#"{"username": "bob", "password": "no", "auth": "YTpi"}"#, Some("a:b")),
             (r#"{"auth": ""}"#, None),
             (r#"{"email": "a@example.org"}"#, None),
             (r#"{"auth": null}"#, None),
         ] {
-            let found = answers(&format!(r#"{{"auths": {{"ghcr.io": {entry}}}}}"#), "ghcr.io", "os");
+            let found =
+                answers(&format!(r#"{{"auths": {{"ghcr.io": {entry}}}}}"#), "ghcr.io", "os");
             assert_eq!(found.first().map(String::as_str), expected, "{entry}");
         }
     }
@@ -341,9 +430,16 @@ mod tests {
             r#"{"credHelpers": "hunter2"}"#,
         ] {
             let host = Host::parse("ghcr.io").unwrap();
-            let error = parse(text).and_then(|config| config.answers(&host, "os").map(|_| ())).expect_err(text);
+            let error = parse(text)
+                .and_then(|config| config.answers(&host, "os").map(|_| ()))
+                .expect_err(text);
             let message = error.to_string();
-            assert!(message.contains("config.json") && !message.contains("hunter") && !message.contains("aHVud"), "{message}");
+            assert!(
+                message.contains("config.json")
+                    && !message.contains("hunter")
+                    && !message.contains("aHVud"),
+                "{message}"
+            );
         }
         // An entry of another host is nobody's business.
         assert!(answers(r#"{"auths": {"quay.io": 7}}"#, "ghcr.io", "os").is_empty());

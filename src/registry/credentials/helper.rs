@@ -1,8 +1,11 @@
-//! Credential helpers: programs `docker-credential-NAME` that keep credentials elsewhere (docker-credential-helpers, README).
+//! Credential helpers: programs `docker-credential-NAME` that keep credentials elsewhere
+//! (docker-credential-helpers, README).
 //!
-//! A helper is called with one verb. It reads a server's name or, to store, a JSON document from its standard input, and writes a JSON
-//! document or, where it fails, why, to its standard output. It is a program of somebody else's: its name cannot lead out of the
-//! search path, it has a time limit and a limit to what it may write, and what it writes is shown only where that cannot be a secret.
+//! A helper is called with one verb. It reads a server's name or, to store, a JSON document from
+//! its standard input, and writes a JSON document or, where it fails, why, to its standard output.
+//! It is a program of somebody else's: its name cannot lead out of the search path, it has a time
+//! limit and a limit to what it may write, and what it writes is shown only where that cannot be a
+//! secret.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -38,7 +41,7 @@ pub(super) struct Helper {
 /// What helpers store and give back.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Document {
+struct ManifestOrIndex {
     #[serde(rename = "ServerURL", default)]
     server: String,
     #[serde(default)]
@@ -50,7 +53,9 @@ struct Document {
 impl Helper {
     /// The helper of that name; `None` where it is not installed.
     pub(super) fn find(name: &str, path: &OsStr, limit: Duration) -> Result<Option<Self>> {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        if name.is_empty()
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        {
             return Err(Error::invalid(format!("{name:?} is not the name of a credential helper")).with_hint(
                 "a name has letters, digits, '.', '_' and '-' only; correct credsStore and credHelpers in the credentials file",
             ));
@@ -62,11 +67,16 @@ impl Helper {
     pub(super) fn get(&self, server: &str) -> Result<Option<Credential>> {
         let (status, output) = self.run("get", server.as_bytes())?;
         if !status.success() {
-            return if output.trim_ascii() == NOT_FOUND.as_bytes() { Ok(None) } else { Err(self.refused("get", status, &output, "")) };
+            return if output.trim_ascii() == NOT_FOUND.as_bytes() {
+                Ok(None)
+            } else {
+                Err(self.refused("get", status, &output, ""))
+            };
         }
-        let text = std::str::from_utf8(&output).map_err(|_| self.failed("its answer is not text"))?;
-        let Document { username, secret, .. } =
-            object::value(text, "the answer").map_err(|_| self.failed("its answer is not the JSON document that it should be"))?;
+        let text =
+            std::str::from_utf8(&output).map_err(|_| self.failed("its answer is not text"))?;
+        let ManifestOrIndex { username, secret, .. } = object::value(text, "the answer")
+            .map_err(|_| self.failed("its answer is not the JSON document that it should be"))?;
         Ok(match (username, secret) {
             (_, secret) if secret.is_empty() => None,
             (username, secret) if username == TOKEN_USER => Some(Credential::IdentityToken(secret)),
@@ -84,7 +94,11 @@ impl Helper {
                     .with_hint("name a file to keep it in with --registry-config"));
             }
         };
-        let document = Document { server: server.to_owned(), username: username.to_owned(), secret: secret.clone() };
+        let document = ManifestOrIndex {
+            server: server.to_owned(),
+            username: username.to_owned(),
+            secret: secret.clone(),
+        };
         let json = serde_json::to_vec(&document).expect("strings have no way to fail");
         let (status, output) = self.run("store", &json)?;
         if status.success() { Ok(()) } else { Err(self.refused("store", status, &output, secret)) }
@@ -96,13 +110,19 @@ impl Helper {
         if status.success() { Ok(()) } else { Err(self.refused("erase", status, &output, "")) }
     }
 
-    /// Runs the helper, and ends it and all that it has started where it does not keep to its limits.
+    /// Runs the helper, and ends it and all that it has started where it does not keep to its
+    /// limits.
     fn run(&self, verb: &str, input: &[u8]) -> Result<(ExitStatus, Vec<u8>)> {
         let io = |e| Error::io("run", &self.program, e);
         let input = in_memory(input).map_err(io)?;
         // What it says on stderr may be anything; those who want to see it can call it themselves.
         let mut command = Command::new(&self.program);
-        command.arg(verb).stdin(input).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        command
+            .arg(verb)
+            .stdin(input)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0);
         let mut child = command.spawn().map_err(io)?;
         let output = child.stdout.take().expect("it is piped");
         let ended = self.follow(&mut child, output);
@@ -119,7 +139,8 @@ impl Helper {
         let io = |e| Error::io("run", &self.program, e);
         let end = Instant::now() + self.limit;
         let remaining = || match end.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(self.failed(&format!("it took longer than {} s and was ended", self.limit.as_secs()))),
+            Duration::ZERO => Err(self
+                .failed(&format!("it took longer than {} s and was ended", self.limit.as_secs()))),
             time => Ok(time),
         };
         let (mut bytes, mut block) = (Vec::new(), [0; 4096]);
@@ -135,7 +156,9 @@ impl Helper {
                 n => bytes.extend_from_slice(&block[..n]),
             }
             if bytes.len() > MAX_OUTPUT {
-                return Err(self.failed("it wrote more than 64 KiB, the most that is read, and was ended"));
+                return Err(
+                    self.failed("it wrote more than 64 KiB, the most that is read, and was ended")
+                );
             }
         }
         loop {
@@ -146,11 +169,15 @@ impl Helper {
         }
     }
 
-    /// The helper said no. Why is shown where it cannot hold a secret: it is no document, and not what the helper was told.
+    /// The helper said no. Why is shown where it cannot hold a secret: it is no document, and not
+    /// what the helper was told.
     fn refused(&self, verb: &str, status: ExitStatus, output: &[u8], secret: &str) -> Error {
         let text = String::from_utf8_lossy(output);
-        let line: String = text.trim().lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect();
-        let harmless = !line.is_empty() && !text.contains('{') && (secret.is_empty() || !text.contains(secret));
+        let line: String =
+            text.trim().lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect();
+        let harmless = !line.is_empty()
+            && !text.contains('{')
+            && (secret.is_empty() || !text.contains(secret));
         match harmless {
             true => self.failed(&format!("`{verb}` failed: {line}")),
             false => self.failed(&format!("`{verb}` failed ({status})")),
@@ -170,7 +197,8 @@ pub(super) fn file_name(name: &str) -> String {
     format!("docker-credential-{name}")
 }
 
-/// A file in memory, ready to be read: unlike a pipe it waits for no reader, so a helper that reads nothing holds nobody up.
+/// A file in memory, ready to be read: unlike a pipe it waits for no reader, so a helper that reads
+/// nothing holds nobody up.
 fn in_memory(content: &[u8]) -> std::io::Result<Stdio> {
     let mut file = File::from(rustix::fs::memfd_create("credential", MemfdFlags::CLOEXEC)?);
     file.write_all(content)?;

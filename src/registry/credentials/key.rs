@@ -1,4 +1,5 @@
-//! What the keys of a credentials file mean: a registry's host, or a part of its repositories, in the spellings that tools write.
+//! What the keys of a credentials file mean: a registry's host, or a part of its repositories, in
+//! the spellings that tools write.
 
 use crate::{Error, Result};
 
@@ -12,9 +13,12 @@ const HUB_SERVER: &str = "https://index.docker.io/v1/";
 pub(super) struct Host(String);
 
 impl Host {
-    /// Checks a host. Nothing but what a host can hold comes through, so that none becomes a second line for a helper.
+    /// Checks a host. Nothing but what a host can hold comes through, so that none becomes a second
+    /// line for a helper.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        let known = |b: u8| {
+            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+        };
         if text.is_empty() || !text.bytes().all(known) {
             return Err(Error::usage(format!("{text:?} is not the host of a registry"))
                 .with_hint("a host is a name or an address, and a port where it needs one: ghcr.io, localhost:5000"));
@@ -33,9 +37,11 @@ impl Host {
     }
 }
 
-/// How much of `host/repository` a key covers, as the length of the path it stands for; `None` where it is another's.
+/// How much of `host/repository` a key covers, as the length of the path it stands for; `None`
+/// where it is another's.
 ///
-/// A key covers whole parts of a path only: `ghcr.io/me` covers `ghcr.io/me/os` and not `ghcr.io/mean`.
+/// A key covers whole parts of a path only: `ghcr.io/me` covers `ghcr.io/me/os` and not
+/// `ghcr.io/mean`.
 pub(super) fn covers(key: &str, host: &Host, repository: &str) -> Option<usize> {
     let key = canonical(key);
     let path = key.strip_prefix(&host.0)?;
@@ -63,7 +69,11 @@ fn canonical(key: &str) -> String {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let (host, path) = bare.unwrap_or(key).split_once('/').unwrap_or((bare.unwrap_or(key), ""));
     let host = canonical_host(host);
-    if bare.is_some() || matches!(path, "" | "v1/" | "v2/") { host } else { format!("{host}/{path}") }
+    if bare.is_some() || matches!(path, "" | "v1/" | "v2/") {
+        host
+    } else {
+        format!("{host}/{path}")
+    }
 }
 
 fn canonical_host(host: &str) -> String {
@@ -116,7 +126,11 @@ mod tests {
             ("/", "ghcr.io", "os", None),
             ("https://", "ghcr.io", "os", None),
         ] {
-            assert_eq!(covers(key, &Host::parse(host).unwrap(), repository), expected, "{key} for {host}/{repository}");
+            assert_eq!(
+                covers(key, &Host::parse(host).unwrap(), repository),
+                expected,
+                "{key} for {host}/{repository}"
+            );
         }
     }
 
@@ -137,7 +151,17 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for text in ["", "ghcr.io/me", "https://ghcr.io", "a b", "ghcr.io\nevil.example", "ghcr.io\r", "a\0b", "user@ghcr.io", "größe"] {
+        for text in [
+            "",
+            "ghcr.io/me",
+            "https://ghcr.io",
+            "a b",
+            "ghcr.io\nevil.example",
+            "ghcr.io\r",
+            "a\0b",
+            "user@ghcr.io",
+            "größe",
+        ] {
             assert!(matches!(Host::parse(text), Err(Error::Usage { .. })), "{text:?}");
         }
     }

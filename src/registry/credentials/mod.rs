@@ -1,17 +1,20 @@
-//! Credentials: what a registry is shown, and the files and helpers of docker and podman in which it is kept.
+//! Credentials: what a registry is shown, and the files and helpers of docker and podman in which
+//! it is kept.
 //!
 //! Everything that can hold a credential is asked in one order, and the first that has one counts:
 //!
 //! 1. the files, or folders with a `config.json`, that the caller names;
 //! 2. `$REGISTRY_AUTH_FILE`;
 //! 3. `$DOCKER_CONFIG/config.json`;
-//! 4. `$XDG_RUNTIME_DIR/containers/auth.json`, without that variable `/run/containers/UID/auth.json`;
+//! 4. `$XDG_RUNTIME_DIR/containers/auth.json`, without that variable
+//!    `/run/containers/UID/auth.json`;
 //! 5. `~/.config/containers/auth.json`, below `$XDG_CONFIG_HOME` where that is set;
 //! 6. `~/.docker/config.json`.
 //!
-//! `file` reads and changes such a file, `key` knows what its keys mean, `helper` talks to the programs that it names,
-//! `sources` knows the order above. A file that is there but cannot be read is an error and never passed over, since another
-//! identity than the meant one would be used in silence. A helper that is not installed is passed over with a warning.
+//! `file` reads and changes such a file, `key` knows what its keys mean, `helper` talks to the
+//! programs that it names, `sources` knows the order above. A file that is there but cannot be read
+//! is an error and never passed over, since another identity than the meant one would be used in
+//! silence. A helper that is not installed is passed over with a warning.
 
 mod file;
 mod helper;
@@ -59,7 +62,9 @@ impl fmt::Debug for Credential {
     /// Shows no secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Credential::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
+            Credential::Basic { username, .. } => {
+                f.debug_struct("Basic").field("username", username).finish_non_exhaustive()
+            }
             Credential::IdentityToken(_) => f.write_str("IdentityToken(..)"),
             Credential::RegistryToken(_) => f.write_str("RegistryToken(..)"),
         }
@@ -105,12 +110,13 @@ impl Credentials {
         Credentials::new(explicit, Environment::of_process())
     }
 
-    /// The credential for a repository of a host (with its port): of the first source that has one, the one with the longest
-    /// matching path.
+    /// The credential for a repository of a host (with its port): of the first source that has one,
+    /// the one with the longest matching path.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the host is none; [`Error::NotFound`] where a file that was named is not there; [`Error::Invalid`]
-    /// where a file or a helper's name is not what it should be; [`Error::Io`] where a file cannot be read or a helper fails.
+    /// [`Error::Usage`] where the host is none; [`Error::NotFound`] where a file that was named is
+    /// not there; [`Error::Invalid`] where a file or a helper's name is not what it should be;
+    /// [`Error::Io`] where a file cannot be read or a helper fails.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
         let host = Host::parse(host)?;
         self.sources.check_named()?;
@@ -132,12 +138,14 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Stores the credential for a host, and says where: in the first file that the caller named, else `$REGISTRY_AUTH_FILE`,
-    /// else docker's file; or in the helper that this file names for the host.
+    /// Stores the credential for a host, and says where: in the first file that the caller named,
+    /// else `$REGISTRY_AUTH_FILE`, else docker's file; or in the helper that this file names
+    /// for the host.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the host or the user's name is none, or there is no place to store it; [`Error::NotFound`] where
-    /// the helper is not installed; [`Error::Invalid`] where the file does not parse, which is left as it is; [`Error::Io`].
+    /// [`Error::Usage`] where the host or the user's name is none, or there is no place to store
+    /// it; [`Error::NotFound`] where the helper is not installed; [`Error::Invalid`] where the
+    /// file does not parse, which is left as it is; [`Error::Io`].
     pub fn store(&self, host: &str, credential: &Credential) -> Result<String> {
         let host = Host::parse(host)?;
         if let Credential::Basic { username, .. } = credential
@@ -169,12 +177,14 @@ impl Credentials {
         }
     }
 
-    /// Removes the credential for a host as a whole, and says from where. Where the caller named files only those are rid of it;
-    /// else all files that are searched, with their helpers, so that none of another tool takes its place. Credentials for a part
-    /// of a host's repositories stay.
+    /// Removes the credential for a host as a whole, and says from where. Where the caller named
+    /// files only those are rid of it; else all files that are searched, with their helpers, so
+    /// that none of another tool takes its place. Credentials for a part of a host's
+    /// repositories stay.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where there is none; otherwise as [`Credentials::store`], after everything has been tried.
+    /// [`Error::NotFound`] where there is none; otherwise as [`Credentials::store`], after
+    /// everything has been tried.
     pub fn erase(&self, host: &str) -> Result<Vec<String>> {
         let parsed = Host::parse(host)?;
         let (mut erased, mut failed) = (Vec::new(), None);
@@ -187,10 +197,19 @@ impl Credentials {
         match failed {
             Some(e) => Err(e),
             None if erased.is_empty() => {
-                let places: Vec<_> = sources.iter().filter(|path| path.exists()).map(|path| path.display().to_string()).collect();
+                let places: Vec<_> = sources
+                    .iter()
+                    .filter(|path| path.exists())
+                    .map(|path| path.display().to_string())
+                    .collect();
                 let hint = match places.is_empty() {
-                    true => "no file with credentials is there; --registry-config names one".to_owned(),
-                    false => format!("it was looked for in {}; --registry-config names another file", places.join(", ")),
+                    true => {
+                        "no file with credentials is there; --registry-config names one".to_owned()
+                    }
+                    false => format!(
+                        "it was looked for in {}; --registry-config names another file",
+                        places.join(", ")
+                    ),
                 };
                 Err(Error::not_found(format!("there is no credential for {host}")).with_hint(hint))
             }
@@ -198,7 +217,12 @@ impl Credentials {
         }
     }
 
-    fn erase_from(&self, path: &std::path::Path, host: &Host, erased: &mut Vec<String>) -> Result<()> {
+    fn erase_from(
+        &self,
+        path: &std::path::Path,
+        host: &Host,
+        erased: &mut Vec<String>,
+    ) -> Result<()> {
         let Some(config) = ConfigFile::read(path)? else { return Ok(()) };
         let helper = match config.helper(host)? {
             Some(name) => self.installed(&name)?.map(|helper| (name, helper)),
@@ -225,8 +249,13 @@ impl Credentials {
     /// A helper; one that is not installed is warned of once, and passed over.
     fn installed(&self, name: &str) -> Result<Option<Helper>> {
         let helper = self.helper(name)?;
-        if helper.is_none() && self.missing.lock().expect("nobody panics while holding it").insert(name.to_owned()) {
-            log::warn!("the credential helper {} is not installed, and passed over", helper::file_name(name));
+        if helper.is_none()
+            && self.missing.lock().expect("nobody panics while holding it").insert(name.to_owned())
+        {
+            log::warn!(
+                "the credential helper {} is not installed, and passed over",
+                helper::file_name(name)
+            );
         }
         Ok(helper)
     }

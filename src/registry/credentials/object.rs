@@ -1,4 +1,5 @@
-//! A JSON object whose keys keep their order and whose values their bytes, so that what is not ours is written as it was read.
+//! A JSON object whose keys keep their order and whose values their bytes, so that what is not ours
+//! is written as it was read.
 
 use std::fmt;
 
@@ -18,7 +19,9 @@ impl Object {
         let object: Object = value(json, &what)?;
         for (n, (key, _)) in object.0.iter().enumerate() {
             if object.0[..n].iter().any(|(other, _)| other == key) {
-                return Err(Error::invalid(format!("{what} cannot be read: the key {key:?} stands twice")));
+                return Err(Error::invalid(format!(
+                    "{what} cannot be read: the key {key:?} stands twice"
+                )));
             }
         }
         Ok(object)
@@ -30,7 +33,11 @@ impl Object {
 
     /// The text of a value; `null` counts as none.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == key).map(|(_, value)| value.get()).filter(|text| *text != "null")
+        self.0
+            .iter()
+            .find(|(other, _)| other == key)
+            .map(|(_, value)| value.get())
+            .filter(|text| *text != "null")
     }
 
     /// Sets a key, where it stands or at the end; `depth` is how far the value is indented.
@@ -49,7 +56,8 @@ impl Object {
         self.0.retain(|(key, _)| keep(key));
     }
 
-    /// The object as it is written, with `over` in the place of the value of its key, which is put at the end where it is missing.
+    /// The object as it is written, with `over` in the place of the value of its key, which is put
+    /// at the end where it is missing.
     pub(super) fn write_with(&self, key: &str, over: &Object) -> String {
         pretty(&With { object: self, key, over })
     }
@@ -71,7 +79,9 @@ pub(super) fn value<T: DeserializeOwned>(json: &str, what: impl fmt::Display) ->
 fn pretty(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).expect("objects have no way to fail");
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))
+        .expect("objects have no way to fail");
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
@@ -93,7 +103,11 @@ impl Serialize for With<'_> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(None)?;
         for (key, value) in &self.object.0 {
-            if key == self.key { map.serialize_entry(key, self.over)? } else { map.serialize_entry(key, value)? }
+            if key == self.key {
+                map.serialize_entry(key, self.over)?
+            } else {
+                map.serialize_entry(key, value)?
+            }
         }
         if !self.object.keys().any(|key| key == self.key) {
             map.serialize_entry(self.key, self.over)?;
@@ -136,15 +150,26 @@ mod tests {
         assert_eq!(object.write_with("auths", &auths), text);
         let mut more = auths;
         more.set("a", &Object::parse("{\"auth\":\"\"}", "it").unwrap(), 2);
-        let expected = text.replace("\n\t\t}\n", "\n\t\t},\n\t\t\"a\": {\n\t\t\t\"auth\": \"\"\n\t\t}\n");
+        let expected =
+            text.replace("\n\t\t}\n", "\n\t\t},\n\t\t\"a\": {\n\t\t\t\"auth\": \"\"\n\t\t}\n");
         assert_eq!(object.write_with("auths", &more), expected);
     }
 
     #[test]
     fn errors_show_no_value() {
-        for text in ["\"hunter2\"", "{\"a\": hunter2}", "{\"hunter1\": 1, \"a\": 1, \"a\": 2}", "[\"hunter2\"]", "{\"a\": \"hunter2", ""] {
+        for text in [
+            "\"hunter2\"",
+            "{\"a\": hunter2}",
+            "{\"hunter1\": 1, \"a\": 1, \"a\": 2}",
+            "[\"hunter2\"]",
+            "{\"a\": \"hunter2",
+            "",
+        ] {
             let error = Object::parse(text, "the file").err().expect(text).to_string();
-            assert!(error.starts_with("the file cannot be read: ") && !error.contains("hunter"), "{error}");
+            assert!(
+                error.starts_with("the file cannot be read: ") && !error.contains("hunter"),
+                "{error}"
+            );
         }
         assert!(!value::<u32>("\"hunter2\"", "it").unwrap_err().to_string().contains("hunter2"));
     }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// What the process's environment says about credentials. A variable that is empty counts as one that is not there.
+/// What the process's environment says about credentials. A variable that is empty counts as one
+/// that is not there.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// `$REGISTRY_AUTH_FILE`, podman's.
     pub registry_auth_file: Option<PathBuf>,
     /// `$DOCKER_CONFIG`, a folder.
     pub docker_config: Option<PathBuf>,
-    /// Podman's file that goes away with the session: `$XDG_RUNTIME_DIR/containers/auth.json`, without the variable
-    /// `/run/containers/UID/auth.json` (containers-auth.json(5)).
+    /// Podman's file that goes away with the session: `$XDG_RUNTIME_DIR/containers/auth.json`,
+    /// without the variable `/run/containers/UID/auth.json` (containers-auth.json(5)).
     pub session_file: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`; where it is not set, `.config` in the home folder counts.
     pub config_home: Option<PathBuf>,
@@ -26,11 +27,14 @@ pub struct Environment {
 impl Environment {
     /// That of this process.
     pub fn of_process() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let session = variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers")).unwrap_or_else(|| {
-            let uid = rustix::process::getuid().as_raw();
-            format!("/run/containers/{uid}").into()
-        });
+        let variable = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        let session =
+            variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers")).unwrap_or_else(|| {
+                let uid = rustix::process::getuid().as_raw();
+                format!("/run/containers/{uid}").into()
+            });
         Environment {
             registry_auth_file: variable("REGISTRY_AUTH_FILE"),
             docker_config: variable("DOCKER_CONFIG"),
@@ -56,23 +60,37 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(explicit: Vec<PathBuf>, environment: &Environment) -> Self {
-        let Environment { registry_auth_file, docker_config, session_file, config_home, home, .. } = environment;
+        let Environment {
+            registry_auth_file, docker_config, session_file, config_home, home, ..
+        } = environment;
         let named = explicit.clone();
         let explicit: Vec<_> = explicit.into_iter().map(file_of).collect();
         let docker = docker_config.as_deref().map(config_in);
         let config_home = config_home.clone().or_else(|| Some(home.as_ref()?.join(".config")));
         let in_home = home.as_ref().map(|home| config_in(&home.join(".docker")));
         let podman = config_home.map(|dir| dir.join("containers/auth.json"));
-        let store = explicit.first().or(registry_auth_file.as_ref()).or(docker.as_ref()).or(in_home.as_ref()).cloned();
-        let implicit = [registry_auth_file.clone(), docker, session_file.clone(), podman, in_home].into_iter().flatten().collect();
+        let store = explicit
+            .first()
+            .or(registry_auth_file.as_ref())
+            .or(docker.as_ref())
+            .or(in_home.as_ref())
+            .cloned();
+        let implicit = [registry_auth_file.clone(), docker, session_file.clone(), podman, in_home]
+            .into_iter()
+            .flatten()
+            .collect();
         Sources { named, explicit, implicit, store }
     }
 
-    /// Makes sure that what the caller named is there: who mistypes it must not come in by another name than the one that is meant.
+    /// Makes sure that what the caller named is there: who mistypes it must not come in by another
+    /// name than the one that is meant.
     pub(super) fn check_named(&self) -> Result<()> {
         match self.named.iter().find(|path| !path.exists()) {
-            Some(path) => Err(Error::not_found(format!("there is no {}, where credentials were to be found", path.display()))
-                .with_hint("check the path of --registry-config; `osimage login` makes the file")),
+            Some(path) => Err(Error::not_found(format!(
+                "there is no {}, where credentials were to be found",
+                path.display()
+            ))
+            .with_hint("check the path of --registry-config; `osimage login` makes the file")),
             None => Ok(()),
         }
     }
@@ -82,7 +100,8 @@ impl Sources {
         distinct(self.explicit.iter().chain(&self.implicit))
     }
 
-    /// The files that are rid of a credential: those that the caller named, and only where none is, those of the environment.
+    /// The files that are rid of a credential: those that the caller named, and only where none is,
+    /// those of the environment.
     pub(super) fn to_erase(&self) -> Vec<&Path> {
         distinct(if self.explicit.is_empty() { &self.implicit } else { &self.explicit })
     }
@@ -90,7 +109,8 @@ impl Sources {
     /// Where credentials are stored.
     pub(super) fn to_store(&self) -> Result<&Path> {
         self.store.as_deref().ok_or_else(|| {
-            Error::usage("there is no home folder to keep credentials in").with_hint("name a file for them with --registry-config")
+            Error::usage("there is no home folder to keep credentials in")
+                .with_hint("name a file for them with --registry-config")
         })
     }
 }
@@ -111,18 +131,28 @@ fn config_in(dir: &Path) -> PathBuf {
     dir.join("config.json")
 }
 
-/// The file that a caller means: a folder stands for docker's file in it. A path where nothing is yet is a folder where it ends
-/// in `/` or is named like one (`.docker`), since a file in the place of docker's folder would be in docker's way.
+/// The file that a caller means: a folder stands for docker's file in it. A path where nothing is
+/// yet is a folder where it ends in `/` or is named like one (`.docker`), since a file in the place
+/// of docker's folder would be in docker's way.
 fn file_of(path: PathBuf) -> PathBuf {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) && path.extension().is_none();
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+        && path.extension().is_none();
     let ends_in_slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
-    if path.is_dir() || ends_in_slash || (hidden && !path.exists()) { config_in(&path) } else { path }
+    if path.is_dir() || ends_in_slash || (hidden && !path.exists()) {
+        config_in(&path)
+    } else {
+        path
+    }
 }
 
-/// The program of that name on a search path, as a shell finds it. Parts of the search path that are not absolute do not count.
+/// The program of that name on a search path, as a shell finds it. Parts of the search path that
+/// are not absolute do not count.
 pub(super) fn program(name: &str, path: &OsStr) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    let runs = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
     std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(runs)
 }
 
@@ -145,11 +175,31 @@ mod tests {
     fn sources_have_an_order() {
         let all = |explicit: &[&str], environment: &Environment| {
             let sources = Sources::new(explicit.iter().map(PathBuf::from).collect(), environment);
-            (sources.all().into_iter().map(|path| path.to_str().unwrap().to_owned()).collect::<Vec<_>>(), sources)
+            (
+                sources
+                    .all()
+                    .into_iter()
+                    .map(|path| path.to_str().unwrap().to_owned())
+                    .collect::<Vec<_>>(),
+                sources,
+            )
         };
-        let (paths, sources) = all(&["/x/a.json", "/tmp", "/x/none/", "/x/.none", "/x/.none.json"], &environment());
-        let explicit = ["/x/a.json", "/tmp/config.json", "/x/none/config.json", "/x/.none/config.json", "/x/.none.json"];
-        let implicit = ["/r/auth.json", "/d/config.json", "/run/containers/auth.json", "/c/containers/auth.json", "/h/.docker/config.json"];
+        let (paths, sources) =
+            all(&["/x/a.json", "/tmp", "/x/none/", "/x/.none", "/x/.none.json"], &environment());
+        let explicit = [
+            "/x/a.json",
+            "/tmp/config.json",
+            "/x/none/config.json",
+            "/x/.none/config.json",
+            "/x/.none.json",
+        ];
+        let implicit = [
+            "/r/auth.json",
+            "/d/config.json",
+            "/run/containers/auth.json",
+            "/c/containers/auth.json",
+            "/h/.docker/config.json",
+        ];
         assert_eq!(paths, [&explicit[..], &implicit[..]].concat());
         assert_eq!(sources.to_store().unwrap(), Path::new("/x/a.json"));
         assert_eq!(sources.to_erase(), explicit.map(Path::new));
@@ -162,7 +212,9 @@ mod tests {
     #[test]
     fn credentials_are_stored_in_the_first_place_that_is_named() {
         let mut environment = environment();
-        let store = |environment: &Environment| Sources::new(Vec::new(), environment).to_store().map(Path::to_owned).ok();
+        let store = |environment: &Environment| {
+            Sources::new(Vec::new(), environment).to_store().map(Path::to_owned).ok()
+        };
         assert_eq!(store(&environment), Some("/r/auth.json".into()));
         environment.registry_auth_file = None;
         assert_eq!(store(&environment), Some("/d/config.json".into()));
@@ -176,6 +228,13 @@ mod tests {
         environment.docker_config = Some("/h/.docker".into());
         environment.home = Some("/h".into());
         let sources = Sources::new(Vec::new(), &environment);
-        assert_eq!(sources.all().iter().filter(|path| **path == Path::new("/h/.docker/config.json")).count(), 1);
+        assert_eq!(
+            sources
+                .all()
+                .iter()
+                .filter(|path| **path == Path::new("/h/.docker/config.json"))
+                .count(),
+            1
+        );
     }
 }

@@ -1,13 +1,11 @@
-//! What others make of our layouts and archives, and what we make of theirs: oras, skopeo, umoci, GNU tar, and the crate ocipkg as an
-//! independent reader.
-
-mod common;
+//! What others make of our layouts and archives, and what we make of theirs: oras, skopeo, umoci,
+//! GNU tar, and the crate ocipkg as an independent reader.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::{Scratch, peer, success};
+use crate::common::{Scratch, peer, success};
 use ocipkg::image::{Image, OciArchive, OciDir};
 
 const NAME: &str = "example.org/me/os:1.0";
@@ -21,13 +19,15 @@ fn run(scratch: &Scratch, program: &PathBuf, args: &[&str]) -> String {
     success(scratch.program(program).args(args), (program, args))
 }
 
-/// Everything that osimage does with a layout or an archive that another tool wrote; the image must be `id`.
+/// Everything that osimage does with a layout or an archive that another tool wrote; the image must
+/// be `id`.
 fn we_read(scratch: &Scratch, theirs: &str, id: &str) {
     let list = scratch.ok(&["list", theirs]);
     assert!(list.contains(&id[..12]), "{list}");
     assert!(scratch.ok(&["verify", theirs]).contains("all as they should be"));
     let named = format!("{theirs}@sha256:{id}");
-    let inspected: serde_json::Value = serde_json::from_str(&scratch.ok(&["inspect", &named])).unwrap();
+    let inspected: serde_json::Value =
+        serde_json::from_str(&scratch.ok(&["inspect", &named])).unwrap();
     assert_eq!(inspected["descriptor"]["digest"], format!("sha256:{id}"));
     assert_eq!(inspected["config"]["commandLine"], "ro console=ttyS0");
     let _ = fs::remove_dir_all(scratch.path("imported"));
@@ -36,7 +36,11 @@ fn we_read(scratch: &Scratch, theirs: &str, id: &str) {
     scratch.ok(&["--store-path", "imported", "extract", id, "-o", "out"]);
     let [rootfs, initramfs, kernel] = scratch.parts(1);
     for (name, part) in [("rootfs.raw", rootfs), ("initrd", initramfs), ("vmlinuz", kernel)] {
-        assert_eq!(fs::read(scratch.path("out").join(name)).unwrap(), fs::read(part).unwrap(), "{name}");
+        assert_eq!(
+            fs::read(scratch.path("out").join(name)).unwrap(),
+            fs::read(part).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -47,26 +51,56 @@ fn oras_copies_our_layout_and_our_plain_archive_and_we_read_its_own() {
     let id = store(&scratch);
     let from_store = format!("store@sha256:{id}");
     run(&scratch, &oras, &["cp", "--from-oci-layout", "--to-oci-layout", &from_store, "theirs:v1"]);
-    let theirs: serde_json::Value = serde_json::from_slice(&fs::read(scratch.path("theirs/index.json")).unwrap()).unwrap();
+    let theirs: serde_json::Value =
+        serde_json::from_slice(&fs::read(scratch.path("theirs/index.json")).unwrap()).unwrap();
     assert_eq!(theirs["manifests"][0]["digest"], format!("sha256:{id}"), "the digest is kept");
     we_read(&scratch, "./theirs", &id);
 
     scratch.ok(&["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]);
     let from_archive = format!("os.oci.tar@sha256:{id}");
-    run(&scratch, &oras, &["cp", "--from-oci-layout", "--to-oci-layout", &from_archive, "theirs-2:v1"]);
+    run(
+        &scratch,
+        &oras,
+        &["cp", "--from-oci-layout", "--to-oci-layout", &from_archive, "theirs-2:v1"],
+    );
     we_read(&scratch, "./theirs-2", &id);
     let manifest = run(&scratch, &oras, &["manifest", "fetch", "--oci-layout", &from_archive]);
     assert_eq!(manifest, fs::read_to_string(scratch.path("store/blobs/sha256").join(&id)).unwrap());
 
     // What oras packs itself, with types of its own, is listed and extracted by its titles.
     fs::copy(&scratch.parts(1)[2], scratch.path("kernel.bin")).unwrap();
-    run(&scratch, &oras, &["push", "--oci-layout", "pushed:v1", "--artifact-type", "application/x-test", "kernel.bin"]);
+    run(
+        &scratch,
+        &oras,
+        &[
+            "push",
+            "--oci-layout",
+            "pushed:v1",
+            "--artifact-type",
+            "application/x-test",
+            "kernel.bin",
+        ],
+    );
     scratch.ok(&["verify", "./pushed"]);
     scratch.ok(&["extract", "./pushed:v1", "-o", "pushed-out"]);
-    assert_eq!(fs::read(scratch.path("pushed-out/kernel.bin")).unwrap(), fs::read(&scratch.parts(1)[2]).unwrap());
+    assert_eq!(
+        fs::read(scratch.path("pushed-out/kernel.bin")).unwrap(),
+        fs::read(&scratch.parts(1)[2]).unwrap()
+    );
     // Both can add to one layout.
     scratch.ok(&["--store-path", "pushed", "import", "./store"]);
-    run(&scratch, &oras, &["push", "--oci-layout", "pushed:v2", "--artifact-type", "application/x-test", "kernel.bin"]);
+    run(
+        &scratch,
+        &oras,
+        &[
+            "push",
+            "--oci-layout",
+            "pushed:v2",
+            "--artifact-type",
+            "application/x-test",
+            "kernel.bin",
+        ],
+    );
     let list = scratch.ok(&["list", "./pushed"]);
     assert!(list.contains("v1") && list.contains("v2") && list.contains(&id[..12]), "{list}");
     scratch.ok(&["verify", "./pushed"]);
@@ -80,7 +114,11 @@ fn oras_pulls_the_files_of_a_native_image_under_their_names() {
     run(&scratch, &oras, &["pull", "--oci-layout", "store:v1", "-o", "pulled"]);
     let [rootfs, initramfs, kernel] = scratch.parts(1);
     for (name, part) in [("rootfs.raw", rootfs), ("initrd", initramfs), ("vmlinuz", kernel)] {
-        assert_eq!(fs::read(scratch.path("pulled").join(name)).unwrap(), fs::read(part).unwrap(), "{name}");
+        assert_eq!(
+            fs::read(scratch.path("pulled").join(name)).unwrap(),
+            fs::read(part).unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -94,10 +132,18 @@ fn skopeo_copies_our_layout_and_our_flat_archives_and_we_read_its_own() {
     for ending in ["tar", "tar.xz", "tar.gz"] {
         let (ours, theirs) = (format!("os.oci.{ending}"), format!("theirs-{ending}"));
         scratch.ok(&["--store-path", "store", "export", "--flat", NAME, &ours]);
-        run(&scratch, &skopeo, &["copy", &format!("oci-archive:{ours}:{NAME}"), &format!("oci:{theirs}:v1")]);
+        run(
+            &scratch,
+            &skopeo,
+            &["copy", &format!("oci-archive:{ours}:{NAME}"), &format!("oci:{theirs}:v1")],
+        );
         we_read(&scratch, &format!("./{theirs}"), &id);
     }
-    run(&scratch, &skopeo, &["copy", &format!("oci:store:{NAME}"), "oci-archive:theirs.oci.tar:v1"]);
+    run(
+        &scratch,
+        &skopeo,
+        &["copy", &format!("oci:store:{NAME}"), "oci-archive:theirs.oci.tar:v1"],
+    );
     we_read(&scratch, "theirs.oci.tar", &id);
     let raw = run(&scratch, &skopeo, &["inspect", "--raw", &format!("oci:store:{NAME}")]);
     assert_eq!(raw, fs::read_to_string(scratch.path("store/blobs/sha256").join(&id)).unwrap());
@@ -126,8 +172,14 @@ fn umoci_lists_and_tags_in_our_layout_and_frees_nothing_of_ours() {
 fn tar_unpacks_our_archives_into_one_folder_and_we_read_what_tar_packs() {
     let scratch = Scratch::new();
     let id = store(&scratch);
-    let tar = |args: &[&str]| success(Command::new("tar").current_dir(scratch.path("")).args(args), args);
-    let programs = [("tar", None), ("tar.gz", Some("gzip")), ("tar.xz", Some("xz")), ("tar.zst", Some("zstd"))];
+    let tar =
+        |args: &[&str]| success(Command::new("tar").current_dir(scratch.path("")).args(args), args);
+    let programs = [
+        ("tar", None),
+        ("tar.gz", Some("gzip")),
+        ("tar.xz", Some("xz")),
+        ("tar.zst", Some("zstd")),
+    ];
     for (ending, program) in programs {
         if program.is_some_and(|program| peer(program).is_none()) {
             continue;
@@ -137,7 +189,9 @@ fn tar_unpacks_our_archives_into_one_folder_and_we_read_what_tar_packs() {
         scratch.ok(&["--store-path", "store", "export", NAME, &ours]);
         tar(&["-xf", &ours]);
         we_read(&scratch, "./onmetal", &id);
-        for (theirs, arguments) in [("with-top", ["-C", ".", "onmetal"]), ("with-dot", ["-C", "onmetal", "."])] {
+        for (theirs, arguments) in
+            [("with-top", ["-C", ".", "onmetal"]), ("with-dot", ["-C", "onmetal", "."])]
+        {
             let theirs = format!("{theirs}.oci.{ending}");
             tar(&[&["--sort=name", "-caf", &theirs], arguments.as_slice()].concat());
             we_read(&scratch, &theirs, &id);
@@ -158,7 +212,8 @@ fn ocipkg_reads_our_layouts_and_flat_archives() {
     store(&scratch);
     let [rootfs, initramfs, kernel] = scratch.parts(1).map(|path| fs::read(path).unwrap());
     scratch.ok(&["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]);
-    let expected = (r#"{"commandLine":"ro console=ttyS0"}"#.to_owned(), vec![rootfs, initramfs, kernel]);
+    let expected =
+        (r#"{"commandLine":"ro console=ttyS0"}"#.to_owned(), vec![rootfs, initramfs, kernel]);
     let mut folder = OciDir::new(&scratch.path("store")).unwrap();
     assert_eq!(folder.get_name().unwrap().to_string(), NAME);
     assert!(contents(&mut folder) == expected);
@@ -170,7 +225,9 @@ fn ocipkg_reads_our_layouts_and_flat_archives() {
 /// The config and the layers, as ocipkg reads them.
 fn contents(image: &mut impl Image) -> (String, Vec<Vec<u8>>) {
     let manifest = image.get_manifest().unwrap();
-    let mut read = |descriptor: &ocipkg::oci_spec::image::Descriptor| image.get_blob(descriptor.digest()).unwrap();
+    let mut read = |descriptor: &ocipkg::oci_spec::image::Descriptor| {
+        image.get_blob(descriptor.digest()).unwrap()
+    };
     let config = String::from_utf8(read(manifest.config())).unwrap();
     (config, manifest.layers().iter().map(&mut read).collect())
 }

@@ -1,12 +1,11 @@
-//! Pushing, pulling and copying with every kind of registry, and with what others pushed: the digest stays, and nothing is sent twice.
-
-mod common;
+//! Pushing, pulling and copying with every kind of registry, and with what others pushed: the
+//! digest stays, and nothing is sent twice.
 
 use std::fs;
 
-use common::places::{Place, places};
-use common::registry::Registry;
-use common::{Scratch, listing, peer, success};
+use crate::common::places::{Place, places};
+use crate::common::registry::Registry;
+use crate::common::{Scratch, listing, peer, success};
 use serde_json::Value;
 
 /// osimage with the options that the place needs; its standard output.
@@ -16,19 +15,29 @@ fn osimage(scratch: &Scratch, place: &Place, args: &[&str]) -> String {
 
 /// The requests that `-d` shows, without the answers.
 fn requests(scratch: &Scratch, place: &Place, args: &[&str]) -> Vec<String> {
-    let output = scratch.osimage().arg("-d").args(place.options()).args(args).output().expect("run osimage");
+    let output =
+        scratch.osimage().arg("-d").args(place.options()).args(args).output().expect("run osimage");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(output.status.success(), "{}: {args:?}: {stderr}", place.name);
     assert!(!stderr.contains("s3cret"), "{stderr}");
     let methods = ["GET ", "HEAD ", "POST ", "PUT ", "PATCH ", "DELETE "];
-    stderr.lines().filter_map(|line| methods.iter().find_map(|method| Some(line[line.find(method)?..].to_owned()))).collect()
+    stderr
+        .lines()
+        .filter_map(|line| {
+            methods.iter().find_map(|method| Some(line[line.find(method)?..].to_owned()))
+        })
+        .collect()
 }
 
 /// The files of an image that `Scratch::parts` of this seed made.
 fn check_files(scratch: &Scratch, folder: &str, seed: u64, what: &str) {
     let [rootfs, initramfs, kernel] = scratch.parts(seed);
     for (name, part) in [("rootfs.raw", rootfs), ("initrd", initramfs), ("vmlinuz", kernel)] {
-        assert!(fs::read(scratch.path(folder).join(name)).expect("a file") == fs::read(part).expect("a part"), "{what}: {name}");
+        assert!(
+            fs::read(scratch.path(folder).join(name)).expect("a file")
+                == fs::read(part).expect("a part"),
+            "{what}: {name}"
+        );
     }
 }
 
@@ -49,17 +58,35 @@ fn what_is_pushed_comes_back_from_every_registry() {
         let name = place.image("team/os:1.0");
         let push = ["--store-path", "store", "push", "os", &name];
         let pushed = osimage(&scratch, place, &push);
-        assert_eq!(pushed.lines().last(), Some(format!("Successfully pushed {name} {id}").as_str()), "{}", place.name);
-        // Again: nothing is sent, neither under the same name nor, apart from the manifest, under another.
+        assert_eq!(
+            pushed.lines().last(),
+            Some(format!("Successfully pushed {name} {id}").as_str()),
+            "{}",
+            place.name
+        );
+        // Again: nothing is sent, neither under the same name nor, apart from the manifest, under
+        // another.
         let again = requests(&scratch, place, &push);
         assert!(
-            !again.is_empty() && again.iter().all(|line| line.starts_with("HEAD") || line.starts_with("GET")),
+            !again.is_empty()
+                && again.iter().all(|line| line.starts_with("HEAD") || line.starts_with("GET")),
             "{}: {again:?}",
             place.name
         );
-        let other = requests(&scratch, place, &["--store-path", "store", "push", "os", &place.image("team/os:2.0")]);
-        let sent: Vec<_> = other.iter().filter(|line| !line.starts_with("HEAD") && !line.starts_with("GET")).collect();
-        assert!(matches!(sent.as_slice(), [line] if line.starts_with("PUT") && line.contains("/manifests/")), "{}: {other:?}", place.name);
+        let other = requests(
+            &scratch,
+            place,
+            &["--store-path", "store", "push", "os", &place.image("team/os:2.0")],
+        );
+        let sent: Vec<_> = other
+            .iter()
+            .filter(|line| !line.starts_with("HEAD") && !line.starts_with("GET"))
+            .collect();
+        assert!(
+            matches!(sent.as_slice(), [line] if line.starts_with("PUT") && line.contains("/manifests/")),
+            "{}: {other:?}",
+            place.name
+        );
 
         assert_eq!(osimage(&scratch, place, &["resolve", &name]), format!("sha256:{id}\n"));
         // In the order of the registry, which is not always one.
@@ -68,16 +95,33 @@ fn what_is_pushed_comes_back_from_every_registry() {
         assert_eq!(osimage(&scratch, place, &["manifest", &name]), manifest);
         clear(&scratch, &["pulled", "files", "layout", "os.oci.tar.xz"]);
         let pulled = osimage(&scratch, place, &["--store-path", "pulled", "pull", &name]);
-        assert_eq!(pulled.lines().last(), Some(format!("Successfully pulled {name} {id}").as_str()));
-        assert!(scratch.ok(&["--store-path", "pulled", "verify"]).contains("all as they should be"));
+        assert_eq!(
+            pulled.lines().last(),
+            Some(format!("Successfully pulled {name} {id}").as_str())
+        );
+        assert!(
+            scratch.ok(&["--store-path", "pulled", "verify"]).contains("all as they should be")
+        );
         osimage(&scratch, place, &["pull", &name, "-o", "files"]);
         check_files(&scratch, "files", 1, place.name);
-        assert_eq!(fs::read_to_string(scratch.path("files/cmdline")).unwrap().trim_end(), "ro console=ttyS0");
-        osimage(&scratch, place, &["pull", &place.image(&format!("team/os@sha256:{id}")), "--to", "layout"]);
+        assert_eq!(
+            fs::read_to_string(scratch.path("files/cmdline")).unwrap().trim_end(),
+            "ro console=ttyS0"
+        );
+        osimage(
+            &scratch,
+            place,
+            &["pull", &place.image(&format!("team/os@sha256:{id}")), "--to", "layout"],
+        );
         osimage(&scratch, place, &["pull", &name, "--to", "os.oci.tar.xz"]);
         for local in ["./layout", "os.oci.tar.xz"] {
             let inspected: Value = serde_json::from_str(&scratch.ok(&["inspect", local])).unwrap();
-            assert_eq!(inspected["descriptor"]["digest"], format!("sha256:{id}"), "{}: {local}", place.name);
+            assert_eq!(
+                inspected["descriptor"]["digest"],
+                format!("sha256:{id}"),
+                "{}: {local}",
+                place.name
+            );
         }
     }
 }
@@ -88,7 +132,8 @@ fn an_image_is_copied_from_any_registry_to_any_other() {
     let places = places(&scratch);
     let id = scratch.build("store", 2, &["--tag", "os"]);
     // Options are for both ends, so those with TLS and those without are rings of their own.
-    let (plain, tls): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| place.options().is_empty());
+    let (plain, tls): (Vec<&Place>, Vec<&Place>) =
+        places.iter().partition(|place| place.options().is_empty());
     for ring in [plain, tls] {
         // Around, each on from what the one before it has, and to the first again.
         let Some(widest) = ring.iter().max_by_key(|place| place.options().len()) else { continue };
@@ -96,10 +141,20 @@ fn an_image_is_copied_from_any_registry_to_any_other() {
         for place in ring.iter().chain(&ring[..1]) {
             let to = place.image("ring/os:1.0");
             let copied = osimage(&scratch, widest, &["copy", &from, &to]);
-            assert_eq!(copied.lines().last(), Some(format!("Successfully copied {from} to {to} {id}").as_str()), "{}", place.name);
+            assert_eq!(
+                copied.lines().last(),
+                Some(format!("Successfully copied {from} to {to} {id}").as_str()),
+                "{}",
+                place.name
+            );
             // Within one registry too.
             osimage(&scratch, place, &["copy", &to, &place.image("ring/again:1.0")]);
-            assert_eq!(osimage(&scratch, place, &["resolve", &place.image("ring/again:1.0")]), format!("sha256:{id}\n"), "{}", place.name);
+            assert_eq!(
+                osimage(&scratch, place, &["resolve", &place.image("ring/again:1.0")]),
+                format!("sha256:{id}\n"),
+                "{}",
+                place.name
+            );
             from = to;
         }
         clear(&scratch, &["end", "files"]);
@@ -121,19 +176,34 @@ fn the_digest_stays_with_oras_skopeo_and_crane_both_ways() {
         osimage(&scratch, place, &["--store-path", "store", "push", "v1", &ours]);
         let mut theirs = Vec::new();
         if let Some(oras) = peer("oras") {
-            let run = |args: &[String]| success(scratch.program(&oras).args(args), (place.name, args));
-            let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-            assert_eq!(run(&[words(&["resolve", &ours]), place.oras("")].concat()).trim(), digest, "{}", place.name);
+            let run =
+                |args: &[String]| success(scratch.program(&oras).args(args), (place.name, args));
+            let words =
+                |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            assert_eq!(
+                run(&[words(&["resolve", &ours]), place.oras("")].concat()).trim(),
+                digest,
+                "{}",
+                place.name
+            );
             clear(&scratch, &["by-oras"]);
-            run(&[words(&["cp", "--to-oci-layout", &ours, "by-oras:v1"]), place.oras("from-")].concat());
+            run(&[words(&["cp", "--to-oci-layout", &ours, "by-oras:v1"]), place.oras("from-")]
+                .concat());
             assert!(scratch.ok(&["verify", "./by-oras"]).contains("all as they should be"));
             let name = place.image("oras:v1");
-            run(&[words(&["cp", "--from-oci-layout", "store:v1", &name]), place.oras("to-")].concat());
+            run(&[words(&["cp", "--from-oci-layout", "store:v1", &name]), place.oras("to-")]
+                .concat());
             theirs.push(name);
         }
         if let Some(skopeo) = peer("skopeo") {
-            let run = |args: &[&str]| success(scratch.program(&skopeo).args(args), (place.name, args));
-            assert_eq!(run(&["inspect", "--raw", &place.skopeo(""), &format!("docker://{ours}")]), manifest, "{}", place.name);
+            let run =
+                |args: &[&str]| success(scratch.program(&skopeo).args(args), (place.name, args));
+            assert_eq!(
+                run(&["inspect", "--raw", &place.skopeo(""), &format!("docker://{ours}")]),
+                manifest,
+                "{}",
+                place.name
+            );
             clear(&scratch, &["by-skopeo"]);
             run(&["copy", &place.skopeo("src-"), &format!("docker://{ours}"), "oci:by-skopeo:v1"]);
             assert!(scratch.ok(&["verify", "./by-skopeo"]).contains("all as they should be"));
@@ -142,7 +212,9 @@ fn the_digest_stays_with_oras_skopeo_and_crane_both_ways() {
             theirs.push(name);
         }
         if let Some(crane) = peer("crane") {
-            let run = |args: &[&str]| Some(success(place.crane(scratch.program(&crane).args(args))?, (place.name, args)));
+            let run = |args: &[&str]| {
+                Some(success(place.crane(scratch.program(&crane).args(args))?, (place.name, args)))
+            };
             let name = place.image("crane:v1");
             if let Some(resolved) = run(&["digest", &ours]) {
                 assert_eq!(resolved.trim(), digest, "{}", place.name);
@@ -169,9 +241,14 @@ fn the_line_for_curl_fetches_the_kernel_from_every_registry() {
         let name = place.image("os:v1");
         osimage(&scratch, place, &["--store-path", "store", "push", "v1", &name]);
         clear(&scratch, &["vmlinuz"]);
-        let line = osimage(&scratch, place, &["url", "--layer", "kernel", "--format", "curl", &name]);
+        let line =
+            osimage(&scratch, place, &["url", "--layer", "kernel", "--format", "curl", &name]);
         success(scratch.program("sh").arg("-c").arg(line.trim_end()), (place.name, &line));
-        assert!(fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(4)[2]).unwrap(), "{}", place.name);
+        assert!(
+            fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(4)[2]).unwrap(),
+            "{}",
+            place.name
+        );
     }
 }
 
@@ -193,7 +270,10 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
     ] {
         scratch.ok(&["pull", &name, "--to", to]);
         let list = scratch.ok(&["list", "--format", "json", read]);
-        assert!(list.contains(&format!("\"name\": \"{called}\"")) && list.contains(&id), "{to}: {list}");
+        assert!(
+            list.contains(&format!("\"name\": \"{called}\"")) && list.contains(&id),
+            "{to}: {list}"
+        );
     }
     assert!(!scratch.path("named:two").exists());
     // A mistyped archive is no folder.
@@ -202,7 +282,11 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
         scratch.refused(2, &["no ending of an archive"], &["copy", &name, &format!("./{to}")]);
         assert!(!scratch.path(to).exists());
     }
-    scratch.refused(2, &["no folder", "osimage copy"], &["pull", &name, "--to", &format!("oci://{name}-b")]);
+    scratch.refused(
+        2,
+        &["no folder", "osimage copy"],
+        &["pull", &name, "--to", &format!("oci://{name}-b")],
+    );
     assert!(!scratch.path("oci:").exists());
     // An image of the store is not looked for in a registry.
     for command in ["copy", "attach", "convert"] {
@@ -215,7 +299,10 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
         };
         let output = run.args([command, &id[..12]]).args(more).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(2) && error.contains(&format!("/store:{}", &id[..12])), "{command}: {error}");
+        assert!(
+            output.status.code() == Some(2) && error.contains(&format!("/store:{}", &id[..12])),
+            "{command}: {error}"
+        );
     }
 }
 
@@ -260,6 +347,10 @@ fn a_file_that_cannot_be_written_is_found_before_the_first_request() {
     assert_eq!(fs::read_to_string(scratch.path("folder/file")).unwrap(), format!("sha256:{id}"));
     // An archive is not fetched for a place that cannot take it.
     registry.forget();
-    scratch.refused(3, &["cannot open the folder ./nowhere"], &["pull", &name, "--to", "nowhere/os.oci.tar"]);
+    scratch.refused(
+        3,
+        &["cannot open the folder ./nowhere"],
+        &["pull", &name, "--to", "nowhere/os.oci.tar"],
+    );
     assert_eq!(registry.count("GET blob"), 0);
 }

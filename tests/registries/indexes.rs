@@ -1,16 +1,20 @@
-//! One tag for every architecture: making and changing an index in a registry, as each profile has it, and who reads it.
+//! One tag for every architecture: making and changing an index in a registry, as each profile has
+//! it, and who reads it.
 
-mod common;
-
-use common::registry::Registry;
-use common::servers::{DockerAuth, docker_registry};
-use common::{Scratch, peer, success};
+use crate::common::registry::Registry;
+use crate::common::servers::{DockerAuth, docker_registry};
+use crate::common::{Scratch, peer, success};
 use serde_json::{Value, json};
 
-/// A store with an image of a profile for each of two architectures, `PROFILE-amd64` and `PROFILE-arm64`.
+/// A store with an image of a profile for each of two architectures, `PROFILE-amd64` and
+/// `PROFILE-arm64`.
 fn images(scratch: &Scratch, profile: &str, seed: u64) {
     for (n, architecture) in ["amd64", "arm64"].into_iter().enumerate() {
-        scratch.build("store", seed + n as u64, &["--profile", profile, "--tag", &format!("{profile}-{architecture}")]);
+        scratch.build(
+            "store",
+            seed + n as u64,
+            &["--profile", profile, "--tag", &format!("{profile}-{architecture}")],
+        );
     }
 }
 
@@ -23,24 +27,40 @@ fn entries(scratch: &Scratch, name: &str) -> Vec<(Value, Value, String)> {
     let index = manifest(scratch, name);
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
     let entries = index["manifests"].as_array().unwrap().iter();
-    entries.map(|entry| (entry["platform"].clone(), entry["annotations"].clone(), entry["digest"].as_str().unwrap().to_owned())).collect()
+    entries
+        .map(|entry| {
+            (
+                entry["platform"].clone(),
+                entry["annotations"].clone(),
+                entry["digest"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect()
 }
 
 fn architectures(scratch: &Scratch, name: &str) -> Vec<String> {
-    entries(scratch, name).iter().map(|(platform, ..)| platform["architecture"].as_str().unwrap().to_owned()).collect()
+    entries(scratch, name)
+        .iter()
+        .map(|(platform, ..)| platform["architecture"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn an_index_is_made_as_the_profile_has_it_and_everybody_reads_it() {
     let registry = Registry::start();
     let docker = docker_registry(&DockerAuth::Open, None);
-    for host in [Some(registry.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten() {
+    for host in [Some(registry.host()), docker.as_ref().map(|server| server.host.clone())]
+        .into_iter()
+        .flatten()
+    {
         let scratch = Scratch::new();
         for (seed, profile) in ["onmetal", "ironcore", "native"].into_iter().enumerate() {
             images(&scratch, profile, 10 * seed as u64);
             let name = format!("{host}/{profile}:1.0");
-            // From the ends of the tags, in the same repository; from another repository; from a layout, where it is said.
-            let (amd64, arm64) = (format!("{name}-amd64"), format!("{host}/elsewhere/{profile}:x-arm64"));
+            // From the ends of the tags, in the same repository; from another repository; from a
+            // layout, where it is said.
+            let (amd64, arm64) =
+                (format!("{name}-amd64"), format!("{host}/elsewhere/{profile}:x-arm64"));
             scratch.ok(&["--store-path", "store", "push", &format!("{profile}-amd64"), &amd64]);
             scratch.ok(&["--store-path", "store", "push", &format!("{profile}-arm64"), &arm64]);
             let create = ["index", "create", &name, &amd64, &arm64, "-a", "team=os"];
@@ -49,33 +69,82 @@ fn an_index_is_made_as_the_profile_has_it_and_everybody_reads_it() {
             assert_eq!(scratch.ok(&create), said, "the same twice");
             let made = manifest(&scratch, &name);
             assert_eq!(made["annotations"], json!({"team": "os"}));
-            let platforms: Vec<_> = entries(&scratch, &name).into_iter().map(|(platform, ..)| platform).collect();
-            assert_eq!(platforms, [json!({"architecture": "amd64", "os": "linux"}), json!({"architecture": "arm64", "os": "linux"})]);
+            let platforms: Vec<_> =
+                entries(&scratch, &name).into_iter().map(|(platform, ..)| platform).collect();
+            assert_eq!(
+                platforms,
+                [
+                    json!({"architecture": "amd64", "os": "linux"}),
+                    json!({"architecture": "arm64", "os": "linux"})
+                ]
+            );
             // What is copied is whole, and the same index comes of layouts, archives and words.
             scratch.ok(&["--store-path", &format!("pulled-{profile}"), "pull", &name]);
             scratch.ok(&["--store-path", &format!("pulled-{profile}"), "verify"]);
-            scratch.ok(&["--store-path", "store", "export", &format!("{profile}-arm64"), &format!("{profile}.oci.tar")]);
-            let (amd64, arm64) = (format!("amd64=./store:{profile}-amd64"), format!("arm64={profile}.oci.tar"));
-            scratch.ok(&["index", "create", &format!("{host}/{profile}-local:1.0"), &amd64, &arm64, "-a", "team=os"]);
-            assert_eq!(manifest(&scratch, &format!("{host}/{profile}-local:1.0")), made, "{profile}");
+            scratch.ok(&[
+                "--store-path",
+                "store",
+                "export",
+                &format!("{profile}-arm64"),
+                &format!("{profile}.oci.tar"),
+            ]);
+            let (amd64, arm64) =
+                (format!("amd64=./store:{profile}-amd64"), format!("arm64={profile}.oci.tar"));
+            scratch.ok(&[
+                "index",
+                "create",
+                &format!("{host}/{profile}-local:1.0"),
+                &amd64,
+                &arm64,
+                "-a",
+                "team=os",
+            ]);
+            assert_eq!(
+                manifest(&scratch, &format!("{host}/{profile}-local:1.0")),
+                made,
+                "{profile}"
+            );
             // Each image has a tag of its own where the profile has that.
             let tags = scratch.ok(&["tags", &format!("{host}/{profile}-local")]);
             let mut tags: Vec<_> = tags.lines().collect();
             tags.sort_unstable();
-            let expected: &[&str] = if profile == "ironcore" { &["1.0", "1.0-amd64", "1.0-arm64"] } else { &["1.0"] };
+            let expected: &[&str] =
+                if profile == "ironcore" { &["1.0", "1.0-amd64", "1.0-arm64"] } else { &["1.0"] };
             assert_eq!(tags, expected, "{profile}");
             // An index over an index has its images.
             scratch.ok(&["index", "create", &format!("{host}/{profile}-again:2"), &name]);
-            assert_eq!(manifest(&scratch, &format!("{host}/{profile}-again:2"))["manifests"], made["manifests"]);
+            assert_eq!(
+                manifest(&scratch, &format!("{host}/{profile}-again:2"))["manifests"],
+                made["manifests"]
+            );
 
             let digest = scratch.ok(&["resolve", &name]);
-            let run = |program: &str, args: &[&str]| Some(success(scratch.program(peer(program)?).args(args), args));
+            let run = |program: &str, args: &[&str]| {
+                Some(success(scratch.program(peer(program)?).args(args), args))
+            };
             let raw = scratch.ok(&["manifest", &name]);
-            assert!(run("crane", &["manifest", &name]).is_none_or(|read| read.trim_end() == raw.trim_end()));
-            assert!(run("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]).is_none_or(|read| read == raw));
-            assert!(run("oras", &["resolve", "--plain-http", &name]).is_none_or(|read| read.trim() == digest.trim()));
-            let arm64 = run("oras", &["resolve", "--plain-http", "--platform", "linux/arm64", &name]);
-            assert!(arm64.is_none_or(|read| read.trim() == made["manifests"][1]["digest"].as_str().unwrap()));
+            assert!(
+                run("crane", &["manifest", &name])
+                    .is_none_or(|read| read.trim_end() == raw.trim_end())
+            );
+            assert!(
+                run(
+                    "skopeo",
+                    &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]
+                )
+                .is_none_or(|read| read == raw)
+            );
+            assert!(
+                run("oras", &["resolve", "--plain-http", &name])
+                    .is_none_or(|read| read.trim() == digest.trim())
+            );
+            let arm64 =
+                run("oras", &["resolve", "--plain-http", "--platform", "linux/arm64", &name]);
+            assert!(
+                arm64.is_none_or(
+                    |read| read.trim() == made["manifests"][1]["digest"].as_str().unwrap()
+                )
+            );
         }
     }
 }
@@ -98,13 +167,16 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
             let mut args = vec!["--profile", "gardenlinux", "--tag", &tag];
             annotations.iter().for_each(|annotation| args.extend(["--annotation", annotation]));
             let id = scratch.build("store", 2 * seed as u64, &args);
-            let platform = json!({"architecture": architecture, "os": "gardenlinux", "os.version": "1877.0"});
-            let annotations = json!({"architecture": architecture, "cname": cname, "feature_set": "base,server"});
+            let platform =
+                json!({"architecture": architecture, "os": "gardenlinux", "os.version": "1877.0"});
+            let annotations =
+                json!({"architecture": architecture, "cname": cname, "feature_set": "base,server"});
             expected.push((platform, annotations, format!("sha256:{id}")));
             names.push(format!("./store:{tag}"));
         }
     }
-    let all: Vec<_> = ["index", "create", &name].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let all: Vec<_> =
+        ["index", "create", &name].into_iter().chain(names.iter().map(String::as_str)).collect();
     scratch.ok(&all);
     assert_eq!(entries(&scratch, &name), expected);
     // Which of two is not chosen by chance.
@@ -118,9 +190,24 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
     scratch.ok(&["resolve", &one, "--platform", "linux/amd64"]);
     scratch.refused(3, &["is for amd64, not for arm64"], &["resolve", &one, "--platform", "arm64"]);
     // Two of one platform stand there by their cnames; a third of one of these is too many.
-    let annotations = ["--annotation", "cname=gcp", "--annotation", "architecture=arm64", "--annotation", "version=1877.0"];
-    let id = scratch.build("other", 9, &[&["--profile", "gardenlinux", "--tag", "v1"], annotations.as_slice()].concat());
-    let said = scratch.refused(7, &["gardenlinux/arm64 and gcp already", "--replace"], &["index", "add", &name, "./other:v1"]);
+    let annotations = [
+        "--annotation",
+        "cname=gcp",
+        "--annotation",
+        "architecture=arm64",
+        "--annotation",
+        "version=1877.0",
+    ];
+    let id = scratch.build(
+        "other",
+        9,
+        &[&["--profile", "gardenlinux", "--tag", "v1"], annotations.as_slice()].concat(),
+    );
+    let said = scratch.refused(
+        7,
+        &["gardenlinux/arm64 and gcp already", "--replace"],
+        &["index", "add", &name, "./other:v1"],
+    );
     assert!(said.contains(&expected[3].2), "{said}");
     assert_eq!(entries(&scratch, &name), expected);
     scratch.ok(&["index", "add", &name, "./other:v1", "--replace"]);
@@ -135,7 +222,8 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
     let registry = Registry::start();
     images(&scratch, "onmetal", 0);
     let name = format!("{}/os:1.0", registry.host());
-    let [amd64, arm64] = ["amd64", "arm64"].map(|architecture| format!("{architecture}=./store:onmetal-{architecture}"));
+    let [amd64, arm64] = ["amd64", "arm64"]
+        .map(|architecture| format!("{architecture}=./store:onmetal-{architecture}"));
     // Adding makes one where there is none.
     scratch.ok(&["index", "add", &name, &amd64]);
     scratch.ok(&["index", "add", &name, &arm64, "riscv64=./store:onmetal-arm64"]);
@@ -145,15 +233,27 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
     assert_eq!(registry.count("PUT manifest"), 0, "the same twice");
     let before = scratch.ok(&["manifest", &name]);
     for (code, says, args) in [
-        (7, "there is an image for linux/arm64 already", &["add", &name, "arm64=./store:onmetal-amd64"][..]),
-        (7, "there is an image for linux/arm64 already", &["create", &name, &arm64, "arm64=./store:onmetal-amd64"]),
+        (
+            7,
+            "there is an image for linux/arm64 already",
+            &["add", &name, "arm64=./store:onmetal-amd64"][..],
+        ),
+        (
+            7,
+            "there is an image for linux/arm64 already",
+            &["create", &name, &arm64, "arm64=./store:onmetal-amd64"],
+        ),
         (7, "is something else already", &["create", &name, &amd64, "--no-clobber"]),
         (3, "has no image of s390x", &["remove", &name, "s390x"]),
         (3, "has no image of s390x", &["remove", &name, "amd64", "s390x"]),
         (7, "would have no image left", &["remove", &name, "amd64", "arm64", "riscv64"]),
         (2, "nothing tells the architecture", &["add", &name, "./store:onmetal"]),
         (2, "does not begin with an architecture", &["add", &name, "=./store:onmetal-arm64"]),
-        (2, "is an index over several architectures", &["add", &name, &format!("amd64=oci://{name}")]),
+        (
+            2,
+            "is an index over several architectures",
+            &["add", &name, &format!("amd64=oci://{name}")],
+        ),
     ] {
         scratch.ok(&["--store-path", "store", "tag", "onmetal-amd64", "onmetal"]);
         scratch.refused(code, &[says], &[&["index"], args].concat());
@@ -164,7 +264,11 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
     let riscv64 = entries(&scratch, &name)[2].2.clone();
     scratch.ok(&["index", "remove", &name, "amd64", &riscv64]);
     assert_eq!(architectures(&scratch, &name), ["arm64"]);
-    scratch.refused(7, &["would have no image left", "osimage delete"], &["index", "remove", &name, "arm64"]);
+    scratch.refused(
+        7,
+        &["would have no image left", "osimage delete"],
+        &["index", "remove", &name, "arm64"],
+    );
     assert_eq!(architectures(&scratch, &name), ["arm64"]);
 
     // A plain image is not changed into an index, and a digest is no place for one.
@@ -176,8 +280,14 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
         scratch.refused(7, &["is one image, not an index"], &["index", command, &plain, what]);
     }
     assert_eq!(scratch.ok(&["resolve", &plain]), before);
-    for wrong in [format!("{}/os@{}", registry.host(), before.trim()), format!("{}/os", registry.host())] {
+    for wrong in
+        [format!("{}/os@{}", registry.host(), before.trim()), format!("{}/os", registry.host())]
+    {
         scratch.refused(2, &["is no tag"], &["index", "add", &wrong, &amd64]);
     }
-    scratch.refused(3, &["there is no index"], &["index", "remove", &format!("{}/os:none", registry.host()), "arm64"]);
+    scratch.refused(
+        3,
+        &["there is no index"],
+        &["index", "remove", &format!("{}/os:none", registry.host()), "arm64"],
+    );
 }

@@ -1,17 +1,13 @@
-//! Transfers that are interrupted, killed, or run out of disk: nothing half-written has a name, and the same command again sends and
-//! fetches only what is missing. And what they need of memory, whatever the size.
-
-mod common;
-#[path = "common/disk.rs"]
-mod disk;
-
+//! Transfers that are interrupted, killed, or run out of disk: nothing half-written has a name, and
+//! the same command again sends and fetches only what is missing. And what they need of memory,
+//! whatever the size.
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::registry::{Fault, Registry, call_of};
-use common::remote::{CONFIG, KERNEL, MANIFEST, name};
-use common::{Scratch, noise};
+use crate::common::registry::{Fault, Registry, call_of};
+use crate::common::remote::{CONFIG, KERNEL, MANIFEST, name};
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
@@ -20,7 +16,8 @@ const ROOTFS: &str = "application/vnd.onmetal.image.rootfs.v1alpha1.rootfs";
 const SMALL: usize = 200_000;
 const LARGE: usize = 3_000_000;
 
-/// A layout at `path` with an image of a small kernel and a large rootfs, as `v1`; gives the image's digest.
+/// A layout at `path` with an image of a small kernel and a large rootfs, as `v1`; gives the
+/// image's digest.
 fn image(path: &Path) -> Digest {
     let blob = |media_type: &str, bytes: &[u8]| {
         let digest = Digest::of(bytes);
@@ -30,11 +27,17 @@ fn image(path: &Path) -> Digest {
     };
     let layers = [blob(KERNEL, &noise(1, SMALL)), blob(ROOTFS, &noise(2, LARGE))];
     let config = blob(CONFIG, br#"{"commandLine":"ro"}"#);
-    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}).to_string();
-    let mut row = blob(MANIFEST, manifest.as_bytes());
-    row["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers})
+            .to_string();
+    let mut entry = blob(MANIFEST, manifest.as_bytes());
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
     fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    fs::write(path.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string()).unwrap();
+    fs::write(
+        path.join("index.json"),
+        json!({"schemaVersion": 2, "manifests": [entry]}).to_string(),
+    )
+    .unwrap();
     Digest::of(manifest.as_bytes())
 }
 
@@ -90,17 +93,29 @@ fn a_pull_that_is_ended_goes_on_from_what_is_there() {
                 "-o" => "vmlinuz".to_owned(),
                 _ => format!("blobs/sha256/{}", Digest::of(&noise(1, SMALL)).hex()),
             });
-            run.wait_until("the kernel", || kernel.exists() && registry.requests().iter().any(|request| request.path.ends_with(&large)));
+            run.wait_until("the kernel", || {
+                kernel.exists()
+                    && registry.requests().iter().any(|request| request.path.ends_with(&large))
+            });
             std::thread::sleep(Duration::from_millis(50));
             run.signal(signal);
             assert!(run.end().code >= 128, "{what}");
             nothing_half_written(&scratch.path("pulled"), &what);
-            assert!(!fs::read_to_string(scratch.path("pulled/index.json")).unwrap_or_default().contains(digest.hex()), "{what}");
+            assert!(
+                !fs::read_to_string(scratch.path("pulled/index.json"))
+                    .unwrap_or_default()
+                    .contains(digest.hex()),
+                "{what}"
+            );
             registry.behave();
             registry.forget();
             let run = scratch.run(&args);
             assert_eq!(run.code, 0, "{what}: {}", run.stderr);
-            let fetched: Vec<_> = registry.requests().into_iter().filter(|request| call_of(request) == "GET blob").collect();
+            let fetched: Vec<_> = registry
+                .requests()
+                .into_iter()
+                .filter(|request| call_of(request) == "GET blob")
+                .collect();
             let kernel = Digest::of(&noise(1, SMALL)).to_string();
             assert!(fetched.iter().all(|request| !request.path.ends_with(&kernel)), "{what}");
             assert!(fetched.iter().any(|request| request.path.ends_with(&large)), "{what}");
@@ -120,9 +135,11 @@ fn a_push_that_is_ended_goes_on_from_what_is_there() {
             large.then_some(Fault::SlowRequest(10_000, Duration::from_millis(50)))
         });
         let args = ["push", "./layout:v1", &name(&registry)];
-        let before = common::listing(&scratch.path("layout"));
+        let before = crate::common::listing(&scratch.path("layout"));
         let mut run = scratch.start(&args);
-        run.wait_until("the kernel", || registry.blobs("os").len() == 2 && registry.count("PUT upload") == 3);
+        run.wait_until("the kernel", || {
+            registry.blobs("os").len() == 2 && registry.count("PUT upload") == 3
+        });
         run.signal(signal);
         assert!(run.end().code >= 128, "{signal}");
         assert_eq!(registry.tag("os", "v1"), None);
@@ -132,13 +149,17 @@ fn a_push_that_is_ended_goes_on_from_what_is_there() {
         assert_eq!(run.code, 0, "{signal}: {}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), Some(digest.to_string()));
         assert_eq!(registry.count("PUT upload"), 1, "{signal}: only the large one is sent");
-        assert_eq!(common::listing(&scratch.path("layout")), before);
+        assert_eq!(crate::common::listing(&scratch.path("layout")), before);
     }
 }
 
 #[test]
 fn a_full_disk_ends_a_pull_and_leaves_nothing() {
-    let Some(disk) = disk::small_disk("a_full_disk_ends_a_pull_and_leaves_nothing") else { return };
+    let Some(disk) =
+        crate::common::disk::small_disk("kills::a_full_disk_ends_a_pull_and_leaves_nothing")
+    else {
+        return;
+    };
     let scratch = Scratch::new();
     let (registry, digest) = filled(&scratch);
     let disk_path = |name: &str| disk.join(name).to_str().unwrap().to_owned();
@@ -152,7 +173,7 @@ fn a_full_disk_ends_a_pull_and_leaves_nothing() {
         &["copy", &image, &format!("{store}-2")],
         &["blob", &blob, "-o", &archive],
     ] {
-        let filler = disk::fill(&disk, LARGE / 2);
+        let filler = crate::common::disk::fill(&disk, LARGE / 2);
         let error = scratch.refused(1, &["No space left on device", "free some space"], args);
         assert!(!error.contains("trying again"), "{args:?}: {error}");
         fs::remove_file(&filler).unwrap();
@@ -181,13 +202,16 @@ sys.exit(code)";
     let run = scratch.start_command(command, format!("osimage {args:?}")).end();
     assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
     let line = run.stderr.lines().last().unwrap();
-    line.strip_suffix(" KiB at most").and_then(|number| number.parse::<u64>().ok()).unwrap_or_else(|| panic!("{}", run.stderr)) << 10
+    line.strip_suffix(" KiB at most")
+        .and_then(|number| number.parse::<u64>().ok())
+        .unwrap_or_else(|| panic!("{}", run.stderr))
+        << 10
 }
 
 /// Pushes and pulls a sparse file of this size; the memory it takes does not depend on that.
 fn memory(size: u64) {
     const MOST: u64 = 20 << 20;
-    let Some(python) = common::peer("python3") else { return };
+    let Some(python) = crate::common::peer("python3") else { return };
     let scratch = Scratch::new();
     let rootfs = scratch.path("rootfs.raw");
     {
@@ -198,18 +222,22 @@ fn memory(size: u64) {
     }
     scratch.write("kernel", "kernel");
     let parts = ["--rootfs-file", "rootfs.raw", "--kernel-file", "kernel"];
-    scratch.ok(&[["--store-path", "store", "build", "--profile", "native", "--tag", "v1"].as_slice(), &parts].concat());
+    scratch.ok(&[
+        ["--store-path", "store", "build", "--profile", "native", "--tag", "v1"].as_slice(),
+        &parts,
+    ]
+    .concat());
     let registry = Registry::start();
     let push = peak(&scratch, &python, &["--store-path", "store", "push", "v1", &name(&registry)]);
     assert!(push <= MOST, "push: {push} bytes");
     assert!(registry.blobs("os").iter().any(|(_, len)| *len == size));
     // What is that long, the registry does not keep; the content is made up as it goes.
-    let content = common::answer::Content::pages(3, size);
+    let content = crate::common::answer::Content::pages(3, size);
     let config = br#"{"commandLine":"ro"}"#.to_vec();
     let layer = json!({"mediaType": ROOTFS, "digest": registry.put_blob("os", content).to_string(), "size": size});
     let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer],
         "config": {"mediaType": CONFIG, "digest": Digest::of(&config).to_string(), "size": config.len()}});
-    registry.put_blob("os", common::answer::Content::bytes(config));
+    registry.put_blob("os", crate::common::answer::Content::bytes(config));
     registry.put_manifest("os", Some("v1"), MANIFEST, manifest.to_string());
     let pull = peak(&scratch, &python, &["pull", &name(&registry), "-o", "out"]);
     assert!(pull <= MOST, "pull: {pull} bytes");
@@ -218,7 +246,13 @@ fn memory(size: u64) {
     let copy = peak(&scratch, &python, &["copy", &name(&registry), &name(&target)]);
     assert!(copy <= MOST, "copy: {copy} bytes");
     assert!(target.blobs("os").iter().any(|(_, len)| *len == size));
-    eprintln!("{} MiB: push {} MiB, pull {} MiB, copy {} MiB", size >> 20, push >> 20, pull >> 20, copy >> 20);
+    eprintln!(
+        "{} MiB: push {} MiB, pull {} MiB, copy {} MiB",
+        size >> 20,
+        push >> 20,
+        pull >> 20,
+        copy >> 20
+    );
 }
 
 #[test]

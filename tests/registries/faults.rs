@@ -1,17 +1,16 @@
-//! Connections that break, stall and drip, registries that are busy, tokens that expire: an upload or a download goes on where it can,
-//! begins anew where it must, and ends where nothing helps. Here the library is driven, so that nobody waits long.
-
-mod common;
+//! Connections that break, stall and drip, registries that are busy, tokens that expire: an upload
+//! or a download goes on where it can, begins anew where it must, and ends where nothing helps.
+//! Here the library is driven, so that nobody waits long.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::answer::{Content, Response};
-use common::http::Request;
-use common::noise;
-use common::proxy::{Plan, Wire};
-use common::registry::{Fault, Registry, call_of};
+use crate::common::answer::{Content, Response};
+use crate::common::http::Request;
+use crate::common::noise;
+use crate::common::proxy::{Plan, Wire};
+use crate::common::registry::{Fault, Registry, call_of};
 use osimage::content::Source;
 use osimage::copy::{Node, Target};
 use osimage::digest::{Digest, Verifying};
@@ -56,7 +55,7 @@ impl Source for Memory {
         "memory".into()
     }
 
-    fn rows(&self) -> Result<Vec<Descriptor>> {
+    fn entries(&self) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
 
@@ -66,19 +65,26 @@ impl Source for Memory {
 }
 
 fn upload(client: &Client, host: &str, blob: &Memory) -> Result<()> {
-    repository(client, host).put(&Node { descriptor: blob.descriptor(), document: None, height: 0 }, blob)
+    repository(client, host)
+        .put(&Node { descriptor: blob.descriptor(), document: None, height: 0 }, blob)
 }
 
 fn download(client: &Client, host: &str, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let (repository, mut bytes) = (repository(client, host), Vec::new());
     let content = repository.open_blob(descriptor, 0)?;
-    let read = Verifying::new(content, &descriptor.digest, descriptor.size, host).read_to_end(&mut bytes);
+    let read =
+        Verifying::new(content, &descriptor.digest, descriptor.size, host).read_to_end(&mut bytes);
     read.map(|_| bytes).map_err(|e| osimage::Error::io("read", host, e))
 }
 
 /// How many bytes of a blob's content the registry was sent.
 fn received(registry: &Registry) -> u64 {
-    registry.requests().iter().filter(|request| request.path.contains("/uploads/")).map(|request| request.received).sum()
+    registry
+        .requests()
+        .iter()
+        .filter(|request| request.path.contains("/uploads/"))
+        .map(|request| request.received)
+        .sum()
 }
 
 fn holds(registry: &Registry, blob: &Memory) -> bool {
@@ -108,9 +114,11 @@ fn an_upload_that_is_cut_goes_on_where_the_registry_keeps_it() {
                     this.then_some(Fault::CutRequest(cut))
                 });
                 let what = format!("chunks {chunk:?}, session kept {keeps}, cut after {after}");
-                upload(&client(|settings| settings.chunk_size = chunk), &registry.host(), &blob).unwrap_or_else(|e| panic!("{what}: {e}"));
+                upload(&client(|settings| settings.chunk_size = chunk), &registry.host(), &blob)
+                    .unwrap_or_else(|e| panic!("{what}: {e}"));
                 assert!(holds(&registry, &blob), "{what}");
-                // One byte is what some registries say of none. A cut at a chunk's end is one before its answer.
+                // One byte is what some registries say of none. A cut at a chunk's end is one
+                // before its answer.
                 let expected = if keeps && after > 1 { size } else { size + after };
                 assert_eq!(received(&registry), expected, "{what}: {:?}", registry.calls());
             }
@@ -135,11 +143,16 @@ fn every_byte_of_a_conversation_can_be_the_last() {
                 _ => Plan::default(),
             });
             let client = client(|_| ());
-            upload(&client, &wire.host(), &blob).unwrap_or_else(|e| panic!("cut after {cut}, up {up}: {e}"));
+            upload(&client, &wire.host(), &blob)
+                .unwrap_or_else(|e| panic!("cut after {cut}, up {up}: {e}"));
             assert!(holds(&registry, &blob), "cut after {cut}, up {up}");
             let wire = Wire::to(registry.address);
-            wire.plan(move |number| Plan { cut_down: after.filter(|_| number == 0), ..Plan::default() });
-            let got = download(&client, &wire.host(), &blob.descriptor()).unwrap_or_else(|e| panic!("cut after {cut}: {e}"));
+            wire.plan(move |number| Plan {
+                cut_down: after.filter(|_| number == 0),
+                ..Plan::default()
+            });
+            let got = download(&client, &wire.host(), &blob.descriptor())
+                .unwrap_or_else(|e| panic!("cut after {cut}: {e}"));
             assert!(got == blob.0, "cut after {cut}");
         }
     }
@@ -155,9 +168,20 @@ fn a_download_that_is_cut_goes_on() {
             registry.put_blob("os", Content::bytes(blob.0.clone()));
             registry.ways(|ways| ways.ranges = ranges);
             registry.first(1, "GET blob", move |_| Fault::change(move |answer| answer.cut(after)));
-            assert!(download(&client(|_| ()), &registry.host(), &descriptor).unwrap() == blob.0, "{ranges} {after}");
-            let asked: Vec<_> = registry.requests().iter().map(|request| request.header("Range").map(str::to_owned)).collect();
-            assert_eq!(asked, [None, (after > 0).then(|| format!("bytes={after}-"))], "{ranges} {after}");
+            assert!(
+                download(&client(|_| ()), &registry.host(), &descriptor).unwrap() == blob.0,
+                "{ranges} {after}"
+            );
+            let asked: Vec<_> = registry
+                .requests()
+                .iter()
+                .map(|request| request.header("Range").map(str::to_owned))
+                .collect();
+            assert_eq!(
+                asked,
+                [None, (after > 0).then(|| format!("bytes={after}-"))],
+                "{ranges} {after}"
+            );
             assert_eq!(registry.requests()[1].status, if ranges && after > 0 { 206 } else { 200 });
         }
     }
@@ -184,31 +208,54 @@ fn the_count_of_tries_starts_anew_while_bytes_arrive_and_only_then() {
     let little = |settings: &mut Settings| settings.retries = 2;
     // Thirty cuts, each after 10 kB more.
     let registry = Registry::start();
-    registry.on(|request| matches!(&*call_of(request), "PUT upload" | "PATCH upload").then_some(Fault::CutRequest(10_000)));
+    registry.on(|request| {
+        matches!(&*call_of(request), "PUT upload" | "PATCH upload")
+            .then_some(Fault::CutRequest(10_000))
+    });
     upload(&client(little), &registry.host(), &blob).unwrap();
-    assert!(holds(&registry, &blob) && received(&registry) == SIZE as u64 && registry.count("PATCH upload") >= 29);
+    assert!(
+        holds(&registry, &blob)
+            && received(&registry) == SIZE as u64
+            && registry.count("PATCH upload") >= 29
+    );
     registry.behave();
-    registry.on(|request| (call_of(request) == "GET blob").then(|| Fault::change(|answer| answer.cut(10_000))));
+    registry.on(|request| {
+        (call_of(request) == "GET blob").then(|| Fault::change(|answer| answer.cut(10_000)))
+    });
     assert!(download(&client(little), &registry.host(), &blob.descriptor()).unwrap() == blob.0);
     assert_eq!(registry.count("GET blob"), 30);
 
-    // The same place each time, whether or not the registry keeps what came, and whether it can go on from there.
+    // The same place each time, whether or not the registry keeps what came, and whether it can go
+    // on from there.
     for (keeps, ranges) in [(true, true), (false, false)] {
         let registry = Registry::start();
         registry.ways(|ways| (ways.keeps_cut, ways.ranges) = (keeps, ranges));
         registry.on(move |request| {
-            let start = request.header("Content-Range").and_then(|range| range.split('-').next()?.parse::<u64>().ok()).unwrap_or(0);
-            matches!(&*call_of(request), "PUT upload" | "PATCH upload").then(|| Fault::CutRequest(50_000 - start.min(50_000)))
+            let start = request
+                .header("Content-Range")
+                .and_then(|range| range.split('-').next()?.parse::<u64>().ok())
+                .unwrap_or(0);
+            matches!(&*call_of(request), "PUT upload" | "PATCH upload")
+                .then(|| Fault::CutRequest(50_000 - start.min(50_000)))
         });
         let error = upload(&client(little), &registry.host(), &blob).unwrap_err();
         assert_eq!(error.kind(), Kind::Network, "{error}");
-        assert!(registry.requests().len() < 30 && registry.blobs("os").is_empty(), "{:?}", registry.calls());
+        assert!(
+            registry.requests().len() < 30 && registry.blobs("os").is_empty(),
+            "{:?}",
+            registry.calls()
+        );
         registry.behave();
         registry.forget();
         registry.put_blob("os", Content::bytes(blob.0.clone()));
         registry.on(move |request| {
-            let range = request.header("Range").filter(|_| ranges).and_then(|range| range[6..].strip_suffix('-')?.parse::<u64>().ok());
-            (call_of(request) == "GET blob").then(|| Fault::change(move |answer| answer.cut(50_000 - range.unwrap_or(0).min(50_000))))
+            let range = request
+                .header("Range")
+                .filter(|_| ranges)
+                .and_then(|range| range[6..].strip_suffix('-')?.parse::<u64>().ok());
+            (call_of(request) == "GET blob").then(|| {
+                Fault::change(move |answer| answer.cut(50_000 - range.unwrap_or(0).min(50_000)))
+            })
         });
         let error = download(&client(little), &registry.host(), &blob.descriptor()).unwrap_err();
         assert_eq!(error.kind(), Kind::Network, "{error}");
@@ -219,20 +266,45 @@ fn the_count_of_tries_starts_anew_while_bytes_arrive_and_only_then() {
 #[test]
 fn a_registry_that_says_wrongly_how_far_an_upload_got_gets_it_anew() {
     let blob = Memory(noise(5, SIZE));
-    for said in ["0-99899", "0-100099", "0-299999", "0-300000", "0-0", "0-", "-5", "5-10", "bytes=0-99999", ""] {
+    for said in [
+        "0-99899",
+        "0-100099",
+        "0-299999",
+        "0-300000",
+        "0-0",
+        "0-",
+        "-5",
+        "5-10",
+        "bytes=0-99999",
+        "",
+    ] {
         for appends in [true, false] {
             for silent in [true, false] {
                 let registry = Registry::start();
                 registry.ways(|ways| ways.appends = appends);
                 registry.first(1, "PUT upload", |_| Fault::CutRequest(100_000));
-                registry.first(1, "GET upload", move |_| Fault::change(move |answer| answer.with("Range", said)));
+                registry.first(1, "GET upload", move |_| {
+                    Fault::change(move |answer| answer.with("Range", said))
+                });
                 if silent {
-                    registry.on(|request| (call_of(request) == "PATCH upload").then(|| Fault::change(|answer| answer.without("Range"))));
+                    registry.on(|request| {
+                        (call_of(request) == "PATCH upload")
+                            .then(|| Fault::change(|answer| answer.without("Range")))
+                    });
                 }
                 let done = upload(&client(|_| ()), &registry.host(), &blob);
-                done.unwrap_or_else(|e| panic!("{said}, appends {appends}, silent {silent}: {e}\n{:?}", registry.calls()));
+                done.unwrap_or_else(|e| {
+                    panic!(
+                        "{said}, appends {appends}, silent {silent}: {e}\n{:?}",
+                        registry.calls()
+                    )
+                });
                 assert!(holds(&registry, &blob), "{said}, appends {appends}");
-                assert!(received(&registry) <= 2 * SIZE as u64 + 400_000, "{said}: {:?}", registry.calls());
+                assert!(
+                    received(&registry) <= 2 * SIZE as u64 + 400_000,
+                    "{said}: {:?}",
+                    registry.calls()
+                );
             }
         }
     }
@@ -245,7 +317,11 @@ fn a_lost_answer_costs_no_second_upload() {
         let registry = Registry::start();
         registry.first(1, "PUT upload", |_| Fault::change(|_| Response::none()));
         upload(&client(|settings| settings.chunk_size = chunk), &registry.host(), &blob).unwrap();
-        assert!(holds(&registry, &blob) && received(&registry) == SIZE as u64, "{:?}", registry.calls());
+        assert!(
+            holds(&registry, &blob) && received(&registry) == SIZE as u64,
+            "{:?}",
+            registry.calls()
+        );
     }
 }
 
@@ -254,7 +330,7 @@ fn a_lost_answer_costs_no_second_upload() {
 fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
     let limited = |status, message: &str| Response::error(status, "TOOMANYREQUESTS", message);
     let soon = httpdate();
-    let rows = [
+    let entries = [
         (Response::new(408), true),
         (Response::new(429), true),
         (Response::new(429).with("Retry-After", "0"), true),
@@ -279,7 +355,7 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
         (limited(429, "retry-after: 2h"), false),
     ];
     let blob = Memory(noise(7, 10_000));
-    for (answer, again) in rows {
+    for (answer, again) in entries {
         for call in ["HEAD blob", "POST uploads", "PUT upload", "GET blob"] {
             let what = format!("{call}: {} {:?}", answer.status, answer.headers);
             // A HEAD is answered without a body.
@@ -295,14 +371,25 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
                     registry.put_blob("os", Content::bytes(blob.0.clone()));
                     download(&client, &registry.host(), &blob.descriptor()).map(drop)
                 }
-                "HEAD blob" => repository(&client, &registry.host()).has_blob(&blob.descriptor()).map(drop),
+                "HEAD blob" => {
+                    repository(&client, &registry.host()).has_blob(&blob.descriptor()).map(drop)
+                }
                 _ => upload(&client, &registry.host(), &blob),
             };
             assert_eq!(done.is_ok(), again, "{what}: {done:?}");
-            assert_eq!(registry.count(call), 1 + usize::from(again), "{what}: {:?}", registry.calls());
-            let long = answer.headers.iter().any(|(name, _)| name == "Retry-After") || answer.content.len() > 0;
+            assert_eq!(
+                registry.count(call),
+                1 + usize::from(again),
+                "{what}: {:?}",
+                registry.calls()
+            );
+            let long = answer.headers.iter().any(|(name, _)| name == "Retry-After")
+                || answer.content.len() > 0;
             if let (Err(error), true) = (done, !again && long) {
-                assert!(error.kind() == Kind::Network && error.to_string().contains("left alone"), "{what}: {error}");
+                assert!(
+                    error.kind() == Kind::Network && error.to_string().contains("left alone"),
+                    "{what}: {error}"
+                );
             }
         }
     }
@@ -335,12 +422,15 @@ fn what_stalls_is_begun_again_and_what_is_slow_is_not() {
         assert!(download(&client, &registry.host(), &descriptor).unwrap() == blob.0, "{call}");
         assert!(registry.count(call) >= 2, "{call}: {:?}", registry.calls());
     }
-    // Twice as long as a stall, but something comes all the time; unless this machine itself stands still.
+    // Twice as long as a stall, but something comes all the time; unless this machine itself stands
+    // still.
     let at_once = || {
         let registry = Registry::start();
         registry.on(|request| match &*call_of(request) {
             "PUT upload" => Some(Fault::SlowRequest(20_000, Duration::from_millis(15))),
-            "GET blob" => Some(Fault::change(|answer| answer.drip(20_000, Duration::from_millis(15)))),
+            "GET blob" => {
+                Some(Fault::change(|answer| answer.drip(20_000, Duration::from_millis(15))))
+            }
             _ => None,
         });
         let client = client(quick);
@@ -356,9 +446,13 @@ fn what_never_moves_again_is_an_error() {
     let blob = Memory(noise(9, SIZE));
     let registry = Registry::start();
     registry.on(|_| Some(Fault::StallRequest(0)));
-    let client = client(|settings| (settings.stall, settings.retries) = (Duration::from_secs(1), 1));
+    let client =
+        client(|settings| (settings.stall, settings.retries) = (Duration::from_secs(1), 1));
     let error = upload(&client, &registry.host(), &blob).unwrap_err();
-    assert!(error.kind() == Kind::Network && error.to_string().contains("nothing moved"), "{error}");
+    assert!(
+        error.kind() == Kind::Network && error.to_string().contains("nothing moved"),
+        "{error}"
+    );
     until(|| registry.requests().len() >= 2);
     assert_eq!(registry.requests().len(), 2);
 }
@@ -372,7 +466,8 @@ fn until(so: impl Fn() -> bool) {
     }
 }
 
-/// A server that reads what stands before a body, answers, and closes at once, with the rest unread.
+/// A server that reads what stands before a body, answers, and closes at once, with the rest
+/// unread.
 fn rude(answer: &'static str, times: usize) -> (String, std::thread::JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -386,11 +481,16 @@ fn rude(answer: &'static str, times: usize) -> (String, std::thread::JoinHandle<
             }
             let head = String::from_utf8_lossy(&head).into_owned();
             let answer = match head.split(' ').next().unwrap_or_default() {
-                "POST" => "HTTP/1.1 202 Accepted\r\nLocation: /v2/os/blobs/uploads/1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                "HEAD" | "GET" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                "POST" => {
+                    "HTTP/1.1 202 Accepted\r\nLocation: /v2/os/blobs/uploads/1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                }
+                "HEAD" | "GET" => {
+                    "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                }
                 _ => {
                     uploads += 1;
-                    // Some of the body has come, and is not read; the client waits to be rid of more.
+                    // Some of the body has come, and is not read; the client waits to be rid of
+                    // more.
                     std::thread::sleep(Duration::from_millis(300));
                     answer
                 }
@@ -406,8 +506,16 @@ fn rude(answer: &'static str, times: usize) -> (String, std::thread::JoinHandle<
 fn an_answer_before_the_end_of_a_body_is_heard() {
     let blob = Memory(noise(10, 8_000_000));
     for (answer, kind, says) in [
-        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\nConnection: close\r\n\r\nno room", Kind::Unauthorised, "no room"),
-        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 7\r\nConnection: close\r\n\r\nno room", Kind::Other, "no room"),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\nConnection: close\r\n\r\nno room",
+            Kind::Unauthorised,
+            "no room",
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 7\r\nConnection: close\r\n\r\nno room",
+            Kind::Other,
+            "no room",
+        ),
         (
             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             Kind::Unauthorised,
@@ -436,7 +544,10 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
         assert_eq!(done.is_ok(), limit > 262_144, "{limit}: {done:?}");
         assert_eq!(holds(&registry, &blob), limit > 262_144);
         if let Err(error) = done {
-            assert!(error.to_string().contains("413") && error.hint().unwrap().contains("proxy"), "{error}");
+            assert!(
+                error.to_string().contains("413") && error.hint().unwrap().contains("proxy"),
+                "{error}"
+            );
         }
     }
 }
@@ -447,7 +558,12 @@ fn a_least_size_of_chunks_is_kept() {
     let registry = Registry::start();
     registry.ways(|ways| ways.chunk_min = Some(120_000));
     upload(&client(|settings| settings.chunk_size = Some(1000)), &registry.host(), &blob).unwrap();
-    let sent: Vec<u64> = registry.requests().iter().filter(|request| request.method == "PATCH").map(|request| request.received).collect();
+    let sent: Vec<u64> = registry
+        .requests()
+        .iter()
+        .filter(|request| request.method == "PATCH")
+        .map(|request| request.received)
+        .collect();
     assert_eq!(sent, [120_000, 120_000, 60_000]);
     assert!(holds(&registry, &blob));
 }
@@ -459,7 +575,9 @@ fn a_connection_that_a_server_has_left_is_replaced_in_silence() {
     // Closed after each answer, though the answer does not say so.
     let digest = blob.descriptor().digest;
     registry.on(move |request: &Request| {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nDocker-Content-Digest: {digest}\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nDocker-Content-Digest: {digest}\r\n\r\n"
+        );
         (request.method == "HEAD").then(|| Fault::Answer(Response::raw(head)))
     });
     let client = client(|settings| settings.retries = 0);
@@ -475,11 +593,14 @@ fn a_connection_that_a_server_has_left_is_replaced_in_silence() {
 fn what_a_head_does_not_tell_is_read() {
     let registry = Registry::start();
     let text = r#"{"schemaVersion":2,"config":{"mediaType":"application/x","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":1},"layers":[]}"#;
-    let digest = registry.put_manifest("os", Some("v1"), "application/vnd.oci.image.manifest.v1+json", text);
+    let digest =
+        registry.put_manifest("os", Some("v1"), "application/vnd.oci.image.manifest.v1+json", text);
     for header in ["Docker-Content-Digest", "Content-Type", "Content-Length"] {
         registry.behave();
         registry.on(move |request| {
-            let change = move |answer: Response| if header == "Content-Length" { answer.untold() } else { answer.without(header) };
+            let change = move |answer: Response| {
+                if header == "Content-Length" { answer.untold() } else { answer.without(header) }
+            };
             (request.method == "HEAD").then(|| Fault::change(change))
         });
         let client = client(|_| ());
@@ -491,7 +612,11 @@ fn what_a_head_does_not_tell_is_read() {
     registry.behave();
     registry.on(|request| {
         assert_eq!(request.header("Accept-Encoding"), Some("identity"));
-        (request.method == "GET").then(|| Fault::change(|answer| answer.with("Content-Encoding", "gzip").without("Docker-Content-Digest")))
+        (request.method == "GET").then(|| {
+            Fault::change(|answer| {
+                answer.with("Content-Encoding", "gzip").without("Docker-Content-Digest")
+            })
+        })
     });
     let client = client(|_| ());
     let error = repository(&client, &registry.host()).document("v1").unwrap_err();
@@ -502,7 +627,12 @@ fn what_a_head_does_not_tell_is_read() {
 fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_waited_for() {
     let registry = Registry::start();
     let text = format!("{{\"schemaVersion\":2,\"manifests\":[]{}}}", " ".repeat(1000));
-    registry.put_manifest("os", Some("v1"), "application/vnd.oci.image.index.v1+json", text.clone());
+    registry.put_manifest(
+        "os",
+        Some("v1"),
+        "application/vnd.oci.image.index.v1+json",
+        text.clone(),
+    );
     for after in [0, 1, 500, 1033] {
         for call in ["GET manifest", "GET tags"] {
             registry.behave();
@@ -525,7 +655,8 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
     registry.behave();
     registry.forget();
     registry.on(|_| Some(Fault::change(|answer| answer.drip(1, Duration::from_millis(50)))));
-    let client = client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(800), 0));
+    let client =
+        client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(800), 0));
     let given_up = || {
         registry.forget();
         let error = repository(&client, &registry.host()).document("v1").unwrap_err();

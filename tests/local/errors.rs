@@ -1,25 +1,31 @@
-//! What goes wrong: each failure has its exit code, says what and where and one thing to do, and changes nothing on disk.
-
-mod common;
+//! What goes wrong: each failure has its exit code, says what and where and one thing to do, and
+//! changes nothing on disk.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Scratch, listing, noise};
+use crate::common::{Scratch, listing, noise};
 use osimage::digest::Digest;
 
-/// A scratch folder with a store `store` of two images, `os:1` and `os:2`, the first as an archive in each format and as
-/// the folder `layout`, and the parts of a third image.
+/// A scratch folder with a store `store` of two images, `os:1` and `os:2`, the first as an archive
+/// in each format and as the folder `layout`, and the parts of a third image.
 struct Bench {
     scratch: Scratch,
     id: String,
 }
 
 const FORMATS: [&str; 4] = ["tar", "tar.gz", "tar.xz", "tar.zst"];
-const BUILD: [&str; 7] =
-    ["build", "--rootfs-file", "parts-9/rootfs", "--initramfs-file", "parts-9/initramfs", "--kernel-file", "parts-9/kernel"];
+const BUILD: [&str; 7] = [
+    "build",
+    "--rootfs-file",
+    "parts-9/rootfs",
+    "--initramfs-file",
+    "parts-9/initramfs",
+    "--kernel-file",
+    "parts-9/kernel",
+];
 
 impl Bench {
     fn new() -> Self {
@@ -34,7 +40,8 @@ impl Bench {
         Bench { scratch, id }
     }
 
-    /// Runs a command that must fail: with this code, these words in its message, a hint, and no change on disk.
+    /// Runs a command that must fail: with this code, these words in its message, a hint, and no
+    /// change on disk.
     fn fails(&self, code: i32, args: &[&str], words: &[&str]) {
         let before = listing(&self.scratch.path(""));
         let output = self.scratch.osimage().args(args).output().unwrap();
@@ -43,13 +50,25 @@ impl Bench {
         for word in words {
             assert!(message.contains(word), "{args:?}: {word:?} is not in the message: {message}");
         }
-        // Ours are a sentence and a hint, indented; those of the argument parser end in a pointer to the help.
-        let (own, parser) = (message.starts_with("osimage: "), message.contains("For more information, try '--help'"));
-        let hint = message.lines().skip(1).any(|line| line.starts_with("  ") && line.trim().len() > 10);
+        // Ours are a sentence and a hint, indented; those of the argument parser end in a pointer
+        // to the help.
+        let (own, parser) = (
+            message.starts_with("osimage: "),
+            message.contains("For more information, try '--help'"),
+        );
+        let hint =
+            message.lines().skip(1).any(|line| line.starts_with("  ") && line.trim().len() > 10);
         assert!(parser || (own && hint), "{args:?}: it says nothing to do: {message}");
-        assert!(!message.contains("panicked") && !message.contains("os error"), "{args:?}: {message}");
+        assert!(
+            !message.contains("panicked") && !message.contains("os error"),
+            "{args:?}: {message}"
+        );
         if code != 5 {
-            assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args:?}: a failure has no data");
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                "",
+                "{args:?}: a failure has no data"
+            );
         }
         assert_eq!(listing(&self.scratch.path("")), before, "{args:?}: something changed");
     }
@@ -92,7 +111,12 @@ fn inputs_of_build() {
     let scratch = &bench.scratch;
     scratch.write("empty", "");
     scratch.write("latin1", b"quiet \xe4");
-    rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path("fifo"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        scratch.path("fifo"),
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .unwrap();
     std::fs::create_dir(scratch.path("folder")).unwrap();
     std::fs::hard_link(scratch.path("parts-9/kernel"), scratch.path("twin")).unwrap();
     std::os::unix::fs::symlink("parts-9/kernel", scratch.path("link")).unwrap();
@@ -101,7 +125,10 @@ fn inputs_of_build() {
     let rootfs = |file| replaced(&BUILD, "parts-9/rootfs", file);
     let with = |more: &[&'static str]| [&BUILD[..], more].concat();
     let config = |configs: &[&'static str]| -> Vec<&str> {
-        ["build"].into_iter().chain(configs.iter().flat_map(|config| ["--config", *config])).collect()
+        ["build"]
+            .into_iter()
+            .chain(configs.iter().flat_map(|config| ["--config", *config]))
+            .collect()
     };
     let cases: Vec<(i32, Vec<&str>, &[&str])> = vec![
         (3, kernel("nowhere"), &["cannot read nowhere", "check the path"]),
@@ -119,13 +146,21 @@ fn inputs_of_build() {
         (2, with(&["--uki-file", "twin"]), &["onmetal has no uki", "--profile"]),
         (2, vec!["build", "--profile", "native", "--rootfs-file", "twin"], &["no kernel"]),
         (2, with(&["--profile", "docker"]), &["docker", "onmetal"]),
-        (2, with(&["--tag", "not a name"]), &["\"not a name\" is not the name", "ghcr.io/me/os:1.0"]),
+        (
+            2,
+            with(&["--tag", "not a name"]),
+            &["\"not a name\" is not the name", "ghcr.io/me/os:1.0"],
+        ),
         (2, with(&["--tag", "sha256:00"]), &["sha256"]),
         (2, with(&["--annotation", "novalue"]), &["\"novalue\"", "KEY=VALUE"]),
         (2, with(&["--annotation", "a=1", "--annotation", "a=2"]), &["\"a\" is given twice"]),
         (3, with(&["--command-line-file", "nowhere"]), &["nowhere"]),
         (2, with(&["--command-line-file", "latin1"]), &["latin1 is not text in UTF-8"]),
-        (2, with(&["--command-line-file", "empty", "--command-line", "x"]), &["cannot be used with"]),
+        (
+            2,
+            with(&["--command-line-file", "empty", "--command-line", "x"]),
+            &["cannot be used with"],
+        ),
         (2, with(&["--config", "arch=amd64,kernel=twin"]), &["cannot be used with"]),
         (2, config(&["kernel=twin"]), &["names no architecture", "arch=amd64"]),
         (2, config(&["arch=amd64,kernel"]), &["\"kernel\" in --config has no value"]),
@@ -133,7 +168,11 @@ fn inputs_of_build() {
         (2, config(&["arch=amd64,kernel="]), &["kernel has no file name"]),
         (2, config(&["arch=amd64,kernel=twin,kernel=link"]), &["kernel is given twice"]),
         (2, config(&["arch=amd64,initramfs=twin"]), &["no kernel"]),
-        (2, config(&["arch=amd64,kernel=twin", "arch=amd64,kernel=link"]), &["architecture amd64 is given twice"]),
+        (
+            2,
+            config(&["arch=amd64,kernel=twin", "arch=amd64,kernel=link"]),
+            &["architecture amd64 is given twice"],
+        ),
         // The first of the two is sound; nothing of it may be stored.
         (3, config(&["arch=amd64,kernel=twin", "arch=arm64,kernel=nowhere"]), &["nowhere"]),
         (2, with(&["--output", "os.zip"]), &["os.zip is not named like an archive", ".oci.tar.xz"]),
@@ -142,8 +181,16 @@ fn inputs_of_build() {
         (2, with(&["--top", "x"]), &["--top", "--output"]),
         (2, with(&["--output", "new.oci.tar.xz", "--level", "77"]), &["level 77", "from 0 to 9"]),
         (2, with(&["--output", "new.oci.tar.xz", "--threads", "0"]), &["--threads"]),
-        (2, with(&["--output", "new.oci.tar.xz", "--top", "../up"]), &["\"../up\" cannot be the top folder"]),
-        (2, with(&["--output", "new.oci.tar.xz", "--top", "x", "--flat"]), &["cannot be used with"]),
+        (
+            2,
+            with(&["--output", "new.oci.tar.xz", "--top", "../up"]),
+            &["\"../up\" cannot be the top folder"],
+        ),
+        (
+            2,
+            with(&["--output", "new.oci.tar.xz", "--top", "x", "--flat"]),
+            &["cannot be used with"],
+        ),
     ];
     for (code, args, words) in cases {
         bench.fails(code, &args, words);
@@ -172,7 +219,9 @@ fn stores_that_cannot_be_written_to() {
 #[test]
 fn names() {
     let bench = Bench::new();
-    ["plain/file", "folder.xz/file", "folder.oci.tar/file"].iter().for_each(|path| drop(bench.scratch.write(path, "mine")));
+    ["plain/file", "folder.xz/file", "folder.oci.tar/file"]
+        .iter()
+        .for_each(|path| drop(bench.scratch.write(path, "mine")));
     bench.copy("os.oci.tar", "odd-name");
     let id = bench.id.clone();
     let (short, other) = (&id[..4], format!("os:2@sha256:{id}"));
@@ -216,7 +265,11 @@ fn names() {
         (5, &["list", "./plain"], &["./plain is not an OCI layout", "oci-layout"]),
         (2, &["list", "oci://ghcr.io/me/os"], &["neither a tag nor a digest", "osimage tags"]),
         (2, &["list", "--format", "yaml"], &["yaml", "json"]),
-        (3, &["extract", "os:1", "--layer", "squashfs", "-o", "out"], &["has no squashfs", "it has rootfs, initramfs, kernel"]),
+        (
+            3,
+            &["extract", "os:1", "--layer", "squashfs", "-o", "out"],
+            &["has no squashfs", "it has rootfs, initramfs, kernel"],
+        ),
         (2, &["extract", "os:1", "--layer", "bzimage", "-o", "out"], &["bzimage", "kernel"]),
         (2, &["extract", "os:1", "-o", "-"], &["only one layer", "--layer kernel"]),
         (7, &["extract", "os:1", "-o", "odd-name"], &["odd-name"]),
@@ -243,23 +296,35 @@ fn names() {
 #[test]
 fn what_means_two_images_means_none() {
     let bench = Bench::new();
-    let row = |hex: &str, name: &str| {
+    let entry = |hex: &str, name: &str| {
         format!(
             r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{hex}","size":3,"annotations":{{"org.opencontainers.image.ref.name":"{name}"}}}}"#
         )
     };
     let (one, two) = (format!("abcdef{}", "1".repeat(58)), format!("abcdef{}", "2".repeat(58)));
-    let index = format!(r#"{{"schemaVersion":2,"manifests":[{},{},{}]}}"#, row(&one, "a"), row(&two, "b"), row(&two, "a"));
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{},{},{}]}}"#,
+        entry(&one, "a"),
+        entry(&two, "b"),
+        entry(&two, "a")
+    );
     bench.replace("store/index.json", index.as_bytes());
     for verb in ["inspect", "delete", "verify"] {
-        bench.fails(2, &["--store-path", "store", verb, "abcdef"], &["2 images", "begin with abcdef", "more digits"]);
+        bench.fails(
+            2,
+            &["--store-path", "store", verb, "abcdef"],
+            &["2 images", "begin with abcdef", "more digits"],
+        );
         bench.fails(2, &["--store-path", "store", verb, "a"], &["2 images", "called a", "digest"]);
     }
     // What the hints say to do helps.
     bench.scratch.ok(&["--store-path", "store", "list", "abcdef1"]);
     bench.scratch.ok(&["--store-path", "store", "delete", &format!("a@sha256:{two}")]);
     let left = bench.scratch.ok(&["--store-path", "store", "list", "--format", "json"]);
-    assert!(left.contains(&one) && left.matches(&format!("\"sha256:{two}\"")).count() == 1, "{left}");
+    assert!(
+        left.contains(&one) && left.matches(&format!("\"sha256:{two}\"")).count() == 1,
+        "{left}"
+    );
 }
 
 #[test]
@@ -301,25 +366,43 @@ fn a_torn_or_foreign_index_is_never_an_empty_one() {
     for document in documents {
         bench.replace("store/index.json", &document);
         for command in commands {
-            bench.fails(5, &[&["--store-path", "store"], command].concat(), &["index.json", "store"]);
+            bench.fails(
+                5,
+                &[&["--store-path", "store"], command].concat(),
+                &["index.json", "store"],
+            );
         }
     }
     // A store that lost its index still has its content, which a new one would make garbage.
     std::fs::remove_file(bench.scratch.path("store/index.json")).unwrap();
     for command in commands {
-        bench.fails(5, &[&["--store-path", "store"], command].concat(), &["index.json in the layout store is missing", "restore"]);
+        bench.fails(
+            5,
+            &[&["--store-path", "store"], command].concat(),
+            &["index.json in the layout store is missing", "restore"],
+        );
     }
     bench.replace("store/index.json", &whole);
-    for (content, words) in [("", "empty"), ("{}", "imageLayoutVersion"), (r#"{"imageLayoutVersion":"2.0.0"}"#, "only 1.0.0")] {
+    for (content, words) in [
+        ("", "empty"),
+        ("{}", "imageLayoutVersion"),
+        (r#"{"imageLayoutVersion":"2.0.0"}"#, "only 1.0.0"),
+    ] {
         bench.replace("store/oci-layout", content.as_bytes());
         bench.fails(5, &["--store-path", "store", "list"], &["layout store", words]);
-        bench.fails(5, &[&["--store-path", "store"], &BUILD[..]].concat(), &["layout store", words]);
+        bench.fails(
+            5,
+            &[&["--store-path", "store"], &BUILD[..]].concat(),
+            &["layout store", words],
+        );
     }
 }
 
 /// Reads a manifest from the store, changes it, and puts the entry `os:1` over it.
 fn with_manifest(bench: &Bench, change: impl Fn(&str) -> String) {
-    let old = std::fs::read_to_string(bench.scratch.path(format!("store/blobs/sha256/{}", bench.id))).unwrap();
+    let old =
+        std::fs::read_to_string(bench.scratch.path(format!("store/blobs/sha256/{}", bench.id)))
+            .unwrap();
     let new = change(&old);
     let digest = Digest::of(new.as_bytes());
     bench.scratch.write(format!("store/blobs/sha256/{}", digest.hex()), &new);
@@ -333,33 +416,59 @@ fn with_manifest(bench: &Bench, change: impl Fn(&str) -> String) {
 /// What is done to a manifest's text.
 type Change = fn(&str) -> String;
 
-/// One document with two meanings, sizes that are lies, digests that are paths, links among the blobs.
+/// One document with two meanings, sizes that are lies, digests that are paths, links among the
+/// blobs.
 #[test]
 fn documents_and_blobs_that_lie() {
     let bench = Bench::new();
-    let kernel = format!("blobs/sha256/{}", Digest::of(&std::fs::read(bench.scratch.path("parts-1/kernel")).unwrap()).hex());
+    let kernel = format!(
+        "blobs/sha256/{}",
+        Digest::of(&std::fs::read(bench.scratch.path("parts-1/kernel")).unwrap()).hex()
+    );
     let path = format!("store/{kernel}");
     let cases: [(&str, Change); 8] = [
         ("manifests", |m| m.replace(r#""layers""#, r#""manifests":[],"layers""#)),
         ("stands twice|duplicate", |m| m.replace(r#""layers""#, r#""layers":[],"layers""#)),
         ("Layers", |m| m.replace(r#""layers""#, r#""Layers":[],"layers""#)),
-        ("calls itself", |m| m.replace(r#""config""#, r#""mediaType":"application/vnd.oci.image.index.v1+json","config""#)),
+        ("calls itself", |m| {
+            m.replace(
+                r#""config""#,
+                r#""mediaType":"application/vnd.oci.image.index.v1+json","config""#,
+            )
+        }),
         ("not a sha256 digest", |m| m.replacen("sha256:", "sha256:../", 2)),
         ("invalid", |m| m.replace(r#""size":90000"#, r#""size":-1"#)),
-        ("has 90000 bytes, but its descriptor says 89999", |m| m.replace(r#""size":90000"#, r#""size":89999"#)),
+        ("has 90000 bytes, but its descriptor says 89999", |m| {
+            m.replace(r#""size":90000"#, r#""size":89999"#)
+        }),
         ("has 90000 bytes, but its descriptor says 18446744073709551615", |m| {
             m.replace(r#""size":90000"#, r#""size":18446744073709551615"#)
         }),
     ];
     for (words, change) in cases {
         with_manifest(&bench, change);
-        let output =
-            bench.scratch.osimage().args(["--store-path", "store", "extract", "os:1", "--layer", "kernel", "-o", "-"]).output().unwrap();
+        let output = bench
+            .scratch
+            .osimage()
+            .args(["--store-path", "store", "extract", "os:1", "--layer", "kernel", "-o", "-"])
+            .output()
+            .unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{words}: {message}");
         assert!(words.split('|').any(|words| message.contains(words)), "{words}: {message}");
         assert!(output.stdout.is_empty());
-        assert_eq!(bench.scratch.osimage().args(["--store-path", "store", "verify"]).output().unwrap().status.code(), Some(5), "{words}");
+        assert_eq!(
+            bench
+                .scratch
+                .osimage()
+                .args(["--store-path", "store", "verify"])
+                .output()
+                .unwrap()
+                .status
+                .code(),
+            Some(5),
+            "{words}"
+        );
     }
     with_manifest(&bench, str::to_owned);
     let extract = ["--store-path", "store", "extract", "os:1", "--layer", "kernel", "-o", "-"];
@@ -371,17 +480,25 @@ fn documents_and_blobs_that_lie() {
 
     std::fs::remove_file(bench.scratch.path(&path)).unwrap();
     bench.fails(3, &extract, &["is missing in the layout store", "osimage verify"]);
-    std::os::unix::fs::symlink(bench.scratch.path("parts-1/kernel"), bench.scratch.path(&path)).unwrap();
+    std::os::unix::fs::symlink(bench.scratch.path("parts-1/kernel"), bench.scratch.path(&path))
+        .unwrap();
     bench.fails(5, &extract, &["link", "regular file"]);
     std::fs::remove_file(bench.scratch.path(&path)).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, bench.scratch.path(&path), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        bench.scratch.path(&path),
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .unwrap();
     bench.fails(5, &extract, &["regular file"]);
     std::fs::remove_file(bench.scratch.path(&path)).unwrap();
     bench.replace(&path, &whole);
 
     // The folder of the blobs may not lead elsewhere either.
-    std::fs::rename(bench.scratch.path("store/blobs/sha256"), bench.scratch.path("elsewhere")).unwrap();
-    std::os::unix::fs::symlink("../../elsewhere", bench.scratch.path("store/blobs/sha256")).unwrap();
+    std::fs::rename(bench.scratch.path("store/blobs/sha256"), bench.scratch.path("elsewhere"))
+        .unwrap();
+    std::os::unix::fs::symlink("../../elsewhere", bench.scratch.path("store/blobs/sha256"))
+        .unwrap();
     bench.fails(5, &extract, &["link"]);
     bench.fails(5, &["--store-path", "store", "inspect", "os:1"], &["link"]);
 }
@@ -397,11 +514,19 @@ fn titles_lead_nowhere() {
                 &format!(r#""size":{size},"annotations":{{"org.opencontainers.image.title":"{title}"}}}}"#),
             )
         };
-        let m = titled(&titled(&titled(m, "300000", "../evil"), "70000", "/tmp/evil"), "90000", "good.txt");
-        m.replace("vmlinuz.v1alpha1.vmlinuz", "other").replace("initramfs.v1alpha1.initramfs", "another")
+        let m = titled(
+            &titled(&titled(m, "300000", "../evil"), "70000", "/tmp/evil"),
+            "90000",
+            "good.txt",
+        );
+        m.replace("vmlinuz.v1alpha1.vmlinuz", "other")
+            .replace("initramfs.v1alpha1.initramfs", "another")
     });
     bench.scratch.ok(&["--store-path", "store", "extract", "os:1", "-o", "out/below"]);
-    let mut names: Vec<_> = std::fs::read_dir(bench.scratch.path("out/below")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(bench.scratch.path("out/below"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     names.sort();
     let initramfs = Digest::of(&std::fs::read(bench.scratch.path("parts-1/initramfs")).unwrap());
     let mut wanted = ["SHA256SUMS", initramfs.short(), "good.txt", "rootfs.raw"];
@@ -415,19 +540,28 @@ fn archives_that_are_cut_short_or_damaged() {
     let bench = Bench::new();
     bench.scratch.write("empty.oci.tar.xz", "");
     bench.scratch.write("noise.oci.tar.xz", noise(5, 4000));
-    for (archive, words) in [("empty.oci.tar.xz", "it is empty"), ("noise.oci.tar.xz", "neither a tar file nor gzip, xz or zstd")] {
+    for (archive, words) in [
+        ("empty.oci.tar.xz", "it is empty"),
+        ("noise.oci.tar.xz", "neither a tar file nor gzip, xz or zstd"),
+    ] {
         for command in ["list", "inspect", "verify", "import"] {
             bench.fails(5, &["--store-path", "new", command, archive], &[archive, words]);
         }
     }
     for format in FORMATS {
-        let (whole, cut, bent) = (format!("os.oci.{format}"), format!("cut.oci.{format}"), format!("bent.oci.{format}"));
+        let (whole, cut, bent) =
+            (format!("os.oci.{format}"), format!("cut.oci.{format}"), format!("bent.oci.{format}"));
         let len = bench.len(&whole);
         // Cut in the headers, in the content, and at the end; the end of a plain tar is only zeros.
         let end = if format == "tar" { 4096 } else { 3 };
         for at in [300, 2000, len / 2, len - end] {
             bench.copy(&whole, &cut);
-            File::options().write(true).open(bench.scratch.path(&cut)).unwrap().set_len(at).unwrap();
+            File::options()
+                .write(true)
+                .open(bench.scratch.path(&cut))
+                .unwrap()
+                .set_len(at)
+                .unwrap();
             for command in ["verify", "import"] {
                 bench.fails(5, &["--store-path", "new", command, &cut], &[&cut]);
             }
@@ -436,18 +570,31 @@ fn archives_that_are_cut_short_or_damaged() {
         bench.copy(&whole, &bent);
         bench.damage(&bent, len * 3 / 4, &noise(3, 64));
         bench.fails(5, &["--store-path", "new", "verify", &bent], &[&bent]);
-        let output = bench.scratch.osimage().args(["extract", &bent, "-o", "out"]).output().unwrap();
+        let output =
+            bench.scratch.osimage().args(["extract", &bent, "-o", "out"]).output().unwrap();
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{format}: {message}");
         assert!(message.contains(&bent), "{format}: {message}");
         // What was written before the fault was found is whole, and what was not has no name.
         assert!(!bench.scratch.path("out/rootfs.raw").exists(), "{format}");
         if bench.scratch.path("out/SHA256SUMS").exists() {
-            common::success(bench.scratch.program("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(bench.scratch.path("out")), format);
+            crate::common::success(
+                bench
+                    .scratch
+                    .program("sha256sum")
+                    .args(["-c", "SHA256SUMS"])
+                    .current_dir(bench.scratch.path("out")),
+                format,
+            );
         }
         let _ = std::fs::remove_dir_all(bench.scratch.path("out"));
         // An import that fails gives no name to anything, and what is there stays usable.
-        let output = bench.scratch.osimage().args(["--store-path", "new", "import", &bent]).output().unwrap();
+        let output = bench
+            .scratch
+            .osimage()
+            .args(["--store-path", "new", "import", &bent])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(5), "{format}");
         assert_eq!(bench.scratch.ok(&["--store-path", "new", "list", "-q"]), "", "{format}");
         if bench.scratch.path("new").exists() {
@@ -468,7 +615,9 @@ fn unreadable_inputs() {
     use std::os::unix::fs::PermissionsExt;
     let bench = Bench::new();
     let scratch = &bench.scratch;
-    let chmod = |name: &str, mode: u32| std::fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap();
+    let chmod = |name: &str, mode: u32| {
+        std::fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap()
+    };
     chmod("parts-9/kernel", 0o000);
     chmod("os.oci.tar", 0o000);
     chmod("store/index.json", 0o000);
@@ -497,17 +646,23 @@ fn unreadable_inputs() {
         let before = listing(Path::new(&scratch.path("out")));
         let (code, message) = run(args);
         assert_eq!(code, Some(1), "{args:?}: {message}");
-        assert!(message.contains(words) && message.contains("check who owns it and its mode"), "{args:?}: {message}");
+        assert!(
+            message.contains(words) && message.contains("check who owns it and its mode"),
+            "{args:?}: {message}"
+        );
         assert_eq!(listing(Path::new(&scratch.path("out"))), before);
     }
 }
 
-/// What comes from elsewhere cannot steer the terminal, neither in tables nor in trees nor in errors.
+/// What comes from elsewhere cannot steer the terminal, neither in tables nor in trees nor in
+/// errors.
 #[test]
 fn control_characters_are_written_out() {
     let bench = Bench::new();
     let esc = r"\u001b]0;x\u0007\u202e\n";
-    let index = std::fs::read_to_string(bench.scratch.path("layout/index.json")).unwrap().replace("os:1", &format!("os:{esc}"));
+    let index = std::fs::read_to_string(bench.scratch.path("layout/index.json"))
+        .unwrap()
+        .replace("os:1", &format!("os:{esc}"));
     bench.replace("layout/index.json", index.as_bytes());
     let odd = "no\u{1b}[2Jsuch\u{202e}";
     let runs: [&[&str]; 8] = [
@@ -522,7 +677,9 @@ fn control_characters_are_written_out() {
     ];
     for args in runs {
         let output = bench.scratch.osimage().args(args).output().unwrap();
-        for text in [String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap()] {
+        for text in
+            [String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap()]
+        {
             let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!text.contains(bad), "{args:?}: {text:?}");
         }

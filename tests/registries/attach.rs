@@ -1,15 +1,14 @@
-//! Attaching to an image, and finding it again: in every registry, in layouts and archives; the same as oras does it.
-
-mod common;
+//! Attaching to an image, and finding it again: in every registry, in layouts and archives; the
+//! same as oras does it.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use common::answer::Response;
-use common::places::{Place, places};
-use common::registry::{Fault, Registry, call_of};
-use common::{Scratch, listing, noise, peer, success};
+use crate::common::answer::Response;
+use crate::common::places::{Place, places};
+use crate::common::registry::{Fault, Registry, call_of};
+use crate::common::{Scratch, listing, noise, peer, success};
 use serde_json::Value;
 
 /// osimage with the options that the place needs; its standard output.
@@ -26,8 +25,8 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// What `discover --format json` says, with what hangs at one place in the order of its digests: where it lies in a folder, oras
-/// gives another order each time.
+/// What `discover --format json` says, with what hangs at one place in the order of its digests:
+/// where it lies in a folder, oras gives another order each time.
 fn tree(text: &str) -> Value {
     fn sort(node: &mut Value) {
         if let Some(referrers) = node["referrers"].as_array_mut() {
@@ -55,8 +54,12 @@ fn bare(text: &str) -> Value {
 /// The types of what hangs directly at the root, sorted.
 fn types(text: &str) -> Vec<String> {
     let root = json(text);
-    let mut types: Vec<_> =
-        root["referrers"].as_array().unwrap().iter().map(|node| node["artifactType"].as_str().unwrap().into()).collect();
+    let mut types: Vec<_> = root["referrers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["artifactType"].as_str().unwrap().into())
+        .collect();
     types.sort();
     types
 }
@@ -71,7 +74,13 @@ fn build_files(scratch: &Scratch) -> Vec<&'static str> {
     "--log build.log --os-release os-release --package-manifest packages.txt --sbom os.spdx.json --sbom os.cdx.json".split(' ').collect()
 }
 
-const TYPES: [&str; 5] = ["application/spdx+json", "application/vnd.cyclonedx+json", "build/log", "build/manifest", "build/os-release"];
+const TYPES: [&str; 5] = [
+    "application/spdx+json",
+    "application/vnd.cyclonedx+json",
+    "build/log",
+    "build/manifest",
+    "build/os-release",
+];
 
 #[test]
 fn what_is_attached_is_found_in_every_registry_by_oras_too() {
@@ -88,24 +97,59 @@ fn what_is_attached_is_found_in_every_registry_by_oras_too() {
         assert_eq!(types(&found), TYPES, "{}", place.name);
 
         // The same again: nothing is written.
-        let again = scratch.osimage().arg("-d").args(place.options()).args(&attach).output().unwrap();
+        let again =
+            scratch.osimage().arg("-d").args(place.options()).args(&attach).output().unwrap();
         assert_eq!(String::from_utf8(again.stdout).unwrap(), said);
         let requests = String::from_utf8(again.stderr).unwrap();
-        assert!(requests.contains("HEAD ") && !["PUT ", "POST ", "PATCH "].iter().any(|method| requests.contains(method)), "{requests}");
-        assert_eq!(osimage(&scratch, place, &["discover", &name, "--format", "json"]), found, "{}", place.name);
+        assert!(
+            requests.contains("HEAD ")
+                && !["PUT ", "POST ", "PATCH "].iter().any(|method| requests.contains(method)),
+            "{requests}"
+        );
+        assert_eq!(
+            osimage(&scratch, place, &["discover", &name, "--format", "json"]),
+            found,
+            "{}",
+            place.name
+        );
 
         let _ = fs::remove_dir_all(scratch.path("out"));
         osimage(&scratch, place, &["pull", &name, "--attached", "build/log", "-o", "out"]);
-        assert_eq!(fs::read_to_string(scratch.path("out/build.log")).unwrap(), "it went well\n", "{}", place.name);
+        assert_eq!(
+            fs::read_to_string(scratch.path("out/build.log")).unwrap(),
+            "it went well\n",
+            "{}",
+            place.name
+        );
 
         let Some(program) = peer("oras") else { continue };
-        let log = json(&found)["referrers"].as_array().unwrap().iter().find(|node| node["artifactType"] == "build/log").unwrap().clone();
+        let log = json(&found)["referrers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|node| node["artifactType"] == "build/log")
+            .unwrap()
+            .clone();
         // What is attached to what is attached, and by oras.
         let below = place.image(&format!("team/os@{}", log["digest"].as_str().unwrap()));
-        osimage(&scratch, place, &["attach", &below, "--artifact-type", "test/signature", "-a", "by=osimage"]);
+        osimage(
+            &scratch,
+            place,
+            &["attach", &below, "--artifact-type", "test/signature", "-a", "by=osimage"],
+        );
         scratch.write("report.txt", "all good\n");
-        oras(&scratch, place, &program, &["attach", &name, "--artifact-type", "test/report", "report.txt:text/plain"]);
-        for options in [&[][..], &["--depth", "1"], &["--artifact-type", "test/report"], &["--artifact-type", "test/none"]] {
+        oras(
+            &scratch,
+            place,
+            &program,
+            &["attach", &name, "--artifact-type", "test/report", "report.txt:text/plain"],
+        );
+        for options in [
+            &[][..],
+            &["--depth", "1"],
+            &["--artifact-type", "test/report"],
+            &["--artifact-type", "test/none"],
+        ] {
             let both = |format: &str| {
                 let args = [&["discover", &name, "--format", format], options].concat();
                 (osimage(&scratch, place, &args), oras(&scratch, place, &program, &args))
@@ -116,9 +160,17 @@ fn what_is_attached_is_found_in_every_registry_by_oras_too() {
             assert_eq!(tree(&ours), tree(&theirs), "{} {options:?}", place.name);
         }
         let _ = fs::remove_dir_all(scratch.path("out"));
-        oras(&scratch, place, &program, &["pull", "-o", "out/oras", log["reference"].as_str().unwrap()]);
+        oras(
+            &scratch,
+            place,
+            &program,
+            &["pull", "-o", "out/oras", log["reference"].as_str().unwrap()],
+        );
         osimage(&scratch, place, &["pull", &name, "--attached", "test/report", "-o", "out/ours"]);
-        assert_eq!(fs::read_to_string(scratch.path("out/oras/build.log")).unwrap(), "it went well\n");
+        assert_eq!(
+            fs::read_to_string(scratch.path("out/oras/build.log")).unwrap(),
+            "it went well\n"
+        );
         assert_eq!(fs::read_to_string(scratch.path("out/ours/report.txt")).unwrap(), "all good\n");
     }
 }
@@ -140,8 +192,20 @@ fn a_layout_changes_by_what_is_attached_and_by_nothing_else() {
     let elsewhere = scratch.ok(&["--store-path", "store", "attach", "v2", "--log", "build.log"]);
     assert!(elsewhere.starts_with("Attached build/log to "), "{elsewhere}");
     if let Some(oras) = peer("oras") {
-        let theirs = success(scratch.program(oras).args(["discover", "--oci-layout", "./store:v1", "--format", "json"]), "oras");
-        assert_eq!(tree(&scratch.ok(&["discover", "./store:v1", "--format", "json"])), tree(&theirs));
+        let theirs = success(
+            scratch.program(oras).args([
+                "discover",
+                "--oci-layout",
+                "./store:v1",
+                "--format",
+                "json",
+            ]),
+            "oras",
+        );
+        assert_eq!(
+            tree(&scratch.ok(&["discover", "./store:v1", "--format", "json"])),
+            tree(&theirs)
+        );
     }
 }
 
@@ -152,8 +216,12 @@ fn an_archive_is_written_anew_with_all_that_it_had() {
     scratch.build("store", 2, &["--tag", "v2"]);
     let files = build_files(&scratch);
     let magic = |path: &str| fs::read(scratch.path(path)).unwrap()[..4].to_vec();
-    for (name, top) in [("a.oci.tar", &["--top", "garden"][..]), ("b.oci.tar", &["--flat"]), ("c.oci.tar.zst", &[]), ("d.oci.tar.xz", &[])]
-    {
+    for (name, top) in [
+        ("a.oci.tar", &["--top", "garden"][..]),
+        ("b.oci.tar", &["--flat"]),
+        ("c.oci.tar.zst", &[]),
+        ("d.oci.tar.xz", &[]),
+    ] {
         scratch.ok(&[&["--store-path", "store", "export", name], top].concat());
         let (form, image) = (magic(name), format!("{name}:v1"));
         let attach = [&["attach", &image], files.as_slice()].concat();
@@ -166,7 +234,11 @@ fn an_archive_is_written_anew_with_all_that_it_had() {
         assert!(scratch.ok(&["verify", name]).contains("all as they should be"), "{name}");
         let _ = fs::remove_dir_all(scratch.path("out"));
         scratch.ok(&["extract", &format!("{name}:v2"), "-o", "out"]);
-        assert!(fs::read(scratch.path("out/rootfs.raw")).unwrap() == fs::read(&scratch.parts(2)[0]).unwrap(), "{name}");
+        assert!(
+            fs::read(scratch.path("out/rootfs.raw")).unwrap()
+                == fs::read(&scratch.parts(2)[0]).unwrap(),
+            "{name}"
+        );
         // One after the other is the same as all at once.
         scratch.ok(&[&["--store-path", "store", "export", name], top].concat());
         for pair in files.chunks(2) {
@@ -182,7 +254,10 @@ fn an_archive_is_written_anew_with_all_that_it_had() {
     std::os::unix::fs::symlink("b.oci.tar", scratch.path("latest.oci.tar")).unwrap();
     scratch.ok(&["attach", "latest.oci.tar:v2", "--log", "build.log"]);
     assert!(scratch.path("latest.oci.tar").is_symlink());
-    assert_eq!(types(&scratch.ok(&["discover", "b.oci.tar:v2", "--format", "json"])), ["build/log"]);
+    assert_eq!(
+        types(&scratch.ok(&["discover", "b.oci.tar:v2", "--format", "json"])),
+        ["build/log"]
+    );
 }
 
 #[test]
@@ -197,8 +272,12 @@ fn what_is_attached_is_no_image_and_is_told_of() {
         assert_eq!(scratch.ok(&["list", place]).lines().count(), 2);
         assert!(scratch.ok(&["verify", place]).starts_with("1 image and 5 manifests attached, "));
         let inspected = json(&scratch.ok(&["inspect", place]));
-        let mut types: Vec<_> =
-            inspected["attached"].as_array().unwrap().iter().map(|entry| entry["artifactType"].as_str().unwrap().to_owned()).collect();
+        let mut types: Vec<_> = inspected["attached"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["artifactType"].as_str().unwrap().to_owned())
+            .collect();
         types.sort();
         assert_eq!(types, TYPES);
     }
@@ -215,10 +294,15 @@ fn what_is_attached_is_found_under_any_name_and_listed_where_its_image_is_not() 
     // As oras writes an entry that it gives a name.
     let path = scratch.path("store/index.json");
     let mut index = json(&fs::read_to_string(&path).unwrap());
-    let row = index["manifests"].as_array_mut().unwrap().iter_mut().find(|row| row["artifactType"] == "test/note").unwrap();
-    row.as_object_mut().unwrap().remove("artifactType");
-    row["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "note"});
-    let digest = row["digest"].as_str().unwrap().to_owned();
+    let entry = index["manifests"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .find(|entry| entry["artifactType"] == "test/note")
+        .unwrap();
+    entry.as_object_mut().unwrap().remove("artifactType");
+    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "note"});
+    let digest = entry["digest"].as_str().unwrap().to_owned();
     fs::write(&path, index.to_string()).unwrap();
     assert_eq!(types(&scratch.ok(&["discover", "./store:v1", "--format", "json"])), ["test/note"]);
     scratch.ok(&["copy", "-r", "./store:v1", "./other:v1"]);
@@ -229,10 +313,18 @@ fn what_is_attached_is_found_under_any_name_and_listed_where_its_image_is_not() 
     assert_eq!(scratch.ok(&["--store-path", "alone", "list", "-q"]), format!("{digest}\n"));
     assert!(scratch.ok(&["--store-path", "alone", "verify"]).starts_with("1 image, "));
     // Where the list cannot be had, the image can be shown.
-    registry.on(|request| (call_of(request) == "GET referrers").then(|| Fault::Answer(Response::error(403, "DENIED", "no lists"))));
+    registry.on(|request| {
+        (call_of(request) == "GET referrers")
+            .then(|| Fault::Answer(Response::error(403, "DENIED", "no lists")))
+    });
     for format in ["json", "tree"] {
         let run = scratch.run(&["inspect", "--format", format, &format!("oci://{name}")]);
-        assert!(run.code == 0 && run.stdout.contains("onmetal") && run.stderr.contains("no lists"), "{}{}", run.stdout, run.stderr);
+        assert!(
+            run.code == 0 && run.stdout.contains("onmetal") && run.stderr.contains("no lists"),
+            "{}{}",
+            run.stdout,
+            run.stderr
+        );
     }
 }
 
@@ -249,10 +341,14 @@ fn one_of_several_is_fetched_by_its_digest() {
     }
     let log = |output: &'static str| ["pull", &name, "--attached", "build/log", "-o", output];
     let error = scratch.fails(2, &log("-"));
-    let digests: Vec<_> = error.split([' ', ',', '\n']).filter(|word| word.starts_with("sha256:")).collect();
+    let digests: Vec<_> =
+        error.split([' ', ',', '\n']).filter(|word| word.starts_with("sha256:")).collect();
     assert_eq!(digests.len(), 2, "{error}");
     let repository = name.strip_suffix(":v1").unwrap();
-    let mut logs: Vec<_> = digests.iter().map(|digest| scratch.ok(&["pull", &format!("{repository}@{digest}"), "-o", "-"])).collect();
+    let mut logs: Vec<_> = digests
+        .iter()
+        .map(|digest| scratch.ok(&["pull", &format!("{repository}@{digest}"), "-o", "-"]))
+        .collect();
     logs.sort();
     assert_eq!(logs, ["first", "second"]);
     assert!(!scratch.path("-").exists());
@@ -268,7 +364,17 @@ fn a_killed_attach_leaves_the_old_archive() {
     scratch.write("rootfs", noise(1, 4_000_000));
     scratch.write("kernel", noise(2, 1000));
     scratch.write("build.log", "it went well\n");
-    scratch.ok(&["--store-path", "store", "build", "--rootfs-file", "rootfs", "--kernel-file", "kernel", "--profile", "native"]);
+    scratch.ok(&[
+        "--store-path",
+        "store",
+        "build",
+        "--rootfs-file",
+        "rootfs",
+        "--kernel-file",
+        "kernel",
+        "--profile",
+        "native",
+    ]);
     scratch.ok(&["--store-path", "store", "export", "old.oci.tar.xz"]);
     let old = fs::read(scratch.path("old.oci.tar.xz")).unwrap();
     fs::copy(scratch.path("old.oci.tar.xz"), scratch.path("new.oci.tar.xz")).unwrap();
@@ -283,9 +389,15 @@ fn a_killed_attach_leaves_the_old_archive() {
         drop(running);
         let now = fs::read(scratch.path("here/os.oci.tar.xz")).unwrap();
         assert!(now == old || now == new, "after {wait} ms it is neither the old nor the new one");
-        for entry in fs::read_dir(scratch.path("here")).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "os.oci.tar.xz") {
-            // No call replaces a file by one without a name, so between two calls the new file has a name of its own.
-            let between = osimage::file::is_leftover(&entry.file_name()) && fs::read(entry.path()).unwrap() == new;
+        for entry in fs::read_dir(scratch.path("here"))
+            .unwrap()
+            .map(Result::unwrap)
+            .filter(|entry| entry.file_name() != "os.oci.tar.xz")
+        {
+            // No call replaces a file by one without a name, so between two calls the new file has
+            // a name of its own.
+            let between = osimage::file::is_leftover(&entry.file_name())
+                && fs::read(entry.path()).unwrap() == new;
             assert!(between, "after {wait} ms {:?} is left", entry.file_name());
             fs::remove_file(entry.path()).unwrap();
         }
@@ -302,9 +414,11 @@ fn a_time_is_recorded_only_where_one_is_given() {
         if let Some(epoch) = epoch {
             command.env("SOURCE_DATE_EPOCH", epoch);
         }
-        let args = [&["attach", "./store:v1", "--log", "build.log", "--format", "json"], more].concat();
+        let args =
+            [&["attach", "./store:v1", "--log", "build.log", "--format", "json"], more].concat();
         let said = json(&success(command.args(&args), args));
-        let created = said["annotations"]["org.opencontainers.image.created"].as_str().map(str::to_owned);
+        let created =
+            said["annotations"]["org.opencontainers.image.created"].as_str().map(str::to_owned);
         (created, said["digest"].as_str().unwrap().to_owned())
     };
     let (none, plain) = attach(None, &[]);
@@ -319,7 +433,10 @@ fn a_time_is_recorded_only_where_one_is_given() {
     // What is said goes before what is around.
     assert_eq!(attach(Some("5"), &["--created", "1700000000"]).1, by_epoch);
     for wrong in ["yesterday", "-1", "99999999999999", "2023-13-01T00:00:00Z"] {
-        scratch.fails(2, &["attach", "./store:v1", "--log", "build.log", &format!("--created={wrong}")]);
+        scratch.fails(
+            2,
+            &["attach", "./store:v1", "--log", "build.log", &format!("--created={wrong}")],
+        );
     }
 }
 
@@ -345,7 +462,8 @@ fn what_cannot_be_attached_is_refused_and_changes_nothing() {
         (5, "neither SPDX nor CycloneDX", "--sbom a.txt"),
         (2, "belong to an archive", "--log a.txt --top x"),
     ] {
-        let args: Vec<_> = ["attach", "./store:v1"].into_iter().chain(args.split_whitespace()).collect();
+        let args: Vec<_> =
+            ["attach", "./store:v1"].into_iter().chain(args.split_whitespace()).collect();
         let said = scratch.fails(code, &args);
         assert!(said.contains(says), "{args:?}: {said}");
     }
@@ -353,7 +471,15 @@ fn what_cannot_be_attached_is_refused_and_changes_nothing() {
     scratch.fails(3, &["attach", "missing.oci.tar", "--log", "a.txt"]);
     assert_eq!(listing(&scratch.path("store")), before);
     // A name with a colon is a name where there is such a file.
-    let odd = scratch.ok(&["attach", "./store:v1", "--artifact-type", "a/b", "odd:name/with", "--format", "json"]);
+    let odd = scratch.ok(&[
+        "attach",
+        "./store:v1",
+        "--artifact-type",
+        "a/b",
+        "odd:name/with",
+        "--format",
+        "json",
+    ]);
     assert!(odd.contains("\"artifactType\": \"a/b\""), "{odd}");
     for depth in ["0", "-1", "x"] {
         scratch.fails(2, &["discover", "./store:v1", &format!("--depth={depth}")]);
@@ -367,20 +493,26 @@ fn annotations_are_written_as_oras_writes_them() {
     let Some(oras) = peer("oras") else { return };
     let scratch = Scratch::new();
     scratch.build("store", 1, &["--tag", "v1"]);
-    // Each begins with its own number, or else stands where a number does: as keys they are all different.
+    // Each begins with its own number, or else stands where a number does: as keys they are all
+    // different.
     let values = "plain|true|Yes|null|~|123|-5|1.5|0x1F|0o17|017|08|1e3|1e|.5|.|-.inf|.nan|2026-01-01|2026-13-01|2026-01-01T00:00:00Z|12:30:45|\
         1:2|1:99|a: b|a:b|a:|a #b|a#b|#a|- a|-a|-|? a|?a|?|!t|&a|*s|%x|@at|`t|{a}|[a]|a,b|,a|'s'|\"d\"|a'b|a\"b|b\\s| lead|trail |>x|=|<<|ünï|日本|\
         http://x/y|y|N|on|off|a  b|+1|+x|1_000|1a|---|...|(x)|~x|a*b|a&b|a>b|a;b|$a|a^b|😀|a\tb|a\u{1b}b|a\u{7f}b|a\u{a0}b|a\u{85}b|";
-    let mut args = vec!["attach".to_owned(), "./store:v1".into(), "--artifact-type".into(), "a/b".into()];
+    let mut args =
+        vec!["attach".to_owned(), "./store:v1".into(), "--artifact-type".into(), "a/b".into()];
     for (n, value) in values.split('|').enumerate() {
         args.push(format!("--annotation=k{n}={value}"));
-        // The same as a key; but for what counts as a line's end, with which oras writes keys of another form.
+        // The same as a key; but for what counts as a line's end, with which oras writes keys of
+        // another form.
         if !value.is_empty() && !value.contains(['=', '\u{85}']) {
             args.push(format!("--annotation={value}=v{n}"));
         }
     }
     scratch.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let theirs = success(scratch.program(oras).args(["discover", "--oci-layout", "./store:v1", "--format", "tree"]), "oras");
+    let theirs = success(
+        scratch.program(oras).args(["discover", "--oci-layout", "./store:v1", "--format", "tree"]),
+        "oras",
+    );
     // The order is ours; the branches go with it.
     let sorted = |text: &str| {
         let mut lines: Vec<_> = text.lines().map(|line| line.replace('└', "├")).collect();
@@ -388,7 +520,8 @@ fn annotations_are_written_as_oras_writes_them() {
         lines
     };
     assert_eq!(sorted(&scratch.ok(&["discover", "./store:v1"])), sorted(&theirs));
-    // A line's end, and what turns a line round, would draw another tree; oras prints them as they are.
+    // A line's end, and what turns a line round, would draw another tree; oras prints them as they
+    // are.
     scratch.ok(&["attach", "./store:v1", "--artifact-type", "a/c", "-a", "k=a\n└── b\u{202e}c"]);
     let drawn = scratch.ok(&["discover", "./store:v1", "--artifact-type", "a/c"]);
     assert!(drawn.ends_with("k: \"a\\n└── b\\u{202e}c\"\n"), "{drawn}");
@@ -398,13 +531,28 @@ fn annotations_are_written_as_oras_writes_them() {
 fn all_that_is_attached_goes_along() {
     let scratch = Scratch::new();
     scratch.write("build.log", "it went well\n");
-    // An index over two images, in a layout; something is attached to it, to one of its images, and to what is attached there.
+    // An index over two images, in a layout; something is attached to it, to one of its images, and
+    // to what is attached there.
     let parts = scratch.parts(1);
     let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
-    let config = |arch: &str, rootfs: &str| format!("arch={arch},rootfs={rootfs},initramfs={initramfs},kernel={kernel}");
+    let config = |arch: &str, rootfs: &str| {
+        format!("arch={arch},rootfs={rootfs},initramfs={initramfs},kernel={kernel}")
+    };
     let other = scratch.parts(2);
     let (amd64, arm64) = (config("amd64", rootfs), config("arm64", other[0].to_str().unwrap()));
-    let build = ["--store-path", "store", "build", "--profile", "ironcore", "--tag", "v1", "--config", &amd64, "--config", &arm64];
+    let build = [
+        "--store-path",
+        "store",
+        "build",
+        "--profile",
+        "ironcore",
+        "--tag",
+        "v1",
+        "--config",
+        &amd64,
+        "--config",
+        &arm64,
+    ];
     scratch.ok(&build);
     let attached = |args: &[&str]| {
         let said = json(&scratch.ok(&[&["attach"], args, &["--format", "json"]].concat()));
@@ -421,7 +569,8 @@ fn all_that_is_attached_goes_along() {
         bare(&success(scratch.osimage().args(options).args(&args), args))
     };
     let [of_index, of_arm64, of_amd64] =
-        [&[][..], &["--platform", "arm64"], &["--platform", "amd64"]].map(|platform| look(None, "./store:v1", platform));
+        [&[][..], &["--platform", "arm64"], &["--platform", "amd64"]]
+            .map(|platform| look(None, "./store:v1", platform));
     assert_eq!(of_index["referrers"][0]["artifactType"], "test/index");
     assert_eq!(of_arm64["referrers"][0]["referrers"][0]["artifactType"], "test/nested");
     assert_eq!(of_amd64["referrers"].as_array().unwrap().len(), 0);
@@ -440,7 +589,12 @@ fn all_that_is_attached_goes_along() {
         // Without -r, nothing goes along; a second time, what is missing does.
         let alone = place.image("alone/os:v1");
         scratch.ok(&["copy", &from, &alone]);
-        assert_eq!(look(Some(place), &alone, &[])["referrers"].as_array().unwrap().len(), 0, "{}", place.name);
+        assert_eq!(
+            look(Some(place), &alone, &[])["referrers"].as_array().unwrap().len(),
+            0,
+            "{}",
+            place.name
+        );
         scratch.ok(&["copy", "-r", &from, &alone]);
         check(Some(place), &alone);
         from = to;
@@ -453,12 +607,20 @@ fn all_that_is_attached_goes_along() {
     let Some(oras) = peer("oras") else { return };
     for place in &ring {
         let by_oras = place.image("oras/os:v1");
-        let out = [&["cp", "-r", "--from-oci-layout", "./end:v1", &by_oras].map(str::to_owned)[..], &place.oras("to-")].concat();
+        let out = [
+            &["cp", "-r", "--from-oci-layout", "./end:v1", &by_oras].map(str::to_owned)[..],
+            &place.oras("to-"),
+        ]
+        .concat();
         success(scratch.program(&oras).args(&out), &out);
         check(Some(place), &by_oras);
         let folder = format!("./by-oras-{}:v1", place.host.rsplit(':').next().unwrap());
-        let back =
-            [&["cp", "-r", "--to-oci-layout", &place.image("ring/os:v1"), &folder].map(str::to_owned)[..], &place.oras("from-")].concat();
+        let back = [
+            &["cp", "-r", "--to-oci-layout", &place.image("ring/os:v1"), &folder]
+                .map(str::to_owned)[..],
+            &place.oras("from-"),
+        ]
+        .concat();
         success(scratch.program(&oras).args(&back), &back);
         check(None, &folder);
     }

@@ -1,21 +1,17 @@
-//! Attacks by a registry and by what it points to: where our credentials, our uploads and our requests go. The program runs as its
-//! user would run it, against a registry that misbehaves; a second place writes down whatever reaches it.
-
-mod common;
+//! Attacks by a registry and by what it points to: where our credentials, our uploads and our
+//! requests go. The program runs as its user would run it, against a registry that misbehaves; a
+//! second place writes down whatever reaches it.
 #[allow(dead_code, reason = "one kind of helper is enough here")]
-#[path = "common/helpers.rs"]
-mod helpers;
-
 use std::fs;
 use std::path::Path;
 
-use common::answer::Response;
-use common::http::{HttpServer, Request};
-use common::pki::Pki;
-use common::registry::{Auth, Fault, Registry, call_of};
-use common::remote::{INDEX, MANIFEST, always, descriptor, image, kernel, name, only_files};
-use common::token::TokenServer;
-use common::{Scratch, noise};
+use crate::common::answer::Response;
+use crate::common::http::{HttpServer, Request};
+use crate::common::pki::Pki;
+use crate::common::registry::{Auth, Fault, Registry, call_of};
+use crate::common::remote::{INDEX, MANIFEST, always, descriptor, image, kernel, name, only_files};
+use crate::common::token::TokenServer;
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::json;
 
@@ -27,7 +23,9 @@ fn elsewhere(response: Response) -> HttpServer {
 /// Nothing that was sent there tells who we are.
 fn nothing_secret(requests: &[Request]) {
     for request in requests {
-        let secret = ["Authorization", "Proxy-Authorization", "Cookie"].iter().find_map(|name| request.header(name));
+        let secret = ["Authorization", "Proxy-Authorization", "Cookie"]
+            .iter()
+            .find_map(|name| request.header(name));
         assert_eq!(secret, None, "{request:?}");
         assert!(!request.client_certificate, "{request:?}");
     }
@@ -39,30 +37,43 @@ fn what_is_ours_does_not_follow_a_redirect_to_another_origin() {
         let scratch = Scratch::new();
         let pki = Pki::new(&scratch, "pki");
         let tokens = TokenServer::start(Some(pki.tls()));
-        let auth = if bearer { Auth::Bearer(tokens.tokens.clone()) } else { Auth::Basic("alice", "s3cret") };
+        let auth = if bearer {
+            Auth::Bearer(tokens.tokens.clone())
+        } else {
+            Auth::Basic("alice", "s3cret")
+        };
         let registry = Registry::with(auth, Some(pki.tls()));
         let digest = image(&registry, |_| ());
         scratch.password("alice", "s3cret", &[&registry.host()]);
         let manifest = registry.manifest("os", &digest.to_string()).unwrap();
         // The other place has everything: with the same address, but for the port.
-        let other = HttpServer::start(Some(pki.tls()), move |request, _| match request.path.rsplit('/').next().unwrap() {
-            "list" => Response::json(200, &json!({"tags": ["v1"]})),
-            part if part == Digest::of(&kernel()).to_string() => Response::new(200).body(kernel()),
-            part if part.starts_with("sha256:") && part != digest.to_string() => Response::new(200).body(r#"{"commandLine":"ro"}"#),
-            _ => Response::new(200).with("Content-Type", MANIFEST).body(manifest.clone()),
+        let other = HttpServer::start(Some(pki.tls()), move |request, _| {
+            match request.path.rsplit('/').next().unwrap() {
+                "list" => Response::json(200, &json!({"tags": ["v1"]})),
+                part if part == Digest::of(&kernel()).to_string() => {
+                    Response::new(200).body(kernel())
+                }
+                part if part.starts_with("sha256:") && part != digest.to_string() => {
+                    Response::new(200).body(r#"{"commandLine":"ro"}"#)
+                }
+                _ => Response::new(200).with("Content-Type", MANIFEST).body(manifest.clone()),
+            }
         });
         let to = other.url("");
         registry.on(move |request| {
             let location = format!("{to}{}?sig=s1gned", request.path);
             let elsewhere = request.header("Authorization").is_some() && request.path != "/v2/";
-            let change = move |_| Response::redirect(307, &location).with("Set-Cookie", "session=s3ss10n");
+            let change =
+                move |_| Response::redirect(307, &location).with("Set-Cookie", "session=s3ss10n");
             elsewhere.then(|| Fault::change(change))
         });
         let (ca, certificate, key) = (&pki.ca, &pki.client.certificate, &pki.client.key);
         let [ca, certificate, key] = [ca, certificate, key].map(|path| path.to_str().unwrap());
         let trust = ["--ca-file", ca, "--cert-file", certificate, "--key-file", key, "-d"];
         let run = |args: &[&str]| scratch.run(&[&trust, args].concat());
-        for args in [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]] {
+        for args in
+            [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]]
+        {
             let run = run(&args);
             assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
             for secret in ["s3cret", "s1gned", "s3ss10n", "YWxpY2U6czNjcmV0"] {
@@ -73,10 +84,22 @@ fn what_is_ours_does_not_follow_a_redirect_to_another_origin() {
         assert!(fs::read(scratch.path("out/vmlinuz")).unwrap() == kernel());
         assert!(other.requests().len() >= 6);
         nothing_secret(&other.requests());
-        nothing_secret(&tokens.requests().into_iter().filter(|request| !bearer || request.path != "/token").collect::<Vec<_>>());
-        assert!(tokens.requests().iter().all(|request| !request.client_certificate), "another origin sees a client certificate");
+        nothing_secret(
+            &tokens
+                .requests()
+                .into_iter()
+                .filter(|request| !bearer || request.path != "/token")
+                .collect::<Vec<_>>(),
+        );
+        assert!(
+            tokens.requests().iter().all(|request| !request.client_certificate),
+            "another origin sees a client certificate"
+        );
         let own = registry.requests();
-        assert!(own.iter().all(|request| request.client_certificate && request.header("Cookie").is_none()));
+        assert!(
+            own.iter()
+                .all(|request| request.client_certificate && request.header("Cookie").is_none())
+        );
         assert!(own.iter().any(|request| request.header("Authorization").is_some()));
     }
 }
@@ -108,7 +131,8 @@ fn what_is_sent_is_not_sent_on_to_another_place() {
         for status in [301, 302, 303, 307, 308] {
             let (registry, other) = (Registry::start(), elsewhere(Response::new(201)));
             let to = other.url("/upload");
-            registry.first(usize::MAX, call, move |_| Fault::Answer(Response::redirect(status, &to)));
+            registry
+                .first(usize::MAX, call, move |_| Fault::Answer(Response::redirect(status, &to)));
             let run = scratch.run(&["--store-path", "store", "push", "v1", &name(&registry)]);
             assert_ne!(run.code, 0, "{call} {status}");
             assert!(other.requests().is_empty(), "{call} {status}: {:?}", other.requests());
@@ -121,8 +145,16 @@ fn what_is_sent_is_not_sent_on_to_another_place() {
 fn an_upload_goes_to_the_registry_only() {
     let scratch = Scratch::new();
     scratch.build("store", 1, &["--tag", "v1"]);
-    for (call, more) in [("POST uploads", None), ("PATCH upload", Some("100K")), ("GET upload", Some("100K"))] {
-        for form in ["http://HOST/x", "//HOST/x", "http://127.0.0.1:80@HOST/x", "https://HOST/x", "http://localhost:PORT/x"] {
+    for (call, more) in
+        [("POST uploads", None), ("PATCH upload", Some("100K")), ("GET upload", Some("100K"))]
+    {
+        for form in [
+            "http://HOST/x",
+            "//HOST/x",
+            "http://127.0.0.1:80@HOST/x",
+            "https://HOST/x",
+            "http://localhost:PORT/x",
+        ] {
             let (registry, other) = (Registry::start(), elsewhere(Response::new(202)));
             let port = other.address.port().to_string();
             let location = form.replace("HOST", &other.host()).replace("PORT", &port);
@@ -135,8 +167,17 @@ fn an_upload_goes_to_the_registry_only() {
             args.extend(more.iter().flat_map(|size| ["--chunk-size", size]));
             let run = scratch.run(&args);
             // A session that cannot be asked is begun anew.
-            assert_eq!(run.code, if call == "GET upload" { 0 } else { 5 }, "{call} {form}: {}", run.stderr);
-            assert!(call == "GET upload" || run.stderr.contains("an upload to another place"), "{call} {form}: {}", run.stderr);
+            assert_eq!(
+                run.code,
+                if call == "GET upload" { 0 } else { 5 },
+                "{call} {form}: {}",
+                run.stderr
+            );
+            assert!(
+                call == "GET upload" || run.stderr.contains("an upload to another place"),
+                "{call} {form}: {}",
+                run.stderr
+            );
             assert!(other.requests().is_empty(), "{call} {form}: {:?}", other.requests());
         }
     }
@@ -149,11 +190,18 @@ fn a_place_that_is_redirected_to_gets_no_credentials_by_asking() {
         let tokens = TokenServer::start(None);
         let registry = Registry::with(Auth::Basic("alice", "s3cret"), None);
         image(&registry, |_| ());
-        let other = elsewhere(Response::new(401).with("WWW-Authenticate", challenge.replace("REALM", &tokens.realm())));
+        let other = elsewhere(
+            Response::new(401)
+                .with("WWW-Authenticate", challenge.replace("REALM", &tokens.realm())),
+        );
         scratch.password("alice", "s3cret", &[&registry.host(), &other.host(), &tokens.host()]);
         let to = other.url("/blob");
         registry.first(9, "GET blob", move |_| Fault::Answer(Response::redirect(307, &to)));
-        scratch.refused(4, &["wants credentials of its own"], &["pull", &name(&registry), "-o", "out"]);
+        scratch.refused(
+            4,
+            &["wants credentials of its own"],
+            &["pull", &name(&registry), "-o", "out"],
+        );
         assert_eq!(other.requests().len(), 1);
         nothing_secret(&other.requests());
         assert!(tokens.requests().is_empty());
@@ -174,7 +222,9 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
     let demand = |realm: &str| {
         let challenge = format!("Bearer realm=\"{}\",service=\"s\"", realm.replace("PORT", &port));
         registry.behave();
-        registry.on(move |_| Some(Fault::Answer(Response::new(401).with("WWW-Authenticate", &challenge))));
+        registry.on(move |_| {
+            Some(Fault::Answer(Response::new(401).with("WWW-Authenticate", &challenge)))
+        });
     };
     for realm in [
         "http://token.example/token",
@@ -210,10 +260,15 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
         let error = scratch.refused(4, &["nothing was sent there"], &args);
         assert!(!error.contains("s3cret") && !error.contains("h1dden"), "{realm}: {error}");
     }
-    // A registry on this machine may have its token server here too, but a machine's own secrets are no token server.
+    // A registry on this machine may have its token server here too, but a machine's own secrets
+    // are no token server.
     for realm in ["https://169.254.169.254/latest/meta-data", "https://[fe80::1]/token"] {
         demand(realm);
-        scratch.refused(4, &["nothing was sent there"], &["--ca-file", ca, "resolve", &format!("{}/os:v1", registry.host())]);
+        scratch.refused(
+            4,
+            &["nothing was sent there"],
+            &["--ca-file", ca, "resolve", &format!("{}/os:v1", registry.host())],
+        );
     }
     assert!(inside.requests().is_empty(), "{:?}", inside.requests());
 }
@@ -222,7 +277,8 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
 fn a_token_server_does_not_pass_credentials_on() {
     for identity in [false, true] {
         let scratch = Scratch::new();
-        let (tokens, other) = (TokenServer::start(None), elsewhere(Response::json(200, &json!({"token": "t"}))));
+        let (tokens, other) =
+            (TokenServer::start(None), elsewhere(Response::json(200, &json!({"token": "t"}))));
         let registry = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
         let to = other.url("/token");
         tokens.on(move |_| Some(Response::redirect(if identity { 307 } else { 302 }, &to)));
@@ -232,8 +288,17 @@ fn a_token_server_does_not_pass_credentials_on() {
         } else {
             scratch.password("alice", "s3cret", &[&registry.host()]);
         }
-        let error = scratch.refused(4, &["sends elsewhere", "127.0.0.1"], &["-d", "resolve", &name(&registry)]);
-        assert!(!error.contains("1dent1ty") && !error.contains("s3cret") && !error.contains("YWxpY2U6czNjcmV0"), "{error}");
+        let error = scratch.refused(
+            4,
+            &["sends elsewhere", "127.0.0.1"],
+            &["-d", "resolve", &name(&registry)],
+        );
+        assert!(
+            !error.contains("1dent1ty")
+                && !error.contains("s3cret")
+                && !error.contains("YWxpY2U6czNjcmV0"),
+            "{error}"
+        );
         assert!(error.contains("a token comes from 127.0.0.1"), "{error}");
         assert_eq!(tokens.requests().len(), 1);
         assert!(other.requests().is_empty());
@@ -250,37 +315,59 @@ fn no_more_scope_is_asked_for_than_the_work_needs() {
     let realm = tokens.realm();
     registry.on(move |_| {
         let scope = "repository:os:pull,push,delete repository:other:* registry:catalog:*";
-        let challenge = format!("Bearer realm=\"{realm}\",service=\"registry.test\",scope=\"{scope}\"");
-        let greedy = move |answer: Response| if answer.status == 401 { answer.with("WWW-Authenticate", &challenge) } else { answer };
+        let challenge =
+            format!("Bearer realm=\"{realm}\",service=\"registry.test\",scope=\"{scope}\"");
+        let greedy = move |answer: Response| {
+            if answer.status == 401 { answer.with("WWW-Authenticate", &challenge) } else { answer }
+        };
         Some(Fault::change(greedy))
     });
-    let scopes = || tokens.asked().into_iter().flat_map(|asked| asked.scopes).collect::<std::collections::BTreeSet<_>>();
+    let scopes = || {
+        tokens
+            .asked()
+            .into_iter()
+            .flat_map(|asked| asked.scopes)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
     let to = name(&registry);
     scratch.run(&["--store-path", "store", "push", "v1", &to]);
     assert_eq!(scopes().into_iter().collect::<Vec<_>>(), ["repository:os:pull,push"]);
     let before = tokens.asked().len();
-    for args in [["pull", &to, "-o", "out"].as_slice(), &["url", &to, "--layer", "kernel"], &["tags", &format!("{}/os", registry.host())]] {
+    for args in [
+        ["pull", &to, "-o", "out"].as_slice(),
+        &["url", &to, "--layer", "kernel"],
+        &["tags", &format!("{}/os", registry.host())],
+    ] {
         assert_eq!(scratch.run(args).code, 0, "{args:?}");
     }
     let after: Vec<_> = tokens.asked().drain(before..).flat_map(|asked| asked.scopes).collect();
-    assert!(after.len() == 3 && after.iter().all(|scope| scope == "repository:os:pull"), "{after:?}");
+    assert!(
+        after.len() == 3 && after.iter().all(|scope| scope == "repository:os:pull"),
+        "{after:?}"
+    );
 }
 
 #[test]
 fn lists_end_and_stay_at_the_registry() {
     let scratch = Scratch::new();
-    let (registry, other) = (Registry::start(), elsewhere(Response::json(200, &json!({"tags": []}))));
+    let (registry, other) =
+        (Registry::start(), elsewhere(Response::json(200, &json!({"tags": []}))));
     let digest = image(&registry, |_| ());
     let (tags, host) = (format!("{}/os", registry.host()), registry.host());
     let (tags, repos) = (["tags", &tags], ["repos", &host]);
     let copy = ["copy", "-r", &name(&registry), "./layout"];
-    let cases: [(&'static str, &[&str]); 3] = [("GET tags", &tags), ("GET catalog", &repos), ("GET referrers", &copy)];
+    let cases: [(&'static str, &[&str]); 3] =
+        [("GET tags", &tags), ("GET catalog", &repos), ("GET referrers", &copy)];
     for (call, args) in cases {
         let linked = |link: String| {
             registry.behave();
             always(&registry, call, move |answer| answer.with("Link", &link));
         };
-        for to in [other.url("/more"), format!("//{}/more", other.host()), format!("http://localhost:{}/more", other.address.port())] {
+        for to in [
+            other.url("/more"),
+            format!("//{}/more", other.host()),
+            format!("http://localhost:{}/more", other.address.port()),
+        ] {
             linked(format!("<{to}>; rel=\"next\""));
             scratch.refused(5, &["another place"], args);
         }
@@ -292,7 +379,8 @@ fn lists_end_and_stay_at_the_registry() {
         registry.on(move |request| {
             let at: u32 = request.query("last").map_or(0, |last| last.parse().unwrap());
             let link = format!("<{}?last={}>; rel=\"next\"", request.path, at + 1);
-            (call_of(request) == call).then(|| Fault::change(move |answer| answer.with("Link", link)))
+            (call_of(request) == call)
+                .then(|| Fault::change(move |answer| answer.with("Link", link)))
         });
         scratch.refused(5, &["more than 1000 "], args);
         assert!(registry.count(call) <= 1000, "{}", registry.count(call));
@@ -316,15 +404,22 @@ fn lists_end_and_stay_at_the_registry() {
     registry.behave();
     let many: Vec<_> = (0..100_001).map(|n| n.to_string()).collect();
     let body = json!({"tags": &many, "repositories": &many});
-    registry.on(move |request| matches!(&*call_of(request), "GET tags" | "GET catalog").then(|| Fault::Answer(Response::json(200, &body))));
+    registry.on(move |request| {
+        matches!(&*call_of(request), "GET tags" | "GET catalog")
+            .then(|| Fault::Answer(Response::json(200, &body)))
+    });
     scratch.refused(5, &["100000 names"], &tags);
     scratch.refused(5, &["100000 names"], &repos);
     let entry = descriptor(MANIFEST, b"x");
     let listed = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": vec![entry; 1001]});
     registry.behave();
-    always(&registry, "GET referrers", move |_| Response::json(200, &listed).with("Content-Type", INDEX));
+    always(&registry, "GET referrers", move |_| {
+        Response::json(200, &listed).with("Content-Type", INDEX)
+    });
     scratch.refused(5, &["1000"], &copy);
-    assert!(digest.to_string().starts_with("sha256:") && !scratch.path("layout/index.json").exists());
+    assert!(
+        digest.to_string().starts_with("sha256:") && !scratch.path("layout/index.json").exists()
+    );
 }
 
 #[test]
@@ -333,7 +428,12 @@ fn no_secret_is_said() {
     let tokens = TokenServer::start(None);
     let registry = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
     image(&registry, |_| ());
-    tokens.on(|_| Some(Response::json(200, &json!({"token": "t0ken", "refresh_token": "refr3sh", "expires_in": 300}))));
+    tokens.on(|_| {
+        Some(Response::json(
+            200,
+            &json!({"token": "t0ken", "refresh_token": "refr3sh", "expires_in": 300}),
+        ))
+    });
     scratch.password("alice", "s3cret", &[&registry.host()]);
     let target = name(&registry);
     let secrets = ["s3cret", "YWxpY2U6czNjcmV0", "t0ken", "refr3sh", "s1gned", "s3ss10n", "h1dden"];
@@ -354,29 +454,43 @@ fn no_secret_is_said() {
         known.then_some(Fault::Answer(answer))
     });
     let (code, said) = quiet(&["-d", "--retry", "0", "resolve", &target]);
-    assert!(code == 6 && said.contains("X-Amz-Signature=***") && said.contains("authorization: Bearer ***"), "{said}");
+    assert!(
+        code == 6
+            && said.contains("X-Amz-Signature=***")
+            && said.contains("authorization: Bearer ***"),
+        "{said}"
+    );
     // Neither is what stands in an address that is refused.
     registry.behave();
-    registry.on(|_| Some(Fault::Answer(Response::redirect(307, "ftp://me:h1dden@127.0.0.1/x?sig=s1gned"))));
+    registry.on(|_| {
+        Some(Fault::Answer(Response::redirect(307, "ftp://me:h1dden@127.0.0.1/x?sig=s1gned")))
+    });
     assert_eq!(quiet(&["-d", "resolve", &target]).0, 5);
 }
 
 #[test]
 fn other_addresses_in_a_descriptor_are_not_followed() {
     let scratch = Scratch::new();
-    let (registry, other) = (Registry::start(), elsewhere(Response::new(200).body(noise(77, 50_000))));
+    let (registry, other) =
+        (Registry::start(), elsewhere(Response::new(200).body(noise(77, 50_000))));
     let url = other.url("/layer");
     image(&registry, |manifest| {
-        let mut layer = descriptor("application/vnd.onmetal.image.rootfs.v1alpha1.rootfs", &noise(77, 50_000));
+        let mut layer =
+            descriptor("application/vnd.onmetal.image.rootfs.v1alpha1.rootfs", &noise(77, 50_000));
         layer["urls"] = json!([url]);
         manifest["layers"].as_array_mut().unwrap().push(layer);
     });
     let target = name(&registry);
-    for args in [["pull", &target, "-o", "out"].as_slice(), &["pull", &target, "--to", "layout"], &["copy", &target, "a.oci.tar"]] {
+    for args in [
+        ["pull", &target, "-o", "out"].as_slice(),
+        &["pull", &target, "--to", "layout"],
+        &["copy", &target, "a.oci.tar"],
+    ] {
         scratch.refused(3, &[], args);
     }
     assert!(other.requests().is_empty());
-    // The kernel came side by side with what was not there; whether it was whole before that was known, chance decides.
+    // The kernel came side by side with what was not there; whether it was whole before that was
+    // known, chance decides.
     let kernel = scratch.path("out/vmlinuz").exists();
     only_files(&scratch.path("out"), if kernel { &["SHA256SUMS", "vmlinuz"] } else { &[] });
     assert!(!scratch.path("a.oci.tar").exists());
@@ -389,9 +503,15 @@ fn https_is_never_given_up() {
     image(&plain, |_| ());
     let host = format!("registry.test:{}", plain.address.port());
     let resolve = format!("{host}:127.0.0.1");
-    for (flags, host) in [(["--resolve", &resolve], &host), (["--plain-http=false", "-d"], &plain.host())] {
+    for (flags, host) in
+        [(["--resolve", &resolve], &host), (["--plain-http=false", "-d"], &plain.host())]
+    {
         let target = format!("{host}/os:v1");
-        scratch.refused(6, &["--plain-http", "not for production"], &[&flags, ["resolve", &target].as_slice()].concat());
+        scratch.refused(
+            6,
+            &["--plain-http", "not for production"],
+            &[&flags, ["resolve", &target].as_slice()].concat(),
+        );
     }
     assert!(plain.requests().is_empty());
     // Nor on the way to another place.
@@ -400,10 +520,15 @@ fn https_is_never_given_up() {
     image(&secure, |_| ());
     let to = plain.url("/v2/os/manifests/v1");
     secure.on(move |_| Some(Fault::Answer(Response::redirect(307, &to))));
-    let run = scratch.refused(5, &["from a protected place"], &["--ca-file", pki.ca.to_str().unwrap(), "resolve", &name(&secure)]);
+    let run = scratch.refused(
+        5,
+        &["from a protected place"],
+        &["--ca-file", pki.ca.to_str().unwrap(), "resolve", &name(&secure)],
+    );
     assert!(plain.requests().is_empty(), "{run}");
     // Asked for, it is used.
-    let out = scratch.run(&["--plain-http", "--resolve", &resolve, "resolve", &format!("{host}/os:v1")]);
+    let out =
+        scratch.run(&["--plain-http", "--resolve", &resolve, "resolve", &format!("{host}/os:v1")]);
     assert_eq!(out.code, 0, "{}", out.stderr);
 }
 
@@ -413,17 +538,40 @@ fn a_helper_is_a_name_and_says_little() {
     let registry = Registry::with(Auth::Basic("alice", "s3cret"), None);
     image(&registry, |_| ());
     let touched = scratch.path("touched");
-    helpers::helper(&scratch, "evil", &format!("touch '{}'; cat > /dev/null; yes | head -c 1000000", touched.display()));
+    crate::common::helpers::helper(
+        &scratch,
+        "evil",
+        &format!("touch '{}'; cat > /dev/null; yes | head -c 1000000", touched.display()),
+    );
     let evil = scratch.path("bin/docker-credential-evil");
-    for helper in ["../bin/docker-credential-evil", evil.to_str().unwrap(), "a b", "x;touch touched", "$(touch touched)", "é", "a/b"] {
-        scratch.write(".docker/config.json", json!({"credHelpers": {registry.host(): helper}}).to_string());
+    for helper in [
+        "../bin/docker-credential-evil",
+        evil.to_str().unwrap(),
+        "a b",
+        "x;touch touched",
+        "$(touch touched)",
+        "é",
+        "a/b",
+    ] {
+        scratch.write(
+            ".docker/config.json",
+            json!({"credHelpers": {registry.host(): helper}}).to_string(),
+        );
         let run = scratch.run(&["resolve", &name(&registry)]);
         assert_ne!(run.code, 0, "{helper}");
         assert!(!touched.exists(), "{helper} was run");
     }
-    scratch.write(".docker/config.json", json!({"credHelpers": {registry.host(): "evil"}}).to_string());
+    scratch.write(
+        ".docker/config.json",
+        json!({"credHelpers": {registry.host(): "evil"}}).to_string(),
+    );
     let mut command = scratch.osimage();
-    let path = std::env::join_paths([scratch.path("bin").as_path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let path = std::env::join_paths([
+        scratch.path("bin").as_path(),
+        Path::new("/usr/bin"),
+        Path::new("/bin"),
+    ])
+    .unwrap();
     command.env("PATH", path).args(["resolve", &name(&registry)]);
     let run = scratch.start_command(command, "a flood".to_owned()).end();
     assert!(touched.exists() && run.code != 0 && run.stderr.contains("64 KiB"), "{run:?}");

@@ -1,4 +1,5 @@
-//! Compressed archives: round trips through our own reader and through the real tools, and what damaged or hostile files are met with.
+//! Compressed archives: round trips through our own reader and through the real tools, and what
+//! damaged or hostile files are met with.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -77,7 +78,8 @@ impl Noise {
     }
 
     fn text(&mut self, len: usize) -> Vec<u8> {
-        const WORDS: [&[u8]; 8] = [b"kernel ", b"initrd ", b"rootfs ", b"layer ", b"digest ", b"blob ", b"index ", b"\n"];
+        const WORDS: [&[u8]; 8] =
+            [b"kernel ", b"initrd ", b"rootfs ", b"layer ", b"digest ", b"blob ", b"index ", b"\n"];
         let mut out = Vec::with_capacity(len + 8);
         while out.len() < len {
             out.extend_from_slice(WORDS[self.next() as usize % WORDS.len()]);
@@ -108,7 +110,8 @@ impl Noise {
             for at in 0..self.next() % 6 {
                 out.extend_from_slice(&(0xd503_201f_u32 + (at as u32) * 32).to_le_bytes());
             }
-            let distance = ((self.next() % 64 * 1024) as u32).wrapping_sub(out.len() as u32 / 4) & 0x03ff_ffff;
+            let distance =
+                ((self.next() % 64 * 1024) as u32).wrapping_sub(out.len() as u32 / 4) & 0x03ff_ffff;
             out.extend_from_slice(&(0x9400_0000 | distance).to_le_bytes());
         }
         out.truncate(len);
@@ -116,7 +119,8 @@ impl Noise {
     }
 }
 
-/// A bit of everything that the writer treats in its own way, about 9 MB: several blocks in each format.
+/// A bit of everything that the writer treats in its own way, about 9 MB: several blocks in each
+/// format.
 fn mixture() -> &'static [u8] {
     static MIXTURE: OnceLock<Vec<u8>> = OnceLock::new();
     MIXTURE.get_or_init(|| {
@@ -138,7 +142,11 @@ type Words<'a> = &'a [&'a str];
 
 /// What one of the tools makes of a file, or `None` if it is not installed.
 fn tool(command: Words, input: &Path) -> Option<Vec<u8>> {
-    let run = Command::new(command[0]).args(&command[1..]).stdin(File::open(input).unwrap()).stderr(Stdio::inherit()).output();
+    let run = Command::new(command[0])
+        .args(&command[1..])
+        .stdin(File::open(input).unwrap())
+        .stderr(Stdio::inherit())
+        .output();
     match run {
         Ok(output) => {
             assert!(output.status.success(), "{command:?} does not accept {}", input.display());
@@ -176,7 +184,9 @@ fn a_name_or_the_first_bytes_tell_the_format() {
 
 #[test]
 fn a_level_that_there_is_not_is_refused() {
-    for (format, level) in [(Format::Xz, 10), (Format::Gzip, 0), (Format::Zstd, 20), (Format::Zstd, 0)] {
+    for (format, level) in
+        [(Format::Xz, 10), (Format::Gzip, 0), (Format::Zstd, 20), (Format::Zstd, 0)]
+    {
         let refused = Writer::new(Vec::new(), &settings(format, level, 1)).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), Kind::Usage);
         assert!(refused.hint().unwrap().contains(" to "), "{refused}");
@@ -185,9 +195,14 @@ fn a_level_that_there_is_not_is_refused() {
 
 #[test]
 fn our_reader_and_every_tool_give_the_content_back() {
-    const PYTHON: &str = "import lzma, sys; sys.stdout.buffer.write(lzma.decompress(sys.stdin.buffer.read()))";
+    const PYTHON: &str =
+        "import lzma, sys; sys.stdout.buffer.write(lzma.decompress(sys.stdin.buffer.read()))";
     let tools: [(Format, &[u8], &[Words]); 3] = [
-        (Format::Xz, &[0, 1, 6], &[&["xz", "-dc"], &["xz", "-T2", "-dc"], &["python3", "-c", PYTHON]]),
+        (
+            Format::Xz,
+            &[0, 1, 6],
+            &[&["xz", "-dc"], &["xz", "-T2", "-dc"], &["python3", "-c", PYTHON]],
+        ),
         (Format::Gzip, &[1, 6], &[&["gzip", "-dc"]]),
         (Format::Zstd, &[1, 3, 12], &[&["zstd", "-dc"]]),
     ];
@@ -215,7 +230,10 @@ fn plain_tar_stays_as_it_is() {
     let path = file(&folder, &compress(&content, &Settings::new(Format::None)));
     assert_eq!(fs::read(&path).unwrap(), content);
     let mut reader = open(&path).unwrap();
-    assert_eq!((reader.format(), reader.len(), reader.is_seekable()), (Format::None, Some(1028), true));
+    assert_eq!(
+        (reader.format(), reader.len(), reader.is_seekable()),
+        (Format::None, Some(1028), true)
+    );
     reader.seek(SeekFrom::End(-4)).unwrap();
     let mut tail = String::new();
     reader.read_to_string(&mut tail).unwrap();
@@ -239,14 +257,18 @@ fn what_other_tools_write_is_read() {
     ] {
         let Some(compressed) = tool(command, &plain) else { continue };
         assert!(decompress(&file(&folder, &compressed)).unwrap() == mixture(), "{command:?}");
-        // Files one behind the other are one file, in each of the formats; in xz also with zeros between and behind them.
+        // Files one behind the other are one file, in each of the formats; in xz also with zeros
+        // between and behind them.
         let mut twice = compressed.clone();
         if command[0] == "xz" {
             twice.extend_from_slice(&[0; 8]);
         }
         twice.extend_from_slice(&compressed);
         let content = decompress(&file(&folder, &twice)).unwrap();
-        assert!(content.len() == 2 * mixture().len() && content.ends_with(mixture()), "{command:?} twice");
+        assert!(
+            content.len() == 2 * mixture().len() && content.ends_with(mixture()),
+            "{command:?} twice"
+        );
     }
 }
 
@@ -255,7 +277,13 @@ fn a_seek_lands_anywhere() {
     let folder = TempDir::new().unwrap();
     let content = mixture();
     for format in COMPRESSED {
-        let path = file(&folder, &compress_cut(&[&content[..1000], &content[1000..3_000_000], &content[3_000_000..]], format));
+        let path = file(
+            &folder,
+            &compress_cut(
+                &[&content[..1000], &content[1000..3_000_000], &content[3_000_000..]],
+                format,
+            ),
+        );
         for threads in [1, 3] {
             let mut reader = open(&path).unwrap().with_threads(NonZero::new(threads).unwrap());
             assert_eq!(reader.is_seekable(), format != Format::Gzip);
@@ -299,7 +327,8 @@ fn a_seek_reads_only_the_block_it_leads_to() {
     }
 }
 
-/// How the writer sorts content shows in the size: what is random is stored with three bytes for each 64 KiB, and zeros need nothing.
+/// How the writer sorts content shows in the size: what is random is stored with three bytes for
+/// each 64 KiB, and zeros need nothing.
 #[test]
 fn what_does_not_compress_costs_nothing_and_zeros_vanish() {
     let noise = Noise(3).bytes(3_000_000);
@@ -314,13 +343,16 @@ fn what_does_not_compress_costs_nothing_and_zeros_vanish() {
 #[test]
 fn machine_code_gets_its_filter() {
     let folder = TempDir::new().unwrap();
-    for (code, filter) in [(Noise(4).x86(2_000_000), "--x86"), (Noise(4).arm64(2_000_000), "--arm64")] {
+    for (code, filter) in
+        [(Noise(4).x86(2_000_000), "--x86"), (Noise(4).arm64(2_000_000), "--arm64")]
+    {
         let path = file(&folder, &compress(&code, &settings(Format::Xz, 1, 1)));
         assert!(decompress(&path).unwrap() == code);
         let list = Command::new("xz").args(["--list", "-vv", "--format=xz"]).arg(&path).output();
         let Ok(list) = list else { continue };
         let list = String::from_utf8(list.stdout).unwrap();
-        // xz names its files by their ending in this mode, and the scratch file has none: it is read all the same.
+        // xz names its files by their ending in this mode, and the scratch file has none: it is
+        // read all the same.
         assert!(list.contains(filter), "{filter} is missing in {list}");
     }
 }
@@ -334,9 +366,17 @@ fn every_cut_short_file_is_noticed() {
         for len in 0..whole.len() {
             let path = file(&folder, &whole[..len]);
             match decompress(&path) {
-                Err(failed) => assert_eq!(failed.kind(), Kind::Verification, "{format:?}, {len}: {failed}"),
-                // gzip and zstd have no end of their own: at the end of a member or frame, only what is above can tell.
-                Ok(part) => assert!(format != Format::Xz && part.len() <= content.len() && content.starts_with(&part), "{format:?}, {len}"),
+                Err(failed) => {
+                    assert_eq!(failed.kind(), Kind::Verification, "{format:?}, {len}: {failed}")
+                }
+                // gzip and zstd have no end of their own: at the end of a member or frame, only
+                // what is above can tell.
+                Ok(part) => assert!(
+                    format != Format::Xz
+                        && part.len() <= content.len()
+                        && content.starts_with(&part),
+                    "{format:?}, {len}"
+                ),
             }
         }
     }
@@ -354,15 +394,20 @@ fn every_flipped_bit_is_noticed() {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 1 << bit;
                 match decompress(&file(&folder, &damaged)) {
-                    Err(failed) => assert_eq!(failed.kind(), Kind::Verification, "{format:?}, bit {bit} of {at}: {failed}"),
+                    Err(failed) => assert_eq!(
+                        failed.kind(),
+                        Kind::Verification,
+                        "{format:?}, bit {bit} of {at}: {failed}"
+                    ),
                     Ok(found) => unnoticed.push((at, bit, found == content)),
                 }
             }
         }
         match format {
             Format::Xz => assert_eq!(unnoticed, []),
-            // A gzip header has no checksum: time, extra flags and operating system (bytes 4 to 9 of each member) say nothing about the
-            // content; nor do flags 0 (text) and, for zstd, those of a damaged seek table that makes the file a stream.
+            // A gzip header has no checksum: time, extra flags and operating system (bytes 4 to 9
+            // of each member) say nothing about the content; nor do flags 0 (text) and,
+            // for zstd, those of a damaged seek table that makes the file a stream.
             _ => assert!(unnoticed.iter().all(|&(_, _, same)| same), "{format:?}: {unnoticed:?}"),
         }
     }
@@ -411,16 +456,29 @@ fn an_index_that_lies_is_noticed() {
     let content = Noise(9).text(10_000);
     let whole = compress(&content, &Settings::new(Format::Xz));
     // One block, its index of one record, and the footer.
-    let index_len = (u64::from(u32::from_le_bytes(whole[whole.len() - 8..whole.len() - 4].try_into().unwrap())) + 1) * 4;
+    let index_len = (u64::from(u32::from_le_bytes(
+        whole[whole.len() - 8..whole.len() - 4].try_into().unwrap(),
+    )) + 1)
+        * 4;
     let body = &whole[..whole.len() - 12 - index_len as usize];
     let padded = body.len() as u64 - 12;
-    let honest = (padded - 3..=padded).find(|&unpadded| with_index(body, 1, &[(unpadded, 10_000)], None) == whole).unwrap();
+    let honest = (padded - 3..=padded)
+        .find(|&unpadded| with_index(body, 1, &[(unpadded, 10_000)], None) == whole)
+        .unwrap();
     let half = padded / 8 * 4;
     for (why, lie) in [
         ("too long", with_index(body, 1, &[(honest, 10_001)], None)),
         ("too short", with_index(body, 1, &[(honest, 9_999)], None)),
         ("petabytes", with_index(body, 1, &[(honest, 1 << 60)], None)),
-        ("more than any file", with_index(body, 3, &[(half, u64::MAX >> 1), (padded - half - 8, u64::MAX >> 1), (8, 9)], None)),
+        (
+            "more than any file",
+            with_index(
+                body,
+                3,
+                &[(half, u64::MAX >> 1), (padded - half - 8, u64::MAX >> 1), (8, 9)],
+                None,
+            ),
+        ),
         ("a larger block than there is", with_index(body, 1, &[(honest + 4, 10_000)], None)),
         ("a smaller block than there is", with_index(body, 1, &[(honest - 4, 10_000)], None)),
         ("the sizes of no file", with_index(body, 1, &[(u64::MAX >> 1, 10_000)], None)),
@@ -471,7 +529,10 @@ fn nothing_unfolds_beyond_its_limit() {
         for limit in [0, 1000, (20 << 20) - 1] {
             let failed = read_all(limited(limit)).unwrap_err();
             assert_eq!(failed.kind(), Kind::Verification);
-            assert!(failed.to_string().contains(&format!("the limit of {limit} bytes")), "{failed}");
+            assert!(
+                failed.to_string().contains(&format!("the limit of {limit} bytes")),
+                "{failed}"
+            );
         }
         let mut behind = limited(1000);
         behind.seek(SeekFrom::Start(1001)).unwrap();
@@ -481,13 +542,17 @@ fn nothing_unfolds_beyond_its_limit() {
     }
 }
 
-/// A dictionary or window that needs more memory than is granted is an error, and is never allocated.
+/// A dictionary or window that needs more memory than is granted is an error, and is never
+/// allocated.
 #[test]
 fn an_oversize_dictionary_is_refused() {
     let folder = TempDir::new().unwrap();
     let plain = folder.path().join("plain");
     fs::write(&plain, Noise(11).text(1000)).unwrap();
-    for command in [&["xz", "-c", "--lzma2=preset=0,dict=256MiB"][..], &["zstd", "-c", "--long=28", "--no-content-size"]] {
+    for command in [
+        &["xz", "-c", "--lzma2=preset=0,dict=256MiB"][..],
+        &["zstd", "-c", "--long=28", "--no-content-size"],
+    ] {
         let Some(compressed) = tool(command, &plain) else { continue };
         let failed = decompress(&file(&folder, &compressed)).unwrap_err();
         assert_eq!(failed.kind(), Kind::Verification, "{command:?}: {failed}");
@@ -530,7 +595,9 @@ fn a_full_disk_is_reported_and_ends_the_threads() {
     for format in COMPRESSED.into_iter().chain([Format::None]) {
         for room in [0, 1, 100_000, 5 << 20, 9 << 20] {
             let mut writer = Writer::new(Disk(room), &settings(format, 1, 3)).unwrap();
-            let written = content.chunks(100_000).try_for_each(|chunk| writer.write_all(chunk).and_then(|()| writer.cut()));
+            let written = content
+                .chunks(100_000)
+                .try_for_each(|chunk| writer.write_all(chunk).and_then(|()| writer.cut()));
             if written.is_err() {
                 // Once is for ever: the output cannot be mended by writing on.
                 assert!(format == Format::None || writer.write_all(b"more").is_err());
@@ -559,7 +626,8 @@ fn a_writer_or_reader_can_be_dropped_at_any_time() {
     }
 }
 
-/// The bytes that are written are a contract: the same content gives the same archive, on any machine.
+/// The bytes that are written are a contract: the same content gives the same archive, on any
+/// machine.
 #[test]
 fn the_bytes_are_pinned() {
     let content = b"osimage ships operating systems";
@@ -568,13 +636,19 @@ fn the_bytes_are_pinned() {
             Format::Xz,
             "fd377a585a0000016922de3602c0231f210100003892de9101001e6f73696d616765207368697073206f7065726174696e672073797374656d73000070af8aa10001331feedde5599042990d010000000001595a",
         ),
-        (Format::Gzip, "1f8b08000000000000ffcb2fcecc4d4c4f5528cec82c2856c82f482d4a2cc9cc4b5728ae2c2e49cd2d060070af8aa11f000000"),
+        (
+            Format::Gzip,
+            "1f8b08000000000000ffcb2fcecc4d4c4f5528cec82c2856c82f482d4a2cc9cc4b5728ae2c2e49cd2d060070af8aa11f000000",
+        ),
         (
             Format::Zstd,
             "28b52ffd241ff900006f73696d616765207368697073206f7065726174696e672073797374656d73e46451dc5e2a4d18110000002c0000001f0000000100000000b1ea928f",
         ),
     ] {
-        let hex: String = compress(content, &Settings::new(format)).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = compress(content, &Settings::new(format))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         assert_eq!(hex, expected, "{format:?}");
     }
 }
@@ -590,7 +664,12 @@ enum Part {
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     // Around the sizes at which the writer cuts: segments of 64 KiB, runs of 256 and 512 KiB.
-    let len = || prop_oneof![0..2000_usize, (0..12_usize, 0..3_usize).prop_map(|(n, by)| ((n << 16) + by).saturating_sub(1))];
+    let len = || {
+        prop_oneof![
+            0..2000_usize,
+            (0..12_usize, 0..3_usize).prop_map(|(n, by)| ((n << 16) + by).saturating_sub(1))
+        ]
+    };
     let part = prop_oneof![
         len().prop_map(Part::Zeros),
         (1..u64::MAX, len()).prop_map(|(seed, len)| Part::Noise(seed, len)),

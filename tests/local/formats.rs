@@ -1,19 +1,17 @@
-//! The bytes that digests are taken over: the golden vectors of Garden Linux's `_oci` feature, the manifests of every
-//! profile, the index of ironcore-image, and Go's JSON escaping all the way from the command line.
-
-mod common;
+//! The bytes that digests are taken over: the golden vectors of Garden Linux's `_oci` feature, the
+//! manifests of every profile, the index of ironcore-image, and Go's JSON escaping all the way from
+//! the command line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use common::{Scratch, noise};
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
-use osimage::image::build::{self, Part, Parts, Recipe, Shelf};
+use osimage::image::build::{self, BlobSink, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::json::Annotations;
 
-const COMMAND_LINE: &str =
-    "ro console=tty0 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0 cgroup_enable=memory swapaccount=1 security=apparmor";
+const COMMAND_LINE: &str = "ro console=tty0 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0 cgroup_enable=memory swapaccount=1 security=apparmor";
 
 /// The files of the golden image; only their digests and sizes were published.
 const GOLDEN: [(&str, &str, u64); 3] = [
@@ -22,16 +20,20 @@ const GOLDEN: [(&str, &str, u64); 3] = [
     ("kernel", "d002d4426df1928be7646289e8a67f2851679e955cacbbc042295f5c6af80b69", 13_212_832),
 ];
 
-/// A place for an image's parts that gives files the digests and sizes of a table, by their names, and keeps the bytes of
-/// the documents that the real code makes over them.
+/// A place for an image's parts that gives files the digests and sizes of a table, by their names,
+/// and keeps the bytes of the documents that the real code makes over them.
 struct Table<'a> {
     files: &'a [(&'a str, &'a str, u64)],
     documents: Mutex<Vec<String>>,
 }
 
-impl Shelf for Table<'_> {
+impl BlobSink for Table<'_> {
     fn file(&self, path: &Path) -> osimage::Result<(Digest, u64)> {
-        let (_, hex, size) = self.files.iter().find(|(name, ..)| path.file_name().unwrap() == *name).expect("in the table");
+        let (_, hex, size) = self
+            .files
+            .iter()
+            .find(|(name, ..)| path.file_name().unwrap() == *name)
+            .expect("in the table");
         Ok((format!("sha256:{hex}").parse()?, *size))
     }
 
@@ -42,7 +44,8 @@ impl Shelf for Table<'_> {
     }
 }
 
-/// Builds over a table; gives the image's digest and its documents in the order in which they were made.
+/// Builds over a table; gives the image's digest and its documents in the order in which they were
+/// made.
 fn build(files: &[(&str, &str, u64)], recipe: &Recipe) -> (Digest, Vec<String>) {
     let table = Table { files, documents: Mutex::default() };
     let built = build::build(recipe, &table).unwrap();
@@ -51,8 +54,12 @@ fn build(files: &[(&str, &str, u64)], recipe: &Recipe) -> (Digest, Vec<String>) 
 
 /// A file for each role of the table, since a recipe is checked before it is built.
 fn part(scratch: &Scratch, files: &[(&str, &str, u64)], command_line: &str) -> Part {
-    let file = |name: &str| -> (Role, PathBuf) { (name.parse().unwrap(), scratch.write(name, name)) };
-    Part { files: files.iter().map(|(name, ..)| file(name)).collect(), command_line: command_line.into() }
+    let file =
+        |name: &str| -> (Role, PathBuf) { (name.parse().unwrap(), scratch.write(name, name)) };
+    Part {
+        files: files.iter().map(|(name, ..)| file(name)).collect(),
+        command_line: command_line.into(),
+    }
 }
 
 fn annotations(pairs: &[(&str, &str)]) -> Annotations {
@@ -63,11 +70,19 @@ fn annotations(pairs: &[(&str, &str)]) -> Annotations {
 fn the_golden_image_has_its_published_digests() {
     let scratch = Scratch::new();
     let one = Parts::One(part(&scratch, &GOLDEN, COMMAND_LINE));
-    let recipe = Recipe { profile: Profile::Onmetal, parts: one, annotations: Default::default(), tag: None };
+    let recipe = Recipe {
+        profile: Profile::Onmetal,
+        parts: one,
+        annotations: Default::default(),
+        tag: None,
+    };
     let (digest, documents) = build(&GOLDEN, &recipe);
     let [config, manifest] = documents.try_into().unwrap();
     assert_eq!(config.len(), 147);
-    assert_eq!(Digest::of(config.as_bytes()).hex(), "41c46e4d7cec399eee96a20c7b3ba27b4cf4910eae915aa9bb7e1837f2982dd9");
+    assert_eq!(
+        Digest::of(config.as_bytes()).hex(),
+        "41c46e4d7cec399eee96a20c7b3ba27b4cf4910eae915aa9bb7e1837f2982dd9"
+    );
     assert_eq!(manifest.len(), 713);
     assert_eq!(digest, Digest::of(manifest.as_bytes()));
     assert_eq!(digest.hex(), "f0dcfde4f8b4b6033add31243096a4b560173cd9884be1e37c524c53219fa394");
@@ -83,7 +98,8 @@ const SIX: [(&str, &str, u64); 6] = [
     ("iso", "6666666666666666666666666666666666666666666666666666666666666666", 1006),
 ];
 
-/// Writes out the `$1` of an expected document: digest and size of that file; `$config` and `$cmdline` are those of texts.
+/// Writes out the `$1` of an expected document: digest and size of that file; `$config` and
+/// `$cmdline` are those of texts.
 fn expected(document: &str, texts: &[(&str, &str)]) -> String {
     let descriptor = |hex: &str, size: u64| format!(r#""digest":"sha256:{hex}","size":{size}"#);
     let mut text = document.to_owned();
@@ -91,7 +107,10 @@ fn expected(document: &str, texts: &[(&str, &str)]) -> String {
         text = text.replace(&format!("${}", n + 1), &descriptor(hex, *size));
     }
     for (name, content) in texts {
-        text = text.replace(&format!("${name}"), &descriptor(Digest::of(content.as_bytes()).hex(), content.len() as u64));
+        text = text.replace(
+            &format!("${name}"),
+            &descriptor(Digest::of(content.as_bytes()).hex(), content.len() as u64),
+        );
     }
     text
 }
@@ -151,7 +170,8 @@ fn no_command_line_gives_an_empty_config() {
     let scratch = Scratch::new();
     for profile in Profile::ALL {
         let parts = Parts::One(part(&scratch, &SIX[..3], ""));
-        let (_, documents) = build(&SIX, &Recipe { profile, parts, annotations: Default::default(), tag: None });
+        let (_, documents) =
+            build(&SIX, &Recipe { profile, parts, annotations: Default::default(), tag: None });
         assert_eq!(documents.len(), 2, "{profile}: a config and a manifest");
         assert_eq!(documents[0], "{}", "{profile}");
     }
@@ -173,14 +193,26 @@ fn annotations_are_sorted_and_stand_at_the_end() {
 #[test]
 fn the_index_over_architectures_is_that_of_ironcore_image() {
     let scratch = Scratch::new();
-    let parts =
-        Parts::ByArchitecture(vec![("amd64".into(), part(&scratch, &SIX[..3], "ro\n")), ("arm64".into(), part(&scratch, &SIX[1..4], ""))]);
+    let parts = Parts::ByArchitecture(vec![
+        ("amd64".into(), part(&scratch, &SIX[..3], "ro\n")),
+        ("arm64".into(), part(&scratch, &SIX[1..4], "")),
+    ]);
     let annotations = annotations(&[("version", "1.2"), ("cname", "x")]);
-    let recipe = Recipe { profile: Profile::Ironcore, parts, annotations, tag: Some("ghcr.io/me/os:1".into()) };
+    let recipe = Recipe {
+        profile: Profile::Ironcore,
+        parts,
+        annotations,
+        tag: Some("ghcr.io/me/os:1".into()),
+    };
     let (digest, documents) = build(&SIX, &recipe);
     let [config_amd64, amd64, config_arm64, arm64, index] = documents.try_into().unwrap();
     assert_eq!([config_amd64.as_str(), &config_arm64], [r#"{"commandLine":"ro\n"}"#, "{}"]);
-    let texts = [("config_amd64", config_amd64.as_str()), ("config_arm64", &config_arm64), ("amd64", &amd64), ("arm64", &arm64)];
+    let texts = [
+        ("config_amd64", config_amd64.as_str()),
+        ("config_arm64", &config_arm64),
+        ("amd64", &amd64),
+        ("arm64", &arm64),
+    ];
     for (actual, wanted) in [
         (
             &amd64,
@@ -204,8 +236,14 @@ fn the_index_over_architectures_is_that_of_ironcore_image() {
 fn the_index_of_gardenlinux_has_the_os_and_annotations_of_its_own_tool() {
     let scratch = Scratch::new();
     let parts = Parts::ByArchitecture(vec![("arm64".into(), part(&scratch, &SIX[1..3], "ro"))]);
-    let annotations = annotations(&[("cname", "kvm-arm64"), ("feature_set", "base,kvm"), ("version", "1592.1"), ("commit", "c")]);
-    let (_, documents) = build(&SIX, &Recipe { profile: Profile::Gardenlinux, parts, annotations, tag: None });
+    let annotations = annotations(&[
+        ("cname", "kvm-arm64"),
+        ("feature_set", "base,kvm"),
+        ("version", "1592.1"),
+        ("commit", "c"),
+    ]);
+    let (_, documents) =
+        build(&SIX, &Recipe { profile: Profile::Gardenlinux, parts, annotations, tag: None });
     let [_, _, manifest, index] = documents.try_into().unwrap();
     let wanted = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",$manifest,"annotations":{"architecture":"arm64","cname":"kvm-arm64","feature_set":"base,kvm"},"platform":{"architecture":"arm64","os":"gardenlinux","os.version":"1592.1"}}],"annotations":{"cname":"kvm-arm64","commit":"c","feature_set":"base,kvm","version":"1592.1"}}"#;
     assert_eq!(index, expected(wanted, &[("manifest", &manifest)]));
@@ -215,7 +253,8 @@ fn the_index_of_gardenlinux_has_the_os_and_annotations_of_its_own_tool() {
 #[test]
 fn command_lines_are_escaped_as_go_does() {
     let scratch = Scratch::new();
-    let [rootfs, initramfs, kernel] = scratch.parts(1).map(|path| path.to_str().unwrap().to_owned());
+    let [rootfs, initramfs, kernel] =
+        scratch.parts(1).map(|path| path.to_str().unwrap().to_owned());
     let cases = [
         ("a=<b> & \"c\"", r#"a=\u003cb\u003e \u0026 \"c\""#),
         ("\u{2028}|\u{2029}", r"\u2028|\u2029"),
@@ -225,7 +264,9 @@ fn command_lines_are_escaped_as_go_does() {
         ("-leading --dashes=1", "-leading --dashes=1"),
         ("  spaces  ", "  spaces  "),
     ];
-    let blob = |store: &str, hex: &str| std::fs::read_to_string(scratch.path(format!("{store}/blobs/sha256/{hex}"))).unwrap();
+    let blob = |store: &str, hex: &str| {
+        std::fs::read_to_string(scratch.path(format!("{store}/blobs/sha256/{hex}"))).unwrap()
+    };
     for (n, (text, escaped)) in cases.iter().enumerate() {
         let wanted = format!(r#"{{"commandLine":"{escaped}"}}"#);
         let hex = Digest::of(wanted.as_bytes()).hex().to_owned();
@@ -234,11 +275,16 @@ fn command_lines_are_escaped_as_go_does() {
         assert_eq!(blob(&store, &hex), wanted);
         // And back: what is extracted is the text, with the newline that ends a text file.
         scratch.ok(&["extract", &format!("./{store}"), "--layer", "cmdline", "-o", &store]);
-        assert_eq!(std::fs::read_to_string(scratch.path(&store).join("cmdline")).unwrap(), format!("{text}\n"));
+        assert_eq!(
+            std::fs::read_to_string(scratch.path(&store).join("cmdline")).unwrap(),
+            format!("{text}\n")
+        );
 
         // ironcore-image keeps the file as it is, the newline at its end included.
         scratch.write("cmdline", format!("{text}\n"));
-        let config = format!("arch=amd64,rootfs={rootfs},initramfs={initramfs},kernel={kernel},cmdline=cmdline");
+        let config = format!(
+            "arch=amd64,rootfs={rootfs},initramfs={initramfs},kernel={kernel},cmdline=cmdline"
+        );
         let store = format!("ironcore-{n}");
         scratch.ok(&["build", "--store-path", &store, "--config", &config]);
         let wanted = format!(r#"{{"commandLine":"{escaped}\n"}}"#);
@@ -259,9 +305,25 @@ fn the_same_files_give_the_same_image() {
     for profile in Profile::ALL {
         let (profile, store) = (profile.name(), format!("store-{profile}"));
         let id = scratch.build(&store, 3, &["--profile", profile, "--command-line", "ro"]);
-        assert_eq!(scratch.build(&store, 3, &["--profile", profile, "--command-line", "ro", "--tag", "v1"]), id, "{profile}");
+        assert_eq!(
+            scratch.build(
+                &store,
+                3,
+                &["--profile", profile, "--command-line", "ro", "--tag", "v1"]
+            ),
+            id,
+            "{profile}"
+        );
         let archive = format!("{profile}.oci.tar");
-        assert_eq!(scratch.build(&store, 3, &["--profile", profile, "--command-line", "ro", "--output", &archive]), id, "{profile}");
+        assert_eq!(
+            scratch.build(
+                &store,
+                3,
+                &["--profile", profile, "--command-line", "ro", "--output", &archive]
+            ),
+            id,
+            "{profile}"
+        );
         assert_eq!(scratch.ok(&["list", "-q", &archive]), format!("sha256:{id}\n"), "{profile}");
     }
 }

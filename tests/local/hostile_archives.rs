@@ -1,17 +1,16 @@
-//! Attacks by archives: members, names, sizes and compressed streams that no sound tool writes. Each test is named after what the
-//! attacker does.
-
-mod common;
+//! Attacks by archives: members, names, sizes and compressed streams that no sound tool writes.
+//! Each test is named after what the attacker does.
 
 use std::fs;
 use std::io::Write;
 
-use common::Scratch;
-use common::hostile::*;
+use crate::common::Scratch;
+use crate::common::hostile::*;
 use osimage::compress::{Format, Settings, Writer};
 use osimage::oci;
 
-/// Every command that reads an archive, on one that must be refused at once, however it is compressed.
+/// Every command that reads an archive, on one that must be refused at once, however it is
+/// compressed.
 fn archive_refused(scratch: &Scratch, what: &str, tar: &[u8]) {
     for (ending, format) in FORMATS {
         let name = format!("evil.oci.{ending}");
@@ -20,7 +19,8 @@ fn archive_refused(scratch: &Scratch, what: &str, tar: &[u8]) {
         let (verify, extract) = (["verify", &name], ["extract", &name, "-o", "out"]);
         let import = ["--store-path", "store", "import", &name];
         // All of them open it in the same way.
-        let others = [verify.as_slice(), &extract, &import].into_iter().filter(|_| format == Format::None);
+        let others =
+            [verify.as_slice(), &extract, &import].into_iter().filter(|_| format == Format::None);
         for args in [list.as_slice()].into_iter().chain(others) {
             let (code, stdout, stderr) = run(scratch, args);
             assert_eq!(code, 5, "{what}: osimage {args:?}\n{stdout}{stderr}");
@@ -35,7 +35,12 @@ fn a_member_of_an_archive_that_has_no_place_in_a_layout_is_refused() {
     let scratch = Scratch::new();
     victim(&scratch);
     let members = sound();
-    let borrowed = || members.iter().map(|(name, kind, content)| (name.as_str(), *kind, content.clone())).collect::<Vec<Member>>();
+    let borrowed = || {
+        members
+            .iter()
+            .map(|(name, kind, content)| (name.as_str(), *kind, content.clone()))
+            .collect::<Vec<Member>>()
+    };
     fs::write(scratch.path("good.oci.tar"), tar_file(&borrowed())).unwrap();
     assert_eq!(run(&scratch, &["verify", "good.oci.tar"]).0, 0);
 
@@ -94,7 +99,10 @@ fn a_blob_in_an_archive_that_is_not_what_its_name_says_is_noticed() {
     for (which, list_works) in [(4, true), (3, true), (2, true)] {
         let mut members = sound();
         members[which].2[0] ^= 1;
-        let borrowed: Vec<Member> = members.iter().map(|(name, kind, content)| (name.as_str(), *kind, content.clone())).collect();
+        let borrowed: Vec<Member> = members
+            .iter()
+            .map(|(name, kind, content)| (name.as_str(), *kind, content.clone()))
+            .collect();
         for (ending, format) in FORMATS {
             let name = format!("evil.oci.{ending}");
             fs::write(scratch.path(&name), compressed(&tar_file(&borrowed), format)).unwrap();
@@ -113,7 +121,10 @@ fn a_truncated_or_damaged_archive_is_refused_wherever_it_was_cut() {
     let scratch = Scratch::new();
     victim(&scratch);
     let members = sound();
-    let borrowed: Vec<Member> = members.iter().map(|(name, kind, content)| (name.as_str(), *kind, content.clone())).collect();
+    let borrowed: Vec<Member> = members
+        .iter()
+        .map(|(name, kind, content)| (name.as_str(), *kind, content.clone()))
+        .collect();
     let tar = tar_file(&borrowed);
     // Without its two blocks of zeros, an archive is still whole.
     let content = tar.len() - 1024 - 512 + 8;
@@ -128,7 +139,10 @@ fn a_truncated_or_damaged_archive_is_refused_wherever_it_was_cut() {
             refused(&scratch, &["verify", &name]);
             // Cut between two members, a plain archive is one that lacks content.
             let code = run(&scratch, &["--store-path", "store", "import", &name]).0;
-            assert!(code == 5 || (code == 3 && format == Format::None), "{ending} at {part}/16: {code}");
+            assert!(
+                code == 5 || (code == 3 && format == Format::None),
+                "{ending} at {part}/16: {code}"
+            );
         }
         if format != Format::None {
             for part in 0..16 {
@@ -136,8 +150,10 @@ fn a_truncated_or_damaged_archive_is_refused_wherever_it_was_cut() {
                 damaged[(end - 1) * part / 16] ^= 0x10;
                 fs::write(scratch.path(&name), damaged).unwrap();
                 let (code, stdout, stderr) = run(&scratch, &["verify", &name]);
-                // gzip has fields (a time, a system) and zstd a table of blocks without which the content is still there.
-                let harmless = code == 0 && format != Format::Xz && run(&scratch, &["list", &name]).1 == list;
+                // gzip has fields (a time, a system) and zstd a table of blocks without which the
+                // content is still there.
+                let harmless =
+                    code == 0 && format != Format::Xz && run(&scratch, &["list", &name]).1 == list;
                 assert!(code == 5 || harmless, "{ending} at {part}/16: {code} {stdout}{stderr}");
             }
         }
@@ -174,7 +190,8 @@ fn bomb(head: &[u8], format: Format) -> Vec<u8> {
     let frame = |bytes: &[u8]| match format {
         Format::Zstd => zstd::bulk::compress(bytes, 1).unwrap(),
         _ => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
@@ -192,14 +209,24 @@ fn a_long_name_or_header_that_fills_the_memory_is_refused() {
         let mut tar = Vec::new();
         for (n, kind) in kinds.iter().enumerate() {
             let last = n + 1 == kinds.len();
-            append(&mut tar, "././@LongLink", *kind, if last { b"" } else { b"12 comment=x\n" }, last.then_some(size));
+            append(
+                &mut tar,
+                "././@LongLink",
+                *kind,
+                if last { b"" } else { b"12 comment=x\n" },
+                last.then_some(size),
+            );
         }
         tar
     };
     for (ending, format) in [("tar.gz", Format::Gzip), ("tar.zst", Format::Zstd)] {
-        for kinds in
-            [[GNULongName].as_slice(), &[GNULongLink], &[XHeader], &[XGlobalHeader, GNULongName], &[XGlobalHeader, XGlobalHeader, XHeader]]
-        {
+        for kinds in [
+            [GNULongName].as_slice(),
+            &[GNULongLink],
+            &[XHeader],
+            &[XGlobalHeader, GNULongName],
+            &[XGlobalHeader, XGlobalHeader, XHeader],
+        ] {
             let name = format!("evil.oci.{ending}");
             fs::write(scratch.path(&name), bomb(&head(kinds), format)).unwrap();
             let said = refused(&scratch, &["list", &name]);
@@ -214,7 +241,10 @@ fn a_bomb_unfolds_no_further_than_the_limit() {
     victim(&scratch);
     let mut tar = Vec::new();
     let members = sound();
-    members.iter().take(4).for_each(|(name, kind, content)| append(&mut tar, name, *kind, content, None));
+    members
+        .iter()
+        .take(4)
+        .for_each(|(name, kind, content)| append(&mut tar, name, *kind, content, None));
     let head = {
         let mut head = tar.clone();
         append(&mut head, &members[4].0, tar::EntryType::Regular, b"", Some(4 << 30));
@@ -231,12 +261,22 @@ fn a_bomb_unfolds_no_further_than_the_limit() {
         (0..200).for_each(|_| writer.write_all(&zeros).unwrap());
         fs::write(scratch.path(format!("evil.oci.{ending}")), writer.finish().unwrap()).unwrap();
     }
-    for name in ["evil.oci.tar.gz", "evil.oci.tar.zst", "evil.oci.tar.xz", "evil.oci.seekable.tar.zst"] {
-        for args in [["verify", name].as_slice(), &["extract", name, "-o", "out"], &["--store-path", "store", "import", name]] {
+    for name in
+        ["evil.oci.tar.gz", "evil.oci.tar.zst", "evil.oci.tar.xz", "evil.oci.seekable.tar.zst"]
+    {
+        for args in [
+            ["verify", name].as_slice(),
+            &["extract", name, "-o", "out"],
+            &["--store-path", "store", "import", name],
+        ] {
             let said = refused(&scratch, &[&["--max-size", "100M"], args].concat());
             let limited = said.contains("unfolds to more than the limit of 104857600 bytes");
-            let known = said.contains("cut short") || said.contains("bytes, but its descriptor says");
-            assert!(limited || (known && name.ends_with("xz") || name.contains("seekable")), "{name}: {said}");
+            let known =
+                said.contains("cut short") || said.contains("bytes, but its descriptor says");
+            assert!(
+                limited || (known && name.ends_with("xz") || name.contains("seekable")),
+                "{name}: {said}"
+            );
         }
     }
     assert!(!scratch.path("out/vmlinuz").exists());
@@ -247,10 +287,14 @@ fn a_bomb_unfolds_no_further_than_the_limit() {
 fn an_archive_whose_decoding_needs_too_much_memory_is_refused() {
     let scratch = Scratch::new();
     let members = sound();
-    let borrowed: Vec<Member> = members.iter().map(|(name, kind, content)| (name.as_str(), *kind, content.clone())).collect();
+    let borrowed: Vec<Member> = members
+        .iter()
+        .map(|(name, kind, content)| (name.as_str(), *kind, content.clone()))
+        .collect();
     let tar = tar_file(&borrowed);
 
-    // An xz block that asks for a dictionary of 4 GiB (.xz file format, 5.3.1), its header's checksum made right.
+    // An xz block that asks for a dictionary of 4 GiB (.xz file format, 5.3.1), its header's
+    // checksum made right.
     let mut xz = Vec::new();
     liblzma::write::XzEncoder::new(&mut xz, 0).write_all(&tar).unwrap();
     assert_eq!(xz[12..16], [2, 0, 0x21, 1]);

@@ -1,17 +1,18 @@
-//! Runs what the documentation shows: every block marked `console`, line by line, and compares what comes out.
+//! Runs what the documentation shows: every block marked `console`, line by line, and compares what
+//! comes out.
 //!
-//! A line that begins with `$ ` is a command; the lines after it are its standard output. Digests, ids and sizes are those of
-//! a real image there and of a small one here, so they are not compared; `…` stands for anything.
+//! A line that begins with `$ ` is a command; the lines after it are its standard output. Digests,
+//! ids and sizes are those of a real image there and of a small one here, so they are not compared;
+//! `…` stands for anything.
 //!
-//! A document that shows a registry at `localhost:5000` gets one; where it logs in, that registry knows alice and her password.
-
-mod common;
+//! A document that shows a registry at `localhost:5000` gets one; where it logs in, that registry
+//! knows alice and her password.
 
 use std::path::Path;
 use std::process::Command;
 
-use common::registry::{Auth, Registry};
-use common::{Scratch, noise, success};
+use crate::common::registry::{Auth, Registry};
+use crate::common::{Scratch, noise, success};
 
 /// The registry of the documents.
 const REGISTRY: &str = "localhost:5000";
@@ -31,7 +32,11 @@ fn steps(text: &str) -> Vec<Step> {
             "```" => inside = false,
             _ if !inside => {}
             _ => match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step { line: n + 1, command: command.to_owned(), output: Vec::new() }),
+                (Some(command), _) => steps.push(Step {
+                    line: n + 1,
+                    command: command.to_owned(),
+                    output: Vec::new(),
+                }),
                 (None, Some(step)) => step.output.push(line.to_owned()),
                 (None, None) => panic!("line {}: a block begins with a command", n + 1),
             },
@@ -45,7 +50,9 @@ fn comparable(line: &str) -> String {
     let line = without_hex(line);
     let mut out: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
-        if matches!(word.trim_end_matches([',', ':']), "B" | "kB" | "MB" | "GB") && out.last().is_some_and(|w| w.parse::<f64>().is_ok()) {
+        if matches!(word.trim_end_matches([',', ':']), "B" | "kB" | "MB" | "GB")
+            && out.last().is_some_and(|w| w.parse::<f64>().is_ok())
+        {
             out.pop();
             out.push("SIZE".into());
         } else {
@@ -68,14 +75,17 @@ fn without_hex(line: &str) -> String {
 
 /// A folder with a small build in it, as `./build` leaves one and as the three files.
 fn prepare(scratch: &Scratch) {
-    let parts = [("raw", "rootfs.raw", 300_000), ("initrd", "initrd", 70_000), ("vmlinuz", "vmlinuz", 90_000)];
+    let parts = [
+        ("raw", "rootfs.raw", 300_000),
+        ("initrd", "initrd", 70_000),
+        ("vmlinuz", "vmlinuz", 90_000),
+    ];
     for (n, (ending, name, len)) in parts.into_iter().enumerate() {
         let content = noise(n as u64, len);
         scratch.write(name, &content);
         scratch.write(format!(".build/gcp_oci-amd64-today-local.{ending}"), &content);
     }
-    let args =
-        "build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz --output .build/gcp_oci-amd64-today-local.oci.tar.xz";
+    let args = "build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz --output .build/gcp_oci-amd64-today-local.oci.tar.xz";
     let mut args: Vec<_> = args.split(' ').collect();
     args.extend(["--command-line", "root=LABEL=ROOT ro console=ttyS0"]);
     scratch.ok(&args);
@@ -92,19 +102,31 @@ fn run(document: &Path) {
     let registry = shows(REGISTRY).then(|| Registry::with(auth, None));
     // Without one nothing is replaced.
     let host = registry.as_ref().map_or(REGISTRY.to_owned(), |registry| registry.host());
-    // One shell for all, since a document may set variables; a mark after each command tells their outputs apart.
+    // One shell for all, since a document may set variables; a mark after each command tells their
+    // outputs apart.
     let mark = "-- end of a step --";
-    let script: String = steps.iter().map(|step| format!("{}\necho '{mark}'\n", step.command.replace(REGISTRY, &host))).collect();
+    let script: String = steps
+        .iter()
+        .map(|step| format!("{}\necho '{mark}'\n", step.command.replace(REGISTRY, &host)))
+        .collect();
     let program = Path::new(env!("CARGO_BIN_EXE_osimage"));
-    let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
-    let output = success(scratch.program("bash").args(["-euc", &script]).env("PATH", path), document);
+    let path = format!(
+        "{}:{}",
+        program.parent().expect("a folder").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output =
+        success(scratch.program("bash").args(["-euc", &script]).env("PATH", path), document);
     let outputs: Vec<_> = output.split(&format!("{mark}\n")).collect();
     for (step, actual) in steps.iter().zip(outputs) {
         let place = format!("{}:{}: {}", document.display(), step.line, step.command);
-        let actual: Vec<_> = actual.lines().map(|line| comparable(&line.replace(&host, REGISTRY))).collect();
+        let actual: Vec<_> =
+            actual.lines().map(|line| comparable(&line.replace(&host, REGISTRY))).collect();
         let anything = step.output.last().is_some_and(|line| line == "…");
-        let shown: Vec<_> = step.output.iter().filter(|line| *line != "…").map(|line| comparable(line)).collect();
-        let compared = if anything { &actual[..shown.len().min(actual.len())] } else { &actual[..] };
+        let shown: Vec<_> =
+            step.output.iter().filter(|line| *line != "…").map(|line| comparable(line)).collect();
+        let compared =
+            if anything { &actual[..shown.len().min(actual.len())] } else { &actual[..] };
         assert_eq!(shown, compared, "{place}");
     }
 }
@@ -112,10 +134,20 @@ fn run(document: &Path) {
 #[test]
 fn the_readme_and_the_how_tos_show_what_happens() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let git = success(Command::new("git").args(["ls-files", "-co", "--exclude-standard", "*.md"]).current_dir(root), "git ls-files");
-    let documents: Vec<_> =
-        git.lines().filter(|path| *path == "README.md" || path.starts_with("docs/")).map(|path| root.join(path)).collect();
+    let git = success(
+        Command::new("git")
+            .args(["ls-files", "-co", "--exclude-standard", "*.md"])
+            .current_dir(root),
+        "git ls-files",
+    );
+    let documents: Vec<_> = git
+        .lines()
+        .filter(|path| *path == "README.md" || path.starts_with("docs/"))
+        .map(|path| root.join(path))
+        .collect();
     assert!(documents.len() > 2);
-    let with_sessions = |path: &&std::path::PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains("```console"));
+    let with_sessions = |path: &&std::path::PathBuf| {
+        std::fs::read_to_string(path).is_ok_and(|text| text.contains("```console"))
+    };
     documents.iter().filter(with_sessions).for_each(|path| run(path));
 }

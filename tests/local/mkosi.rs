@@ -1,12 +1,10 @@
-//! mkosi's post-output script, run on small files in the environment that mkosi 25.3 gives it. The whole run with a real mkosi is
-//! `scripts/test-mkosi`.
-
-mod common;
+//! mkosi's post-output script, run on small files in the environment that mkosi 25.3 gives it. The
+//! whole run with a real mkosi is `scripts/test-mkosi`.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Scratch, noise, peer};
+use crate::common::{Scratch, noise, peer};
 
 /// The project's folder is `src` and mkosi's staging folder is `out`, as in its sandbox.
 struct Build {
@@ -14,7 +12,8 @@ struct Build {
     raw: Vec<u8>,
 }
 
-/// What `sfdisk` makes of this is what systemd-repart leaves: an ESP and a root partition for x86-64.
+/// What `sfdisk` makes of this is what systemd-repart leaves: an ESP and a root partition for
+/// x86-64.
 const DISK: &str = "label: gpt
 label-id: 4a276307-901a-4373-9a59-fc3af11c432c
 size=1MiB, type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b, uuid=d1986ee4-e71c-42e8-b12d-be42a2dc9b5a
@@ -30,8 +29,13 @@ impl Build {
         let scratch = Scratch::new();
         let raw = scratch.write("out/os_1.0.raw", noise(1, 5 << 20));
         let disk = scratch.write("disk", DISK);
-        let script = format!("exec '{}' --quiet '{}' <'{}'", sfdisk.display(), raw.display(), disk.display());
-        common::success(scratch.program("sh").args(["-c", &script]), "sfdisk");
+        let script = format!(
+            "exec '{}' --quiet '{}' <'{}'",
+            sfdisk.display(),
+            raw.display(),
+            disk.display()
+        );
+        crate::common::success(scratch.program("sh").args(["-c", &script]), "sfdisk");
         scratch.write("out/os_1.0.vmlinuz", noise(2, 90_000));
         scratch.write("out/os_1.0.initrd", noise(3, 70_000));
         scratch.write("src/mkosi.conf", "[Output]\nImageId=os\nImageVersion=1.0\n");
@@ -48,7 +52,9 @@ impl Build {
 
     /// The script as mkosi runs it; osimage is the first one on the PATH.
     fn script(&self) -> Command {
-        let mut script = self.scratch.program(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mkosi.postoutput"));
+        let mut script = self
+            .scratch
+            .program(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mkosi.postoutput"));
         let bin = Path::new(env!("CARGO_BIN_EXE_osimage")).parent().unwrap();
         script.env_clear().current_dir(self.scratch.path("src")).envs([
             ("ARCHITECTURE", "x86-64"),
@@ -70,7 +76,8 @@ impl Build {
         script
     }
 
-    /// Runs the script, and says what it left in the staging folder besides the files that were there.
+    /// Runs the script, and says what it left in the staging folder besides the files that were
+    /// there.
     fn run(&self, script: &mut Command) -> (Output, Vec<String>) {
         let before = self.files();
         let output = script.output().unwrap();
@@ -78,7 +85,10 @@ impl Build {
     }
 
     fn files(&self) -> Vec<String> {
-        std::fs::read_dir(self.scratch.path("out")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        std::fs::read_dir(self.scratch.path("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     /// Packs, which must succeed; checks what is in the archive, and gives its command line.
@@ -104,7 +114,8 @@ impl Build {
     }
 }
 
-/// A PE file with two sections, as unified kernel images are; only what leads to a section's content is filled in.
+/// A PE file with two sections, as unified kernel images are; only what leads to a section's
+/// content is filled in.
 fn uki(command_line: &str) -> Vec<u8> {
     const HEADER: usize = 0x80;
     const OPTIONAL: usize = 0xf0;
@@ -114,12 +125,14 @@ fn uki(command_line: &str) -> Vec<u8> {
     pe[HEADER..HEADER + 4].copy_from_slice(b"PE\0\0");
     pe[HEADER + 6..HEADER + 8].copy_from_slice(&2u16.to_le_bytes());
     pe[HEADER + 20..HEADER + 22].copy_from_slice(&(OPTIONAL as u16).to_le_bytes());
-    let sections = [(b".osrel\0\0", "ID=debian\n", CONTENT), (b".cmdline", command_line, CONTENT + 0x200)];
+    let sections =
+        [(b".osrel\0\0", "ID=debian\n", CONTENT), (b".cmdline", command_line, CONTENT + 0x200)];
     for (number, (name, text, at)) in sections.into_iter().enumerate() {
         let entry = HEADER + 24 + OPTIONAL + 40 * number;
         pe[entry..entry + 8].copy_from_slice(name);
         for (field, value) in [text.len(), 0x1000 * number, 0x200, at].into_iter().enumerate() {
-            pe[entry + 8 + 4 * field..entry + 12 + 4 * field].copy_from_slice(&(value as u32).to_le_bytes());
+            pe[entry + 8 + 4 * field..entry + 12 + 4 * field]
+                .copy_from_slice(&(value as u32).to_le_bytes());
         }
         pe.resize(at, 0);
         pe.extend(text.as_bytes());
@@ -144,7 +157,10 @@ fn a_root_that_is_named_stays() {
 
 #[test]
 fn a_unified_kernel_image_has_the_command_line() {
-    for (inside, expected) in [("roothash=00ff quiet \n\0", "roothash=00ff quiet"), ("quiet splash", &format!("{ROOT} quiet splash"))] {
+    for (inside, expected) in [
+        ("roothash=00ff quiet \n\0", "roothash=00ff quiet"),
+        ("quiet splash", &format!("{ROOT} quiet splash")),
+    ] {
         let Some(build) = Build::new(&["not", "this"]) else { return };
         build.scratch.write("out/os_1.0.efi", uki(inside));
         assert_eq!(build.packed(&mut build.script()), expected);
@@ -163,12 +179,16 @@ fn the_profile_is_settable() {
 fn osimage_may_lie_in_the_project() {
     let Some(build) = Build::new(&["quiet"]) else { return };
     let path = "/usr/bin:/usr/sbin";
-    if ["/usr/bin/osimage", "/usr/sbin/osimage", "/usr/local/bin/osimage"].iter().any(|path| Path::new(path).exists()) {
+    if ["/usr/bin/osimage", "/usr/sbin/osimage", "/usr/local/bin/osimage"]
+        .iter()
+        .any(|path| Path::new(path).exists())
+    {
         eprintln!("LEFT OUT: an osimage is installed on this machine");
         return;
     }
     build.refused(build.script().env("PATH", path), "there is no osimage in mkosi's sandbox");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_osimage"), build.scratch.path("src/osimage")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_osimage"), build.scratch.path("src/osimage"))
+        .unwrap();
     build.packed(build.script().env("PATH", path));
 }
 
@@ -186,9 +206,18 @@ fn what_is_missing_is_named() {
 
     let Some(build) = Build::new(&["quiet"]) else { return };
     build.refused(build.script().env_remove("OUTPUTDIR"), "OUTPUTDIR and MKOSI_CONFIG are not set");
-    build.refused(build.script().env_remove("MKOSI_CONFIG"), "OUTPUTDIR and MKOSI_CONFIG are not set");
-    build.refused(build.script().env("ARCHITECTURE", "arm64"), "nothing tells the kernel its root file system");
-    build.refused(build.script().env("ARCHITECTURE", "s390x"), "nothing tells the kernel its root file system");
+    build.refused(
+        build.script().env_remove("MKOSI_CONFIG"),
+        "OUTPUTDIR and MKOSI_CONFIG are not set",
+    );
+    build.refused(
+        build.script().env("ARCHITECTURE", "arm64"),
+        "nothing tells the kernel its root file system",
+    );
+    build.refused(
+        build.script().env("ARCHITECTURE", "s390x"),
+        "nothing tells the kernel its root file system",
+    );
     build.scratch.write("config.json", "{");
     build.refused(&mut build.script(), "the build's configuration or its disk cannot be read");
 }

@@ -1,16 +1,15 @@
-//! What a user is told where a registry cannot be reached, says no or asks for patience: the reason, the exit code, one thing to do.
-
-mod common;
+//! What a user is told where a registry cannot be reached, says no or asks for patience: the
+//! reason, the exit code, one thing to do.
 
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
-use common::answer::{Content, Response};
-use common::pki::Pki;
-use common::proxy::ForwardProxy;
-use common::registry::{Auth, Fault, Registry};
-use common::remote::{INDEX, MANIFEST};
-use common::{Scratch, noise};
+use crate::common::answer::{Content, Response};
+use crate::common::pki::Pki;
+use crate::common::proxy::ForwardProxy;
+use crate::common::registry::{Auth, Fault, Registry};
+use crate::common::remote::{INDEX, MANIFEST};
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::json;
 
@@ -32,11 +31,18 @@ fn index(scratch: &Scratch, seed: u64) {
             entry
         })
         .into();
-    let mut row = blob(json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string().as_bytes());
-    row["mediaType"] = json!(INDEX);
-    row["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    let mut entry = blob(
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+            .to_string()
+            .as_bytes(),
+    );
+    entry["mediaType"] = json!(INDEX);
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
     scratch.write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
-    scratch.write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string());
+    scratch.write(
+        layout.join("index.json"),
+        json!({"schemaVersion": 2, "manifests": [entry]}).to_string(),
+    );
 }
 
 #[test]
@@ -48,7 +54,11 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
     let closed = Registry::with(Auth::Basic("alice", "s3cret"), None);
     let secure = Registry::with(Auth::Open, Some(pki.tls()));
     let page = Registry::start();
-    page.on(|_| Some(Fault::Answer(Response::new(200).with("Content-Type", "text/html").body("<html>hello</html>"))));
+    page.on(|_| {
+        Some(Fault::Answer(
+            Response::new(200).with("Content-Type", "text/html").body("<html>hello</html>"),
+        ))
+    });
     let empty = Registry::start();
     empty.on(|_| Some(Fault::Answer(Response::raw("SSH-2.0-OpenSSH_9.2\r\n"))));
     let strange = Registry::start();
@@ -57,16 +67,32 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
     let held = TcpStream::connect(open.address).unwrap();
     let gone = held.local_addr().unwrap().to_string();
     let at = |host: &str| format!("{host}/os:v1");
-    let (open, closed, secure, page, empty, strange) =
-        (&open.host(), &closed.host(), &secure.host(), &page.host(), &empty.host(), &strange.host());
+    let (open, closed, secure, page, empty, strange) = (
+        &open.host(),
+        &closed.host(),
+        &secure.host(),
+        &page.host(),
+        &empty.host(),
+        &strange.host(),
+    );
     let other_name = format!("registry.example:{}", secure.rsplit(':').next().unwrap());
     let resolve = format!("{other_name}:127.0.0.1");
     let ca = pki.ca.to_str().unwrap();
     let push = |to: &str| ["--store-path", "store", "push", "v1", to].map(str::to_owned).to_vec();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let rows: Vec<(&str, i32, Vec<String>, &[&str])> = vec![
-        ("refused", 6, words(&["resolve", &at(&gone)]), &["cannot be reached", "check the name, the port"]),
-        ("refused, pushing", 6, push(&at(&gone)), &["cannot be reached", "check the name, the port"]),
+    let entries: Vec<(&str, i32, Vec<String>, &[&str])> = vec![
+        (
+            "refused",
+            6,
+            words(&["resolve", &at(&gone)]),
+            &["cannot be reached", "check the name, the port"],
+        ),
+        (
+            "refused, pushing",
+            6,
+            push(&at(&gone)),
+            &["cannot be reached", "check the name, the port"],
+        ),
         (
             "HTTP at a port of HTTPS",
             6,
@@ -79,30 +105,105 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
             words(&["--plain-http", "resolve", &at(secure)]),
             &["no HTTP that can be read", "leave out --plain-http"],
         ),
-        ("no HTTP", 6, words(&["resolve", &at(empty)]), &["no HTTP that can be read", "check that a registry answers there"]),
-        ("untrusted", 6, words(&["--plain-http=false", "resolve", &at(secure)]), &["is not trusted", "--ca-file", "certs.d"]),
+        (
+            "no HTTP",
+            6,
+            words(&["resolve", &at(empty)]),
+            &["no HTTP that can be read", "check that a registry answers there"],
+        ),
+        (
+            "untrusted",
+            6,
+            words(&["--plain-http=false", "resolve", &at(secure)]),
+            &["is not trusted", "--ca-file", "certs.d"],
+        ),
         (
             "another name",
             6,
             words(&["--ca-file", ca, "--resolve", &resolve, "resolve", &at(&other_name)]),
             &["is not trusted", "registry.example"],
         ),
-        ("a web page", 5, words(&["resolve", &at(page)]), &["neither a manifest nor an index", "text/html"]),
-        ("a web page for tags", 5, words(&["tags", &format!("{page}/os")]), &["check that a registry answers there"]),
-        ("no password", 4, words(&["resolve", &at(closed)]), &["wants credentials", "osimage login"]),
-        ("no known way to ask for one", 4, words(&["resolve", &at(strange)]), &["neither Basic nor Bearer"]),
-        ("no tag to pull", 2, words(&["pull", &format!("{open}/os")]), &["neither a tag nor a digest", "osimage tags"]),
-        ("no tag to push to", 2, push(&format!("{open}/os")), &["neither a tag nor a digest", "such as", ":1.0"]),
-        ("no tag to copy to", 2, words(&["copy", &at(open), &format!("{open}/other")]), &["neither a tag nor a digest"]),
-        ("no such repository", 3, words(&["tags", &format!("{open}/none")]), &["has no repository none", "osimage repos 127.0.0.1:"]),
-        ("no such tag", 3, words(&["resolve", &format!("{open}/os:none")]), &["none", "osimage tags"]),
-        ("another client's way of writing it", 2, words(&["resolve", &format!("docker://{open}/os:v1")]), &["begins with docker://"]),
-        ("the same to push to", 2, push(&format!("https://{open}/os:v1")), &["begins with https://"]),
-        ("a manifest as a blob", 3, words(&["blob", &format!("{open}/os@sha256:{id}")]), &["osimage manifest"]),
-        ("no such blob", 3, words(&["blob", &format!("{open}/os@{}", Digest::of(b"none"))]), &["is not there"]),
+        (
+            "a web page",
+            5,
+            words(&["resolve", &at(page)]),
+            &["neither a manifest nor an index", "text/html"],
+        ),
+        (
+            "a web page for tags",
+            5,
+            words(&["tags", &format!("{page}/os")]),
+            &["check that a registry answers there"],
+        ),
+        (
+            "no password",
+            4,
+            words(&["resolve", &at(closed)]),
+            &["wants credentials", "osimage login"],
+        ),
+        (
+            "no known way to ask for one",
+            4,
+            words(&["resolve", &at(strange)]),
+            &["neither Basic nor Bearer"],
+        ),
+        (
+            "no tag to pull",
+            2,
+            words(&["pull", &format!("{open}/os")]),
+            &["neither a tag nor a digest", "osimage tags"],
+        ),
+        (
+            "no tag to push to",
+            2,
+            push(&format!("{open}/os")),
+            &["neither a tag nor a digest", "such as", ":1.0"],
+        ),
+        (
+            "no tag to copy to",
+            2,
+            words(&["copy", &at(open), &format!("{open}/other")]),
+            &["neither a tag nor a digest"],
+        ),
+        (
+            "no such repository",
+            3,
+            words(&["tags", &format!("{open}/none")]),
+            &["has no repository none", "osimage repos 127.0.0.1:"],
+        ),
+        (
+            "no such tag",
+            3,
+            words(&["resolve", &format!("{open}/os:none")]),
+            &["none", "osimage tags"],
+        ),
+        (
+            "another client's way of writing it",
+            2,
+            words(&["resolve", &format!("docker://{open}/os:v1")]),
+            &["begins with docker://"],
+        ),
+        (
+            "the same to push to",
+            2,
+            push(&format!("https://{open}/os:v1")),
+            &["begins with https://"],
+        ),
+        (
+            "a manifest as a blob",
+            3,
+            words(&["blob", &format!("{open}/os@sha256:{id}")]),
+            &["osimage manifest"],
+        ),
+        (
+            "no such blob",
+            3,
+            words(&["blob", &format!("{open}/os@{}", Digest::of(b"none"))]),
+            &["is not there"],
+        ),
     ];
     scratch.ok(&["--store-path", "store", "push", "v1", &at(open)]);
-    for (what, code, args, says) in rows {
+    for (what, code, args, says) in entries {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let run = scratch.run(&args);
         assert_eq!(run.code, code, "{what}: {}", run.stderr);
@@ -119,7 +220,11 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
 fn a_name_that_does_not_exist_is_told_at_once() {
     // No name ends so (RFC 6761, 6.4).
     let run = Scratch::new().run(&["resolve", "registry.invalid/os:v1"]);
-    assert!(run.code == 6 && run.stderr.contains("registry.invalid cannot be reached"), "{}", run.stderr);
+    assert!(
+        run.code == 6 && run.stderr.contains("registry.invalid cannot be reached"),
+        "{}",
+        run.stderr
+    );
     assert!(!run.stderr.contains("trying again"), "{}", run.stderr);
 }
 
@@ -136,7 +241,16 @@ fn a_repository_that_must_be_made_first_is_told_with_the_command() {
     let proxy = ForwardProxy::start(&[(&format!("{host}:80"), registry.address)], None);
     let mut command = scratch.osimage();
     command.env("HTTP_PROXY", proxy.url()).env("http_proxy", proxy.url());
-    command.args(["--plain-http", "--store-path", "store", "push", "--concurrency", "1", "v1", &format!("{host}/me/os:v1")]);
+    command.args([
+        "--plain-http",
+        "--store-path",
+        "store",
+        "push",
+        "--concurrency",
+        "1",
+        "v1",
+        &format!("{host}/me/os:v1"),
+    ]);
     let run = scratch.start_command(command, "push to ECR".to_owned()).end();
     assert_eq!(run.code, 3, "{}", run.stderr);
     let hint = "aws ecr create-repository --repository-name me/os --region eu-central-1";
@@ -147,16 +261,24 @@ fn a_repository_that_must_be_made_first_is_told_with_the_command() {
 #[test]
 fn patience_is_announced() {
     type Answer = fn() -> Response;
-    let rows: Vec<(Answer, &[&str])> = vec![
+    let entries: Vec<(Answer, &[&str])> = vec![
         (
             || Response::new(503).body("down for a moment"),
             &["503", "down for a moment", "trying again in 0.|trying again in 1.0", "(1 of 5)"],
         ),
         (|| Response::new(429).with("Retry-After", "1"), &["429", "trying again in 1."]),
         (
-            || Response::new(503).with("Retry-After", httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(6))),
+            || {
+                Response::new(503).with(
+                    "Retry-After",
+                    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(6)),
+                )
+            },
             // Longer than without a date.
-            &["503", "trying again in 2.|trying again in 3.|trying again in 4.|trying again in 5.|trying again in 6."],
+            &[
+                "503",
+                "trying again in 2.|trying again in 3.|trying again in 4.|trying again in 5.|trying again in 6.",
+            ],
         ),
         (
             || Response::error(429, "TOOMANYREQUESTS", "retry-after: 1.2s, allowed: 44000/minute"),
@@ -169,7 +291,7 @@ fn patience_is_announced() {
         (Response::none, &["closed", "trying again in 0.|trying again in 1.0"]),
     ];
     std::thread::scope(|scope| {
-        for (answer, says) in &rows {
+        for (answer, says) in &entries {
             scope.spawn(move || {
                 let scratch = Scratch::new();
                 let registry = Registry::start();
@@ -180,7 +302,11 @@ fn patience_is_announced() {
                 let run = scratch.run(&["tags", &format!("{}/os", registry.host())]);
                 assert_eq!((run.code, run.stdout.as_str()), (0, "v1\n"), "{}", run.stderr);
                 for text in *says {
-                    assert!(text.split('|').any(|text| run.stderr.contains(text)), "{text:?} is missing: {}", run.stderr);
+                    assert!(
+                        text.split('|').any(|text| run.stderr.contains(text)),
+                        "{text:?} is missing: {}",
+                        run.stderr
+                    );
                 }
                 assert_eq!(run.stderr.matches("trying again").count(), 1, "{}", run.stderr);
             });
@@ -195,12 +321,19 @@ fn patience_is_announced() {
                 &["(1 of 2)", "(2 of 2)", "502", "try again later"],
                 &["--retry", "2", "tags", &format!("{}/os", registry.host())],
             );
-            assert_eq!((registry.requests().len(), error.matches("trying again").count()), (3, 2), "{error}");
+            assert_eq!(
+                (registry.requests().len(), error.matches("trying again").count()),
+                (3, 2),
+                "{error}"
+            );
             registry.behave();
             registry.forget();
             registry.on(|_| Some(Fault::Answer(Response::new(429).with("Retry-After", "86400"))));
-            let error =
-                scratch.refused(6, &["left alone for 86400 seconds", "after that time"], &["tags", &format!("{}/os", registry.host())]);
+            let error = scratch.refused(
+                6,
+                &["left alone for 86400 seconds", "after that time"],
+                &["tags", &format!("{}/os", registry.host())],
+            );
             assert!(registry.requests().len() == 1 && !error.contains("trying again"), "{error}");
         });
     });
@@ -227,8 +360,15 @@ fn a_tag_is_not_moved_where_that_is_refused() {
     registry.put_manifest("os", Some("v2-arm64"), MANIFEST, "{}");
     let theirs = registry.tag("os", "v2-arm64");
     let to = format!("{}/os:v2", registry.host());
-    scratch.refused(7, &["v2-arm64 is another image already"], &["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"]);
-    assert_eq!((registry.tag("os", "v2"), registry.tag("os", "v2-amd64"), registry.tag("os", "v2-arm64")), (None, None, theirs));
+    scratch.refused(
+        7,
+        &["v2-arm64 is another image already"],
+        &["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"],
+    );
+    assert_eq!(
+        (registry.tag("os", "v2"), registry.tag("os", "v2-amd64"), registry.tag("os", "v2-arm64")),
+        (None, None, theirs)
+    );
     assert_eq!(scratch.run(&["push", "./layout:v1", &to, "--push-sub-manifests"]).code, 0);
     let copy = ["copy", &to, &format!("{}/os:v1", registry.host()), "--no-clobber"];
     scratch.refused(7, &["is another image already"], &copy);

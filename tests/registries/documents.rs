@@ -1,15 +1,16 @@
-//! Attacks by who made an image, or by a registry that changes one: what is read of it, what is believed, what becomes a file.
-
-mod common;
+//! Attacks by who made an image, or by a registry that changes one: what is read of it, what is
+//! believed, what becomes a file.
 
 use std::fs;
 use std::path::Path;
 
-use common::answer::{Content, Response};
-use common::registry::{Auth, Fault, Registry, call_of};
-use common::remote::{CONFIG, Change, INDEX, MANIFEST, always, descriptor, image, kernel, name, only_files};
-use common::token::TokenServer;
-use common::{Scratch, noise};
+use crate::common::answer::{Content, Response};
+use crate::common::registry::{Auth, Fault, Registry, call_of};
+use crate::common::remote::{
+    CONFIG, Change, INDEX, MANIFEST, always, descriptor, image, kernel, name, only_files,
+};
+use crate::common::token::TokenServer;
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
@@ -21,8 +22,10 @@ fn bodies_are_read_up_to_their_limits() {
     image(&registry, |_| ());
     let target = name(&registry);
     let tags = format!("{}/os", registry.host());
-    let endless = || Response::new(200).with("Content-Type", MANIFEST).content(Content::endless()).untold();
-    let bodies: [Change; 3] = [Response::untold, Response::chunked, |response| response.claiming(1 << 62)];
+    let endless =
+        || Response::new(200).with("Content-Type", MANIFEST).content(Content::endless()).untold();
+    let bodies: [Change; 3] =
+        [Response::untold, Response::chunked, |response| response.claiming(1 << 62)];
     for body in bodies {
         let answer = body(endless());
         for (call, args) in [
@@ -30,9 +33,15 @@ fn bodies_are_read_up_to_their_limits() {
             ("GET tags", &["tags", &tags]),
             ("GET referrers", &["copy", "-r", &target, "./layout"]),
         ] {
-            let answer = if call == "GET referrers" { answer.clone().with("Content-Type", INDEX) } else { answer.clone() };
+            let answer = if call == "GET referrers" {
+                answer.clone().with("Content-Type", INDEX)
+            } else {
+                answer.clone()
+            };
             registry.behave();
-            registry.on(move |request| (call_of(request) == call).then(|| Fault::Answer(answer.clone())));
+            registry.on(move |request| {
+                (call_of(request) == call).then(|| Fault::Answer(answer.clone()))
+            });
             scratch.refused(5, &["larger than 4194304 bytes"], args);
         }
         // An error that does not end says as much as fits.
@@ -70,8 +79,14 @@ fn indexes_are_followed_to_a_depth() {
         digest = registry.put_manifest("os", Some("v1"), INDEX, index.to_string());
         media_type = INDEX;
     }
-    for args in [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]] {
-        scratch.refused(5, &["below more than 8 indexes", "below 8 indexes"][(args[2] == "-o") as usize..][..1], &args);
+    for args in
+        [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]]
+    {
+        scratch.refused(
+            5,
+            &["below more than 8 indexes", "below 8 indexes"][(args[2] == "-o") as usize..][..1],
+            &args,
+        );
     }
 }
 
@@ -95,9 +110,19 @@ fn sizes_are_not_believed() {
         &(len + 1).to_string(),
     ] {
         let digest = image(&registry, |_| ());
-        let text = String::from_utf8(registry.manifest("os", &digest.to_string()).unwrap()).unwrap();
-        registry.put_manifest("os", Some("v1"), MANIFEST, text.replace(&format!("\"size\":{len}"), &format!("\"size\":{size}")));
-        for args in [["pull", &target, "-o", "out"].as_slice(), &["pull", &target, "--to", "layout"], &["copy", &target, "a.oci.tar"]] {
+        let text =
+            String::from_utf8(registry.manifest("os", &digest.to_string()).unwrap()).unwrap();
+        registry.put_manifest(
+            "os",
+            Some("v1"),
+            MANIFEST,
+            text.replace(&format!("\"size\":{len}"), &format!("\"size\":{size}")),
+        );
+        for args in [
+            ["pull", &target, "-o", "out"].as_slice(),
+            &["pull", &target, "--to", "layout"],
+            &["copy", &target, "a.oci.tar"],
+        ] {
             scratch.refused(5, &[], args);
         }
         only_files(&scratch.path("out"), &[]);
@@ -112,7 +137,11 @@ fn sizes_are_not_believed() {
     let lies: [(&str, Change, i32); 6] = [
         ("claims more", |answer| answer.claiming(200_000), 5),
         ("claims less", |answer| answer.claiming(99_999), 5),
-        ("gives more, says nothing", |answer| answer.body([kernel(), kernel()].concat()).untold(), 5),
+        (
+            "gives more, says nothing",
+            |answer| answer.body([kernel(), kernel()].concat()).untold(),
+            5,
+        ),
         ("gives more in chunks", |answer| answer.body([kernel(), kernel()].concat()).chunked(), 5),
         ("one bit is wrong", |answer| answer.flipped(70_000), 5),
         ("never ends", |answer| answer.content(Content::endless()).untold(), 5),
@@ -120,7 +149,8 @@ fn sizes_are_not_believed() {
     for (what, lie, code) in lies {
         registry.behave();
         registry.on(move |request| {
-            let of_kernel = call_of(request) == "GET blob" && request.path.ends_with(&Digest::of(&kernel()).to_string());
+            let of_kernel = call_of(request) == "GET blob"
+                && request.path.ends_with(&Digest::of(&kernel()).to_string());
             of_kernel.then(|| Fault::change(lie))
         });
         for args in [
@@ -134,7 +164,11 @@ fn sizes_are_not_believed() {
         }
         only_files(&scratch.path("out"), &[]);
         let blobs = scratch.path("layout/blobs/sha256");
-        assert!(!blobs.join(Digest::of(&kernel()).hex()).exists() && !scratch.path("a.oci.tar").exists(), "{what}");
+        assert!(
+            !blobs.join(Digest::of(&kernel()).hex()).exists()
+                && !scratch.path("a.oci.tar").exists(),
+            "{what}"
+        );
     }
 }
 
@@ -162,13 +196,17 @@ fn a_digest_is_no_path() {
     for digest in &digests {
         registry.behave();
         image(&registry, |manifest| manifest["layers"][0]["digest"] = json!(digest));
-        for args in [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]] {
+        for args in
+            [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]]
+        {
             scratch.refused(5, &[], &args);
         }
         image(&registry, |_| ());
         if !digest.contains(['\n', '\0']) {
             let said = digest.clone();
-            always(&registry, "GET manifest", move |answer| answer.with("Docker-Content-Digest", &said));
+            always(&registry, "GET manifest", move |answer| {
+                answer.with("Docker-Content-Digest", &said)
+            });
             scratch.refused(5, &[], &["resolve", &name(&registry)]);
         }
         let asked = registry.calls().iter().filter(|call| call.ends_with("unknown")).count();
@@ -180,9 +218,21 @@ fn a_digest_is_no_path() {
 #[test]
 fn a_title_names_a_file_in_the_folder_only() {
     let long = "x".repeat(300);
-    for title in
-        ["../evil", "/tmp/evil", "a/../../evil", "..", ".", "", "vmlinuz", "SHA256SUMS", "a\nb", "a\u{0}b", "\u{1b}[2J", &long, "-rf"]
-    {
+    for title in [
+        "../evil",
+        "/tmp/evil",
+        "a/../../evil",
+        "..",
+        ".",
+        "",
+        "vmlinuz",
+        "SHA256SUMS",
+        "a\nb",
+        "a\u{0}b",
+        "\u{1b}[2J",
+        &long,
+        "-rf",
+    ] {
         let scratch = Scratch::new();
         let registry = Registry::start();
         let extra = noise(9, 1000);
@@ -212,9 +262,17 @@ fn a_document_has_one_meaning() {
     let both = json!([{"mediaType": MANIFEST, "digest": digest.to_string(), "size": sound.len()}]);
     let cases = [
         ("manifest and index", MANIFEST, with(&format!("\"manifests\":{both}"))),
-        ("manifest and index, called an index", INDEX, with(&format!("\"manifests\":{both}")).replace(MANIFEST, INDEX)),
+        (
+            "manifest and index, called an index",
+            INDEX,
+            with(&format!("\"manifests\":{both}")).replace(MANIFEST, INDEX),
+        ),
         ("the header says index", INDEX, sound.clone()),
-        ("the header says Docker's", "application/vnd.docker.distribution.manifest.v2+json", sound.clone()),
+        (
+            "the header says Docker's",
+            "application/vnd.docker.distribution.manifest.v2+json",
+            sound.clone(),
+        ),
         ("the header says JSON", "application/json", sound.clone()),
         ("the header says nothing known", "text/html", sound.clone()),
         ("a key twice", MANIFEST, with("\"layers\":[]")),
@@ -227,7 +285,11 @@ fn a_document_has_one_meaning() {
         let digest = registry.put_manifest("os", Some("v1"), media_type, text);
         let by_digest = format!("{}/os@{digest}", registry.host());
         for target in [&name(&registry), &by_digest] {
-            for args in [["pull", target, "-o", "out"].as_slice(), &["pull", target, "--to", "layout"], &["copy", target, "a.oci.tar"]] {
+            for args in [
+                ["pull", target, "-o", "out"].as_slice(),
+                &["pull", target, "--to", "layout"],
+                &["copy", target, "a.oci.tar"],
+            ] {
                 let run = scratch.run(args);
                 assert_eq!(run.code, 5, "{what} {args:?}: {}{}", run.stdout, run.stderr);
             }
@@ -237,7 +299,12 @@ fn a_document_has_one_meaning() {
     // What an index says of its entry, and what the entry is.
     let entry = json!({"mediaType": INDEX, "digest": digest.to_string(), "size": sound.len(), "platform": {"os": "linux", "architecture": "amd64"}});
     registry.put_manifest("os", None, MANIFEST, sound);
-    registry.put_manifest("os", Some("v1"), INDEX, json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string());
+    registry.put_manifest(
+        "os",
+        Some("v1"),
+        INDEX,
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string(),
+    );
     scratch.refused(5, &[], &["pull", &name(&registry), "--to", "layout"]);
 }
 
@@ -263,30 +330,47 @@ fn a_tag_is_looked_up_once() {
                 return None;
             }
             asked += 1;
-            (asked > 1).then(|| Fault::Answer(Response::new(200).with("Content-Type", MANIFEST).body(evil.clone())))
+            (asked > 1).then(|| {
+                Fault::Answer(Response::new(200).with("Content-Type", MANIFEST).body(evil.clone()))
+            })
         });
         let run = scratch.run(args);
         assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
-        let times = registry.requests().iter().filter(|request| request.path.ends_with("/manifests/v1")).count();
+        let times = registry
+            .requests()
+            .iter()
+            .filter(|request| request.path.ends_with("/manifests/v1"))
+            .count();
         assert_eq!(times, 1, "{args:?}");
     }
     assert!(fs::read_to_string(scratch.path("layout/index.json")).unwrap().contains(good.hex()));
-    // A digest means what hashes to it, whatever the registry says; and a header that says otherwise is an error.
+    // A digest means what hashes to it, whatever the registry says; and a header that says
+    // otherwise is an error.
     let by_digest = format!("{}/os@{good}", registry.host());
     for (change, target) in [
         (
-            Box::new(|_| Response::new(200).with("Content-Type", MANIFEST).body(evil.clone())) as Box<dyn Fn(Response) -> Response>,
+            Box::new(|_| Response::new(200).with("Content-Type", MANIFEST).body(evil.clone()))
+                as Box<dyn Fn(Response) -> Response>,
             &by_digest,
         ),
         (Box::new(|answer: Response| answer.flipped(20)), &by_digest),
         (Box::new(|answer: Response| answer.flipped(20)), &name(&registry)),
-        (Box::new(|answer: Response| answer.with("Docker-Content-Digest", Digest::of(b"other"))), &name(&registry)),
-        (Box::new(|answer: Response| answer.with("Docker-Content-Digest", Digest::of(b"other"))), &by_digest),
+        (
+            Box::new(|answer: Response| answer.with("Docker-Content-Digest", Digest::of(b"other"))),
+            &name(&registry),
+        ),
+        (
+            Box::new(|answer: Response| answer.with("Docker-Content-Digest", Digest::of(b"other"))),
+            &by_digest,
+        ),
     ] {
-        let sound = Response::new(200).with("Content-Type", MANIFEST).with("Docker-Content-Digest", &good);
+        let sound =
+            Response::new(200).with("Content-Type", MANIFEST).with("Docker-Content-Digest", &good);
         let answer = change(sound.body(registry.manifest("os", &good.to_string()).unwrap()));
         registry.behave();
-        registry.on(move |request| (call_of(request) == "GET manifest").then(|| Fault::Answer(answer.clone())));
+        registry.on(move |request| {
+            (call_of(request) == "GET manifest").then(|| Fault::Answer(answer.clone()))
+        });
         scratch.refused(5, &["promised"], &["resolve", target]);
     }
 }
@@ -299,7 +383,8 @@ fn referrers_are_those_of_the_subject() {
         registry.ways(|ways| ways.referrers = api);
         let subject = image(&registry, |_| ());
         let size = registry.manifest("os", &subject.to_string()).unwrap().len();
-        let subject_descriptor = json!({"mediaType": MANIFEST, "digest": subject.to_string(), "size": size});
+        let subject_descriptor =
+            json!({"mediaType": MANIFEST, "digest": subject.to_string(), "size": size});
         let empty = b"{}".to_vec();
         registry.put_blob("os", Content::bytes(empty.clone()));
         let attached = |subject: Option<&Value>, text: &str| {
@@ -317,19 +402,40 @@ fn referrers_are_those_of_the_subject() {
         let none = attached(None, "none");
         let missing = descriptor(MANIFEST, b"missing");
         // The list of everything names the same, so that a walk could go on for ever.
-        let list =
-            json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [&ours, &foreign, &none, &missing, &subject_descriptor, &ours]});
+        let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [&ours, &foreign, &none, &missing, &subject_descriptor, &ours]});
         if api {
-            always(&registry, "GET referrers", move |_| Response::json(200, &list).with("Content-Type", INDEX));
+            always(&registry, "GET referrers", move |_| {
+                Response::json(200, &list).with("Content-Type", INDEX)
+            });
         } else {
-            registry.put_manifest("os", Some(&format!("sha256-{}", subject.hex())), INDEX, list.to_string());
-            registry.put_manifest("os", Some(&format!("sha256-{}", &ours["digest"].as_str().unwrap()[7..])), INDEX, list.to_string());
+            registry.put_manifest(
+                "os",
+                Some(&format!("sha256-{}", subject.hex())),
+                INDEX,
+                list.to_string(),
+            );
+            registry.put_manifest(
+                "os",
+                Some(&format!("sha256-{}", &ours["digest"].as_str().unwrap()[7..])),
+                INDEX,
+                list.to_string(),
+            );
         }
         let run = scratch.run(&["copy", "-r", &name(&registry), "./layout"]);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        let index: Value = serde_json::from_slice(&fs::read(scratch.path("layout/index.json")).unwrap()).unwrap();
-        let rows: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|row| row["digest"].as_str().unwrap()).collect();
-        assert_eq!(rows, [subject.to_string(), ours["digest"].as_str().unwrap().to_owned()], "referrers API: {api}");
+        let index: Value =
+            serde_json::from_slice(&fs::read(scratch.path("layout/index.json")).unwrap()).unwrap();
+        let entries: Vec<_> = index["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["digest"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            entries,
+            [subject.to_string(), ours["digest"].as_str().unwrap().to_owned()],
+            "referrers API: {api}"
+        );
     }
 }
 
@@ -352,15 +458,30 @@ fn a_list_of_referrers_is_written_over_no_manifest() {
         target.ways(|ways| ways.referrers = false);
         image(&target, |_| ());
         let other = there.map(|which| match which {
-            "subject" => target.put_manifest("os", Some(&tag), MANIFEST, registry.manifest("os", &subject.to_string()).unwrap()),
-            _ => target.put_manifest("os", Some(&tag), MANIFEST, attached.to_string().replace("x-test", "x-other")),
+            "subject" => target.put_manifest(
+                "os",
+                Some(&tag),
+                MANIFEST,
+                registry.manifest("os", &subject.to_string()).unwrap(),
+            ),
+            _ => target.put_manifest(
+                "os",
+                Some(&tag),
+                MANIFEST,
+                attached.to_string().replace("x-test", "x-other"),
+            ),
         });
         let run = scratch.run(&["copy", &from, &format!("{}/os:sbom", target.host())]);
         assert_eq!(run.code, code, "{there:?}: {}", run.stderr);
         let now = target.tag("os", &tag);
         if code == 0 {
             let list = target.manifest("os", &now.unwrap()).unwrap();
-            assert!(String::from_utf8(list).unwrap().contains(Digest::of(attached.to_string().as_bytes()).hex()), "{there:?}");
+            assert!(
+                String::from_utf8(list)
+                    .unwrap()
+                    .contains(Digest::of(attached.to_string().as_bytes()).hex()),
+                "{there:?}"
+            );
         } else {
             assert_eq!(now, other.map(|digest| digest.to_string()));
             assert!(run.stderr.contains("is for the list of what is attached"), "{}", run.stderr);
@@ -376,7 +497,7 @@ fn what_a_registry_says_does_not_steer_a_terminal() {
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\r\u{202e}";
     let tags = json!({"tags": [evil, "v1"]});
     always(&registry, "GET tags", move |_| Response::json(200, &tags));
-    let clean = |run: &common::run::Run| {
+    let clean = |run: &crate::common::run::Run| {
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(!said.contains(['\u{1b}', '\u{7}', '\r', '\u{202e}']), "{said:?}");
     };
@@ -385,7 +506,9 @@ fn what_a_registry_says_does_not_steer_a_terminal() {
     assert!(run.stdout.contains("owned"));
     for status in [400, 403, 404, 429, 500] {
         registry.behave();
-        registry.on(move |_| Some(Fault::Answer(Response::error(status, evil, evil).with("WWW-Authenticate", "x"))));
+        registry.on(move |_| {
+            Some(Fault::Answer(Response::error(status, evil, evil).with("WWW-Authenticate", "x")))
+        });
         let run = scratch.run(&["-d", "--retry", "0", "resolve", &name(&registry)]);
         clean(&run);
         assert!(run.code != 0 && run.stderr.contains("owned"), "{run:?}");

@@ -1,15 +1,13 @@
-//! Attacks on stores: what a layout's folder from elsewhere, and the documents in it, could try. Each test is named after what the
-//! attacker does.
-
-mod common;
+//! Attacks on stores: what a layout's folder from elsewhere, and the documents in it, could try.
+//! Each test is named after what the attacker does.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use common::hostile::*;
-use common::{Scratch, noise, success};
+use crate::common::hostile::*;
+use crate::common::{Scratch, noise, success};
 use osimage::compress::Format;
 use osimage::digest::Digest;
 use osimage::oci;
@@ -40,12 +38,18 @@ fn a_digest_that_is_a_path_or_no_digest_is_refused() {
     .enumerate()
     {
         let in_index = format!("index-{n}");
-        layout_with_rows(&scratch, &in_index, &[descriptor(oci::MANIFEST, &bad, 8, &named("evil:1"))]);
+        layout_with_entries(
+            &scratch,
+            &in_index,
+            &[descriptor(oci::MANIFEST, &bad, 8, &named("evil:1"))],
+        );
         refused_by_all(&scratch, &in_index);
         refused(&scratch, &["list", &format!("./{in_index}")]);
         refused(&scratch, &["gc", &format!("./{in_index}")]);
         let in_manifest = format!("manifest-{n}");
-        layout_with_manifest(&scratch, &in_manifest, |layout| manifest(layout, &[descriptor(KERNEL, &bad, 8, "")]));
+        layout_with_manifest(&scratch, &in_manifest, |layout| {
+            manifest(layout, &[descriptor(KERNEL, &bad, 8, "")])
+        });
         refused_by_all(&scratch, &in_manifest);
         refused(&scratch, &["gc", &format!("./{in_manifest}")]);
     }
@@ -55,7 +59,19 @@ fn a_digest_that_is_a_path_or_no_digest_is_refused() {
 fn a_size_that_is_wrong_huge_or_no_size_is_refused() {
     let scratch = Scratch::new();
     victim(&scratch);
-    let sizes = ["-1", "1.5", "1e3", "\"8\"", "null", "18446744073709551616", "18446744073709551615", "9223372036854775808", "0", "7", "9"];
+    let sizes = [
+        "-1",
+        "1.5",
+        "1e3",
+        "\"8\"",
+        "null",
+        "18446744073709551616",
+        "18446744073709551615",
+        "9223372036854775808",
+        "0",
+        "7",
+        "9",
+    ];
     for (n, size) in sizes.into_iter().enumerate() {
         let name = format!("layer-{n}");
         layout_with_manifest(&scratch, &name, |layout| {
@@ -66,7 +82,11 @@ fn a_size_that_is_wrong_huge_or_no_size_is_refused() {
         let name = format!("manifest-{n}");
         let json = manifest(&scratch.path(&name), &[]);
         let digest = blob(&scratch.path(&name), &json);
-        layout_with_rows(&scratch, &name, &[descriptor(oci::MANIFEST, &digest, size, &named("evil:1"))]);
+        layout_with_entries(
+            &scratch,
+            &name,
+            &[descriptor(oci::MANIFEST, &digest, size, &named("evil:1"))],
+        );
         refused_by_all(&scratch, &name);
     }
 }
@@ -85,7 +105,11 @@ fn a_wrong_size_for_content_that_a_store_has_does_not_destroy_it_there() {
         // Once without the content, once with other content in its place.
         assert_ne!(run(&scratch, &["--store-path", "store", "import", &format!("./{name}")]).0, 0);
         unharmed(&scratch);
-        fs::write(scratch.path(&name).join("blobs/sha256").join(Digest::of(&kernel).hex()), noise(3, size)).unwrap();
+        fs::write(
+            scratch.path(&name).join("blobs/sha256").join(Digest::of(&kernel).hex()),
+            noise(3, size),
+        )
+        .unwrap();
         refused(&scratch, &["--store-path", "store", "import", &format!("./{name}")]);
         unharmed(&scratch);
     }
@@ -96,7 +120,9 @@ fn an_image_that_lists_anothers_manifest_as_a_layer_does_not_make_gc_free_that_o
     let scratch = Scratch::new();
     let id = victim(&scratch);
     let good = fs::read_to_string(scratch.path("store/blobs/sha256").join(&id)).unwrap();
-    let evil = layout_with_manifest(&scratch, "evil", |layout| manifest(layout, &[layer(layout, "application/octet-stream", &good, "")]));
+    let evil = layout_with_manifest(&scratch, "evil", |layout| {
+        manifest(layout, &[layer(layout, "application/octet-stream", &good, "")])
+    });
     scratch.ok(&["--store-path", "store", "import", "./evil"]);
     // The worst order for a walk: the layer is met before the image.
     let index = fs::read_to_string(scratch.path("store/index.json")).unwrap();
@@ -139,13 +165,25 @@ fn replaced(scratch: &Scratch, path: &Path, by: &str) {
 fn a_link_a_pipe_or_a_socket_in_the_place_of_a_file_is_refused() {
     let scratch = Scratch::new();
     victim(&scratch);
-    for (n, by) in ["link", "fifo", "folder", "socket", "dangling link", "device"].into_iter().enumerate() {
-        for (file, list_works) in [("layer", true), ("manifest", true), ("config", true), ("index.json", false), ("oci-layout", false)] {
+    for (n, by) in
+        ["link", "fifo", "folder", "socket", "dangling link", "device"].into_iter().enumerate()
+    {
+        for (file, list_works) in [
+            ("layer", true),
+            ("manifest", true),
+            ("config", true),
+            ("index.json", false),
+            ("oci-layout", false),
+        ] {
             let name = format!("evil-{n}-{file}");
-            let layout = layout_with_manifest(&scratch, &name, |layout| manifest(layout, &[layer(layout, KERNEL, "a kernel", "")]));
+            let layout = layout_with_manifest(&scratch, &name, |layout| {
+                manifest(layout, &[layer(layout, KERNEL, "a kernel", "")])
+            });
             let path = match file {
                 "layer" => layout.join("blobs/sha256").join(Digest::of(b"a kernel").hex()),
-                "config" => layout.join("blobs/sha256").join(Digest::of(EVIL_CONFIG.as_bytes()).hex()),
+                "config" => {
+                    layout.join("blobs/sha256").join(Digest::of(EVIL_CONFIG.as_bytes()).hex())
+                }
                 "manifest" => {
                     let json = manifest(&layout, &[layer(&layout, KERNEL, "a kernel", "")]);
                     layout.join("blobs/sha256").join(Digest::of(json.as_bytes()).hex())
@@ -155,7 +193,11 @@ fn a_link_a_pipe_or_a_socket_in_the_place_of_a_file_is_refused() {
             replaced(&scratch, &path, by);
             refused_by_all(&scratch, &name);
             refused(&scratch, &["gc", &format!("./{name}")]);
-            assert_eq!(run(&scratch, &["list", &format!("./{name}")]).0 == 0, list_works, "{by} for {file}");
+            assert_eq!(
+                run(&scratch, &["list", &format!("./{name}")]).0 == 0,
+                list_works,
+                "{by} for {file}"
+            );
             assert!(scratch.path("moved").exists());
         }
     }
@@ -166,11 +208,17 @@ fn a_linked_folder_of_content_leads_no_command_out_of_the_layout() {
     for linked in ["blobs", "blobs/sha256"] {
         let scratch = Scratch::new();
         victim(&scratch);
-        let layout = layout_with_manifest(&scratch, "evil", |layout| manifest(layout, &[layer(layout, KERNEL, "a kernel", "")]));
+        let layout = layout_with_manifest(&scratch, "evil", |layout| {
+            manifest(layout, &[layer(layout, KERNEL, "a kernel", "")])
+        });
         // What is outside holds the right content, and a file that gc would free.
         fs::rename(layout.join(linked), scratch.path("outside")).unwrap();
         symlink(scratch.path("outside"), layout.join(linked)).unwrap();
-        let content = if linked == "blobs" { scratch.path("outside/sha256") } else { scratch.path("outside") };
+        let content = if linked == "blobs" {
+            scratch.path("outside/sha256")
+        } else {
+            scratch.path("outside")
+        };
         fs::write(content.join("a".repeat(64)), "unreached").unwrap();
         fs::write(content.join(".osimage-1-1.tmp"), "left behind").unwrap();
         let count = || fs::read_dir(&content).unwrap().count();
@@ -185,7 +233,8 @@ fn a_linked_folder_of_content_leads_no_command_out_of_the_layout() {
             &["--store-path", "evil", "build", "--profile", "native", "--kernel-file", &kernel],
             &["--store-path", "evil", "import", "./store"],
         ] {
-            // A name alone can be given where only the folder below is a link: nothing of the content is touched.
+            // A name alone can be given where only the folder below is a link: nothing of the
+            // content is touched.
             if !(linked == "blobs/sha256" && args.contains(&"tag")) {
                 refused(&scratch, args);
             }
@@ -198,7 +247,9 @@ fn a_linked_folder_of_content_leads_no_command_out_of_the_layout() {
 fn swapped_content_of_the_same_size_is_noticed() {
     let scratch = Scratch::new();
     victim(&scratch);
-    let layout = layout_with_manifest(&scratch, "evil", |layout| manifest(layout, &[layer(layout, KERNEL, "a kernel", "")]));
+    let layout = layout_with_manifest(&scratch, "evil", |layout| {
+        manifest(layout, &[layer(layout, KERNEL, "a kernel", "")])
+    });
     fs::write(layout.join("blobs/sha256").join(Digest::of(b"a kernel").hex()), "a Kernel").unwrap();
     let said = refused_by_all(&scratch, "evil");
     assert!(said.contains("hashes to"), "{said}");
@@ -226,9 +277,16 @@ fn a_title_that_leads_out_of_the_folder_or_takes_anothers_name_does_neither() {
         "esc\\u001b[2J",
     ];
     let layout = layout_with_manifest(&scratch, "evil", |layout| {
-        let title = |title: &str| format!(r#","annotations":{{"org.opencontainers.image.title":"{title}"}}"#);
-        let mut layers: Vec<_> =
-            titles.iter().enumerate().map(|(n, text)| layer(layout, "application/x-evil", &format!("evil {n}"), &title(text))).collect();
+        let title = |title: &str| {
+            format!(r#","annotations":{{"org.opencontainers.image.title":"{title}"}}"#)
+        };
+        let mut layers: Vec<_> = titles
+            .iter()
+            .enumerate()
+            .map(|(n, text)| {
+                layer(layout, "application/x-evil", &format!("evil {n}"), &title(text))
+            })
+            .collect();
         layers.push(layer(layout, KERNEL, "the kernel", &title("../../vmlinuz")));
         let config = r#"{"commandLine":"ro quiet"}"#;
         let config = descriptor(CONFIG, &blob(layout, config), config.len(), "");
@@ -238,7 +296,8 @@ fn a_title_that_leads_out_of_the_folder_or_takes_anothers_name_does_neither() {
     // A link that lies in wait is replaced, not followed.
     scratch.write("bystander", "untouched");
     symlink(scratch.path("bystander"), scratch.path("out/vmlinuz")).unwrap();
-    let before: Vec<_> = fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let before: Vec<_> =
+        fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let (code, stdout, stderr) = run(&scratch, &["extract", layout.to_str().unwrap(), "-o", "out"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(!stdout.chars().any(|c| c.is_control() && c != '\n'), "{stdout:?}");
@@ -250,19 +309,30 @@ fn a_title_that_leads_out_of_the_folder_or_takes_anothers_name_does_neither() {
     assert_eq!(read("SHA256SUMS").lines().count(), titles.len() + 2);
     for entry in fs::read_dir(scratch.path("out")).unwrap() {
         let entry = entry.unwrap();
-        assert!(entry.file_type().unwrap().is_file() && !entry.file_name().to_str().unwrap().chars().any(char::is_control), "{entry:?}");
+        assert!(
+            entry.file_type().unwrap().is_file()
+                && !entry.file_name().to_str().unwrap().chars().any(char::is_control),
+            "{entry:?}"
+        );
     }
-    let mut after: Vec<_> = fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut after: Vec<_> =
+        fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     after.retain(|name| !before.contains(name) && !name.to_str().unwrap().starts_with("run."));
     assert!(after.is_empty() && !Path::new("/tmp/osimage-escaped").exists(), "{after:?}");
-    success(scratch.program("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(scratch.path("out")), "the sums");
+    success(
+        scratch
+            .program("sha256sum")
+            .args(["--check", "--quiet", "SHA256SUMS"])
+            .current_dir(scratch.path("out")),
+        "the sums",
+    );
 }
 
 #[test]
 fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
     let scratch = Scratch::new();
     victim(&scratch);
-    let layout = layout_with_rows(&scratch, "big-index", &[]);
+    let layout = layout_with_entries(&scratch, "big-index", &[]);
     let mut index = fs::read(layout.join("index.json")).unwrap();
     index.resize(65 << 20, b' ');
     fs::write(layout.join("index.json"), &index).unwrap();
@@ -270,7 +340,15 @@ fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
     assert!(said.contains("larger than 67108864 bytes"), "{said}");
     refused(
         &scratch,
-        &["--store-path", "big-index", "build", "--profile", "native", "--kernel-file", scratch.parts(1)[2].to_str().unwrap()],
+        &[
+            "--store-path",
+            "big-index",
+            "build",
+            "--profile",
+            "native",
+            "--kernel-file",
+            scratch.parts(1)[2].to_str().unwrap(),
+        ],
     );
     assert_eq!(fs::metadata(layout.join("index.json")).unwrap().len(), 65 << 20, "it was replaced");
     let tar = tar_file(&[
@@ -281,7 +359,9 @@ fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
     let said = refused(&scratch, &["list", "big.oci.tar.zst"]);
     assert!(said.contains("at most 67108864 are read"), "{said}");
 
-    layout_with_manifest(&scratch, "big-manifest", |layout| manifest(layout, &[]) + &" ".repeat(5 << 20));
+    layout_with_manifest(&scratch, "big-manifest", |layout| {
+        manifest(layout, &[]) + &" ".repeat(5 << 20)
+    });
     let said = refused_by_all(&scratch, "big-manifest");
     assert!(said.contains("at most 4194304 are read"), "{said}");
     refused(&scratch, &["inspect", "./big-manifest"]);
@@ -302,31 +382,70 @@ fn a_document_that_can_be_read_in_two_ways_is_refused() {
     let config = descriptor(CONFIG, &Digest::of(b"{}").to_string(), 2, "");
     let digest = Digest::of(b"{}");
     let documents = [
-        ("manifest and index at once", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"manifests":[]}}"#)),
-        ("the old fields of a schema 1 manifest", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"fsLayers":[]}}"#)),
+        (
+            "manifest and index at once",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"manifests":[]}}"#),
+        ),
+        (
+            "the old fields of a schema 1 manifest",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"fsLayers":[]}}"#),
+        ),
         (
             "a type of its own that is another",
-            format!(r#"{{"schemaVersion":2,"mediaType":"{}","config":{config},"layers":[]}}"#, oci::INDEX),
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"{}","config":{config},"layers":[]}}"#,
+                oci::INDEX
+            ),
         ),
-        ("a key twice", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"layers":[]}}"#)),
-        ("an unknown key twice", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"x":1,"x":2}}"#)),
-        ("a key in another case", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"Layers":[]}}"#)),
-        ("a key in another case alone", format!(r#"{{"schemaVersion":2,"Config":{config},"layers":[]}}"#)),
-        ("a key with a long s", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"layer\u017f":[]}}"#)),
-        ("a key that is escaped, and so twice", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"\u006cayers":[]}}"#)),
+        (
+            "a key twice",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"layers":[]}}"#),
+        ),
+        (
+            "an unknown key twice",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"x":1,"x":2}}"#),
+        ),
+        (
+            "a key in another case",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"Layers":[]}}"#),
+        ),
+        (
+            "a key in another case alone",
+            format!(r#"{{"schemaVersion":2,"Config":{config},"layers":[]}}"#),
+        ),
+        (
+            "a key with a long s",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"layer\u017f":[]}}"#),
+        ),
+        (
+            "a key that is escaped, and so twice",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"\u006cayers":[]}}"#),
+        ),
         (
             "a digest twice in a descriptor",
             format!(
                 r#"{{"schemaVersion":2,"config":{{"mediaType":"{CONFIG}","digest":"{digest}","Digest":"{digest}","size":2}},"layers":[]}}"#
             ),
         ),
-        ("an annotation twice", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{{"a":"1","a":"2"}}}}"#)),
+        (
+            "an annotation twice",
+            format!(
+                r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{{"a":"1","a":"2"}}}}"#
+            ),
+        ),
         ("schema version 1", format!(r#"{{"schemaVersion":1,"config":{config},"layers":[]}}"#)),
-        ("something behind its end", format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}{{}}"#)),
+        (
+            "something behind its end",
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}{{}}"#),
+        ),
         ("an array", format!(r#"[2,"{}",null,{config},[]]"#, oci::MANIFEST)),
         (
             "nested without end",
-            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"x":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000)),
+            format!(
+                r#"{{"schemaVersion":2,"config":{config},"layers":[],"x":{}1{}}}"#,
+                "[".repeat(100_000),
+                "]".repeat(100_000)
+            ),
         ),
         ("nothing", String::new()),
         ("not UTF-8", "\u{fffd}".into()),
@@ -343,20 +462,23 @@ fn a_document_that_can_be_read_in_two_ways_is_refused() {
         refused(&scratch, &["gc", layout.to_str().unwrap()]);
     }
     // The same for the index of a layout.
-    let row = descriptor(oci::MANIFEST, &digest.to_string(), 2, &named("evil:1"));
+    let entry = descriptor(oci::MANIFEST, &digest.to_string(), 2, &named("evil:1"));
     for json in [
-        format!(r#"{{"schemaVersion":2,"manifests":[{row}],"manifests":[]}}"#),
-        format!(r#"{{"schemaVersion":2,"manifests":[{row}],"Manifests":[]}}"#),
-        format!(r#"{{"schemaVersion":2,"manife\u017fts":[],"manifests":[{row}]}}"#),
-        format!(r#"{{"schemaVersion":2,"manifests":[{row}],"layers":[]}}"#),
-        format!(r#"{{"schemaVersion":1,"manifests":[{row}]}}"#),
-        format!(r#"{{"schemaVersion":2,"manifests":[{row}]"#),
-        format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, row.replace("\"size\"", "\"Size\":3,\"size\"")),
+        format!(r#"{{"schemaVersion":2,"manifests":[{entry}],"manifests":[]}}"#),
+        format!(r#"{{"schemaVersion":2,"manifests":[{entry}],"Manifests":[]}}"#),
+        format!(r#"{{"schemaVersion":2,"manife\u017fts":[],"manifests":[{entry}]}}"#),
+        format!(r#"{{"schemaVersion":2,"manifests":[{entry}],"layers":[]}}"#),
+        format!(r#"{{"schemaVersion":1,"manifests":[{entry}]}}"#),
+        format!(r#"{{"schemaVersion":2,"manifests":[{entry}]"#),
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            entry.replace("\"size\"", "\"Size\":3,\"size\"")
+        ),
         r#"{"schemaVersion":2}"#.into(),
         "null".into(),
         String::new(),
     ] {
-        let layout = layout_with_rows(&scratch, "evil-index", &[]);
+        let layout = layout_with_entries(&scratch, "evil-index", &[]);
         fs::write(layout.join("index.json"), &json).unwrap();
         for args in [
             ["list", "./evil-index"].as_slice(),
@@ -381,21 +503,27 @@ fn a_graph_without_end_is_not_followed() {
         let index = format!(r#"{{"schemaVersion":2,"manifests":[{below}]}}"#);
         below = descriptor(oci::INDEX, &blob(&layout, &index), index.len(), "");
     }
-    let row = below.strip_suffix('}').unwrap().to_owned() + &named("evil:1") + "}";
-    layout_with_rows(&scratch, "deep", &[row]);
+    let entry = below.strip_suffix('}').unwrap().to_owned() + &named("evil:1") + "}";
+    layout_with_entries(&scratch, "deep", &[entry]);
     let said = refused_by_all(&scratch, "deep");
     assert!(said.contains("8 indexes"), "{said}");
     refused(&scratch, &["gc", "./deep"]);
     assert_eq!(run(&scratch, &["list", "--wide", "./deep"]).0, 0);
-    assert!(layout.join("blobs/sha256").join(Digest::of(b"a kernel").hex()).exists(), "gc freed what it did not follow");
+    assert!(
+        layout.join("blobs/sha256").join(Digest::of(b"a kernel").hex()).exists(),
+        "gc freed what it did not follow"
+    );
 
-    // An index that names itself cannot have its own digest, so the second time it is read it is refused.
-    let layout = layout_with_rows(&scratch, "cycle", &[]);
+    // An index that names itself cannot have its own digest, so the second time it is read it is
+    // refused.
+    let layout = layout_with_entries(&scratch, "cycle", &[]);
     let own = format!("sha256:{}", "c".repeat(64));
-    let index = |size: usize| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor(oci::INDEX, &own, size, ""));
+    let index = |size: usize| {
+        format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor(oci::INDEX, &own, size, ""))
+    };
     let size = index(100).len();
     fs::write(layout.join("blobs/sha256").join("c".repeat(64)), index(size)).unwrap();
-    layout_with_rows(&scratch, "cycle", &[descriptor(oci::INDEX, &own, size, &named("evil:1"))]);
+    layout_with_entries(&scratch, "cycle", &[descriptor(oci::INDEX, &own, size, &named("evil:1"))]);
     refused_by_all(&scratch, "cycle");
     refused(&scratch, &["gc", "./cycle"]);
 }
@@ -415,24 +543,33 @@ fn a_manifest_with_very_many_layers_of_one_name_takes_no_long_time() {
 #[test]
 fn names_annotations_and_command_lines_do_not_steer_the_terminal() {
     let scratch = Scratch::new();
-    // Escape sequences, one of them in a single character (U+009B), a bell, a carriage return, and a mark that turns the line.
+    // Escape sequences, one of them in a single character (U+009B), a bell, a carriage return, and
+    // a mark that turns the line.
     let evil = r"evil\u001b[2J\u009b31m\u0007\r\u202etxt\u0000\u007f";
     let layout = layout_with_manifest(&scratch, "evil", |layout| {
         let json = format!(r#"{{"commandLine":"{evil}"}}"#);
         let config = descriptor(CONFIG, &blob(layout, &json), json.len(), "");
-        let title = format!(r#","annotations":{{"org.opencontainers.image.title":"{evil}","{evil}":"{evil}"}}"#);
-        let layers = [layer(layout, ROOTFS, "a rootfs", ""), layer(layout, &format!("application/{evil}"), "something", &title)].join(",");
+        let title = format!(
+            r#","annotations":{{"org.opencontainers.image.title":"{evil}","{evil}":"{evil}"}}"#
+        );
+        let layers = [
+            layer(layout, ROOTFS, "a rootfs", ""),
+            layer(layout, &format!("application/{evil}"), "something", &title),
+        ]
+        .join(",");
         format!(
             r#"{{"schemaVersion":2,"config":{config},"layers":[{layers}],"annotations":{{"org.opencontainers.image.created":"{evil}","{evil}":"{evil}"}}}}"#
         )
     });
-    // The row too: its name, its platform.
+    // The entry too: its name, its platform.
     let index = fs::read_to_string(layout.join("index.json")).unwrap();
-    let index =
-        index.replace("evil:1", evil).replace(r#""size""#, &format!(r#""platform":{{"architecture":"{evil}","os":"{evil}"}},"size""#));
+    let index = index.replace("evil:1", evil).replace(
+        r#""size""#,
+        &format!(r#""platform":{{"architecture":"{evil}","os":"{evil}"}},"size""#),
+    );
     fs::write(layout.join("index.json"), &index).unwrap();
     let argument = "no\u{1b}[2Jsuch\u{9b}31m\u{202e}";
-    let broken = layout_with_rows(&scratch, "broken\u{1b}[2J", &[]);
+    let broken = layout_with_entries(&scratch, "broken\u{1b}[2J", &[]);
     fs::write(broken.join("index.json"), index.replace("manifests", evil)).unwrap();
     for (args, code) in [
         (["list", "./evil"].as_slice(), 0),
@@ -457,7 +594,11 @@ fn names_annotations_and_command_lines_do_not_steer_the_terminal() {
         }
         // It is still shown that there is something odd.
         assert!(
-            code != 0 || !stdout.contains("evil") || args[0] == "export" || stdout.contains('\\') || args[0] == "extract",
+            code != 0
+                || !stdout.contains("evil")
+                || args[0] == "export"
+                || stdout.contains('\\')
+                || args[0] == "extract",
             "{args:?}: {stdout}"
         );
     }
@@ -470,7 +611,10 @@ fn urls_and_embedded_data_of_a_descriptor_are_never_used() {
     // A server of ours that must not be asked, and content in the descriptor itself.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let more = format!(r#","urls":["http://{}/kernel"],"data":"YSBrZXJuZWw=""#, listener.local_addr().unwrap());
+    let more = format!(
+        r#","urls":["http://{}/kernel"],"data":"YSBrZXJuZWw=""#,
+        listener.local_addr().unwrap()
+    );
     layout_with_manifest(&scratch, "evil", |layout| {
         let missing = Digest::of(b"a kernel").to_string();
         manifest(layout, &[descriptor(KERNEL, &missing, 8, &more)])

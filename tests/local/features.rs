@@ -1,12 +1,10 @@
 //! The feature graph: what a target stands for, in which order, and what is refused.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use common::{Scratch, success};
+use crate::common::{Scratch, success};
 use osimage::features::{Arch, Feature, FeatureType, Graph, Target};
 use osimage::{Error, Kind};
 use proptest::prelude::*;
@@ -16,8 +14,19 @@ fn folder(lines: &str) -> Scratch {
     let root = Scratch::new();
     for line in lines.split(';').map(str::trim).filter(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let list = |sign: char| words[2..].iter().filter_map(|word| word.strip_prefix(sign)).collect::<Vec<_>>().join(", ");
-        let info = format!("type: {}\nfeatures:\n  include: [{}]\n  exclude: [{}]\n", words[1], list('+'), list('-'));
+        let list = |sign: char| {
+            words[2..]
+                .iter()
+                .filter_map(|word| word.strip_prefix(sign))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let info = format!(
+            "type: {}\nfeatures:\n  include: [{}]\n  exclude: [{}]\n",
+            words[1],
+            list('+'),
+            list('-')
+        );
         write(&root, words[0], &info);
     }
     root
@@ -38,10 +47,11 @@ fn names<'a>(features: &[&'a Feature]) -> Vec<&'a str> {
 const CLOUDS: &str = "base element; server element +base; cloud element +server; gardener element +server; gcp platform +cloud;
     kvm platform +cloud; azure platform +cloud; metal platform +server; _oci flag; _slim flag; _dev flag; _prod flag";
 
-/// The canonical name and the features in the order of their hooks; nothing where something is excluded that is asked for.
+/// The canonical name and the features in the order of their hooks; nothing where something is
+/// excluded that is asked for.
 type Resolved = Option<(&'static str, &'static str)>;
 
-/// Every row gave the same result in Garden Linux's builder.
+/// Every entry gave the same result in Garden Linux's builder.
 #[rustfmt::skip]
 const RESOLVED: &[(&str, &str, Resolved)] = &[
     (CLOUDS, "gcp_oci", Some(("gcp_oci", "base,server,cloud,gcp,_oci"))),
@@ -72,10 +82,18 @@ fn targets_resolve_as_in_garden_linux_builder() {
         let resolved = graph.resolve(&target.parse::<Target>().unwrap().features);
         match (resolved, expected) {
             (Ok(selection), Some((cname, order))) => {
-                assert_eq!((selection.cname.as_str(), selection.names().join(",").as_str()), (*cname, *order), "{target} of {lines}");
+                assert_eq!(
+                    (selection.cname.as_str(), selection.names().join(",").as_str()),
+                    (*cname, *order),
+                    "{target} of {lines}"
+                );
             }
-            (Err(error), None) => assert!(error.to_string().contains(" excludes "), "{target} of {lines}: {error}"),
-            (resolved, _) => panic!("{target} of {lines}: {:?}", resolved.map(|selection| selection.cname)),
+            (Err(error), None) => {
+                assert!(error.to_string().contains(" excludes "), "{target} of {lines}: {error}")
+            }
+            (resolved, _) => {
+                panic!("{target} of {lines}: {:?}", resolved.map(|selection| selection.cname))
+            }
         }
     }
 }
@@ -83,7 +101,7 @@ fn targets_resolve_as_in_garden_linux_builder() {
 #[test]
 #[rustfmt::skip]
 fn what_makes_no_target_is_refused_with_the_names() {
-    let rows: &[(&str, &str, Kind, &str)] = &[
+    let entries: &[(&str, &str, Kind, &str)] = &[
         ("gcp platform; _x flag -b; b element", "gcp-b_x", Kind::Usage,
          "`_x` excludes `b`, but the target asks for `b`"),
         ("gcp platform +a; a element +_x; _x flag -b; b element", "gcp-b", Kind::Usage,
@@ -96,7 +114,7 @@ fn what_makes_no_target_is_refused_with_the_names() {
          "the target has 2 platforms, and there must be exactly one: `gcp`, `kvm` (included by gcp → a)"),
         ("gcp platform; _x flag +gcp", "gcp_x", Kind::Usage, "this target's canonical name would be `_x`, which is no target itself"),
     ];
-    for (lines, target, kind, message) in rows {
+    for (lines, target, kind, message) in entries {
         let root = folder(lines);
         let graph = load(&root).unwrap();
         let error = graph.resolve(&target.parse::<Target>().unwrap().features).unwrap_err();
@@ -112,7 +130,10 @@ fn cycles_are_refused_whatever_the_target() {
         ("a element -a", "`a` excludes `a`"),
         ("a element +b; b element -a; gcp platform", "`a` includes `b`, `b` excludes `a`"),
         // Neither what refers to the cycle nor what the cycle refers to is named.
-        ("a element +c; c element +d +z; d flag -e; e flag +c; z element", "`c` includes `d`, `d` excludes `e`, `e` includes `c`"),
+        (
+            "a element +c; c element +d +z; d flag -e; e flag +c; z element",
+            "`c` includes `d`, `d` excludes `e`, `e` includes `c`",
+        ),
     ] {
         let error = load(&folder(lines)).unwrap_err();
         assert_eq!(error.to_string(), format!("the features go round in a circle: {message}"));
@@ -124,15 +145,22 @@ fn cycles_are_refused_whatever_the_target() {
 fn a_name_that_targets_cannot_ask_for_is_explained() {
     let root = folder("gcp platform +my-own; my-own element");
     let graph = load(&root).unwrap();
-    assert_eq!(graph.resolve(&BTreeSet::from(["gcp".to_owned()])).unwrap().names(), ["my-own", "gcp"]);
+    assert_eq!(
+        graph.resolve(&BTreeSet::from(["gcp".to_owned()])).unwrap().names(),
+        ["my-own", "gcp"]
+    );
     let error = graph.resolve(&"gcp-my-own".parse::<Target>().unwrap().features).unwrap_err();
-    assert!(error.hint().unwrap().starts_with("a target cannot ask for `my-own`"), "{:?}", error.hint());
+    assert!(
+        error.hint().unwrap().starts_with("a target cannot ask for `my-own`"),
+        "{:?}",
+        error.hint()
+    );
 }
 
 #[test]
 #[rustfmt::skip]
 fn a_broken_info_yaml_is_told_with_file_and_line() {
-    let rows: &[(&str, &str)] = &[
+    let entries: &[(&str, &str)] = &[
         ("", " has no `type`"),
         ("description: x\n", " has no `type`"),
         ("description: x\ntype: flavour\n", ", line 2, has an unknown type \"flavour\""),
@@ -147,7 +175,7 @@ fn a_broken_info_yaml_is_told_with_file_and_line() {
         ("type: flag\n---\ntype: flag\n", " is no valid info.yaml: …"),
         ("type: \u{7}flag\n", " is no valid info.yaml: …"),
     ];
-    for (info, message) in rows {
+    for (info, message) in entries {
         let root = folder("base element");
         write(&root, "broken", info);
         let error = load(&root).unwrap_err();
@@ -168,7 +196,12 @@ fn a_broken_info_yaml_is_told_with_file_and_line() {
 fn a_large_info_yaml_is_refused() {
     let root = folder("base element");
     write(&root, "long", &format!("type: flag\n#{}\n", "x".repeat(64 * 1024)));
-    assert!(load(&root).unwrap_err().to_string().ends_with("features/long/info.yaml is larger than 64 KiB"));
+    assert!(
+        load(&root)
+            .unwrap_err()
+            .to_string()
+            .ends_with("features/long/info.yaml is larger than 64 KiB")
+    );
 
     let root = folder("base element");
     let mut bomb = "type: flag\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -176,7 +209,12 @@ fn a_large_info_yaml_is_refused() {
         bomb += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "));
     }
     write(&root, "bomb", &bomb);
-    assert!(load(&root).unwrap_err().to_string().contains("features/bomb/info.yaml is no valid info.yaml: "));
+    assert!(
+        load(&root)
+            .unwrap_err()
+            .to_string()
+            .contains("features/bomb/info.yaml is no valid info.yaml: ")
+    );
 }
 
 #[test]
@@ -188,7 +226,8 @@ fn only_folders_with_an_info_yaml_are_features() {
     fs::create_dir_all(features.join("folder/info.yaml")).unwrap();
     fs::create_dir(features.join("pipe")).unwrap();
     let pipe = features.join("pipe/info.yaml");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     write(&root, ".hidden", "type: nonsense\n");
     symlink("gcp", features.join("link")).unwrap();
     assert_eq!(names(&load(&root).unwrap().features()), ["gcp", "link"]);
@@ -202,7 +241,11 @@ fn only_folders_with_an_info_yaml_are_features() {
 fn unknown_fields_and_empty_lists_are_tolerated() {
     let root = folder("base element");
     let text = "description: |\n  two\n  lines\ntype: platform\nmaintainer: {name: x}\n";
-    write(&root, "gcp", &format!("{text}features:\n  include: [base, base]\n  exclude:\n  recommend: [y]\n"));
+    write(
+        &root,
+        "gcp",
+        &format!("{text}features:\n  include: [base, base]\n  exclude:\n  recommend: [y]\n"),
+    );
     write(&root, "_bare", "type: flag\nfeatures:\n");
     let gcp = Feature {
         name: "gcp".into(),
@@ -227,7 +270,7 @@ fn a_long_chain_takes_no_stack() {
 fn targets_are_taken_apart() {
     /// What a target should be: its features, architecture and version; nothing if it is none.
     type Parts = Option<(&'static [&'static str], Option<Arch>, Option<&'static str>)>;
-    let rows: &[(&str, Parts)] = &[
+    let entries: &[(&str, Parts)] = &[
         ("gcp", Some((&["gcp"], None, None))),
         ("gcp-gardener_prod_oci", Some((&["_oci", "_prod", "gardener", "gcp"], None, None))),
         ("gcp_oci-amd64", Some((&["_oci", "gcp"], Some(Arch::Amd64), None))),
@@ -251,11 +294,14 @@ fn targets_are_taken_apart() {
         ("gcp\n", None),
         ("gcp\u{e9}", None),
     ];
-    for (text, expected) in rows {
+    for (text, expected) in entries {
         let parsed = text.parse::<Target>();
         if let Err(error) = &parsed {
             assert_eq!(error.kind(), Kind::Usage);
-            assert!(error.hint().is_some() && !error.to_string().contains(char::is_control), "{error}");
+            assert!(
+                error.hint().is_some() && !error.to_string().contains(char::is_control),
+                "{error}"
+            );
         }
         let expected = expected.map(|(features, arch, version)| Target {
             features: features.iter().map(|name| (*name).to_owned()).collect(),
@@ -266,11 +312,24 @@ fn targets_are_taken_apart() {
     }
 }
 
-/// Eight features in some order, of which each refers only to later ones, so that there is no cycle.
+/// Eight features in some order, of which each refers only to later ones, so that there is no
+/// cycle.
 fn any_graph() -> impl Strategy<Value = String> {
-    let order =
-        Just(vec!["a platform", "_b flag", "c element", "d element", "_e flag", "f platform", "g element", "h element"]).prop_shuffle();
-    let references = proptest::collection::vec(prop_oneof![3 => Just(None), 3 => Just(Some('+')), 1 => Just(Some('-'))], 64);
+    let order = Just(vec![
+        "a platform",
+        "_b flag",
+        "c element",
+        "d element",
+        "_e flag",
+        "f platform",
+        "g element",
+        "h element",
+    ])
+    .prop_shuffle();
+    let references = proptest::collection::vec(
+        prop_oneof![3 => Just(None), 3 => Just(Some('+')), 1 => Just(Some('-'))],
+        64,
+    );
     (order, references).prop_map(|(order, references)| {
         let mut lines = String::new();
         for (i, feature) in order.iter().enumerate() {
@@ -387,7 +446,8 @@ fn a_shell_takes_the_environment() {
         vars=$("$OSIMAGE" features resolve --format env gcp_oci-amd64) && eval "$vars"
         echo "$BUILDER_CNAME-${BUILDER_COMMIT:0:8} of $BUILDER_FEATURES""#;
     let mut bash = root.program("bash");
-    let stdout = success(bash.args(["-c", script]).env("OSIMAGE", env!("CARGO_BIN_EXE_osimage")), script);
+    let stdout =
+        success(bash.args(["-c", script]).env("OSIMAGE", env!("CARGO_BIN_EXE_osimage")), script);
     assert_eq!(stdout, "gcp_oci-amd64-today-local of base,_big,cloud,gcp,_oci\n");
 }
 
@@ -396,12 +456,16 @@ fn names_have_their_defaults() {
     let root = folder(SMALL);
     let resolve = |dir: &str, variable: &str, value: &str, args: &[&str]| -> serde_json::Value {
         let mut osimage = root.osimage();
-        osimage.current_dir(root.path(dir)).env(variable, value).args(["features", "resolve", "--format", "json"]).args(args);
+        osimage
+            .current_dir(root.path(dir))
+            .env(variable, value)
+            .args(["features", "resolve", "--format", "json"])
+            .args(args);
         serde_json::from_str(&success(&mut osimage, args)).unwrap()
     };
     let commit = "fedcba9876543210";
     #[rustfmt::skip]
-    let rows: &[(&str, &str, &[&str], &str)] = &[
+    let entries: &[(&str, &str, &[&str], &str)] = &[
         ("GITHUB_SHA", commit, &["gcp-amd64"], "gcp-amd64-today-fedcba98"),
         ("CI_COMMIT_SHA", commit, &["gcp-amd64"], "gcp-amd64-today-fedcba98"),
         ("GITHUB_SHA", "", &["gcp-amd64"], "gcp-amd64-today-local"),
@@ -409,25 +473,43 @@ fn names_have_their_defaults() {
         ("UNSET", "", &["gcp", "--arch", "arm64", "--version", "9"], "gcp-arm64-9-local"),
         ("UNSET", "", &["gcp-arm64", "--arch", "arm64"], "gcp-arm64-today-local"),
     ];
-    for (variable, value, args, name) in rows {
-        assert_eq!(resolve(".", variable, value, args)["name"], *name, "{variable}={value} {args:?}");
+    for (variable, value, args, name) in entries {
+        assert_eq!(
+            resolve(".", variable, value, args)["name"],
+            *name,
+            "{variable}={value} {args:?}"
+        );
     }
     assert_eq!(resolve(".", "SOURCE_DATE_EPOCH", "1234567", &["gcp"])["timestamp"], 1234567);
-    assert_eq!(resolve(".", "UNSET", "", &["gcp"])["timestamp"].as_u64().unwrap() % (24 * 60 * 60), 0);
+    assert_eq!(
+        resolve(".", "UNSET", "", &["gcp"])["timestamp"].as_u64().unwrap() % (24 * 60 * 60),
+        0
+    );
 
     root.write("VERSION", "# the next release\n\n27.0\n");
     assert_eq!(resolve(".", "UNSET", "", &["gcp-amd64"])["version"], "27.0");
-    assert_eq!(resolve("features", "UNSET", "", &["gcp-amd64", "--features-dir", "."])["version"], "27.0");
+    assert_eq!(
+        resolve("features", "UNSET", "", &["gcp-amd64", "--features-dir", "."])["version"],
+        "27.0"
+    );
     assert_eq!(resolve(".", "UNSET", "", &["gcp-amd64-today"])["version"], "today");
 }
 
 #[test]
 fn wrong_names_are_refused_before_anything_is_printed() {
     let root = folder(SMALL);
-    let rows: &[(&[&str], i32, &str)] = &[
+    let entries: &[(&[&str], i32, &str)] = &[
         (&["gcp", "--arch", "riscv64"], 2, "there is no architecture \"riscv64\""),
-        (&["gcp-amd64", "--arch", "arm64"], 2, "two architectures are given: amd64 in the target and arm64 as an option"),
-        (&["gcp-amd64-1", "--version", "2"], 2, "two versions are given: 1 in the target and 2 as an option"),
+        (
+            &["gcp-amd64", "--arch", "arm64"],
+            2,
+            "two architectures are given: amd64 in the target and arm64 as an option",
+        ),
+        (
+            &["gcp-amd64-1", "--version", "2"],
+            2,
+            "two versions are given: 1 in the target and 2 as an option",
+        ),
         (&["gcp", "--version", "a'b"], 2, "\"a'b\" is no version"),
         (&["gcp", "--commit", "main"], 2, "\"main\" is no commit id"),
         (&["gcp", "--commit", "0123456"], 2, "\"0123456\" is no commit id"),
@@ -436,10 +518,19 @@ fn wrong_names_are_refused_before_anything_is_printed() {
         (&["gcp_"], 2, "\"gcp_\" is no target"),
         (&["gcp_big_slim"], 2, "`_slim` excludes `_big`, but the target asks for `_big`"),
     ];
-    for (args, code, message) in rows {
-        let output = root.osimage().args(["features", "resolve", "--format", "env"]).args(*args).output().unwrap();
+    for (args, code, message) in entries {
+        let output = root
+            .osimage()
+            .args(["features", "resolve", "--format", "env"])
+            .args(*args)
+            .output()
+            .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(*code), 0), "{args:?}: {stderr}");
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(*code), 0),
+            "{args:?}: {stderr}"
+        );
         assert!(stderr.contains(message), "{args:?}: {stderr}");
     }
 }

@@ -1,7 +1,5 @@
-//! How a registry is reached and who is let in: proxies, addresses by hand, folders of certificates, logging in and out; and
-//! what is asked and deleted there.
-
-mod common;
+//! How a registry is reached and who is let in: proxies, addresses by hand, folders of
+//! certificates, logging in and out; and what is asked and deleted there.
 
 use std::fs;
 use std::io::Write;
@@ -9,13 +7,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use common::Scratch;
-use common::answer::Response;
-use common::pki::Pki;
-use common::proxy::ForwardProxy;
-use common::registry::{Auth, Fault, Registry, call_of};
-use common::servers::{DockerAuth, docker_registry};
-use common::token::TokenServer;
+use crate::common::Scratch;
+use crate::common::answer::Response;
+use crate::common::pki::Pki;
+use crate::common::proxy::ForwardProxy;
+use crate::common::registry::{Auth, Fault, Registry, call_of};
+use crate::common::servers::{DockerAuth, docker_registry};
+use crate::common::token::TokenServer;
 use osimage::registry::credentials::Credentials;
 use osimage::registry::{Client, Settings};
 
@@ -32,7 +30,8 @@ fn address(registry: &Registry) -> SocketAddr {
 
 /// Runs the program with variables; its exit code, standard output and standard error.
 fn run(scratch: &Scratch, variables: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
-    let output = scratch.osimage().envs(variables.iter().copied()).args(args).output().expect("run osimage");
+    let output =
+        scratch.osimage().envs(variables.iter().copied()).args(args).output().expect("run osimage");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }
@@ -44,18 +43,34 @@ fn proxies_are_used_as_the_variables_say() {
     let pki = Pki::new(&scratch, "pki");
     let (plain, secure) = (Registry::start(), Registry::with(Auth::Open, Some(pki.tls())));
     for (registry, variable, options, expected) in [
-        (&plain, "http_proxy", vec!["--plain-http"], format!("PUT http://{NAME}:{}/v2/os/manifests/1", address(&plain).port())),
-        (&secure, "https_proxy", vec!["--ca-file", pki.ca.to_str().unwrap()], format!("CONNECT {NAME}:{}", address(&secure).port())),
+        (
+            &plain,
+            "http_proxy",
+            vec!["--plain-http"],
+            format!("PUT http://{NAME}:{}/v2/os/manifests/1", address(&plain).port()),
+        ),
+        (
+            &secure,
+            "https_proxy",
+            vec!["--ca-file", pki.ca.to_str().unwrap()],
+            format!("CONNECT {NAME}:{}", address(&secure).port()),
+        ),
     ] {
         let target = format!("{NAME}:{}/os:1", address(registry).port());
         let authority = format!("{NAME}:{}", address(registry).port());
         let push = [&options[..], &["--store-path", "store", "push", "os", &target]].concat();
         for login in [None, Some("me:s3cret")] {
             let proxy = ForwardProxy::start(&[(&authority, address(registry))], login);
-            let url = login.map_or(proxy.url(), |login| proxy.url().replace("http://", &format!("http://{login}@")));
+            let url = login.map_or(proxy.url(), |login| {
+                proxy.url().replace("http://", &format!("http://{login}@"))
+            });
             for variable in [variable.to_owned(), variable.to_uppercase()] {
                 let (code, out, error) = run(&scratch, &[(&variable, &url)], &push);
-                assert_eq!((code, out.trim_end()), (0, format!("Successfully pushed {target} {id}").as_str()), "{variable}: {error}");
+                assert_eq!(
+                    (code, out.trim_end()),
+                    (0, format!("Successfully pushed {target} {id}").as_str()),
+                    "{variable}: {error}"
+                );
             }
             assert!(proxy.passed().contains(&expected) || login.is_some(), "{:?}", proxy.passed());
             let before = proxy.passed().len();
@@ -71,9 +86,18 @@ fn proxies_are_used_as_the_variables_say() {
         }
         // A proxy that nobody answers at is told, and its password is not.
         let (code, _, error) = run(&scratch, &[(variable, "http://me:s3cret@127.0.0.1:1")], &push);
-        assert!(code == 6 && error.contains("through the proxy 127.0.0.1:1") && !error.contains("s3cret"), "{code} {error}");
+        assert!(
+            code == 6
+                && error.contains("through the proxy 127.0.0.1:1")
+                && !error.contains("s3cret"),
+            "{code} {error}"
+        );
         let proxy = ForwardProxy::start(&[(&authority, address(registry))], Some("me:other"));
-        let (code, _, error) = run(&scratch, &[(variable, &proxy.url().replace("http://", "http://me:s3cret@"))], &push);
+        let (code, _, error) = run(
+            &scratch,
+            &[(variable, &proxy.url().replace("http://", "http://me:s3cret@"))],
+            &push,
+        );
         assert!(code != 0 && !error.contains("s3cret"), "{code} {error}");
     }
 }
@@ -85,7 +109,15 @@ fn certificates_lie_in_folders_named_by_the_registry() {
     let pki = Pki::new(&scratch, "pki");
     let registry = Registry::with(Auth::Open, Some(pki.tls()));
     let host = registry.host();
-    scratch.ok(&["--ca-file", pki.ca.to_str().unwrap(), "--store-path", "store", "push", "os", &format!("{host}/os:1")]);
+    scratch.ok(&[
+        "--ca-file",
+        pki.ca.to_str().unwrap(),
+        "--store-path",
+        "store",
+        "push",
+        "os",
+        &format!("{host}/os:1"),
+    ]);
     let find = |folder: &str| {
         let settings = Settings {
             certificate_folders: vec![scratch.path("empty"), scratch.path(folder)],
@@ -93,7 +125,10 @@ fn certificates_lie_in_folders_named_by_the_registry() {
             ..Settings::default()
         };
         let client = Client::new(settings, Credentials::from_env(vec![scratch.path("none.json")]));
-        client.image(&format!("{host}/os:1").parse().unwrap()).map(|image| image.descriptor().size).map_err(|e| e.to_string())
+        client
+            .image(&format!("{host}/os:1").parse().unwrap())
+            .map(|image| image.descriptor().size)
+            .map_err(|e| e.to_string())
     };
     assert!(find("nowhere").unwrap_err().contains("not trusted"));
     let copy = |from: &std::path::Path, to: &str| drop(scratch.write(to, fs::read(from).unwrap()));
@@ -114,11 +149,17 @@ fn certificates_lie_in_folders_named_by_the_registry() {
 /// Logs in with a password on standard input.
 fn login(scratch: &Scratch, host: &str, user: &str, password: &str) -> (i32, String) {
     let mut command = scratch.osimage();
-    command.args(["login", "-u", user, "--password-stdin", host]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["login", "-u", user, "--password-stdin", host])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("run osimage");
     writeln!(child.stdin.take().expect("a pipe"), "{password}").expect("write the password");
     let output = child.wait_with_output().expect("run osimage");
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+        .concat();
     assert!(!text.contains(password), "{text}");
     (output.status.code().expect("an exit code"), text)
 }
@@ -130,7 +171,11 @@ fn only_what_the_registry_accepts_is_stored() {
     let basic = docker_registry(&DockerAuth::Basic(&[("alice", "s3cret")]), None);
     let bearer = docker_registry(&DockerAuth::Bearer(&tokens), None);
     let own = Registry::with(Auth::Basic("alice", "s3cret"), None);
-    let hosts = [basic.as_ref().map(|server| server.host.clone()), bearer.as_ref().map(|server| server.host.clone()), Some(own.host())];
+    let hosts = [
+        basic.as_ref().map(|server| server.host.clone()),
+        bearer.as_ref().map(|server| server.host.clone()),
+        Some(own.host()),
+    ];
     for host in hosts.into_iter().flatten() {
         let scratch = Scratch::new();
         store(&scratch);
@@ -142,17 +187,23 @@ fn only_what_the_registry_accepts_is_stored() {
         assert!(code == 4 && said.contains("does not accept"), "{said}");
         assert!(!scratch.path(".docker/config.json").exists());
         let (code, said) = login(&scratch, &host, "alice", "s3cret");
-        assert!(code == 0 && said.contains("Login Succeeded") && said.contains(".docker/config.json"), "{said}");
+        assert!(
+            code == 0 && said.contains("Login Succeeded") && said.contains(".docker/config.json"),
+            "{said}"
+        );
         let mode = fs::metadata(scratch.path(".docker/config.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         scratch.ok(&push);
         // The address for somebody else has what the registry asks for.
-        let url: serde_json::Value = serde_json::from_str(&scratch.ok(&["url", &target, "--layer", "kernel"])).unwrap();
+        let url: serde_json::Value =
+            serde_json::from_str(&scratch.ok(&["url", &target, "--layer", "kernel"])).unwrap();
         let header = url["headers"]["Authorization"][0].as_str().unwrap();
         assert!(header.starts_with("Basic ") || header.starts_with("Bearer "), "{url}");
         let line = scratch.ok(&["url", &target, "--layer", "kernel", "--format", "curl"]);
-        common::success(scratch.program("sh").args(["-c", &line]), "the curl line");
-        assert!(fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+        crate::common::success(scratch.program("sh").args(["-c", &line]), "the curl line");
+        assert!(
+            fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap()
+        );
         // A wrong one later does not take the place of the right one.
         assert_eq!(login(&scratch, &host, "alice", "wr0ng").0, 4);
         scratch.ok(&["resolve", &target]);
@@ -167,13 +218,24 @@ fn who_lets_everybody_in_has_not_looked() {
     let scratch = Scratch::new();
     let open = Registry::start();
     let (code, said) = login(&scratch, &open.host(), "alice", "any");
-    assert!(code == 0 && said.contains("was not tried") && said.contains("Login Succeeded"), "{said}");
+    assert!(
+        code == 0 && said.contains("was not tried") && said.contains("Login Succeeded"),
+        "{said}"
+    );
     // A page for people, as a network shows it that wants a login of its own.
     let portal = Registry::start();
-    portal.on(|_| Some(Fault::Answer(Response::new(200).with("Content-Type", "text/html; charset=utf-8").body("<html>welcome</html>"))));
+    portal.on(|_| {
+        Some(Fault::Answer(
+            Response::new(200)
+                .with("Content-Type", "text/html; charset=utf-8")
+                .body("<html>welcome</html>"),
+        ))
+    });
     let (code, said) = login(&scratch, &portal.host(), "alice", "any");
     assert!(code == 5 && said.contains("a page for people"), "{said}");
-    assert!(!fs::read_to_string(scratch.path(".docker/config.json")).unwrap().contains(&portal.host()));
+    assert!(
+        !fs::read_to_string(scratch.path(".docker/config.json")).unwrap().contains(&portal.host())
+    );
 }
 
 #[test]
@@ -182,12 +244,18 @@ fn an_answer_to_a_credential_may_have_any_type() {
     // As Quay answers.
     let registry = Registry::with(Auth::Basic("alice", "s3cret"), None);
     registry.on(|request| {
-        let html = |right: Response| right.without("Content-Type").with("Content-Type", "text/html; charset=utf-8");
-        (call_of(request) == "GET ping" && request.header("Authorization").is_some()).then(|| Fault::change(html))
+        let html = |right: Response| {
+            right.without("Content-Type").with("Content-Type", "text/html; charset=utf-8")
+        };
+        (call_of(request) == "GET ping" && request.header("Authorization").is_some())
+            .then(|| Fault::change(html))
     });
     assert_eq!(login(&scratch, &registry.host(), "alice", "wr0ng").0, 4);
     let (code, said) = login(&scratch, &registry.host(), "alice", "s3cret");
-    assert!(code == 0 && said.contains("Login Succeeded") && !said.contains("was not tried"), "{said}");
+    assert!(
+        code == 0 && said.contains("Login Succeeded") && !said.contains("was not tried"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -244,7 +312,8 @@ fn what_is_there_is_listed_and_deleted_by_tag_or_digest() {
         let repositories = scratch.ok(&["repos", &host]);
         assert_eq!(repositories, "a/os\nb\n");
         let tags = || {
-            let mut tags: Vec<_> = scratch.ok(&["tags", &format!("{host}/a/os")]).lines().map(str::to_owned).collect();
+            let mut tags: Vec<_> =
+                scratch.ok(&["tags", &format!("{host}/a/os")]).lines().map(str::to_owned).collect();
             tags.sort();
             tags
         };
@@ -255,11 +324,17 @@ fn what_is_there_is_listed_and_deleted_by_tag_or_digest() {
         assert!(error.contains("--yes"), "{error}");
         assert_eq!(tags(), ["1", "2"]);
         if deletes_tags {
-            assert_eq!(scratch.ok(&["delete", "--remote", "--yes", &first]), format!("Successfully deleted {first}\n"));
+            assert_eq!(
+                scratch.ok(&["delete", "--remote", "--yes", &first]),
+                format!("Successfully deleted {first}\n")
+            );
             assert_eq!(tags(), ["2"]);
         } else {
             let error = scratch.fails(1, &["delete", "--remote", "--yes", &first]);
-            assert!(error.contains(&format!("osimage delete --remote {host}/a/os@sha256:{id}")), "{error}");
+            assert!(
+                error.contains(&format!("osimage delete --remote {host}/a/os@sha256:{id}")),
+                "{error}"
+            );
             assert_eq!(tags(), ["1", "2"]);
         }
         scratch.ok(&["delete", "--remote", "--yes", &format!("{host}/a/os@sha256:{id}")]);

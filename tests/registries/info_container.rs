@@ -1,13 +1,12 @@
-//! The container beside an OS image: docker's and podman's clients pull and run the tag, osimage and boot loaders get the image.
-
-mod common;
+//! The container beside an OS image: docker's and podman's clients pull and run the tag, osimage
+//! and boot loaders get the image.
 
 use std::fs;
 use std::process::Command;
 
-use common::registry::Registry;
-use common::servers::{DockerAuth, docker_registry};
-use common::{Scratch, noise, peer, success};
+use crate::common::registry::Registry;
+use crate::common::servers::{DockerAuth, docker_registry};
+use crate::common::{Scratch, noise, peer, success};
 use serde_json::Value;
 
 /// What a build leaves, with a log of that many lines.
@@ -19,7 +18,10 @@ fn build(scratch: &Scratch, log_lines: usize) -> String {
         format!("{base}.os-release"),
         "PRETTY_NAME=\"Debian \u{1b}[2J 12\"\nIMAGE_VERSION=1.0\nBUILD_ID=0123abcd\nOSIMAGE_CNAME=gcp_oci\n",
     );
-    scratch.write(format!("{base}.manifest"), "apt 2.6.1\nlinux-image-6.1.0-40-cloud-amd64 6.1.153-1\nzlib1g 1:1.2.13\n");
+    scratch.write(
+        format!("{base}.manifest"),
+        "apt 2.6.1\nlinux-image-6.1.0-40-cloud-amd64 6.1.153-1\nzlib1g 1:1.2.13\n",
+    );
     let parts = scratch.parts(1);
     let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().expect("UTF-8"));
     let archive = format!("{base}.oci.tar.xz");
@@ -35,7 +37,12 @@ fn json(text: &str) -> Value {
 
 fn publish(scratch: &Scratch, base: &str, host: &str, more: &[&str]) -> Value {
     let target = format!("{host}/me");
-    json(&scratch.ok(&[&["publish", base, &target, "--info-container", "--format", "json"], more].concat()))[0].clone()
+    json(
+        &scratch
+            .ok(&[&["publish", base, &target, "--info-container", "--format", "json"], more]
+                .concat()),
+    )[0]
+    .clone()
 }
 
 #[test]
@@ -64,8 +71,18 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
         "--cgroup-manager",
         "cgroupfs",
     ];
-    let run =
-        ["run", "--rm", "--tls-verify=false", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--network", "none", &name];
+    let run = [
+        "run",
+        "--rm",
+        "--tls-verify=false",
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1000:1000",
+        "--network",
+        "none",
+        &name,
+    ];
     let shown = success(scratch.program(&podman).args(storage).args(run), "podman run");
     for line in [
         format!("{name} is an image of an operating system, not a container."),
@@ -84,27 +101,55 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
     }
     if let Some(skopeo) = peer("skopeo") {
         let docker = format!("docker://{name}");
-        let inspected = json(&success(scratch.program(&skopeo).args(["inspect", "--tls-verify=false", &docker]), "skopeo inspect"));
-        assert_eq!((inspected["Architecture"].as_str(), inspected["Os"].as_str()), (Some("amd64"), Some("linux")), "{inspected}");
+        let inspected = json(&success(
+            scratch.program(&skopeo).args(["inspect", "--tls-verify=false", &docker]),
+            "skopeo inspect",
+        ));
+        assert_eq!(
+            (inspected["Architecture"].as_str(), inspected["Os"].as_str()),
+            (Some("amd64"), Some("linux")),
+            "{inspected}"
+        );
         // The whole tag goes to another place as it is.
         let copied = format!("docker://{host}/copied/os:1");
-        let all = ["copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", &docker, &copied];
+        let all = [
+            "copy",
+            "-q",
+            "--all",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            &docker,
+            &copied,
+        ];
         success(scratch.program(&skopeo).args(all), "skopeo copy");
-        assert_eq!(scratch.ok(&["resolve", &format!("{host}/copied/os:1")]), scratch.ok(&["resolve", &name]));
+        assert_eq!(
+            scratch.ok(&["resolve", &format!("{host}/copied/os:1")]),
+            scratch.ok(&["resolve", &name])
+        );
     }
     // A file out of it, as people look at one.
-    let created = success(scratch.program(&podman).args(storage).args(["create", &name]), "podman create");
-    for (path, ending) in [("/etc/os-release", "os-release"), ("/build/manifest", "manifest"), ("/build/log", "log")] {
+    let created =
+        success(scratch.program(&podman).args(storage).args(["create", &name]), "podman create");
+    for (path, ending) in
+        [("/etc/os-release", "os-release"), ("/build/manifest", "manifest"), ("/build/log", "log")]
+    {
         let from = format!("{}:{path}", created.trim());
         success(scratch.program(&podman).args(storage).args(["cp", &from, "copied"]), "podman cp");
-        assert!(fs::read(scratch.path("copied")).unwrap() == fs::read(scratch.path(format!("{base}.{ending}"))).unwrap(), "{path}");
+        assert!(
+            fs::read(scratch.path("copied")).unwrap()
+                == fs::read(scratch.path(format!("{base}.{ending}"))).unwrap(),
+            "{path}"
+        );
     }
     success(scratch.program(&podman).args(storage).args(["rm", "-f", created.trim()]), "podman rm");
 
     // osimage's own commands take the tag for the image.
     scratch.ok(&["pull", &name, "-o", "boot"]);
-    assert!(fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
-    let url = json(&scratch.ok(&["url", &name, "--layer", "kernel"]))["url"].as_str().unwrap().to_owned();
+    assert!(
+        fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap()
+    );
+    let url =
+        json(&scratch.ok(&["url", &name, "--layer", "kernel"]))["url"].as_str().unwrap().to_owned();
     let kernel = scratch.program("curl").args(["-sf", &url]).output().expect("run curl").stdout;
     assert!(kernel == fs::read(&scratch.parts(1)[2]).unwrap());
     assert_eq!(scratch.ok(&["resolve", &name, "--platform", "amd64"]).trim(), image);
@@ -119,18 +164,31 @@ fn the_image_stands_first_and_the_bytes_repeat() {
         .iter()
         .map(|registry| {
             publish(&scratch, &base, &registry.host(), &["--tag", "1"]);
-            let index = json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registry.host())]));
-            let platforms: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|entry| entry["platform"].clone()).collect();
-            assert_eq!(platforms[0], serde_json::json!({"architecture": "amd64", "os": "gardenlinux"}));
+            let index =
+                json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registry.host())]));
+            let platforms: Vec<_> = index["manifests"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|entry| entry["platform"].clone())
+                .collect();
+            assert_eq!(
+                platforms[0],
+                serde_json::json!({"architecture": "amd64", "os": "gardenlinux"})
+            );
             assert_eq!(platforms[1], serde_json::json!({"architecture": "amd64", "os": "linux"}));
             assert_eq!(platforms.len(), 2);
             index
         })
         .collect();
     assert_eq!(indexes[0]["manifests"][0], indexes[1]["manifests"][0]);
-    // The text names the registry, so the container is another; published again to the same place it is the same.
+    // The text names the registry, so the container is another; published again to the same place
+    // it is the same.
     let again = publish(&scratch, &base, &registries[0].host(), &["--tag", "1"]);
-    assert_eq!(json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registries[0].host())])), indexes[0]);
+    assert_eq!(
+        json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registries[0].host())])),
+        indexes[0]
+    );
     let uploads = registries[0].count("POST upload");
     assert_eq!(again["index"]["mediaType"], "application/vnd.oci.image.index.v1+json");
     publish(&scratch, &base, &registries[0].host(), &["--tag", "1"]);
@@ -146,14 +204,30 @@ fn a_log_that_is_too_large_is_left_out() {
     let name = format!("{}/me/gcp_oci:1", registry.host());
     let index = json(&scratch.ok(&["manifest", &name]));
     let container = index["manifests"][1]["digest"].as_str().unwrap();
-    let manifest = json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci@{container}", registry.host())]));
+    let manifest =
+        json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci@{container}", registry.host())]));
     let layer = &manifest["layers"][0];
     assert!(layer["size"].as_u64().unwrap() <= 3 << 20, "{layer}");
-    scratch.ok(&["blob", &format!("{}/me/gcp_oci@{}", registry.host(), layer["digest"].as_str().unwrap()), "-o", "layer.tar.gz"]);
-    let names = success(Command::new("tar").args(["-tzf"]).arg(scratch.path("layer.tar.gz")), "tar");
+    scratch.ok(&[
+        "blob",
+        &format!("{}/me/gcp_oci@{}", registry.host(), layer["digest"].as_str().unwrap()),
+        "-o",
+        "layer.tar.gz",
+    ]);
+    let names =
+        success(Command::new("tar").args(["-tzf"]).arg(scratch.path("layer.tar.gz")), "tar");
     assert_eq!(names, "osimage-info\netc/\netc/os-release\nbuild/\nbuild/manifest\n");
     // It is attached all the same.
-    scratch.ok(&["pull", &name, "--platform", "amd64", "--attached", "build/log", "-o", "attached"]);
+    scratch.ok(&[
+        "pull",
+        &name,
+        "--platform",
+        "amd64",
+        "--attached",
+        "build/log",
+        "-o",
+        "attached",
+    ]);
     assert_eq!(
         fs::read(scratch.path("attached/gcp_oci-amd64-1.0-local.log")).unwrap().len() as u64,
         fs::metadata(scratch.path(format!("{base}.log"))).unwrap().len()
@@ -174,7 +248,12 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
     };
     assert_eq!(found(name), (image.to_owned(), 3));
     let tree = scratch.ok(&["inspect", "--format", "tree", &format!("oci://{name}")]);
-    assert!(tree.contains("onmetal, ") && tree.contains(" container, ") && tree.matches("attached: ").count() == 3, "{tree}");
+    assert!(
+        tree.contains("onmetal, ")
+            && tree.contains(" container, ")
+            && tree.matches("attached: ").count() == 3,
+        "{tree}"
+    );
     scratch.ok(&["pull", name, "--attached", "build/manifest", "-o", "attached"]);
     assert!(scratch.path("attached/gcp_oci-amd64-1.0-local.manifest").exists());
     scratch.ok(&["attach", name, "--artifact-type", "test/report", "-a", "all=good"]);
@@ -192,15 +271,26 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
     let index = json(&scratch.ok(&["manifest", &other]));
     assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
     scratch.ok(&["pull", &other, "-o", "native"]);
-    assert!(fs::read(scratch.path("native/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+    assert!(
+        fs::read(scratch.path("native/vmlinuz")).unwrap()
+            == fs::read(&scratch.parts(1)[2]).unwrap()
+    );
 }
 
 /// What the container beside an image prints: its program ends in the text.
 fn text_of(scratch: &Scratch, name: &str) -> String {
     let (repository, _) = name.rsplit_once(':').expect("a tag");
     let index = json(&scratch.ok(&["manifest", name]));
-    let container = index["manifests"].as_array().unwrap().iter().find(|entry| entry["platform"]["os"] == "linux").unwrap();
-    let manifest = json(&scratch.ok(&["manifest", &format!("{repository}@{}", container["digest"].as_str().unwrap())]));
+    let container = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["platform"]["os"] == "linux")
+        .unwrap();
+    let manifest = json(
+        &scratch
+            .ok(&["manifest", &format!("{repository}@{}", container["digest"].as_str().unwrap())]),
+    );
     let layer = manifest["layers"][0]["digest"].as_str().unwrap();
     scratch.ok(&["blob", &format!("{repository}@{layer}"), "-o", "layer.tar.gz"]);
     let unpack = ["-xzOf", "layer.tar.gz", "osimage-info"];
@@ -214,10 +304,17 @@ fn the_text_says_what_it_is_without_an_os_release() {
     let annotated = ["cname=kvm-x_oci", "version=9.8", "architecture=amd64", "commit=fedcba98"];
     let annotated: Vec<_> = annotated.iter().flat_map(|pair| ["--annotation", pair]).collect();
     let all = "PRETTY_NAME=Own\nOSIMAGE_CNAME=own\nIMAGE_VERSION=7\nBUILD_ID=abc\n";
-    // The build's name, its os-release, whether the manifest has annotations, the tag: name, target, version, commit.
+    // The build's name, its os-release, whether the manifest has annotations, the tag: name,
+    // target, version, commit.
     for (build, os_release, with_annotations, tag, expected) in [
         ("gcp_oci-amd64-1.0-0123abcd", "", false, "t", "gcp_oci gcp_oci 1.0 0123abcd"),
-        ("gcp_oci-amd64-1.0-0123abcd", "ID=x\nIMAGE_VERSION= \n", true, "t", "gcp_oci gcp_oci 1.0 0123abcd"),
+        (
+            "gcp_oci-amd64-1.0-0123abcd",
+            "ID=x\nIMAGE_VERSION= \n",
+            true,
+            "t",
+            "gcp_oci gcp_oci 1.0 0123abcd",
+        ),
         ("gcp_oci-amd64-1.0-0123abcd", "BUILD_ID='abc'\n", true, "t", "gcp_oci gcp_oci 1.0 abc"),
         ("gcp_oci-amd64-1.0-0123abcd", all, true, "t", "Own own 7 abc"),
         ("gcp_oci-amd64", "", true, "t", "gcp_oci gcp_oci 9.8 fedcba98"),
@@ -248,8 +345,11 @@ fn the_text_says_what_it_is_without_an_os_release() {
         }
         let made = make();
         let text = text_of(&scratch, &image);
-        let told = |key: &str| text.lines().find_map(|line| Some(line.strip_prefix(&format!("{key:<14}"))?.to_owned()));
-        let found = ["name", "target", "version", "commit"].map(|key| told(key).unwrap_or_else(|| "-".into()));
+        let told = |key: &str| {
+            text.lines().find_map(|line| Some(line.strip_prefix(&format!("{key:<14}"))?.to_owned()))
+        };
+        let found = ["name", "target", "version", "commit"]
+            .map(|key| told(key).unwrap_or_else(|| "-".into()));
         assert_eq!(found.join(" "), expected, "{build}: {text}");
         assert_eq!(told("architecture").as_deref(), Some("amd64"));
         assert_eq!(make(), made, "the bytes repeat");
@@ -264,7 +364,10 @@ fn platforms(scratch: &Scratch, index: &str) -> Vec<(String, String)> {
     entries
         .map(|entry| {
             let platform = &entry["platform"];
-            (format!("{}/{}", text(&platform["os"]), text(&platform["architecture"])), text(&entry["digest"]))
+            (
+                format!("{}/{}", text(&platform["os"]), text(&platform["architecture"])),
+                text(&entry["digest"]),
+            )
         })
         .collect()
 }
@@ -282,7 +385,9 @@ fn an_index_with_containers_stays_one() {
     let (amd64, arm64, new) = (image("1-amd64", 1), image("1-arm64", 2), image("2-amd64", 3));
     let index = format!("{host}/me/os:1");
     let of = |name: &str| scratch.ok(&["resolve", name]).trim().to_owned();
-    let shape = || platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect::<Vec<_>>();
+    let shape = || {
+        platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect::<Vec<_>>()
+    };
     scratch.ok(&["index", "create", &index, &amd64, "--info-container"]);
     assert_eq!(shape(), ["gardenlinux/amd64", "linux/amd64"]);
     scratch.ok(&["index", "add", &index, &arm64]);
@@ -299,7 +404,8 @@ fn an_index_with_containers_stays_one() {
     assert_eq!([&after[1], &after[3]], [&before[1], &before[3]]);
     assert_ne!(after[2].1, before[2].1);
     assert_eq!(shape(), ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
-    // An index over indexes that have containers: they come along, or are made anew, never of containers.
+    // An index over indexes that have containers: they come along, or are made anew, never of
+    // containers.
     scratch.ok(&["index", "create", &format!("{index}-b"), &index, "--info-container"]);
     assert_eq!(platforms(&scratch, &format!("{index}-b")).len(), 4);
     scratch.ok(&["index", "remove", &index, "amd64"]);
@@ -311,7 +417,11 @@ fn an_index_with_containers_stays_one() {
     scratch.fails(3, &["resolve", &index, "--platform", "arm64"]);
     // An image that stands there for linux is no container.
     let mixed = format!("{index}-mixed");
-    scratch.build("store", 30, &["--profile", "gardenlinux", "--tag", "gl", "--annotation", "architecture=amd64"]);
+    scratch.build(
+        "store",
+        30,
+        &["--profile", "gardenlinux", "--tag", "gl", "--annotation", "architecture=amd64"],
+    );
     scratch.ok(&["index", "create", &mixed, "./store:gl", &amd64, &arm64]);
     let gl = platforms(&scratch, &mixed)[0].clone();
     assert_eq!(gl.0, "gardenlinux/amd64");
@@ -320,7 +430,10 @@ fn an_index_with_containers_stays_one() {
     // A container is no operating system, of which another could tell.
     let container = format!("arm64={host}/me/os@{}", platforms(&scratch, &index)[1].1);
     let before = platforms(&scratch, &index);
-    for args in [["index", "create", &index, &container, "--info-container"].as_slice(), &["index", "add", &index, &container]] {
+    for args in [
+        ["index", "create", &index, &container, "--info-container"].as_slice(),
+        &["index", "add", &index, &container],
+    ] {
         assert!(scratch.fails(2, args).contains("operating system"));
         assert_eq!(platforms(&scratch, &index), before);
     }
@@ -328,14 +441,24 @@ fn an_index_with_containers_stays_one() {
     let cnames = ["gcp", "kvm"].map(|cname| {
         let of_cname = [format!("cname={cname}"), "architecture=amd64".into()];
         let seed = 20 + cname.len() as u64;
-        let own = ["--profile", "gardenlinux", "--tag", cname, "--annotation", &of_cname[0], "--annotation", &of_cname[1]];
+        let own = [
+            "--profile",
+            "gardenlinux",
+            "--tag",
+            cname,
+            "--annotation",
+            &of_cname[0],
+            "--annotation",
+            &of_cname[1],
+        ];
         scratch.build("store", seed, &own);
         format!("./store:{cname}")
     });
     let both = format!("{index}-both");
     scratch.ok(&["index", "create", &both, &cnames[0], "--info-container"]);
     scratch.ok(&["index", "add", &both, &cnames[1]]);
-    let shapes: Vec<_> = platforms(&scratch, &both).into_iter().map(|(platform, _)| platform).collect();
+    let shapes: Vec<_> =
+        platforms(&scratch, &both).into_iter().map(|(platform, _)| platform).collect();
     assert_eq!(shapes, ["gardenlinux/amd64", "gardenlinux/amd64", "linux/amd64", "linux/amd64"]);
     // One without containers gets none.
     scratch.ok(&["index", "create", &format!("{index}-plain"), &amd64]);
@@ -355,12 +478,22 @@ fn an_index_over_several_architectures_has_a_container_for_each() {
     let names = ["amd64", "arm64"].map(|arch| format!("{host}/me/os:1-{arch}"));
     let index = format!("{host}/me/os:1");
     scratch.ok(&["index", "create", &index, &names[0], &names[1], "--info-container"]);
-    let platforms: Vec<_> = platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect();
+    let platforms: Vec<_> =
+        platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect();
     assert_eq!(platforms, ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
     for (name, arch) in names.iter().zip(["amd64", "arm64"]) {
         let direct = scratch.ok(&["url", name, "--layer", "kernel"]);
         assert_eq!(scratch.ok(&["url", &index, "--layer", "kernel", "--platform", arch]), direct);
     }
-    let refused = scratch.fails(2, &["index", "create", &format!("{host}/me/os:2"), &format!("riscv64={}", names[0]), "--info-container"]);
+    let refused = scratch.fails(
+        2,
+        &[
+            "index",
+            "create",
+            &format!("{host}/me/os:2"),
+            &format!("riscv64={}", names[0]),
+            "--info-container",
+        ],
+    );
     assert!(refused.contains("riscv64") && refused.contains("--info-container"), "{refused}");
 }

@@ -1,19 +1,20 @@
-//! The servers that the registry tests run against, tried with the clients of others, so that a test that fails there speaks of osimage.
-
-mod common;
+//! The servers that the registry tests run against, tried with the clients of others, so that a
+//! test that fails there speaks of osimage.
 
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
-use common::answer::{Content, Response};
-use common::pki::Pki;
-use common::proxy::{ForwardProxy, Plan, Wire};
-use common::registry::{Auth, Fault, Registry};
-use common::servers::{DockerAuth, Nginx, Server, crane_registry, docker_registry, ferro_registry, nginx};
-use common::token::TokenServer;
-use common::{Scratch, noise, peer, success};
+use crate::common::answer::{Content, Response};
+use crate::common::pki::Pki;
+use crate::common::proxy::{ForwardProxy, Plan, Wire};
+use crate::common::registry::{Auth, Fault, Registry};
+use crate::common::servers::{
+    DockerAuth, Nginx, Server, crane_registry, docker_registry, ferro_registry, nginx,
+};
+use crate::common::token::TokenServer;
+use crate::common::{Scratch, noise, peer, success};
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -30,10 +31,14 @@ fn output(scratch: &Scratch, program: &Path, args: &[&str]) -> Output {
 fn curl(scratch: &Scratch, args: &[&str]) -> (i32, String) {
     let fixed = ["--silent", "--show-error", "--max-time", "120", "--write-out", "%{http_code}"];
     let output = output(scratch, Path::new("curl"), &[&fixed, args].concat());
-    (output.status.code().expect("an exit code"), String::from_utf8_lossy(&output.stdout).into_owned())
+    (
+        output.status.code().expect("an exit code"),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
-/// oras pushes a file, reads it back, finds it by tag and copies it away and to another tag; the digest stays.
+/// oras pushes a file, reads it back, finds it by tag and copies it away and to another tag; the
+/// digest stays.
 fn oras_round_trip(scratch: &Scratch, host: &str, flags: &[&str]) {
     let Some(oras) = peer("oras") else { return };
     let oras = |args: &[&str]| run(scratch, &oras, args);
@@ -47,10 +52,15 @@ fn oras_round_trip(scratch: &Scratch, host: &str, flags: &[&str]) {
     assert!(fs::read(scratch.path("out/in/part")).unwrap() == content, "{name}");
     let digest = oras(&[&["resolve"], flags, &[&name]].concat());
     oras(&[&["tag"], flags, &[&name, "v2"]].concat());
-    assert_eq!(oras(&[&["repo", "tags"], flags, &[&format!("{host}/team/os")]].concat()), "v1\nv2\n");
+    assert_eq!(
+        oras(&[&["repo", "tags"], flags, &[&format!("{host}/team/os")]].concat()),
+        "v1\nv2\n"
+    );
     let to = format!("{host}/team/copy:v1");
     // Each end has flags of its own.
-    let ends = ["--from-", "--to-"].into_iter().flat_map(|end| flags.iter().map(move |flag| flag.replacen("--", end, 1)));
+    let ends = ["--from-", "--to-"]
+        .into_iter()
+        .flat_map(|end| flags.iter().map(move |flag| flag.replacen("--", end, 1)));
     let ends: Vec<String> = ends.collect();
     let ends: Vec<&str> = ends.iter().map(String::as_str).collect();
     oras(&[&["cp"], ends.as_slice(), &[&name, &to]].concat());
@@ -95,7 +105,8 @@ fn oras_is_content_with_every_registry_behind_tls() {
     let scratch = Scratch::new();
     let pki = Pki::new(&scratch, "pki");
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    let (ca, certificate, key) = (path(&pki.ca), path(&pki.client.certificate), path(&pki.client.key));
+    let (ca, certificate, key) =
+        (path(&pki.ca), path(&pki.client.certificate), path(&pki.client.key));
     let with_ca = ["--ca-file", &ca];
     let with_client = ["--ca-file", &ca, "--cert-file", &certificate, "--key-file", &key];
     let own = Registry::with(Auth::Open, Some(pki.tls()));
@@ -121,19 +132,37 @@ fn crane_and_skopeo_copy_an_image_through_every_registry() {
     let id = scratch.build("store", 1, &["--tag", "v1"]);
     let own = Registry::start();
     let others = [docker_registry(&DockerAuth::Open, None), crane_registry(), ferro_registry()];
-    let hosts: Vec<String> = [own.host()].into_iter().chain(others.iter().flatten().map(|server| server.host.clone())).collect();
+    let hosts: Vec<String> = [own.host()]
+        .into_iter()
+        .chain(others.iter().flatten().map(|server| server.host.clone()))
+        .collect();
     for host in &hosts {
         let name = format!("{host}/os:v1");
-        run(&scratch, &skopeo, &["copy", "--dest-tls-verify=false", "oci:store:v1", &format!("docker://{name}")]);
-        assert_eq!(run(&scratch, &crane, &["digest", &name]).trim(), format!("sha256:{id}"), "{name}");
+        run(
+            &scratch,
+            &skopeo,
+            &["copy", "--dest-tls-verify=false", "oci:store:v1", &format!("docker://{name}")],
+        );
+        assert_eq!(
+            run(&scratch, &crane, &["digest", &name]).trim(),
+            format!("sha256:{id}"),
+            "{name}"
+        );
         for other in &hosts {
             let to = format!("{other}/copied/from-{}:v1", host.rsplit(':').next().unwrap());
             run(&scratch, &crane, &["copy", &name, &to]);
-            assert_eq!(run(&scratch, &crane, &["digest", &to]).trim(), format!("sha256:{id}"), "{to}");
+            assert_eq!(
+                run(&scratch, &crane, &["digest", &to]).trim(),
+                format!("sha256:{id}"),
+                "{to}"
+            );
         }
     }
     assert_eq!(own.tag("os", "v1"), Some(format!("sha256:{id}")));
-    assert_eq!(own.manifest("os", &format!("sha256:{id}")).unwrap(), fs::read(scratch.path("store/blobs/sha256").join(id)).unwrap());
+    assert_eq!(
+        own.manifest("os", &format!("sha256:{id}")).unwrap(),
+        fs::read(scratch.path("store/blobs/sha256").join(id)).unwrap()
+    );
     assert_eq!(own.blobs("os").len(), 4);
 }
 
@@ -148,11 +177,28 @@ fn referrers_are_listed_where_there_is_the_api() {
         oras_round_trip(&scratch, &host, &PLAIN);
         let name = format!("{host}/team/os:v1");
         for artifact_type in ["application/x-note", "application/x-other"] {
-            run(&scratch, &oras, &["attach", "--plain-http", "--artifact-type", artifact_type, &name, "note"]);
+            run(
+                &scratch,
+                &oras,
+                &["attach", "--plain-http", "--artifact-type", artifact_type, &name, "note"],
+            );
         }
-        let found: Value = serde_json::from_str(&run(&scratch, &oras, &["discover", "--plain-http", "--format", "json", &name])).unwrap();
+        let found: Value = serde_json::from_str(&run(
+            &scratch,
+            &oras,
+            &["discover", "--plain-http", "--format", "json", &name],
+        ))
+        .unwrap();
         assert_eq!(found["referrers"].as_array().unwrap().len(), 2, "{host}: {found}");
-        let filter = ["discover", "--plain-http", "--format", "json", "--artifact-type", "application/x-note", &name];
+        let filter = [
+            "discover",
+            "--plain-http",
+            "--format",
+            "json",
+            "--artifact-type",
+            "application/x-note",
+            &name,
+        ];
         let found: Value = serde_json::from_str(&run(&scratch, &oras, &filter)).unwrap();
         assert_eq!(found["referrers"].as_array().unwrap().len(), 1, "{host}: {found}");
     }
@@ -168,7 +214,11 @@ fn referrers_are_listed_where_there_is_the_api() {
     // Without the API oras keeps a list under a tag.
     own.ways(|ways| ways.referrers = false);
     let name = format!("{}/team/copy:v1", own.host());
-    run(&scratch, &oras, &["attach", "--plain-http", "--artifact-type", "application/x-note", &name, "note"]);
+    run(
+        &scratch,
+        &oras,
+        &["attach", "--plain-http", "--artifact-type", "application/x-note", &name, "note"],
+    );
     let subject = own.tag("team/copy", "v1").unwrap().replace(':', "-");
     assert!(own.tag("team/copy", &subject).is_some());
 }
@@ -181,7 +231,9 @@ fn tokens_are_given_to_those_who_may_have_them() {
     let own = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
     let real = docker_registry(&DockerAuth::Bearer(&tokens), None);
     for host in [own.host()].into_iter().chain(real.iter().map(|server| server.host.clone())) {
-        let login = |args: &[&str]| output(&scratch, &oras, &[&["login", "--plain-http", &host], args].concat());
+        let login = |args: &[&str]| {
+            output(&scratch, &oras, &[&["login", "--plain-http", &host], args].concat())
+        };
         let refused = login(&["-u", "alice", "-p", "wrong"]);
         assert!(!refused.status.success());
         assert_eq!(tokens.asked().last().unwrap().status, 401);
@@ -233,24 +285,83 @@ fn a_fault_is_the_one_that_was_ordered() {
     assert!(get(&["--range", "90000-"]).2 == content);
 
     let elsewhere = other.url(&format!("/v2/os/blobs/{blob}"));
-    let later = |status| Response::error(status, "TOOMANYREQUESTS", "retry-after: 1.5ms").with("Retry-After", 1);
-    type Row<'a> = (&'a str, Box<dyn FnMut() -> Fault + Send>, &'a [&'a str], i32, &'a str, Vec<u8>);
-    let rows: Vec<Row<'_>> = vec![
-        ("cut", Box::new(|| Fault::change(|right| right.cut(5000))), &[], 18, "200", content[..5000].to_vec()),
-        ("short", Box::new(|| Fault::change(|right| right.claiming(100_001))), &[], 18, "200", content.clone()),
-        ("long", Box::new(|| Fault::change(|right| right.claiming(99_999))), &[], 0, "200", content[..99_999].to_vec()),
-        ("flipped", Box::new(|| Fault::change(|right| right.flipped(50_000))), &[], 0, "200", flipped),
+    let later = |status| {
+        Response::error(status, "TOOMANYREQUESTS", "retry-after: 1.5ms").with("Retry-After", 1)
+    };
+    type Row<'a> =
+        (&'a str, Box<dyn FnMut() -> Fault + Send>, &'a [&'a str], i32, &'a str, Vec<u8>);
+    let entries: Vec<Row<'_>> = vec![
+        (
+            "cut",
+            Box::new(|| Fault::change(|right| right.cut(5000))),
+            &[],
+            18,
+            "200",
+            content[..5000].to_vec(),
+        ),
+        (
+            "short",
+            Box::new(|| Fault::change(|right| right.claiming(100_001))),
+            &[],
+            18,
+            "200",
+            content.clone(),
+        ),
+        (
+            "long",
+            Box::new(|| Fault::change(|right| right.claiming(99_999))),
+            &[],
+            0,
+            "200",
+            content[..99_999].to_vec(),
+        ),
+        (
+            "flipped",
+            Box::new(|| Fault::change(|right| right.flipped(50_000))),
+            &[],
+            0,
+            "200",
+            flipped,
+        ),
         ("chunked", Box::new(|| Fault::change(Response::chunked)), &[], 0, "200", content.clone()),
         ("untold", Box::new(|| Fault::change(Response::untold)), &[], 0, "200", content.clone()),
-        ("dripping", Box::new(|| Fault::change(|right| right.drip(50_000, Duration::from_millis(5)))), &[], 0, "200", content.clone()),
-        ("stalling", Box::new(|| Fault::change(|right| right.stall(3))), &["--max-time", "5"], 28, "200", content[..3].to_vec()),
+        (
+            "dripping",
+            Box::new(|| Fault::change(|right| right.drip(50_000, Duration::from_millis(5)))),
+            &[],
+            0,
+            "200",
+            content.clone(),
+        ),
+        (
+            "stalling",
+            Box::new(|| Fault::change(|right| right.stall(3))),
+            &["--max-time", "5"],
+            28,
+            "200",
+            content[..3].to_vec(),
+        ),
         ("nothing", Box::new(|| Fault::Answer(Response::none())), &[], 52, "000", Vec::new()),
-        ("no HTTP", Box::new(|| Fault::Answer(Response::raw("SSH-2.0-none\r\n"))), &["--http0.9"], 0, "000", b"SSH-2.0-none\r\n".to_vec()),
+        (
+            "no HTTP",
+            Box::new(|| Fault::Answer(Response::raw("SSH-2.0-none\r\n"))),
+            &["--http0.9"],
+            0,
+            "000",
+            b"SSH-2.0-none\r\n".to_vec(),
+        ),
         ("later", Box::new(move || Fault::Answer(later(429))), &["--fail"], 22, "429", Vec::new()),
-        ("elsewhere", Box::new(move || Fault::Answer(Response::redirect(307, &elsewhere))), &["--location"], 0, "200", content.clone()),
+        (
+            "elsewhere",
+            Box::new(move || Fault::Answer(Response::redirect(307, &elsewhere))),
+            &["--location"],
+            0,
+            "200",
+            content.clone(),
+        ),
     ];
     own.ways(|ways| ways.ranges = true);
-    for (name, mut fault, args, exit, status, expected) in rows {
+    for (name, mut fault, args, exit, status, expected) in entries {
         own.first(1, "GET blob", move |_| fault());
         let got = get(args);
         assert_eq!((got.0, got.1.as_str()), (exit, status), "{name}");
@@ -272,13 +383,28 @@ fn uploads_can_be_cut_resumed_and_refused() {
     let digest = osimage::digest::Digest::of(&content);
     scratch.write("whole", &content);
     let begin = || {
-        let (_, answer) = curl(&scratch, &["--include", "--request", "POST", &own.url("/v2/os/blobs/uploads/")]);
-        let location = answer.lines().find_map(|line| line.strip_prefix("Location: ")).expect("a Location").trim().to_owned();
+        let (_, answer) =
+            curl(&scratch, &["--include", "--request", "POST", &own.url("/v2/os/blobs/uploads/")]);
+        let location = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("Location: "))
+            .expect("a Location")
+            .trim()
+            .to_owned();
         own.url(&location)
     };
     let send = |method: &str, url: &str, file: &str, more: &[&str]| {
         let data = format!("@{file}");
-        let fixed = ["--include", "--request", method, "--data-binary", &data, "-H", "Content-Type: application/octet-stream", url];
+        let fixed = [
+            "--include",
+            "--request",
+            method,
+            "--data-binary",
+            &data,
+            "-H",
+            "Content-Type: application/octet-stream",
+            url,
+        ];
         curl(&scratch, &[fixed.as_slice(), more].concat())
     };
     // Cut in the middle: the session keeps what came, and goes on from there.
@@ -307,17 +433,39 @@ fn uploads_can_be_cut_resumed_and_refused() {
     assert!(send("PUT", &format!("{}&digest={digest}", begin()), "whole", &[]).1.ends_with("413"));
     own.ways(|ways| ways.body_limit = u64::MAX);
     own.first(1, "PUT upload", |_| Fault::StallRequest(0));
-    assert_eq!(send("PUT", &format!("{}&digest={digest}", begin()), "whole", &["--max-time", "1"]).0, 28);
+    assert_eq!(
+        send("PUT", &format!("{}&digest={digest}", begin()), "whole", &["--max-time", "1"]).0,
+        28
+    );
     own.first(1, "PUT upload", |_| Fault::SlowRequest(500_000, Duration::from_millis(5)));
     assert!(send("PUT", &format!("{}&digest={digest}", begin()), "whole", &[]).1.ends_with("201"));
     // Mounts: where the blob is, and where it is not.
-    let mount =
-        |from: &str| curl(&scratch, &["--request", "POST", &own.url(&format!("/v2/new/blobs/uploads/?mount={digest}&from={from}"))]).1;
+    let mount = |from: &str| {
+        curl(
+            &scratch,
+            &[
+                "--request",
+                "POST",
+                &own.url(&format!("/v2/new/blobs/uploads/?mount={digest}&from={from}")),
+            ],
+        )
+        .1
+    };
     assert!(mount("os").ends_with("201") && mount("none").ends_with("202"));
     // A manifest must have all of its parts.
-    scratch.write("manifest", json!({"schemaVersion": 2, "layers": [{"digest": digest}], "config": {"digest": digest}}).to_string());
+    scratch.write(
+        "manifest",
+        json!({"schemaVersion": 2, "layers": [{"digest": digest}], "config": {"digest": digest}})
+            .to_string(),
+    );
     let put = |repository: &str| {
-        send("PUT", &own.url(&format!("/v2/{repository}/manifests/v1")), "manifest", &["-H", &format!("Content-Type: {MANIFEST}")]).1
+        send(
+            "PUT",
+            &own.url(&format!("/v2/{repository}/manifests/v1")),
+            "manifest",
+            &["-H", &format!("Content-Type: {MANIFEST}")],
+        )
+        .1
     };
     assert!(put("os").ends_with("201"));
     assert!(put("other").contains("MANIFEST_BLOB_UNKNOWN"));
@@ -332,8 +480,14 @@ fn large_content_takes_no_memory() {
     own.put_blob_as("os", &digest, large.clone());
     let url = own.url(&format!("/v2/os/blobs/{digest}"));
     let range = format!("{}-", (5u64 << 30) - 10_000);
-    assert_eq!(curl(&scratch, &["--range", &range, "--output", "end", &url]), (0, "206".to_owned()));
-    assert!(fs::read(scratch.path("end")).unwrap() == large.slice((5 << 30) - 10_000, u64::MAX).to_vec());
+    assert_eq!(
+        curl(&scratch, &["--range", &range, "--output", "end", &url]),
+        (0, "206".to_owned())
+    );
+    assert!(
+        fs::read(scratch.path("end")).unwrap()
+            == large.slice((5 << 30) - 10_000, u64::MAX).to_vec()
+    );
     // An upload that is too long to be kept is hashed all the same.
     let zeros = 100 << 20;
     fs::File::create(scratch.path("zeros")).unwrap().set_len(zeros).unwrap();
@@ -341,7 +495,9 @@ fn large_content_takes_no_memory() {
     (0..100).for_each(|_| hash.update(&vec![0; 1 << 20]));
     let digest = hash.finish();
     let url = own.url(&format!("/v2/os/blobs/uploads?digest={digest}"));
-    assert!(curl(&scratch, &["--request", "POST", "--upload-file", "zeros", &url]).1.ends_with("201"));
+    assert!(
+        curl(&scratch, &["--request", "POST", "--upload-file", "zeros", &url]).1.ends_with("201")
+    );
     assert!(own.blobs("os").contains(&(digest.to_string(), zeros)));
 }
 
@@ -356,7 +512,11 @@ fn names_come_in_pages() {
     let get = |path: &str| curl(&scratch, &["--include", &own.url(path)]).1;
     assert!(get("/v2/os/tags/list").contains(r#""tags":["a","b","c"]"#));
     let first = get("/v2/os/tags/list?n=2");
-    assert!(first.contains(r#"["a","b"]"#) && first.contains("Link: </v2/os/tags/list?n=2&last=b>; rel=\"next\""), "{first}");
+    assert!(
+        first.contains(r#"["a","b"]"#)
+            && first.contains("Link: </v2/os/tags/list?n=2&last=b>; rel=\"next\""),
+        "{first}"
+    );
     let second = get("/v2/os/tags/list?n=2&last=b");
     assert!(second.contains(r#"["c"]"#) && !second.contains("Link"), "{second}");
     assert!(get("/v2/_catalog").contains(r#"["os","other/os"]"#));
@@ -394,14 +554,23 @@ fn wires_cut_and_proxies_write_down() {
     let pki = Pki::new(&scratch, "pki");
     let secure = Registry::with(Auth::Open, Some(pki.tls()));
     secure.put_blob("os", Content::bytes(content.clone()));
-    let proxy = ForwardProxy::start(&[("registry.test:80", own.address), ("registry.test:443", secure.address)], Some("me:secret"));
+    let proxy = ForwardProxy::start(
+        &[("registry.test:80", own.address), ("registry.test:443", secure.address)],
+        Some("me:secret"),
+    );
     let through = proxy.url().replace("://", "://me:secret@");
     let path = format!("registry.test/v2/os/blobs/{blob}");
     assert!(get(&format!("http://{path}"), &["--proxy", &through]) == (0, content.clone()));
     let ca = pki.ca.to_str().unwrap();
-    assert!(get(&format!("https://{path}"), &["--proxy", &through, "--cacert", ca]) == (0, content));
+    assert!(
+        get(&format!("https://{path}"), &["--proxy", &through, "--cacert", ca]) == (0, content)
+    );
     assert_ne!(get(&format!("https://{path}"), &["--proxy", &proxy.url(), "--cacert", ca]).0, 0);
-    let expected = [format!("GET http://{path}"), "CONNECT registry.test:443".to_owned(), "CONNECT registry.test:443".to_owned()];
+    let expected = [
+        format!("GET http://{path}"),
+        "CONNECT registry.test:443".to_owned(),
+        "CONNECT registry.test:443".to_owned(),
+    ];
     assert_eq!(proxy.passed(), expected);
 }
 

@@ -1,9 +1,5 @@
-//! Credentials in scratch folders, with helpers that do what helpers should and with helpers that do not.
-
-mod common;
-#[path = "common/helpers.rs"]
-mod helpers;
-
+//! Credentials in scratch folders, with helpers that do what helpers should and with helpers that
+//! do not.
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -11,8 +7,8 @@ use std::process::Command;
 use std::sync::{Mutex, Once, mpsc};
 use std::time::Duration;
 
-use common::{Scratch, listing};
-use helpers::{helper, keeping_helper};
+use crate::common::helpers::{helper, keeping_helper};
+use crate::common::{Scratch, listing};
 use osimage::registry::credentials::{Credential, Credentials, Environment};
 use osimage::{Error, Kind};
 
@@ -88,7 +84,8 @@ fn the_first_source_that_has_one_counts() {
         ".docker/config.json",
     ];
     for (n, source) in sources.iter().enumerate() {
-        let entry = ["dTA6cDA=", "dTE6cDE=", "dTI6cDI=", "dTM6cDM=", "dTQ6cDQ=", "dTU6cDU=", "dTY6cDY="][n];
+        let entry =
+            ["dTA6cDA=", "dTE6cDE=", "dTI6cDI=", "dTM6cDM=", "dTQ6cDQ=", "dTU6cDU=", "dTY6cDY="][n];
         // The others' entries, and longer paths for other repositories, do not matter.
         scratch.write(source, format!(r#"{{"auths": {{"ghcr.io": {{"auth": "{entry}"}}, "ghcr.io/other": {{"auth": "eDp5"}}}}}}"#));
     }
@@ -99,13 +96,22 @@ fn the_first_source_that_has_one_counts() {
         config_home: Some(scratch.path("conf")),
         ..environment(&scratch)
     };
-    let credentials = Credentials::new(vec![scratch.path("one.json"), scratch.path("two")], environment);
+    let credentials =
+        Credentials::new(vec![scratch.path("one.json"), scratch.path("two")], environment);
     for (n, source) in sources.iter().enumerate() {
-        assert_eq!(credentials.find("ghcr.io", "me/os").unwrap(), Some(basic(&format!("u{n}"), &format!("p{n}"))), "{source}");
+        assert_eq!(
+            credentials.find("ghcr.io", "me/os").unwrap(),
+            Some(basic(&format!("u{n}"), &format!("p{n}"))),
+            "{source}"
+        );
         assert_eq!(credentials.find("ghcr.io", "other/os").unwrap(), Some(basic("x", "y")));
         assert_eq!(credentials.find("quay.io", "me/os").unwrap(), None);
         // A file that was named must be there.
-        if n == 0 { drop(scratch.write(source, "{}")) } else { fs::remove_file(scratch.path(source)).unwrap() }
+        if n == 0 {
+            drop(scratch.write(source, "{}"))
+        } else {
+            fs::remove_file(scratch.path(source)).unwrap()
+        }
     }
     assert_eq!(credentials.find("ghcr.io", "me/os").unwrap(), None);
     fs::remove_file(scratch.path("one.json")).unwrap();
@@ -117,8 +123,14 @@ fn the_first_source_that_has_one_counts() {
 fn a_helper_that_is_missing_is_warned_of_once_and_passed_over() {
     let scratch = Scratch::new();
     warnings("");
-    scratch.write(".config/containers/auth.json", r#"{"credHelpers": {"ghcr.io": "nowhere-to-be-found"}}"#);
-    config(&scratch, r#"{"auths": {"ghcr.io": {"auth": "YTpi"}}, "credsStore": "nowhere-to-be-found"}"#);
+    scratch.write(
+        ".config/containers/auth.json",
+        r#"{"credHelpers": {"ghcr.io": "nowhere-to-be-found"}}"#,
+    );
+    config(
+        &scratch,
+        r#"{"auths": {"ghcr.io": {"auth": "YTpi"}}, "credsStore": "nowhere-to-be-found"}"#,
+    );
     let credentials = credentials(&scratch);
     for _ in 0..3 {
         assert_eq!(credentials.find("ghcr.io", "os").unwrap(), Some(basic("a", "b")));
@@ -126,11 +138,19 @@ fn a_helper_that_is_missing_is_warned_of_once_and_passed_over() {
     }
     let said = warnings("nowhere-to-be-found");
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].starts_with("WARN: the credential helper docker-credential-nowhere-to-be-found is not installed"), "{said:?}");
+    assert!(
+        said[0].starts_with(
+            "WARN: the credential helper docker-credential-nowhere-to-be-found is not installed"
+        ),
+        "{said:?}"
+    );
     // To store something there is no next one.
     let (kind, text) = failure(credentials.store("quay.io", &basic("a", "b")));
     assert_eq!(kind, Kind::NotFound);
-    assert!(text.contains("docker-credential-nowhere-to-be-found is not installed / install "), "{text}");
+    assert!(
+        text.contains("docker-credential-nowhere-to-be-found is not installed / install "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -138,7 +158,10 @@ fn a_helper_keeps_credentials_as_docker_has_it() {
     let scratch = Scratch::new();
     keeping_helper(&scratch, "all");
     keeping_helper(&scratch, "own");
-    config(&scratch, r#"{"auths": {"quay.io": {"auth": "b2xkOm9sZA=="}}, "credsStore": "all", "credHelpers": {"ghcr.io": "own"}}"#);
+    config(
+        &scratch,
+        r#"{"auths": {"quay.io": {"auth": "b2xkOm9sZA=="}}, "credsStore": "all", "credHelpers": {"ghcr.io": "own"}}"#,
+    );
     let credentials = credentials(&scratch);
     let token = Credential::IdentityToken("id".into());
     for (host, server, credential, name) in [
@@ -146,16 +169,22 @@ fn a_helper_keeps_credentials_as_docker_has_it() {
         ("quay.io", "quay.io", basic("bob", "p\\w"), "all"),
         ("docker.io", "https://index.docker.io/v1/", token.clone(), "all"),
     ] {
-        assert_eq!(credentials.store(host, &credential).unwrap(), format!("the credential helper {name}"));
+        assert_eq!(
+            credentials.store(host, &credential).unwrap(),
+            format!("the credential helper {name}")
+        );
         assert_eq!(credentials.find(host, "os").unwrap(), Some(credential), "{host}");
-        let text = fs::read_to_string(scratch.path(format!("kept-{name}")).join(server.replace('/', "_"))).unwrap();
+        let text =
+            fs::read_to_string(scratch.path(format!("kept-{name}")).join(server.replace('/', "_")))
+                .unwrap();
         let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(kept["ServerURL"], server);
     }
     assert_eq!(credentials.find("registry-1.docker.io", "library/os").unwrap(), Some(token));
     let text = fs::read_to_string(scratch.path(".docker/config.json")).unwrap();
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let expected = serde_json::json!({"ghcr.io": {}, "quay.io": {}, "https://index.docker.io/v1/": {}});
+    let expected =
+        serde_json::json!({"ghcr.io": {}, "quay.io": {}, "https://index.docker.io/v1/": {}});
     assert_eq!(file["auths"], expected, "no secret stays in the file");
 
     assert_eq!(credentials.erase("quay.io").unwrap(), ["the credential helper all"]);
@@ -171,11 +200,26 @@ fn a_helper_keeps_credentials_as_docker_has_it() {
 #[test]
 fn helpers_that_fail_are_errors_that_show_no_secret() {
     for (n, (script, expected)) in [
-        ("cat > /dev/null; echo 'pass not initialized'; exit 1", "`get` failed: pass not initialized"),
-        ("echo credentials not found in native keychain; exit 0", "its answer is not the JSON document"),
-        ("echo '{\"Username\": \"alice\", \"Secret\": \"hunter2\"'", "its answer is not the JSON document"),
-        ("echo '{\"Username\": \"alice\", \"Secret\": [\"hunter2\"]}'", "its answer is not the JSON document"),
-        ("echo '{\"Username\": \"alice\", \"Secret\": \"hunter2\"}'; exit 3", "`get` failed (exit status: 3)"),
+        (
+            "cat > /dev/null; echo 'pass not initialized'; exit 1",
+            "`get` failed: pass not initialized",
+        ),
+        (
+            "echo credentials not found in native keychain; exit 0",
+            "its answer is not the JSON document",
+        ),
+        (
+            "echo '{\"Username\": \"alice\", \"Secret\": \"hunter2\"'",
+            "its answer is not the JSON document",
+        ),
+        (
+            "echo '{\"Username\": \"alice\", \"Secret\": [\"hunter2\"]}'",
+            "its answer is not the JSON document",
+        ),
+        (
+            "echo '{\"Username\": \"alice\", \"Secret\": \"hunter2\"}'; exit 3",
+            "`get` failed (exit status: 3)",
+        ),
         ("echo hunter2 >&2; exit 1", "`get` failed (exit status: 1)"),
         ("printf '\\377'", "its answer is not text"),
         ("kill -9 $$", "`get` failed (signal: 9 (SIGKILL))"),
@@ -189,17 +233,30 @@ fn helpers_that_fail_are_errors_that_show_no_secret() {
         config(&scratch, r#"{"credsStore": "bad"}"#);
         let (kind, text) = failure(credentials(&scratch).find("ghcr.io", "os"));
         assert_eq!(kind, Kind::Unauthorised, "{n}: {text}");
-        assert!(text.contains("docker-credential-bad") && text.contains(expected) && !text.contains("hunter2"), "{script}: {text}");
+        assert!(
+            text.contains("docker-credential-bad")
+                && text.contains(expected)
+                && !text.contains("hunter2"),
+            "{script}: {text}"
+        );
     }
-    for (script, expected) in
-        [("cat; exit 1", "(exit status: 1)"), ("echo no room for hunter2; exit 1", "(exit status: 1)"), ("echo locked; exit 1", ": locked")]
-    {
+    for (script, expected) in [
+        ("cat; exit 1", "(exit status: 1)"),
+        ("echo no room for hunter2; exit 1", "(exit status: 1)"),
+        ("echo locked; exit 1", ": locked"),
+    ] {
         let scratch = Scratch::new();
         helper(&scratch, "bad", script);
         let path = config(&scratch, r#"{"credsStore": "bad"}"#);
         let before = fs::read(&path).unwrap();
         let (_, text) = failure(credentials(&scratch).store("ghcr.io", &basic("alice", "hunter2")));
-        assert!(text.contains(&format!("`store` failed{}", if expected.starts_with('(') { " " } else { "" })), "{text}");
+        assert!(
+            text.contains(&format!(
+                "`store` failed{}",
+                if expected.starts_with('(') { " " } else { "" }
+            )),
+            "{text}"
+        );
         assert!(text.contains(expected) && !text.contains("hunter2"), "{text}");
         assert_eq!(fs::read(&path).unwrap(), before);
     }
@@ -209,7 +266,11 @@ fn helpers_that_fail_are_errors_that_show_no_secret() {
     fs::remove_file(&path).unwrap();
     symlink("/dev/null", &path).unwrap();
     config(&scratch, r#"{"credsStore": "bad"}"#);
-    assert_eq!(credentials(&scratch).find("ghcr.io", "os").unwrap(), None, "what is no program is none");
+    assert_eq!(
+        credentials(&scratch).find("ghcr.io", "os").unwrap(),
+        None,
+        "what is no program is none"
+    );
 }
 
 #[test]
@@ -217,7 +278,10 @@ fn an_empty_answer_and_an_identity_token_are_understood() {
     for (answer, expected) in [
         (r#"{"ServerURL":"ghcr.io","Username":"","Secret":""}"#, None),
         (r#"{"Username":"alice","Secret":"pw","More":1}"#, Some(basic("alice", "pw"))),
-        (r#"{"ServerURL":"ghcr.io","Username":"<token>","Secret":"id"}"#, Some(Credential::IdentityToken("id".into()))),
+        (
+            r#"{"ServerURL":"ghcr.io","Username":"<token>","Secret":"id"}"#,
+            Some(Credential::IdentityToken("id".into())),
+        ),
     ] {
         let scratch = Scratch::new();
         helper(&scratch, "fixed", &format!("printf '%s' '{answer}'"));
@@ -228,8 +292,9 @@ fn an_empty_answer_and_an_identity_token_are_understood() {
 
 /// Whether a process is there and has not ended.
 fn runs(pid: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')
+    })
 }
 
 #[test]
@@ -253,7 +318,12 @@ fn a_helper_that_hangs_is_ended_with_all_that_it_started() {
             credentials.helper_limit = Duration::from_secs(limit);
             let (kind, text) = failure(bounded(move || credentials.find("ghcr.io", "os")));
             assert_eq!(kind, Kind::Unauthorised);
-            assert!(text.contains(&format!("docker-credential-slow failed: it took longer than {limit} s and was ended")), "{text}");
+            assert!(
+                text.contains(&format!(
+                    "docker-credential-slow failed: it took longer than {limit} s and was ended"
+                )),
+                "{text}"
+            );
             let written = fs::read_to_string(scratch.path("pids")).unwrap_or_default();
             pids = written.split_whitespace().map(str::to_owned).collect();
             if pids.len() == 2 {
@@ -262,7 +332,8 @@ fn a_helper_that_hangs_is_ended_with_all_that_it_started() {
         }
         assert_eq!(pids.len(), 2, "{script}");
         for pid in &pids {
-            // A process that was killed takes a moment to end; whoever is in charge of orphans here may leave it a zombie.
+            // A process that was killed takes a moment to end; whoever is in charge of orphans here
+            // may leave it a zombie.
             let gone = (0..600).any(|_| {
                 let gone = !runs(pid);
                 if !gone {
@@ -282,7 +353,10 @@ fn a_helper_that_reads_nothing_holds_nobody_up() {
     config(&scratch, r#"{"credsStore": "deaf"}"#);
     let credentials = credentials(&scratch);
     let large = basic("alice", &"x".repeat(1 << 20));
-    assert_eq!(bounded(move || credentials.store("ghcr.io", &large)).unwrap(), "the credential helper deaf");
+    assert_eq!(
+        bounded(move || credentials.store("ghcr.io", &large)).unwrap(),
+        "the credential helper deaf"
+    );
 }
 
 #[test]
@@ -317,7 +391,17 @@ fn a_helpers_name_leads_nowhere_else() {
     let scratch = Scratch::new();
     let evil = helper(&scratch, "x/evil", "touch was-here");
     assert!(evil.exists());
-    for name in ["x/evil", "../bin/docker-credential-x/evil", "/bin/sh", "a b", "a\\u0000b", "a;b", "größe", "$(evil)", "a\\nb"] {
+    for name in [
+        "x/evil",
+        "../bin/docker-credential-x/evil",
+        "/bin/sh",
+        "a b",
+        "a\\u0000b",
+        "a;b",
+        "größe",
+        "$(evil)",
+        "a\\nb",
+    ] {
         config(&scratch, &format!(r#"{{"credsStore": "{name}"}}"#));
         for (kind, text) in [
             failure(credentials(&scratch).find("ghcr.io", "os")),
@@ -325,7 +409,12 @@ fn a_helpers_name_leads_nowhere_else() {
             failure(credentials(&scratch).erase("ghcr.io")),
         ] {
             assert_eq!(kind, Kind::Verification, "{text}");
-            assert!(text.contains("is not the name of a credential helper / a name has letters, digits"), "{text}");
+            assert!(
+                text.contains(
+                    "is not the name of a credential helper / a name has letters, digits"
+                ),
+                "{text}"
+            );
         }
     }
     assert!(!scratch.path("was-here").exists());
@@ -358,8 +447,14 @@ fn what_is_not_ours_stays_as_it_is() {
     let credentials = credentials(&scratch);
     let shown = path.display().to_string();
     assert_eq!(credentials.store("quay.io", &basic("alice", "s3:cret")).unwrap(), shown);
-    assert_eq!(credentials.store("ghcr.io", &Credential::IdentityToken("id".into())).unwrap(), shown);
-    assert_eq!(credentials.store("docker.io", &Credential::RegistryToken("reg".into())).unwrap(), shown);
+    assert_eq!(
+        credentials.store("ghcr.io", &Credential::IdentityToken("id".into())).unwrap(),
+        shown
+    );
+    assert_eq!(
+        credentials.store("docker.io", &Credential::RegistryToken("reg".into())).unwrap(),
+        shown
+    );
     let after = r#"{
 	"zeta": 1.50,
 	"auths": {
@@ -383,17 +478,34 @@ fn what_is_not_ours_stays_as_it_is() {
     assert_eq!(fs::read_to_string(&path).unwrap(), after);
     assert_eq!(mode(&path), 0o600);
     assert_eq!(credentials.find("quay.io", "os").unwrap(), Some(basic("alice", "s3:cret")));
-    assert_eq!(credentials.find("ghcr.io", "you/os").unwrap(), Some(Credential::IdentityToken("id".into())));
-    assert_eq!(credentials.find("registry-1.docker.io", "os").unwrap(), Some(Credential::RegistryToken("reg".into())));
+    assert_eq!(
+        credentials.find("ghcr.io", "you/os").unwrap(),
+        Some(Credential::IdentityToken("id".into()))
+    );
+    assert_eq!(
+        credentials.find("registry-1.docker.io", "os").unwrap(),
+        Some(Credential::RegistryToken("reg".into()))
+    );
 
     for host in ["index.docker.io", "ghcr.io"] {
         assert_eq!(credentials.erase(host).unwrap(), [shown.as_str()]);
     }
     assert_eq!(credentials.find("ghcr.io", "you/os").unwrap(), None);
-    assert_eq!(credentials.find("ghcr.io", "me/os").unwrap(), Some(basic("x", "y")), "a part of the host is another key");
+    assert_eq!(
+        credentials.find("ghcr.io", "me/os").unwrap(),
+        Some(basic("x", "y")),
+        "a part of the host is another key"
+    );
     let left = fs::read_to_string(&path).unwrap();
-    assert!(left.contains("quay.io") && left.contains("\"HttpHeaders\": {\"User-Agent\": \"x\", \"Accept\": \"y\"}"), "{left}");
-    let names: Vec<_> = fs::read_dir(scratch.path(".docker")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        left.contains("quay.io")
+            && left.contains("\"HttpHeaders\": {\"User-Agent\": \"x\", \"Accept\": \"y\"}"),
+        "{left}"
+    );
+    let names: Vec<_> = fs::read_dir(scratch.path(".docker"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["config.json"], "nothing else is left");
 }
 
@@ -401,7 +513,10 @@ fn what_is_not_ours_stays_as_it_is() {
 fn a_new_file_is_nobody_elses_whatever_the_umask() {
     const ASKED: &str = "OSIMAGE_TEST_STORE_IN";
     if let Some(dir) = std::env::var_os(ASKED) {
-        let credentials = Credentials::new(vec![PathBuf::from(dir).join("new/config.json")], Environment::default());
+        let credentials = Credentials::new(
+            vec![PathBuf::from(dir).join("new/config.json")],
+            Environment::default(),
+        );
         credentials.store("ghcr.io", &basic("a", "b")).unwrap();
         return;
     }
@@ -411,10 +526,19 @@ fn a_new_file_is_nobody_elses_whatever_the_umask() {
         if umask == "277" {
             fs::create_dir(scratch.path("new")).unwrap();
         }
-        let script = format!("umask {umask}; exec \"$0\" --exact a_new_file_is_nobody_elses_whatever_the_umask");
-        let output =
-            Command::new("sh").args(["-c", &script]).arg(std::env::current_exe().unwrap()).env(ASKED, scratch.path("")).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let script = format!(
+            "umask {umask}; exec \"$0\" --exact credentials::a_new_file_is_nobody_elses_whatever_the_umask"
+        );
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env(ASKED, scratch.path(""))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+            "{output:?}"
+        );
         assert_eq!(mode(&scratch.path("new/config.json")), 0o600, "{umask}");
         if umask != "277" {
             assert_eq!(mode(&scratch.path("new")), 0o700, "{umask}");
@@ -433,14 +557,19 @@ fn stores_at_once_lose_nothing() {
             scope.spawn(move || {
                 for n in 0..hosts {
                     // Each with its own open files, as processes have them.
-                    credentials(scratch).store(&host(thread, n), &basic("u", &n.to_string())).unwrap();
+                    credentials(scratch)
+                        .store(&host(thread, n), &basic("u", &n.to_string()))
+                        .unwrap();
                 }
             });
         }
     });
     let credentials = credentials(&scratch);
     for (thread, n) in (0..threads).flat_map(|thread| (0..hosts).map(move |n| (thread, n))) {
-        assert_eq!(credentials.find(&host(thread, n), "os").unwrap(), Some(basic("u", &n.to_string())));
+        assert_eq!(
+            credentials.find(&host(thread, n), "os").unwrap(),
+            Some(basic("u", &n.to_string()))
+        );
     }
 }
 
@@ -462,7 +591,11 @@ fn a_link_stays_a_link() {
         assert!(scratch.path(link).is_symlink(), "{link}");
     }
     let file = scratch.path("dotfiles/docker.json");
-    assert!(!file.is_symlink() && mode(&file) == 0o600 && fs::read_to_string(&file).unwrap().contains("ghcr.io"));
+    assert!(
+        !file.is_symlink()
+            && mode(&file) == 0o600
+            && fs::read_to_string(&file).unwrap().contains("ghcr.io")
+    );
 
     symlink("loop.json", scratch.path("loop.json")).unwrap();
     let looping = Credentials::new(vec![scratch.path("loop.json")], Environment::default());
@@ -472,7 +605,14 @@ fn a_link_stays_a_link() {
 #[test]
 fn a_file_that_does_not_parse_is_left_alone() {
     let large = format!(r#"{{"x": "{}"}}"#, "x".repeat(1 << 20));
-    for text in [r#"{"auths": {"ghcr.io": {"au"#, "[]", "null", r#"{"auths": 1}"#, r#"{"auths": {}, "auths": {}}"#, &large] {
+    for text in [
+        r#"{"auths": {"ghcr.io": {"au"#,
+        "[]",
+        "null",
+        r#"{"auths": 1}"#,
+        r#"{"auths": {}, "auths": {}}"#,
+        &large,
+    ] {
         let scratch = Scratch::new();
         config(&scratch, text);
         let before = listing(&scratch.path(""));
@@ -483,14 +623,22 @@ fn a_file_that_does_not_parse_is_left_alone() {
             failure(credentials.find("ghcr.io", "os")),
         ] {
             assert_eq!(kind, Kind::Verification, "{text}");
-            assert!(text.contains(".docker/config.json") && text.contains("left as it is") && !text.contains("hunter2"), "{text}");
+            assert!(
+                text.contains(".docker/config.json")
+                    && text.contains("left as it is")
+                    && !text.contains("hunter2"),
+                "{text}"
+            );
         }
         assert_eq!(listing(&scratch.path("")), before);
     }
     // What `mktemp` makes is no torn file: there is nothing in it.
     let scratch = Scratch::new();
     let path = scratch.write("empty.json", "");
-    let credentials = Credentials::new(Vec::new(), Environment { registry_auth_file: Some(path), ..environment(&scratch) });
+    let credentials = Credentials::new(
+        Vec::new(),
+        Environment { registry_auth_file: Some(path), ..environment(&scratch) },
+    );
     assert_eq!(credentials.find("ghcr.io", "os").unwrap(), None);
     credentials.store("ghcr.io", &basic("a", "b")).unwrap();
     assert_eq!(credentials.find("ghcr.io", "os").unwrap(), Some(basic("a", "b")));
@@ -499,11 +647,22 @@ fn a_file_that_does_not_parse_is_left_alone() {
 #[test]
 fn a_pipe_or_a_folder_for_a_file_is_an_error_and_never_waited_for() {
     let scratch = Scratch::new();
-    rustix::fs::mknodat(rustix::fs::CWD, scratch.path("pipe.json"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        scratch.path("pipe.json"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     fs::create_dir_all(scratch.path("folder/config.json")).unwrap();
     for path in ["pipe.json", "folder"] {
         let credentials = Credentials::new(vec![scratch.path(path)], Environment::default());
-        assert_eq!(failure(bounded(move || credentials.find("ghcr.io", "os"))).0, Kind::Usage, "{path}");
+        assert_eq!(
+            failure(bounded(move || credentials.find("ghcr.io", "os"))).0,
+            Kind::Usage,
+            "{path}"
+        );
     }
 }
 
@@ -514,12 +673,16 @@ fn a_logout_reaches_every_source_or_those_that_are_named() {
     let files = ["named.json", "session.json", ".config/containers/auth.json"];
     let fill = || {
         for file in files {
-            scratch.write(file, r#"{"auths": {"https://ghcr.io": {"auth": "YTpi"}, "quay.io": {"auth": "YTpi"}}}"#);
+            scratch.write(
+                file,
+                r#"{"auths": {"https://ghcr.io": {"auth": "YTpi"}, "quay.io": {"auth": "YTpi"}}}"#,
+            );
         }
         config(&scratch, r#"{"credsStore": "all"}"#);
         credentials(&scratch).store("ghcr.io", &basic("x", "y")).unwrap();
     };
-    let environment = Environment { session_file: Some(scratch.path("session.json")), ..environment(&scratch) };
+    let environment =
+        Environment { session_file: Some(scratch.path("session.json")), ..environment(&scratch) };
     fill();
     let named = Credentials::new(vec![scratch.path("named.json")], environment.clone());
     let path = |name: &str| scratch.path(name).display().to_string();
@@ -527,11 +690,17 @@ fn a_logout_reaches_every_source_or_those_that_are_named() {
     assert_eq!(named.find("ghcr.io", "os").unwrap(), Some(basic("a", "b")), "the next source");
     let (kind, text) = failure(named.erase("ghcr.io"));
     assert_eq!(kind, Kind::NotFound);
-    assert!(text.starts_with("there is no credential for ghcr.io / ") && text.contains("named.json"), "{text}");
+    assert!(
+        text.starts_with("there is no credential for ghcr.io / ") && text.contains("named.json"),
+        "{text}"
+    );
 
     fill();
     let all = Credentials::new(Vec::new(), environment);
-    assert_eq!(all.erase("ghcr.io").unwrap(), [path("session.json"), path(files[2]), "the credential helper all".into()]);
+    assert_eq!(
+        all.erase("ghcr.io").unwrap(),
+        [path("session.json"), path(files[2]), "the credential helper all".into()]
+    );
     assert_eq!(all.find("ghcr.io", "os").unwrap(), None);
     assert_eq!(all.find("quay.io", "os").unwrap(), Some(basic("a", "b")));
 

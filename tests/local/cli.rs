@@ -1,13 +1,12 @@
-//! Every command, as its user calls it: what it prints, what it writes, and each way of naming an image.
-
-mod common;
+//! Every command, as its user calls it: what it prints, what it writes, and each way of naming an
+//! image.
 
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{Scratch, listing, noise, peer, success};
+use crate::common::{Scratch, listing, noise, peer, success};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
@@ -24,10 +23,21 @@ fn hex(path: impl AsRef<Path>) -> String {
 /// Two architectures under one name, `os:2`, in `store`.
 fn build_index(scratch: &Scratch) -> Value {
     let config = |arch: &str, seed: u64| {
-        let [rootfs, initramfs, kernel] = scratch.parts(seed).map(|path| path.to_str().unwrap().to_owned());
+        let [rootfs, initramfs, kernel] =
+            scratch.parts(seed).map(|path| path.to_str().unwrap().to_owned());
         format!("arch={arch},rootfs={rootfs},initramfs={initramfs},kernel={kernel}")
     };
-    scratch.ok(&["--store-path", "store", "build", "--tag", "os:2", "--config", &config("amd64", 11), "--config", &config("arm64", 12)]);
+    scratch.ok(&[
+        "--store-path",
+        "store",
+        "build",
+        "--tag",
+        "os:2",
+        "--config",
+        &config("amd64", 11),
+        "--config",
+        &config("arm64", 12),
+    ]);
     json(&scratch.ok(&["--store-path", "store", "inspect", "os:2"]))
 }
 
@@ -75,17 +85,31 @@ fn every_way_of_naming_an_image_leads_to_it() {
         elsewhere(&format!("two.oci.tar.zst@{digest}")),
     ];
     for format in FORMATS {
-        ways.extend([elsewhere(&format!("one.oci.{format}")), elsewhere(&format!("flat.oci.{format}"))]);
+        ways.extend([
+            elsewhere(&format!("one.oci.{format}")),
+            elsewhere(&format!("flat.oci.{format}")),
+        ]);
         ways.push(elsewhere(&format!("flat.oci.{format}:{}", &id[..10])));
     }
     for (options, name) in ways {
-        let run = |args: &[&str]| scratch.ok(&options.iter().map(String::as_str).chain(args.iter().copied()).collect::<Vec<_>>());
+        let run = |args: &[&str]| {
+            scratch.ok(&options
+                .iter()
+                .map(String::as_str)
+                .chain(args.iter().copied())
+                .collect::<Vec<_>>())
+        };
         assert_eq!(run(&["list", "-q", &name]), format!("{digest}\n"), "{options:?} {name}");
-        assert_eq!(json(&run(&["inspect", &name]))["descriptor"]["digest"], digest, "{options:?} {name}");
+        assert_eq!(
+            json(&run(&["inspect", &name]))["descriptor"]["digest"],
+            digest,
+            "{options:?} {name}"
+        );
         run(&["verify", &name]);
     }
     // A variable names the store, and takes nothing away from paths.
-    let with_variable = |args: &[&str]| success(scratch.osimage().env("OSIMAGE_STORE", "store").args(args), args);
+    let with_variable =
+        |args: &[&str]| success(scratch.osimage().env("OSIMAGE_STORE", "store").args(args), args);
     assert_eq!(with_variable(&["list", "-q", "ghcr.io/me/os:1.0"]), format!("{digest}\n"));
     assert_eq!(with_variable(&["list", "-q", "one"]), format!("{digest}\n"));
     // Docker's short names mean its own registry.
@@ -102,11 +126,17 @@ fn list_shows_tables_json_and_digests() {
     assert!(!scratch.path("store").exists(), "listing makes no store");
 
     let created = "org.opencontainers.image.created=2026-01-02T03:04:05Z";
-    let native = scratch.build("store", 1, &["--tag", "ghcr.io/me/os:1.0", "--profile", "native", "--annotation", created]);
+    let native = scratch.build(
+        "store",
+        1,
+        &["--tag", "ghcr.io/me/os:1.0", "--profile", "native", "--annotation", created],
+    );
     let plain = scratch.build("store", 2, &[]);
     let index = build_index(&scratch);
     scratch.ok(&["--store-path", "store", "tag", &plain, "v1"]);
-    let short = |name: &str| json(&list(&["--format", "json", name]))[0]["digest"].as_str().unwrap()[7..19].to_owned();
+    let short = |name: &str| {
+        json(&list(&["--format", "json", name]))[0]["digest"].as_str().unwrap()[7..19].to_owned()
+    };
     let (os2, amd64, arm64) = (short("os:2"), short("os:2-amd64"), short("os:2-arm64"));
     let expected = format!(
         "\
@@ -126,7 +156,10 @@ os            2-arm64     {arm64}
     let entries = json(&list(&["--format", "json"]));
     let entry = |n: usize| entries[n].clone();
     let layers = 300_000 + 70_000 + 90_000;
-    assert!(entry(1)["size"].as_u64().unwrap() > layers && entry(2)["size"].as_u64().unwrap() > 2 * layers);
+    assert!(
+        entry(1)["size"].as_u64().unwrap() > layers
+            && entry(2)["size"].as_u64().unwrap() > 2 * layers
+    );
     let without_size = |n: usize| {
         let mut entry = entry(n);
         entry.as_object_mut().unwrap().remove("size").expect("a size");
@@ -145,10 +178,18 @@ os            2-arm64     {arm64}
     assert_eq!(entry(2)["platform"], "linux/amd64,linux/arm64");
 
     let wide = list(&["--wide"]);
-    let lines: Vec<Vec<&str>> = wide.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["REPOSITORY", "TAG", "IMAGE", "ID", "PLATFORM", "SIZE", "CREATED", "PROFILE"]);
+    let lines: Vec<Vec<&str>> =
+        wide.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        lines[0],
+        ["REPOSITORY", "TAG", "IMAGE", "ID", "PLATFORM", "SIZE", "CREATED", "PROFILE"]
+    );
     assert_eq!(lines[1], ["<none>", "<none>", &plain[..12], "-", "460.7", "kB", "-", "onmetal"]);
-    assert_eq!(lines[2][3..], ["-", "461.0", "kB", "2026-01-02T03:04:05Z", "native"].map(|s| s.to_owned())[..], "{wide}");
+    assert_eq!(
+        lines[2][3..],
+        ["-", "461.0", "kB", "2026-01-02T03:04:05Z", "native"].map(|s| s.to_owned())[..],
+        "{wide}"
+    );
     assert_eq!(lines[3][3], "linux/amd64,linux/arm64");
     assert_eq!(lines[3].last(), Some(&"ironcore"));
 
@@ -156,13 +197,20 @@ os            2-arm64     {arm64}
     assert_eq!(digests.len(), 5, "each digest once");
     digests.dedup();
     assert_eq!(digests.len(), 5);
-    assert!(index["manifests"].as_array().unwrap().iter().all(|entry| digests.contains(&entry["digest"].as_str().unwrap().to_owned())));
+    assert!(
+        index["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|entry| digests.contains(&entry["digest"].as_str().unwrap().to_owned()))
+    );
 }
 
 #[test]
 fn inspect_draws_a_tree() {
     let scratch = Scratch::new();
-    let id = scratch.build("one", 1, &["--tag", "ghcr.io/me/os:1.0", "--command-line", "ro <quiet>"]);
+    let id =
+        scratch.build("one", 1, &["--tag", "ghcr.io/me/os:1.0", "--command-line", "ro <quiet>"]);
     let manifest = json(&scratch.ok(&["inspect", "one"]))["manifest"].clone();
     let short = |descriptor: &Value| descriptor["digest"].as_str().unwrap()[..19].to_owned();
     let expected = format!(
@@ -185,12 +233,25 @@ sha256:{id} onmetal, 460.7 kB
     let index = build_index(&scratch);
     let tree = scratch.ok(&["inspect", "store:os:2", "--format", "tree"]);
     let lines: Vec<_> = tree.lines().collect();
-    assert_eq!((lines[0], lines[2], lines[8]), ("os:2", "├── linux/amd64", "└── linux/arm64"), "{tree}");
-    assert!(lines[3].starts_with(&format!("│   {} ironcore", index["manifests"][0]["digest"].as_str().unwrap())), "{tree}");
+    assert_eq!(
+        (lines[0], lines[2], lines[8]),
+        ("os:2", "├── linux/amd64", "└── linux/arm64"),
+        "{tree}"
+    );
+    assert!(
+        lines[3].starts_with(&format!(
+            "│   {} ironcore",
+            index["manifests"][0]["digest"].as_str().unwrap()
+        )),
+        "{tree}"
+    );
     // One image of an index, by its digest; and an index one of whose images is elsewhere.
     let arm64 = index["manifests"][1]["digest"].as_str().unwrap();
     scratch.ok(&["--store-path", "sparse", "import", "store:os:2"]);
-    assert_eq!(json(&scratch.ok(&["inspect", &format!("sparse@{arm64}")]))["descriptor"], index["manifests"][1]);
+    assert_eq!(
+        json(&scratch.ok(&["inspect", &format!("sparse@{arm64}")]))["descriptor"],
+        index["manifests"][1]
+    );
     std::fs::remove_file(scratch.path(format!("sparse/blobs/sha256/{}", &arm64[7..]))).unwrap();
     let tree = scratch.ok(&["inspect", "sparse", "--format", "tree"]);
     assert!(tree.ends_with(&format!("└── linux/arm64\n    {arm64} is not here\n")), "{tree}");
@@ -202,7 +263,11 @@ fn tag_untag_delete_and_gc() {
     let run = |args: &[&str]| scratch.ok(&[&["--store-path", "store"], args].concat());
     let names = || {
         let list = json(&run(&["list", "--format", "json"]));
-        list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap_or("-").to_owned()).collect::<Vec<_>>()
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["name"].as_str().unwrap_or("-").to_owned())
+            .collect::<Vec<_>>()
     };
     let one = scratch.build("store", 1, &["--tag", "a:1"]);
     let two = scratch.build("store", 2, &["--tag", "a:2"]);
@@ -211,16 +276,28 @@ fn tag_untag_delete_and_gc() {
     assert_eq!(blobs(), 9);
 
     assert_eq!(run(&["tag", "a:1", "a:latest"]), "Successfully tagged a:latest with a:1\n");
-    assert_eq!(run(&["tag", &two[..8], "a:latest"]), format!("Successfully tagged a:latest with sha256:{two}\n"), "a name moves");
+    assert_eq!(
+        run(&["tag", &two[..8], "a:latest"]),
+        format!("Successfully tagged a:latest with sha256:{two}\n"),
+        "a name moves"
+    );
     assert_eq!(names(), ["a:1", "a:2", "a:latest"]);
     assert_eq!(run(&["untag", "a:1"]), "Successfully untagged a:1\n");
     assert_eq!(run(&["untag", "a:latest"]), "Successfully untagged a:latest\n");
-    assert_eq!(names(), ["-", "a:2"], "an image stays without a name; one that has another gets no second entry");
+    assert_eq!(
+        names(),
+        ["-", "a:2"],
+        "an image stays without a name; one that has another gets no second entry"
+    );
     assert_eq!(run(&["gc", "--dry-run"]), "would free 0 blobs, 0 B\n");
     assert_eq!(blobs(), 9);
 
     assert_eq!(run(&["delete", &one[..10]]), format!("Successfully deleted sha256:{one}\n"));
-    assert_eq!((names(), blobs()), (vec!["a:2".to_owned()], 5), "only what nothing else needs is freed");
+    assert_eq!(
+        (names(), blobs()),
+        (vec!["a:2".to_owned()], 5),
+        "only what nothing else needs is freed"
+    );
     run(&["verify"]);
 
     // A name that looks like the beginning of an image's own id is a name first.
@@ -234,9 +311,15 @@ fn tag_untag_delete_and_gc() {
     scratch.write(format!("store/blobs/sha256/{}", digest.hex()), &stray);
     scratch.write("store/blobs/sha256/.osimage-1-1.tmp", "left behind");
     let before = listing(&scratch.path("store"));
-    assert_eq!(run(&["gc", "--dry-run"]), format!("would free {digest} 5.0 kB\nwould free 1 blob, 5.0 kB\n"));
+    assert_eq!(
+        run(&["gc", "--dry-run"]),
+        format!("would free {digest} 5.0 kB\nwould free 1 blob, 5.0 kB\n")
+    );
     assert_eq!(listing(&scratch.path("store")), before);
-    assert_eq!(scratch.ok(&["gc", "./store"]), format!("freed {digest} 5.0 kB\nfreed 1 blob, 5.0 kB\n"));
+    assert_eq!(
+        scratch.ok(&["gc", "./store"]),
+        format!("freed {digest} 5.0 kB\nfreed 1 blob, 5.0 kB\n")
+    );
     assert_eq!(blobs(), 5);
 
     // With every name of an image it goes altogether.
@@ -254,11 +337,19 @@ fn extract_writes_what_was_packed() {
     let parts = scratch.parts(1);
     scratch.build("store", 1, &["--tag", "os", "--command-line", "ro quiet"]);
     let check = |folder: &str| {
-        success(scratch.program("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(scratch.path(folder)), folder)
+        success(
+            scratch
+                .program("sha256sum")
+                .args(["--strict", "-c", "SHA256SUMS"])
+                .current_dir(scratch.path(folder)),
+            folder,
+        )
     };
     let files = |folder: &str| {
-        let mut names: Vec<_> =
-            std::fs::read_dir(scratch.path(folder)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(scratch.path(folder))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };
@@ -271,35 +362,74 @@ fn extract_writes_what_was_packed() {
         for (name, part) in ["rootfs.raw", "initrd", "vmlinuz"].iter().zip(&parts) {
             assert_eq!(hex(scratch.path(&out).join(name)), hex(part), "{format} {name}");
         }
-        assert_eq!(std::fs::read_to_string(scratch.path(&out).join("cmdline")).unwrap(), "ro quiet\n");
+        assert_eq!(
+            std::fs::read_to_string(scratch.path(&out).join("cmdline")).unwrap(),
+            "ro quiet\n"
+        );
         check(&out);
-        let layer =
-            |role: &str| success(scratch.osimage().args(["extract", &archive, "--layer", role, "-o", "-"]).stdout(Stdio::piped()), role);
+        let layer = |role: &str| {
+            success(
+                scratch
+                    .osimage()
+                    .args(["extract", &archive, "--layer", role, "-o", "-"])
+                    .stdout(Stdio::piped()),
+                role,
+            )
+        };
         assert_eq!(layer("cmdline"), "ro quiet\n");
-        let kernel = scratch.osimage().args(["extract", &archive, "--layer", "kernel", "-o", "-"]).output().unwrap();
+        let kernel = scratch
+            .osimage()
+            .args(["extract", &archive, "--layer", "kernel", "-o", "-"])
+            .output()
+            .unwrap();
         assert_eq!(kernel.stdout, std::fs::read(&parts[2]).unwrap(), "{format}");
     }
     // Where the command line is a layer, it is one file all the same.
     scratch.build("gl", 1, &["--profile", "gardenlinux", "--command-line", "ro quiet"]);
     assert_eq!(scratch.ok(&["extract", "./gl", "-o", "out-gl"]).lines().count(), 4);
-    // Some layers; the sums of other files stay, those of files that are gone go, lines of other tools are kept.
-    scratch.ok(&["extract", "./store", "--layer", "kernel", "--layer", "initramfs", "-o", "some/where"]);
+    // Some layers; the sums of other files stay, those of files that are gone go, lines of other
+    // tools are kept.
+    scratch.ok(&[
+        "extract",
+        "./store",
+        "--layer",
+        "kernel",
+        "--layer",
+        "initramfs",
+        "-o",
+        "some/where",
+    ]);
     assert_eq!(files("some/where"), ["SHA256SUMS", "initrd", "vmlinuz"]);
     scratch.write("some/where/notes", "mine");
-    let sums = success(scratch.program("sha256sum").args(["-b", "notes"]).current_dir(scratch.path("some/where")), "sha256sum");
+    let sums = success(
+        scratch.program("sha256sum").args(["-b", "notes"]).current_dir(scratch.path("some/where")),
+        "sha256sum",
+    );
     let path = scratch.path("some/where/SHA256SUMS");
-    std::fs::write(&path, format!("{}{sums}{}  gone\n", std::fs::read_to_string(&path).unwrap(), "0".repeat(64))).unwrap();
+    std::fs::write(
+        &path,
+        format!("{}{sums}{}  gone\n", std::fs::read_to_string(&path).unwrap(), "0".repeat(64)),
+    )
+    .unwrap();
     scratch.ok(&["extract", "./store", "--layer", "rootfs", "-o", "some/where"]);
     check("some/where");
-    let lines: Vec<_> = std::fs::read_to_string(&path).unwrap().lines().map(|line| line[64..].to_owned()).collect();
+    let lines: Vec<_> =
+        std::fs::read_to_string(&path).unwrap().lines().map(|line| line[64..].to_owned()).collect();
     assert_eq!(lines, ["  initrd", " *notes", "  rootfs.raw", "  vmlinuz"]);
     // A second time replaces what is there, also where the user made it read-only.
-    std::fs::set_permissions(scratch.path("some/where/initrd"), PermissionsExt::from_mode(0o444)).unwrap();
+    std::fs::set_permissions(scratch.path("some/where/initrd"), PermissionsExt::from_mode(0o444))
+        .unwrap();
     scratch.ok(&["extract", "./store", "-o", "some/where"]);
     check("some/where");
     // Without -o it is the folder one is in.
     std::fs::create_dir(scratch.path("here")).unwrap();
-    success(scratch.osimage().current_dir(scratch.path("here")).args(["extract", "../store", "--layer", "kernel"]), "extract");
+    success(
+        scratch
+            .osimage()
+            .current_dir(scratch.path("here"))
+            .args(["extract", "../store", "--layer", "kernel"]),
+        "extract",
+    );
     assert_eq!(files("here"), ["SHA256SUMS", "vmlinuz"]);
 }
 
@@ -309,18 +439,48 @@ fn extract_takes_one_architecture_of_an_index() {
     build_index(&scratch);
     let seeds = [("amd64", 11), ("arm64", 12)];
     for (architecture, seed) in seeds {
-        for platform in [architecture.to_owned(), format!("linux/{architecture}"), format!("linux/{architecture}/v8")] {
-            scratch.ok(&["extract", "store:os:2", "--platform", &platform, "--layer", "kernel", "-o", "out"]);
-            assert_eq!(hex(scratch.path("out/vmlinuz")), hex(scratch.path(format!("parts-{seed}/kernel"))), "{platform}");
+        for platform in [
+            architecture.to_owned(),
+            format!("linux/{architecture}"),
+            format!("linux/{architecture}/v8"),
+        ] {
+            scratch.ok(&[
+                "extract",
+                "store:os:2",
+                "--platform",
+                &platform,
+                "--layer",
+                "kernel",
+                "-o",
+                "out",
+            ]);
+            assert_eq!(
+                hex(scratch.path("out/vmlinuz")),
+                hex(scratch.path(format!("parts-{seed}/kernel"))),
+                "{platform}"
+            );
         }
     }
-    assert!(scratch.fails(2, &["extract", "store:os:2", "-o", "no"]).contains("it has amd64, arm64"));
-    assert!(scratch.fails(3, &["extract", "store:os:2", "--platform", "riscv64", "-o", "no"]).contains("no image for riscv64"));
-    let arm64 = json(&scratch.ok(&["inspect", "store:os:2"]))["manifests"][1]["digest"].as_str().unwrap().to_owned();
+    assert!(
+        scratch.fails(2, &["extract", "store:os:2", "-o", "no"]).contains("it has amd64, arm64")
+    );
+    assert!(
+        scratch
+            .fails(3, &["extract", "store:os:2", "--platform", "riscv64", "-o", "no"])
+            .contains("no image for riscv64")
+    );
+    let arm64 = json(&scratch.ok(&["inspect", "store:os:2"]))["manifests"][1]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     // The entry of an index tells the platform; the same image under a name of its own has none.
     scratch.ok(&["--store-path", "store", "delete", "os:2-arm64"]);
     scratch.ok(&["extract", &format!("store@{arm64}"), "--platform", "arm64", "-o", "yes"]);
-    assert!(scratch.fails(3, &["extract", &format!("store@{arm64}"), "--platform", "amd64", "-o", "no"]).contains("is for arm64"));
+    assert!(
+        scratch
+            .fails(3, &["extract", &format!("store@{arm64}"), "--platform", "amd64", "-o", "no"])
+            .contains("is for arm64")
+    );
     assert!(!scratch.path("no").exists());
 }
 
@@ -333,16 +493,29 @@ fn sparse_files_stay_sparse() {
     File::options().write(true).open(&rootfs).unwrap().set_len(LEN).unwrap();
     let parts = scratch.parts(1);
     let [_, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
-    scratch.ok(&["--store-path", "store", "build", "--rootfs-file", "rootfs.raw", "--initramfs-file", initramfs, "--kernel-file", kernel]);
+    scratch.ok(&[
+        "--store-path",
+        "store",
+        "build",
+        "--rootfs-file",
+        "rootfs.raw",
+        "--initramfs-file",
+        initramfs,
+        "--kernel-file",
+        kernel,
+    ]);
     scratch.ok(&["export", "./store", "os.oci.tar.xz"]);
     assert!(scratch.path("os.oci.tar.xz").metadata().unwrap().len() < 300_000);
     scratch.ok(&["extract", "os.oci.tar.xz", "-o", "from-archive"]);
     scratch.ok(&["extract", "./store", "-o", "from-store"]);
     scratch.ok(&["--store-path", "again", "import", "os.oci.tar.xz"]);
     let id = hex(&rootfs);
-    for file in
-        ["from-archive/rootfs.raw", "from-store/rootfs.raw", &format!("store/blobs/sha256/{id}"), &format!("again/blobs/sha256/{id}")]
-    {
+    for file in [
+        "from-archive/rootfs.raw",
+        "from-store/rootfs.raw",
+        &format!("store/blobs/sha256/{id}"),
+        &format!("again/blobs/sha256/{id}"),
+    ] {
         let metadata = scratch.path(file).metadata().unwrap();
         assert_eq!(metadata.len(), LEN, "{file}");
         assert!(metadata.blocks() * 512 < LEN / 8, "{file} takes {} blocks", metadata.blocks());
@@ -355,12 +528,22 @@ fn verify_finds_what_is_wrong() {
     let scratch = Scratch::new();
     let id = scratch.build("store", 1, &["--tag", "a"]);
     scratch.build("store", 2, &["--tag", "b"]);
-    assert_eq!(scratch.ok(&["verify", "./store"]), "2 images, 9 blobs, 921.4 kB: all as they should be\n");
-    assert_eq!(scratch.ok(&["verify", "./store:a"]), "1 image, 5 blobs, 460.7 kB: all as they should be\n");
+    assert_eq!(
+        scratch.ok(&["verify", "./store"]),
+        "2 images, 9 blobs, 921.4 kB: all as they should be\n"
+    );
+    assert_eq!(
+        scratch.ok(&["verify", "./store:a"]),
+        "1 image, 5 blobs, 460.7 kB: all as they should be\n"
+    );
     let blob = |file: &str| scratch.path(format!("store/blobs/sha256/{}", hex(scratch.path(file))));
     let verify = |source: &str| {
         let output = scratch.osimage().args(["verify", source]).output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     // What belongs to no image is told, and is no fault.
     scratch.write(format!("store/blobs/sha256/{}", Digest::of(b"stray").hex()), "stray");
@@ -377,11 +560,16 @@ fn verify_finds_what_is_wrong() {
     let (code, faults, said) = verify("./store");
     assert_eq!((code, faults.lines().count()), (5, 2), "{faults}");
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    assert!(faults.contains(&name(&kernel)) && faults.contains(&format!("{} is missing", name(&initramfs))), "{faults}");
+    assert!(
+        faults.contains(&name(&kernel))
+            && faults.contains(&format!("{} is missing", name(&initramfs))),
+        "{faults}"
+    );
     assert!(said.contains("2 faults"), "{said}");
     assert_eq!(verify("./store:b").0, 0, "the other image is sound");
     assert_eq!(verify(&format!("./store@sha256:{id}")).0, 5);
-    // An import of a sound copy mends what is missing; what is there with the right size is not read again.
+    // An import of a sound copy mends what is missing; what is there with the right size is not
+    // read again.
     scratch.build("sound", 1, &[]);
     std::fs::remove_file(&kernel).unwrap();
     scratch.ok(&["--store-path", "store", "import", "./sound"]);
@@ -396,7 +584,17 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
     let rootfs = scratch.write("rootfs", [text, noise(1, 3 << 20), vec![0; 2 << 20]].concat());
     let parts = scratch.parts(1);
     let [_, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
-    let build = ["build", "--rootfs-file", "rootfs", "--initramfs-file", initramfs, "--kernel-file", kernel, "--tag", "ghcr.io/me/os:1"];
+    let build = [
+        "build",
+        "--rootfs-file",
+        "rootfs",
+        "--initramfs-file",
+        initramfs,
+        "--kernel-file",
+        kernel,
+        "--tag",
+        "ghcr.io/me/os:1",
+    ];
     scratch.ok(&[&["--store-path", "store"], &build[..]].concat());
     scratch.ok(&["tag", "./store", "other"]);
     let build = [&build[..], &["--output"]].concat();
@@ -411,14 +609,20 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
             assert_eq!(hex(scratch.path(name(what))), bytes, "{format}: {what}");
         }
     }
-    // A list of members that says nothing of when, where and by whom it was made; small ones in front.
+    // A list of members that says nothing of when, where and by whom it was made; small ones in
+    // front.
     let tar = |args: &[&str]| success(scratch.program("tar").env("TZ", "UTC").args(args), args);
     let index = json(&scratch.ok(&["inspect", "one.oci.tar"]));
-    let (manifest, config) = (index["descriptor"]["digest"].as_str().unwrap(), index["manifest"]["config"]["digest"].as_str().unwrap());
+    let (manifest, config) = (
+        index["descriptor"]["digest"].as_str().unwrap(),
+        index["manifest"]["config"]["digest"].as_str().unwrap(),
+    );
     let members = |top: &str| {
         let mut lines = Vec::new();
         let folder = |name: String| format!("drwxr-xr-x 0/0 0 1970-01-01 00:00:01 {name}");
-        let file = |mode: &str, size: u64, name: &str| format!("{mode} 0/0 {size} 1970-01-01 00:00:01 {top}{name}");
+        let file = |mode: &str, size: u64, name: &str| {
+            format!("{mode} 0/0 {size} 1970-01-01 00:00:01 {top}{name}")
+        };
         if !top.is_empty() {
             lines.push(folder(top.into()));
         }
@@ -426,7 +630,8 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
         let index = std::fs::read(scratch.path("index")).unwrap();
         lines.push(file("-rw-r--r--", index.len() as u64, "index.json"));
         lines.extend([folder(format!("{top}blobs/")), folder(format!("{top}blobs/sha256/"))]);
-        let manifest_size = json(&scratch.ok(&["inspect", "one.oci.tar"]))["descriptor"]["size"].as_u64().unwrap();
+        let manifest_size =
+            json(&scratch.ok(&["inspect", "one.oci.tar"]))["descriptor"]["size"].as_u64().unwrap();
         let blobs = [
             (manifest_size, manifest[7..].to_owned()),
             (2, config[7..].to_owned()),
@@ -434,17 +639,26 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
             (90_000, hex(&parts[2])),
             (rootfs.metadata().unwrap().len(), hex(&rootfs)),
         ];
-        lines.extend(blobs.map(|(size, hex)| file("-r--r--r--", size, &format!("blobs/sha256/{hex}"))));
+        lines.extend(
+            blobs.map(|(size, hex)| file("-r--r--r--", size, &format!("blobs/sha256/{hex}"))),
+        );
         lines
     };
-    std::fs::write(scratch.path("index"), tar(&["-xOf", "one.oci.tar", "onmetal/index.json"])).unwrap();
+    std::fs::write(scratch.path("index"), tar(&["-xOf", "one.oci.tar", "onmetal/index.json"]))
+        .unwrap();
     scratch.ok(&["export", "--flat", "one.oci.tar.xz", "flat.oci.tar.gz"]);
     scratch.ok(&["export", "--top", "my-os.1", "one.oci.tar.xz", "top.oci.tar.zst"]);
-    for (archive, top) in
-        [("one.oci.tar", "onmetal/"), ("one.oci.tar.xz", "onmetal/"), ("flat.oci.tar.gz", ""), ("top.oci.tar.zst", "my-os.1/")]
-    {
+    for (archive, top) in [
+        ("one.oci.tar", "onmetal/"),
+        ("one.oci.tar.xz", "onmetal/"),
+        ("flat.oci.tar.gz", ""),
+        ("top.oci.tar.zst", "my-os.1/"),
+    ] {
         let listed = tar(&["--numeric-owner", "--full-time", "-tvf", archive]);
-        let listed: Vec<String> = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let listed: Vec<String> = listed
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
         assert_eq!(listed, members(top), "{archive}");
     }
     // What plain tar makes of it is a layout, and what plain tar makes of a layout is read.
@@ -466,7 +680,10 @@ fn names_go_with_images_from_store_to_archive_to_store() {
     build_index(&scratch);
     scratch.ok(&["tag", "store:ghcr.io/me/os:1", "latest"]);
     let list = |what: &str| scratch.ok(&["list", "--format", "json", what]);
-    assert_eq!(scratch.ok(&["--store-path", "store", "export", "all.oci.tar.xz"]).lines().count(), 6);
+    assert_eq!(
+        scratch.ok(&["--store-path", "store", "export", "all.oci.tar.xz"]).lines().count(),
+        6
+    );
     assert_eq!(list("all.oci.tar.xz"), list("./store"));
     scratch.ok(&["--store-path", "again", "import", "all.oci.tar.xz"]);
     assert_eq!(list("./again"), list("./store"));
@@ -509,7 +726,9 @@ fn reading_needs_no_right_to_write() {
     let id = scratch.build("store", 1, &["--tag", "os"]);
     scratch.build("store", 2, &["--tag", "other"]);
     scratch.write("out/x", "");
-    let chmod = |path: &Path, mode: u32| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let chmod = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap()
+    };
     let program = scratch.copied_program();
     chmod(&scratch.path(""), 0o755);
     chmod(&scratch.path("out"), 0o777);
@@ -559,7 +778,10 @@ fn reading_needs_no_right_to_write() {
         // An import of what is all there changes nothing, so it needs no right to.
         if args[0] != "import" {
             assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
-            assert!(message.contains("store") && message.contains("check who owns it"), "{args:?}: {message}");
+            assert!(
+                message.contains("store") && message.contains("check who owns it"),
+                "{args:?}: {message}"
+            );
         }
         assert_eq!(listing(&scratch.path("store")), before, "{args:?}");
     }
@@ -587,15 +809,34 @@ fn output_that_nobody_takes() {
         // A reader that goes away early is none of the program's business.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = scratch.osimage().args(args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let output = scratch
+            .osimage()
+            .args(args)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && !message.contains("osimage:"), "{args:?}: {message}");
         // A full disk is.
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = scratch.osimage().args(args).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let output = scratch
+            .osimage()
+            .args(args)
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
-        assert!(message.contains("cannot write standard output: No space left on device"), "{args:?}: {message}");
+        assert!(
+            message.contains("cannot write standard output: No space left on device"),
+            "{args:?}: {message}"
+        );
     }
 }
 
@@ -609,10 +850,18 @@ fn every_help_has_examples_that_parse() {
         let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
         let help = scratch.ok(&words);
         assert!(help.contains("\nExamples:\n  osimage "), "{words:?} shows no example");
-        assert!(help.lines().all(|line| line.chars().count() <= 140), "{words:?} has a line that is too long");
-        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-        for name in
-            commands.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next())
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 140),
+            "{words:?} has a line that is too long"
+        );
+        let commands = help
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty());
+        for name in commands
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+            .filter_map(|line| line.split_whitespace().next())
         {
             if name != "help" {
                 pending.push(command.iter().cloned().chain([name.to_owned()]).collect());
@@ -628,7 +877,11 @@ fn completions_and_manual_pages() {
     let scratch = Scratch::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = scratch.ok(&["completions", shell]);
-        assert!(script.contains("squashfs") && script.contains("--command-line-file") | script.contains("command-line-file"), "{shell}");
+        assert!(
+            script.contains("squashfs")
+                && script.contains("--command-line-file") | script.contains("command-line-file"),
+            "{shell}"
+        );
         scratch.write(shell, script);
         if let Some(shell_path) = peer(shell) {
             success(scratch.program(shell_path).args(["-n", shell]), shell);

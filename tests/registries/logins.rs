@@ -1,9 +1,5 @@
-//! What the `login` of docker, skopeo (which is podman's), oras and crane wrote is found, and what is stored here, they use.
-
-mod common;
-#[path = "common/helpers.rs"]
-mod helpers;
-
+//! What the `login` of docker, skopeo (which is podman's), oras and crane wrote is found, and what
+//! is stored here, they use.
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Scratch, peer, success};
+use crate::common::{Scratch, peer, success};
 use osimage::registry::credentials::{Credential, Credentials, Environment};
 
 /// alice:s3cret and bob:other
@@ -30,7 +26,11 @@ struct Door {
 impl Door {
     fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let door = Door { address: listener.local_addr().unwrap(), shown: Arc::default(), closed: Arc::default() };
+        let door = Door {
+            address: listener.local_addr().unwrap(),
+            shown: Arc::default(),
+            closed: Arc::default(),
+        };
         let (shown, closed) = (door.shown.clone(), door.closed.clone());
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
@@ -75,7 +75,9 @@ fn answer(mut stream: TcpStream, shown: &Mutex<Vec<String>>) -> std::io::Result<
     }
     let text = String::from_utf8_lossy(&request);
     let header = |line: &str| {
-        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, value)| value.to_owned())
+        line.split_once(": ")
+            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            .map(|(_, value)| value.to_owned())
     };
     let status = match text.lines().find_map(header) {
         Some(value) => {
@@ -98,11 +100,16 @@ fn credentials(scratch: &Scratch, file: &str) -> Credentials {
     Credentials::new(vec![scratch.path(file)], Environment { path, ..Environment::default() })
 }
 
-/// A program in the scratch folder, with docker's folder, podman's file and our helpers in it, and a text on its standard input.
+/// A program in the scratch folder, with docker's folder, podman's file and our helpers in it, and
+/// a text on its standard input.
 fn command(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> Command {
-    let path = format!("{}:{}", scratch.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let path =
+        format!("{}:{}", scratch.path("bin").display(), std::env::var("PATH").unwrap_or_default());
     let mut command = scratch.program(program);
-    command.env("PATH", path).env("DOCKER_CONFIG", scratch.path("docker")).env("REGISTRY_AUTH_FILE", scratch.path("auth.json"));
+    command
+        .env("PATH", path)
+        .env("DOCKER_CONFIG", scratch.path("docker"))
+        .env("REGISTRY_AUTH_FILE", scratch.path("auth.json"));
     let input = scratch.write("input", input);
     command.args(args).stdin(fs::File::open(input).unwrap());
     command
@@ -113,13 +120,17 @@ fn run(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> Stri
     success(&mut command(scratch, program, args, input), (program, args))
 }
 
-/// Docker's client, where it is installed; no Debian package of it is small enough to be installed for this.
+/// Docker's client, where it is installed; no Debian package of it is small enough to be installed
+/// for this.
 fn docker() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("docker")).find(|path| path.is_file());
+    let found =
+        std::env::split_paths(&path).map(|dir| dir.join("docker")).find(|path| path.is_file());
     let ours = |path: &PathBuf| {
         let version = Command::new(path).arg("--version").stdin(Stdio::null()).output();
-        version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).starts_with("Docker version"))
+        version.is_ok_and(|output| {
+            String::from_utf8_lossy(&output.stdout).starts_with("Docker version")
+        })
     };
     let found = found.filter(ours);
     if found.is_none() {
@@ -139,7 +150,8 @@ fn crane() {
         let ours = credentials(&scratch, "docker");
         assert_eq!(ours.find(host, "me/os").unwrap(), Some(basic("alice", "s3cret")), "{host}");
         ours.store(host, &basic("bob", "other")).unwrap();
-        let got: serde_json::Value = serde_json::from_str(&run(&scratch, &crane, &["auth", "get", theirs], "")).unwrap();
+        let got: serde_json::Value =
+            serde_json::from_str(&run(&scratch, &crane, &["auth", "get", theirs], "")).unwrap();
         assert_eq!(got, serde_json::json!({"Username": "bob", "Secret": "other"}), "{host}");
         ours.erase(host).unwrap();
         let got = command(&scratch, &crane, &["auth", "get", theirs], "").output().unwrap();
@@ -151,15 +163,17 @@ fn crane() {
 fn crane_through_a_helper() {
     let Some(crane) = peer("crane") else { return };
     let scratch = Scratch::new();
-    helpers::keeping_helper(&scratch, "keeping");
+    crate::common::helpers::keeping_helper(&scratch, "keeping");
     scratch.write("docker/config.json", r#"{"credsStore": "keeping"}"#);
     run(&scratch, &crane, &["auth", "login", "ghcr.io", "-u", "alice", "-p", "s3cret"], "");
     let ours = credentials(&scratch, "docker");
     assert_eq!(ours.find("ghcr.io", "me/os").unwrap(), Some(basic("alice", "s3cret")));
     ours.store("ghcr.io", &basic("bob", "other")).unwrap();
-    let got: serde_json::Value = serde_json::from_str(&run(&scratch, &crane, &["auth", "get", "ghcr.io"], "")).unwrap();
+    let got: serde_json::Value =
+        serde_json::from_str(&run(&scratch, &crane, &["auth", "get", "ghcr.io"], "")).unwrap();
     assert_eq!(got["Username"], "bob");
-    let file: serde_json::Value = serde_json::from_slice(&fs::read(scratch.path("docker/config.json")).unwrap()).unwrap();
+    let file: serde_json::Value =
+        serde_json::from_slice(&fs::read(scratch.path("docker/config.json")).unwrap()).unwrap();
     assert_eq!(file, serde_json::json!({"credsStore": "keeping", "auths": {"ghcr.io": {}}}));
 }
 
@@ -168,7 +182,12 @@ fn skopeo() {
     let Some(skopeo) = peer("skopeo") else { return };
     let (scratch, door) = (Scratch::new(), Door::open());
     let host = door.host();
-    run(&scratch, &skopeo, &["login", "--tls-verify=false", "-u", "alice", "--password-stdin", &host], "s3cret\n");
+    run(
+        &scratch,
+        &skopeo,
+        &["login", "--tls-verify=false", "-u", "alice", "--password-stdin", &host],
+        "s3cret\n",
+    );
     assert_eq!(door.shown(), [ALICE]);
     let ours = credentials(&scratch, "auth.json");
     assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
@@ -182,7 +201,12 @@ fn skopeo() {
     ours.store("quay.io", &Credential::IdentityToken("id".into())).unwrap();
     assert_eq!(run(&scratch, &skopeo, &["login", "--get-login", "quay.io"], ""), "<token>\n");
     // A key for a part of a host, as podman has it.
-    run(&scratch, &skopeo, &["login", "--tls-verify=false", "-u", "alice", "--password-stdin", &format!("{host}/me")], "s3cret");
+    run(
+        &scratch,
+        &skopeo,
+        &["login", "--tls-verify=false", "-u", "alice", "--password-stdin", &format!("{host}/me")],
+        "s3cret",
+    );
     assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
     assert_eq!(ours.find(&host, "you/os").unwrap(), None);
 }
@@ -192,7 +216,12 @@ fn oras() {
     let Some(oras) = peer("oras") else { return };
     let (scratch, door) = (Scratch::new(), Door::open());
     let host = door.host();
-    run(&scratch, &oras, &["login", "--plain-http", "-u", "alice", "--password-stdin", &host], "s3cret\n");
+    run(
+        &scratch,
+        &oras,
+        &["login", "--plain-http", "-u", "alice", "--password-stdin", &host],
+        "s3cret\n",
+    );
     assert_eq!(door.shown(), [ALICE]);
     let ours = credentials(&scratch, "docker");
     assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
@@ -211,19 +240,22 @@ fn docker_itself() {
         let (scratch, door) = (Scratch::new(), Door::open());
         let host = door.host();
         if helper {
-            helpers::keeping_helper(&scratch, "keeping");
+            crate::common::helpers::keeping_helper(&scratch, "keeping");
             scratch.write("docker/config.json", r#"{"credsStore": "keeping"}"#);
         }
         // No engine is asked: nothing listens there.
         let socket = format!("unix://{}", scratch.path("none.sock").display());
-        let docker_does = |args: &[&str], input| run(&scratch, &docker, &[&["-H", &socket], args].concat(), input);
+        let docker_does = |args: &[&str], input| {
+            run(&scratch, &docker, &[&["-H", &socket], args].concat(), input)
+        };
         docker_does(&["login", "-u", "alice", "--password-stdin", &host], "s3cret\n");
         assert_eq!(door.shown(), [ALICE]);
         let ours = credentials(&scratch, "docker");
         assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
         ours.store(&host, &basic("bob", "other")).unwrap();
         // Without an engine it does not try a password that it has, but it says that it has it.
-        let output = command(&scratch, &docker, &["-H", &socket, "login", &host], "").output().unwrap();
+        let output =
+            command(&scratch, &docker, &["-H", &socket, "login", &host], "").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stderr).contains("[Username: bob]"), "{output:?}");
         let text = fs::read_to_string(scratch.path("docker/config.json")).unwrap();
         assert_eq!(text.contains("Ym9iOm90aGVy"), !helper, "{text}");

@@ -1,19 +1,24 @@
-//! Publishing what a build left: the image under its own name, and attached to it what lies beside the archive.
-
-mod common;
+//! Publishing what a build left: the image under its own name, and attached to it what lies beside
+//! the archive.
 
 use std::fs;
 
-use common::registry::{Auth, Registry};
-use common::servers::{DockerAuth, docker_registry};
-use common::{Scratch, listing};
+use crate::common::registry::{Auth, Registry};
+use crate::common::servers::{DockerAuth, docker_registry};
+use crate::common::{Scratch, listing};
 use serde_json::Value;
 
 /// What `./build` leaves in `.build`, under a name; gives the id of the image.
 fn build(scratch: &Scratch, name: &str, seed: u64) -> String {
     let id = scratch.build("store", seed, &["--tag", &name.replace('+', "-")]);
     fs::create_dir_all(scratch.path(".build")).unwrap();
-    scratch.ok(&["--store-path", "store", "export", &name.replace('+', "-"), &format!(".build/{name}.oci.tar")]);
+    scratch.ok(&[
+        "--store-path",
+        "store",
+        "export",
+        &name.replace('+', "-"),
+        &format!(".build/{name}.oci.tar"),
+    ]);
     id
 }
 
@@ -29,12 +34,23 @@ fn whole_build(scratch: &Scratch, name: &str, seed: u64) -> String {
     build(scratch, name, seed)
 }
 
-const TYPES: [&str; 5] = ["application/spdx+json", "application/vnd.cyclonedx+json", "build/log", "build/manifest", "build/os-release"];
+const TYPES: [&str; 5] = [
+    "application/spdx+json",
+    "application/vnd.cyclonedx+json",
+    "build/log",
+    "build/manifest",
+    "build/os-release",
+];
 
 fn attached(scratch: &Scratch, name: &str) -> Vec<String> {
-    let found: Value = serde_json::from_str(&scratch.ok(&["discover", name, "--format", "json"])).unwrap();
-    let mut types: Vec<_> =
-        found["referrers"].as_array().unwrap().iter().map(|node| node["artifactType"].as_str().unwrap().to_owned()).collect();
+    let found: Value =
+        serde_json::from_str(&scratch.ok(&["discover", name, "--format", "json"])).unwrap();
+    let mut types: Vec<_> = found["referrers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["artifactType"].as_str().unwrap().to_owned())
+        .collect();
     types.sort();
     types
 }
@@ -43,7 +59,9 @@ fn attached(scratch: &Scratch, name: &str) -> Vec<String> {
 fn a_build_is_published_with_all_that_lies_beside_it() {
     let own = Registry::start();
     let docker = docker_registry(&DockerAuth::Open, None);
-    for host in [Some(own.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten() {
+    for host in
+        [Some(own.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten()
+    {
         let scratch = Scratch::new();
         let id = whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1);
         let name = format!("{host}/me/gcp_oci:1.0-amd64");
@@ -57,10 +75,14 @@ fn a_build_is_published_with_all_that_lies_beside_it() {
         assert_eq!(log, "built gcp_oci-amd64-1.0-local\n");
         // The commands that it names work.
         let run = scratch.run(&publish);
-        let next: Vec<_> = run.stderr.lines().filter_map(|line| line.trim().strip_prefix("osimage ")).collect();
+        let next: Vec<_> =
+            run.stderr.lines().filter_map(|line| line.trim().strip_prefix("osimage ")).collect();
         assert_eq!(next.len(), 3, "{}", run.stderr);
         next.iter().for_each(|line| drop(scratch.ok(&line.split(' ').collect::<Vec<_>>())));
-        assert!(fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap());
+        assert!(
+            fs::read(scratch.path("boot/vmlinuz")).unwrap()
+                == fs::read(&scratch.parts(1)[2]).unwrap()
+        );
     }
 }
 
@@ -71,7 +93,10 @@ fn publishing_again_changes_nothing_and_mends_what_is_missing() {
     for api in [true, false] {
         let registry = Registry::start();
         registry.ways(|ways| ways.referrers = api);
-        let (target, name) = (format!("{}/me", registry.host()), format!("{}/me/gcp_oci:1.0-amd64", registry.host()));
+        let (target, name) = (
+            format!("{}/me", registry.host()),
+            format!("{}/me/gcp_oci:1.0-amd64", registry.host()),
+        );
         // The image alone is there already.
         scratch.ok(&["--store-path", "store", "push", "gcp_oci-amd64-1.0-local", &name]);
         let publish = ["publish", ".build/gcp_oci-amd64-1.0-local", &target, "--no-clobber"];
@@ -84,19 +109,30 @@ fn publishing_again_changes_nothing_and_mends_what_is_missing() {
         build(&scratch, "gcp_oci-amd64-1.0-other", 2);
         registry.forget();
         let other = ["publish", ".build/gcp_oci-amd64-1.0-other", &target];
-        scratch.refused(7, &["is another image already", &id], &[&other[..], &["--no-clobber"]].concat());
+        scratch.refused(
+            7,
+            &["is another image already", &id],
+            &[&other[..], &["--no-clobber"]].concat(),
+        );
         assert_eq!(writes(&registry), [""; 0], "referrers API: {api}");
         assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
         scratch.ok(&other);
         assert_ne!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
         // What was attached to the first stays there.
-        assert_eq!(attached(&scratch, &format!("{}/me/gcp_oci@sha256:{id}", registry.host())), TYPES);
+        assert_eq!(
+            attached(&scratch, &format!("{}/me/gcp_oci@sha256:{id}", registry.host())),
+            TYPES
+        );
     }
 }
 
 /// The requests that change something.
 fn writes(registry: &Registry) -> Vec<String> {
-    registry.calls().into_iter().filter(|call| !call.starts_with("GET") && !call.starts_with("HEAD")).collect()
+    registry
+        .calls()
+        .into_iter()
+        .filter(|call| !call.starts_with("GET") && !call.starts_with("HEAD"))
+        .collect()
 }
 
 #[test]
@@ -119,20 +155,33 @@ fn a_dry_run_says_what_the_run_will_do() {
             assert_eq!(run.code, 0, "{run:?}");
             run
         };
-        let json = |args: &[&str]| -> Value { serde_json::from_str(&scratch.ok(&[args, &["--format", "json"]].concat())).unwrap() };
+        let json = |args: &[&str]| -> Value {
+            serde_json::from_str(&scratch.ok(&[args, &["--format", "json"]].concat())).unwrap()
+        };
 
         let would = text(&dry);
         let would_json = json(&dry);
         assert_eq!(writes(&registry), [""; 0]);
-        assert!(would.stderr.contains("to send") && !would.stderr.contains("there ") && !would.stderr.contains("next:"), "{would:?}");
+        assert!(
+            would.stderr.contains("to send")
+                && !would.stderr.contains("there ")
+                && !would.stderr.contains("next:"),
+            "{would:?}"
+        );
         let mut done = json(&publish);
         assert!(done[0].get("dryRun").is_none(), "{done}");
         done[0]["dryRun"] = true.into();
         assert_eq!(would_json, done, "referrers API: {api}, container: {container}");
         // Now all is there: that is what both say.
         let again = text(&dry);
-        assert!(again.stderr.contains("is this image already") && !again.stderr.contains("to send"), "{again:?}");
-        assert_eq!(text(&publish).stdout, again.stdout.replace("Would publish", "Successfully published"));
+        assert!(
+            again.stderr.contains("is this image already") && !again.stderr.contains("to send"),
+            "{again:?}"
+        );
+        assert_eq!(
+            text(&publish).stdout,
+            again.stdout.replace("Would publish", "Successfully published")
+        );
         assert_eq!(writes(&registry), [""; 0]);
         // Another log is attached too; in a container it makes another index.
         scratch.write(format!("{path}.log"), "another log\n");
@@ -163,7 +212,14 @@ fn a_dry_run_fails_where_the_run_would() {
         (6, gone.clone(), gone),
         (7, open.host(), format!("is another image already, sha256:{id}")),
     ] {
-        let publish = ["publish", ".build/gcp_oci-amd64-1.0-other", &format!("{host}/me"), "--retry", "0", "--no-clobber"];
+        let publish = [
+            "publish",
+            ".build/gcp_oci-amd64-1.0-other",
+            &format!("{host}/me"),
+            "--retry",
+            "0",
+            "--no-clobber",
+        ];
         for more in [&[][..], &["--info-container"], &["--format", "json"]] {
             open.forget();
             for dry in [&["--dry-run"][..], &[]] {
@@ -194,9 +250,15 @@ fn what_it_is_called() {
         (&[gcp, "HOST/me", "--tag", "latest"], "me/gcp_oci:latest"),
         (&[gcp, "HOST/ns/myname", "--tag", "7"], "ns/myname/gcp_oci:7"),
         (&[gcp, "HOST/me/os", "--template", "os:{version}"], "me/os:1.0"),
-        (&[gcp, "HOST/me", "--template", "os/{cname}:{commit}-{arch}-{version}"], "me/os/gcp_oci:local-amd64-1.0"),
+        (
+            &[gcp, "HOST/me", "--template", "os/{cname}:{commit}-{arch}-{version}"],
+            "me/os/gcp_oci:local-amd64-1.0",
+        ),
         (&[gcp, "HOST/me", "--template", "fixed:{version}"], "me/fixed:1.0"),
-        (&[".build/kvm-gardener_dev_oci-arm64-1877.0.1-0123abcd", "HOST/me"], "me/kvm-gardener_dev_oci:1877.0.1-arm64"),
+        (
+            &[".build/kvm-gardener_dev_oci-arm64-1877.0.1-0123abcd", "HOST/me"],
+            "me/kvm-gardener_dev_oci:1877.0.1-arm64",
+        ),
         (&[".build/mine", "HOST/me", "--template", "{cname}:{version}"], "me/own:2.5"),
         (&[".build/mine", "HOST/me", "--tag", "v1"], "me/own:v1"),
     ] {
@@ -206,7 +268,10 @@ fn what_it_is_called() {
         // Only said first, and nothing is sent or touched.
         let before = listing(&scratch.path(".build"));
         let would = scratch.ok(&[&args[..], &["--dry-run"]].concat());
-        assert!(would.starts_with(&format!("Would publish {}/{name} ", registry.host())), "{args:?}: {would}");
+        assert!(
+            would.starts_with(&format!("Would publish {}/{name} ", registry.host())),
+            "{args:?}: {would}"
+        );
         assert_eq!(writes(&registry), [""; 0], "{args:?}");
         assert!(registry.count("HEAD manifest") > 0, "{args:?}");
         assert_eq!(scratch.ok(&args), would.replace("Would publish", "Successfully published"));
@@ -222,29 +287,56 @@ fn the_help_says_what_it_is_called() {
     let registry = Registry::start();
     build(&scratch, "gcp_oci-amd64-1.0-local", 1);
     let help = scratch.ok(&["publish", "--help"]);
-    let rows: Vec<_> = help.lines().filter(|line| line.starts_with("  ghcr.io/")).collect();
-    assert_eq!(rows.len(), 5, "{help}");
-    for row in rows {
-        let (target, name) =
-            row.trim().replace("ghcr.io", &registry.host()).rsplit_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-        let args = ["publish", "--dry-run", ".build/gcp_oci-amd64-1.0-local"].into_iter().chain(target.split_whitespace());
+    let entries: Vec<_> = help.lines().filter(|line| line.starts_with("  ghcr.io/")).collect();
+    assert_eq!(entries.len(), 5, "{help}");
+    for entry in entries {
+        let (target, name) = entry
+            .trim()
+            .replace("ghcr.io", &registry.host())
+            .rsplit_once(' ')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        let args = ["publish", "--dry-run", ".build/gcp_oci-amd64-1.0-local"]
+            .into_iter()
+            .chain(target.split_whitespace());
         let said = scratch.ok(&args.collect::<Vec<_>>());
-        assert!(said.starts_with(&format!("Would publish {name} ")), "{row}: {said}");
+        assert!(said.starts_with(&format!("Would publish {name} ")), "{entry}: {said}");
     }
-    // As it is shown where nothing tells the width: no example goes on in a line that looks like another.
+    // As it is shown where nothing tells the width: no example goes on in a line that looks like
+    // another.
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
-    let examples = help.lines().skip_while(|line| *line != "Examples:").skip(1).take_while(|line| !line.is_empty());
-    assert!(examples.clone().count() > 2 && examples.clone().all(|line| line.starts_with("  osimage publish ")), "{help}");
+    let examples = help
+        .lines()
+        .skip_while(|line| *line != "Examples:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    assert!(
+        examples.clone().count() > 2
+            && examples.clone().all(|line| line.starts_with("  osimage publish ")),
+        "{help}"
+    );
 }
 
 #[test]
 fn several_builds_at_once_and_what_a_job_reads_of_them() {
     let scratch = Scratch::new();
     let registry = Registry::start();
-    let ids = [whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1), build(&scratch, "gcp_oci-arm64-1.0-local", 2)];
+    let ids = [
+        whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1),
+        build(&scratch, "gcp_oci-arm64-1.0-local", 2),
+    ];
     let target = format!("{}/me", registry.host());
     let builds = [".build/gcp_oci-amd64-1.0-local", ".build/gcp_oci-arm64-1.0-local.oci.tar"];
-    let said = scratch.ok(&["publish", builds[0], builds[1], &target, "--format", "json", "--result-file", "result.json"]);
+    let said = scratch.ok(&[
+        "publish",
+        builds[0],
+        builds[1],
+        &target,
+        "--format",
+        "json",
+        "--result-file",
+        "result.json",
+    ]);
     assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
     let published: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(published.as_array().unwrap().len(), 2);
@@ -257,17 +349,30 @@ fn several_builds_at_once_and_what_a_job_reads_of_them() {
         let manifest = registry.manifest("me/gcp_oci", &format!("sha256:{id}")).unwrap();
         assert_eq!(one["size"], manifest.len());
         let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-        for (shown, layer) in one["layers"].as_array().unwrap().iter().zip(manifest["layers"].as_array().unwrap()) {
+        for (shown, layer) in
+            one["layers"].as_array().unwrap().iter().zip(manifest["layers"].as_array().unwrap())
+        {
             for field in ["digest", "size", "mediaType"] {
                 assert_eq!(shown[field], layer[field]);
             }
         }
-        let roles: Vec<_> = one["layers"].as_array().unwrap().iter().map(|layer| layer["role"].as_str().unwrap()).collect();
+        let roles: Vec<_> = one["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["role"].as_str().unwrap())
+            .collect();
         assert_eq!(roles, ["rootfs", "initramfs", "kernel"]);
-        let found: Value =
-            serde_json::from_str(&scratch.ok(&["discover", one["reference"].as_str().unwrap(), "--format", "json"])).unwrap();
+        let found: Value = serde_json::from_str(&scratch.ok(&[
+            "discover",
+            one["reference"].as_str().unwrap(),
+            "--format",
+            "json",
+        ]))
+        .unwrap();
         let field = |list: &Value, field: &str| {
-            let mut values: Vec<_> = list.as_array().unwrap().iter().map(|entry| entry[field].to_string()).collect();
+            let mut values: Vec<_> =
+                list.as_array().unwrap().iter().map(|entry| entry[field].to_string()).collect();
             values.sort();
             values
         };
@@ -283,7 +388,8 @@ fn what_was_published_is_told_where_a_later_build_fails() {
     let scratch = Scratch::new();
     let registry = Registry::start();
     let names = ["a_oci-amd64-1.0-x", "b_oci-amd64-1.0-x", "c_oci-amd64-1.0-x"];
-    let ids: Vec<_> = names.iter().zip(1..).map(|(name, seed)| build(&scratch, name, seed)).collect();
+    let ids: Vec<_> =
+        names.iter().zip(1..).map(|(name, seed)| build(&scratch, name, seed)).collect();
     let target = format!("{}/me", registry.host());
     let taken = format!("{target}/c_oci:1.0-amd64");
     scratch.ok(&["--store-path", "store", "push", names[0], &taken]);
@@ -303,7 +409,8 @@ fn what_was_published_is_told_where_a_later_build_fails() {
     let said = publish(&[a, b, c], "json");
     assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
     let published: Value = serde_json::from_str(&said).unwrap();
-    let digests: Vec<_> = published.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    let digests: Vec<_> =
+        published.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
     assert_eq!(digests, [format!("sha256:{}", ids[0]), format!("sha256:{}", ids[1])]);
     fs::remove_file(scratch.path("result.json")).unwrap();
     publish(&[a, b, c], "text");
@@ -314,9 +421,14 @@ fn what_was_published_is_told_where_a_later_build_fails() {
 fn mistakes_are_found_before_anything_is_sent() {
     let scratch = Scratch::new();
     let registry = Registry::start();
-    for name in
-        ["gcp_oci-amd64-1.0-local", "gcp_oci-amd64-1.0-other", "Upper-amd64-1.0-x", "plus-amd64-1.0+b1-x", "bad-amd64-1.0-x", "bare"]
-    {
+    for name in [
+        "gcp_oci-amd64-1.0-local",
+        "gcp_oci-amd64-1.0-other",
+        "Upper-amd64-1.0-x",
+        "plus-amd64-1.0+b1-x",
+        "bad-amd64-1.0-x",
+        "bare",
+    ] {
         build(&scratch, name, 1);
     }
     scratch.write(".build/two-amd64-1.0-x.oci.tar", "");
@@ -325,33 +437,74 @@ fn mistakes_are_found_before_anything_is_sent() {
     scratch.write(".build/bad-amd64-1.0-x.spdx.json", "this is no bill");
     let gcp = "gcp_oci-amd64-1.0-local";
     for (code, says, builds, more) in [
-        (3, "there is no archive of an image at .build/missing.oci.tar.xz", &["missing"][..], &["HOST/me"][..]),
+        (
+            3,
+            "there is no archive of an image at .build/missing.oci.tar.xz",
+            &["missing"][..],
+            &["HOST/me"][..],
+        ),
         (3, "there is no archive of an image", &[gcp, "missing"], &["HOST/me"]),
         (2, "there are two archives", &["two-amd64-1.0-x"], &["HOST/me"]),
         (2, "nothing tells the version of", &["bare"], &["HOST/me"]),
         (2, "--tag", &["bare"], &["HOST/me"]),
         (2, "is no place to publish to", &[gcp], &["HOST"]),
-        (2, "has a digest", &[gcp], &["HOST/me/os@sha256:ee51b1e8c8f0b0cd1b5a0d5de2dbaf0b3b8f1b3b6f0f3c3b1a2c3d4e5f6a7b8c"]),
+        (
+            2,
+            "has a digest",
+            &[gcp],
+            &["HOST/me/os@sha256:ee51b1e8c8f0b0cd1b5a0d5de2dbaf0b3b8f1b3b6f0f3c3b1a2c3d4e5f6a7b8c"],
+        ),
         (2, "the tag is given twice", &[gcp], &["HOST/me/os:v1", "--tag", "v2"]),
         (2, "makes no tag", &[gcp], &["HOST/me", "--template", "{cname}"]),
-        (2, "unknown placeholder {foo} in the template", &[gcp], &["HOST/me", "--template", "{foo}:{version}"]),
-        (2, "{cname} {version} {arch} {commit}", &[gcp], &["HOST/me", "--template", "{cname}:{Version}"]),
-        (2, "unknown placeholder {arch in the template", &[gcp], &["HOST/me", "--template", "{cname}:{arch"]),
-        (2, "several builds cannot have one tag", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me", "--tag", "v1"]),
+        (
+            2,
+            "unknown placeholder {foo} in the template",
+            &[gcp],
+            &["HOST/me", "--template", "{foo}:{version}"],
+        ),
+        (
+            2,
+            "{cname} {version} {arch} {commit}",
+            &[gcp],
+            &["HOST/me", "--template", "{cname}:{Version}"],
+        ),
+        (
+            2,
+            "unknown placeholder {arch in the template",
+            &[gcp],
+            &["HOST/me", "--template", "{cname}:{arch"],
+        ),
+        (
+            2,
+            "several builds cannot have one tag",
+            &[gcp, "gcp_oci-amd64-1.0-other"],
+            &["HOST/me", "--tag", "v1"],
+        ),
         (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me"]),
-        (2, "two builds would be published as", &[gcp, "gcp_oci-amd64-1.0-other"], &["HOST/me/os:v1"]),
+        (
+            2,
+            "two builds would be published as",
+            &[gcp, "gcp_oci-amd64-1.0-other"],
+            &["HOST/me/os:v1"],
+        ),
         (2, "Upper", &["Upper-amd64-1.0-x"], &["HOST/me"]),
         (2, "1.0+b1", &["plus-amd64-1.0+b1-x"], &["HOST/me"]),
         (3, "nowhere", &[gcp], &["HOST/me", "--result-file", "nowhere/result.json"]),
         (2, ".build is a folder", &[gcp], &["HOST/me", "--result-file", ".build"]),
-        (1, "a folder is needed there", &[gcp], &["HOST/me", "--result-file", ".build/bare.oci.tar/result.json"]),
+        (
+            1,
+            "a folder is needed there",
+            &[gcp],
+            &["HOST/me", "--result-file", ".build/bare.oci.tar/result.json"],
+        ),
         (2, "/dev/null is not a regular file", &[gcp], &["HOST/me", "--result-file", "/dev/null"]),
         (5, "text-amd64-1.0-x.oci.tar", &["text-amd64-1.0-x"], &["HOST/me"]),
         (5, "neither SPDX nor CycloneDX", &["bad-amd64-1.0-x"], &["HOST/me"]),
         (5, "neither SPDX nor CycloneDX", &[gcp, "bad-amd64-1.0-x"], &["HOST/me"]),
     ] {
         let builds = builds.iter().map(|name| format!(".build/{name}"));
-        let args: Vec<_> = builds.chain(more.iter().map(|word| word.replace("HOST", &registry.host()))).collect();
+        let args: Vec<_> =
+            builds.chain(more.iter().map(|word| word.replace("HOST", &registry.host()))).collect();
         let args: Vec<_> = ["publish"].into_iter().chain(args.iter().map(String::as_str)).collect();
         scratch.refused(code, &[says], &args);
         assert_eq!(registry.calls(), [""; 0], "{args:?}");

@@ -1,16 +1,15 @@
-//! Several clients that change one list of what is attached, or one index, at the same time: nothing is lost, or an error says so.
-
-mod common;
+//! Several clients that change one list of what is attached, or one index, at the same time:
+//! nothing is lost, or an error says so.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use common::Scratch;
-use common::answer::Response;
-use common::http::Request;
-use common::registry::{Fault, Registry, call_of};
-use common::run::Running;
-use common::servers::{DockerAuth, crane_registry, docker_registry};
+use crate::common::Scratch;
+use crate::common::answer::Response;
+use crate::common::http::Request;
+use crate::common::registry::{Fault, Registry, call_of};
+use crate::common::run::Running;
+use crate::common::servers::{DockerAuth, crane_registry, docker_registry};
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -20,7 +19,8 @@ const CLIENTS: usize = 16;
 /// How long one side of a race waits for the other.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A registry without the referrers API that takes its time to answer, another one for each request.
+/// A registry without the referrers API that takes its time to answer, another one for each
+/// request.
 fn slow_registry() -> Registry {
     let registry = Registry::start();
     registry.ways(|ways| ways.referrers = false);
@@ -42,8 +42,14 @@ fn is_put_of_list(request: &Request) -> bool {
     call_of(request) == "PUT manifest" && request.path.contains("/manifests/sha256-")
 }
 
-/// Does `meanwhile` between the first write of a list and its answer: what is right, or that it failed.
-fn in_the_first_write(registry: &Registry, fails: bool, running: impl FnOnce() -> Running, meanwhile: impl FnOnce()) -> Running {
+/// Does `meanwhile` between the first write of a list and its answer: what is right, or that it
+/// failed.
+fn in_the_first_write(
+    registry: &Registry,
+    fails: bool,
+    running: impl FnOnce() -> Running,
+    meanwhile: impl FnOnce(),
+) -> Running {
     let ((written, write), (done, wait)) = (channel(), channel());
     let mut first = Some((written, wait));
     registry.on(move |request| {
@@ -55,7 +61,9 @@ fn in_the_first_write(registry: &Registry, fails: bool, running: impl FnOnce() -
         // As docker-registry does where two write one tag: it fails, and passes.
         if fails {
             meanwhile();
-            return Some(Fault::Answer(Response::error(500, "UNKNOWN", "unknown error").with("Retry-After", "1")));
+            return Some(Fault::Answer(
+                Response::error(500, "UNKNOWN", "unknown error").with("Retry-After", "1"),
+            ));
         }
         Some(Fault::change(move |right| {
             meanwhile();
@@ -80,13 +88,17 @@ fn all(running: Vec<Running>) {
 fn listed(scratch: &Scratch, args: &[&str], pointer: &str) -> Vec<String> {
     let found: Value = serde_json::from_str(&scratch.ok(args)).unwrap();
     let list = found["referrers"].as_array().or(found["manifests"].as_array()).unwrap();
-    let mut listed: Vec<_> = list.iter().map(|entry| entry.pointer(pointer).unwrap().as_str().unwrap().to_owned()).collect();
+    let mut listed: Vec<_> = list
+        .iter()
+        .map(|entry| entry.pointer(pointer).unwrap().as_str().unwrap().to_owned())
+        .collect();
     listed.sort();
     listed
 }
 
-/// A race in which nothing may be lost. One that stood still between reading and writing for longer than the others look can
-/// still take their changes away; who does not look loses some in every round.
+/// A race in which nothing may be lost. One that stood still between reading and writing for longer
+/// than the others look can still take their changes away; who does not look loses some in every
+/// round.
 fn rounds(host: &str, nothing_is_lost: impl FnMut(usize) -> bool) {
     assert!((0..3).any(nothing_is_lost), "{host}");
 }
@@ -95,7 +107,11 @@ fn rounds(host: &str, nothing_is_lost: impl FnMut(usize) -> bool) {
 fn sixteen_attaches_at_once_are_all_there() {
     let own = slow_registry();
     let (docker, crane) = (docker_registry(&DockerAuth::Open, None), crane_registry());
-    let hosts = [Some(own.host()), docker.as_ref().map(|server| server.host.clone()), crane.as_ref().map(|server| server.host.clone())];
+    let hosts = [
+        Some(own.host()),
+        docker.as_ref().map(|server| server.host.clone()),
+        crane.as_ref().map(|server| server.host.clone()),
+    ];
     for host in hosts.into_iter().flatten() {
         let scratch = Scratch::new();
         scratch.build("store", 1, &["--tag", "v1"]);
@@ -103,8 +119,12 @@ fn sixteen_attaches_at_once_are_all_there() {
             let name = format!("{host}/os{round}:v1");
             scratch.ok(&["--store-path", "store", "push", "v1", &name]);
             let numbers: Vec<String> = (10..10 + CLIENTS).map(|n| format!("n={n}")).collect();
-            all(numbers.iter().map(|n| scratch.start(&["attach", &name, "--artifact-type", "test/race", "-a", n])).collect());
-            let there = listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n");
+            all(numbers
+                .iter()
+                .map(|n| scratch.start(&["attach", &name, "--artifact-type", "test/race", "-a", n]))
+                .collect());
+            let there =
+                listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n");
             there == (10..10 + CLIENTS).map(|n| n.to_string()).collect::<Vec<_>>()
         });
     }
@@ -114,25 +134,36 @@ fn sixteen_attaches_at_once_are_all_there() {
 fn eight_architectures_at_once_are_all_in_the_index() {
     let own = slow_registry();
     let docker = docker_registry(&DockerAuth::Open, None);
-    for host in [Some(own.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten() {
+    for host in
+        [Some(own.host()), docker.as_ref().map(|server| server.host.clone())].into_iter().flatten()
+    {
         let scratch = Scratch::new();
-        let mut architectures = ["386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x"];
+        let mut architectures =
+            ["386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x"];
         architectures.sort_unstable();
         for (seed, architecture) in architectures.iter().enumerate() {
             scratch.build(architecture, seed as u64, &["--tag", "v1"]);
         }
-        let images = architectures.map(|architecture| format!("{architecture}=./{architecture}:v1"));
+        let images =
+            architectures.map(|architecture| format!("{architecture}=./{architecture}:v1"));
         rounds(&host, |round| {
             let name = format!("{host}/os{round}:v1");
-            all(images.iter().map(|image| scratch.start(&["index", "add", &name, image])).collect());
+            all(images
+                .iter()
+                .map(|image| scratch.start(&["index", "add", &name, image]))
+                .collect());
             if listed(&scratch, &["manifest", &name], "/platform/architecture") != architectures {
                 return false;
             }
             // Four leave at the same time as another comes again.
-            let mut running: Vec<_> = architectures[..4].iter().map(|gone| scratch.start(&["index", "remove", &name, gone])).collect();
+            let mut running: Vec<_> = architectures[..4]
+                .iter()
+                .map(|gone| scratch.start(&["index", "remove", &name, gone]))
+                .collect();
             running.push(scratch.start(&["index", "add", &name, "mips64=./386:v1"]));
             all(running);
-            listed(&scratch, &["manifest", &name], "/platform/architecture") == ["loong64", "mips64", "ppc64le", "riscv64", "s390x"]
+            listed(&scratch, &["manifest", &name], "/platform/architecture")
+                == ["loong64", "mips64", "ppc64le", "riscv64", "s390x"]
         });
     }
 }
@@ -146,11 +177,23 @@ fn what_is_attached_at_one_go_is_listed_at_one_go() {
     registry.ways(|ways| ways.referrers = false);
     let name = format!("{}/os:v1", registry.host());
     scratch.ok(&["--store-path", "store", "push", "v1", &name]);
-    let all = ["attach", &name, "--log", "build.log", "--os-release", "build.log", "--package-manifest", "build.log"];
+    let all = [
+        "attach",
+        &name,
+        "--log",
+        "build.log",
+        "--os-release",
+        "build.log",
+        "--package-manifest",
+        "build.log",
+    ];
     for written in [1, 0] {
         registry.forget();
         scratch.ok(&all);
-        assert_eq!(registry.requests().iter().filter(|request| is_put_of_list(request)).count(), written);
+        assert_eq!(
+            registry.requests().iter().filter(|request| is_put_of_list(request)).count(),
+            written
+        );
         let there = listed(&scratch, &["discover", &name, "--format", "json"], "/artifactType");
         assert_eq!(there, ["build/log", "build/manifest", "build/os-release"]);
     }
@@ -167,13 +210,15 @@ fn a_list_that_is_never_kept_is_an_error_and_can_be_made_later() {
     registry.on(|request| is_put_of_list(request).then(|| Fault::Answer(Response::new(201))));
     let attach = ["attach", &name, "--artifact-type", "test/lost", "-a", "n=1"];
     scratch.refused(6, &["took the change of", "run the command again"], &attach);
-    // What was to be attached is there by now, but is not listed: the command that is run again lists it.
+    // What was to be attached is there by now, but is not listed: the command that is run again
+    // lists it.
     registry.behave();
     scratch.ok(&attach);
     assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1"]);
 }
 
-/// A registry that keeps no lists, with an image to which one thing is attached; the image's name, and the tag of the list.
+/// A registry that keeps no lists, with an image to which one thing is attached; the image's name,
+/// and the tag of the list.
 fn with_one_attached(scratch: &Scratch) -> (Registry, String, String) {
     let id = scratch.build("store", 1, &["--tag", "v1"]);
     let registry = Registry::start();
@@ -188,17 +233,24 @@ fn with_one_attached(scratch: &Scratch) -> (Registry, String, String) {
 fn a_write_that_failed_is_not_sent_again_as_it_was() {
     let scratch = Scratch::new();
     let (registry, name, tag) = with_one_attached(&scratch);
-    let mut list: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
+    let mut list: Value = serde_json::from_slice(
+        &registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap(),
+    )
+    .unwrap();
     let first = registry.manifest("os", list["manifests"][0]["digest"].as_str().unwrap()).unwrap();
     let theirs = String::from_utf8(first).unwrap().replace("test/first", "test/third");
     let digest = registry.put_manifest("os", None, MANIFEST, theirs.clone());
     let entry = json!({"mediaType": MANIFEST, "digest": digest.to_string(), "size": theirs.len()});
     list["manifests"].as_array_mut().unwrap().push(entry.clone());
-    let attach = || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    let attach =
+        || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
     let another_writes = || drop(registry.put_manifest("os", Some(&tag), INDEX, list.to_string()));
     let run = in_the_first_write(&registry, true, attach, another_writes).end();
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let now: Value = serde_json::from_slice(&registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap()).unwrap();
+    let now: Value = serde_json::from_slice(
+        &registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap(),
+    )
+    .unwrap();
     let now = now["manifests"].as_array().unwrap();
     assert!(now.len() == 3 && now.contains(&entry), "{now:?}");
 }
@@ -208,12 +260,16 @@ fn who_was_slower_takes_nothing_away_unseen() {
     let scratch = Scratch::new();
     let (registry, name, tag) = with_one_attached(&scratch);
     let old = registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap();
-    let attach = || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    let attach =
+        || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
     // Another client had read before that write, and writes after it.
     let another_writes = || drop(registry.put_manifest("os", Some(&tag), INDEX, old));
     let run = in_the_first_write(&registry, false, attach, another_writes).end();
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1", "2"]);
+    assert_eq!(
+        listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"),
+        ["1", "2"]
+    );
 }
 
 #[test]
@@ -223,7 +279,9 @@ fn a_manifest_whose_blob_another_client_was_writing_is_sent_again() {
     // As docker-registry says it of a link that is half written; where it goes on, it is meant.
     for (times, code) in [(2, 0), (usize::MAX, 5)] {
         let registry = Registry::start();
-        let wrong = || Response::error(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
+        let wrong = || {
+            Response::error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+        };
         registry.first(times, "PUT manifest", move |_| Fault::Answer(wrong()));
         let name = format!("{}/os:v1", registry.host());
         let run = scratch.run(&["--store-path", "store", "push", "v1", &name]);

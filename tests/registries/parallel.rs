@@ -1,18 +1,17 @@
-//! Many requests at once, and tokens: one fetch for all, new ones when they expire, several layers side by side, and one failure that ends all.
-
-mod common;
+//! Many requests at once, and tokens: one fetch for all, new ones when they expire, several layers
+//! side by side, and one failure that ends all.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::answer::Response;
-use common::registry::{Auth, Fault, Registry, call_of};
-use common::remote::{MANIFEST, name};
-use common::servers::{DockerAuth, Nginx, docker_registry, nginx};
-use common::token::TokenServer;
-use common::{Scratch, noise};
+use crate::common::answer::Response;
+use crate::common::registry::{Auth, Fault, Registry, call_of};
+use crate::common::remote::{MANIFEST, name};
+use crate::common::servers::{DockerAuth, Nginx, docker_registry, nginx};
+use crate::common::token::TokenServer;
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
@@ -24,14 +23,22 @@ fn layers(scratch: &Scratch, count: u64, size: usize) -> String {
         scratch.write(layout.join("blobs/sha256").join(digest.hex()), bytes);
         json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
     };
-    let layers: Vec<Value> = (0..count).map(|n| blob("application/x-layer", &noise(n + 1, size))).collect();
+    let layers: Vec<Value> =
+        (0..count).map(|n| blob("application/x-layer", &noise(n + 1, size))).collect();
     let config = blob("application/x-config", b"{}");
-    let mut row =
-        blob(MANIFEST, json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}).to_string().as_bytes());
-    let digest = row["digest"].as_str().unwrap().to_owned();
-    row["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    let mut entry = blob(
+        MANIFEST,
+        json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers})
+            .to_string()
+            .as_bytes(),
+    );
+    let digest = entry["digest"].as_str().unwrap().to_owned();
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
     scratch.write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
-    scratch.write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [row]}).to_string());
+    scratch.write(
+        layout.join("index.json"),
+        json!({"schemaVersion": 2, "manifests": [entry]}).to_string(),
+    );
     digest
 }
 
@@ -64,7 +71,8 @@ fn one_token_serves_many_requests() {
         );
         // Nobody sends a password to a registry that wants a token.
         assert!(registry.requests().iter().all(|request| request.basic().is_none()));
-        let run = scratch.run(&["pull", &name(&registry), "--to", "./pulled", "--concurrency", "12"]);
+        let run =
+            scratch.run(&["pull", &name(&registry), "--to", "./pulled", "--concurrency", "12"]);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_eq!(tokens.asked().len(), 2);
         fs::remove_dir_all(scratch.path("pulled")).unwrap();
@@ -83,7 +91,8 @@ fn a_token_may_expire_at_any_moment() {
             let server = Arc::new(Mutex::new(tokens));
             let (revoking, mut left) = (server.clone(), times);
             registry.on(move |request| {
-                if left > 0 && call_of(request) == call && request.header("Authorization").is_some() {
+                if left > 0 && call_of(request) == call && request.header("Authorization").is_some()
+                {
                     left -= 1;
                     revoking.lock().unwrap().revoke_all();
                 }
@@ -91,7 +100,9 @@ fn a_token_may_expire_at_any_moment() {
             });
             let to = name(&registry);
             let mut args = vec!["push", "./layout:v1", &to, "--concurrency", "3"];
-            args.extend((call == "PATCH upload").then_some(["--chunk-size", "1M"]).into_iter().flatten());
+            args.extend(
+                (call == "PATCH upload").then_some(["--chunk-size", "1M"]).into_iter().flatten(),
+            );
             let run = scratch.run(&args);
             assert_eq!(run.code, 0, "{call}: {}", run.stderr);
             assert_eq!(registry.tag("os", "v1"), Some(digest.clone()), "{call}");
@@ -117,7 +128,9 @@ fn a_token_may_expire_at_any_moment() {
 #[test]
 fn a_token_server_may_have_a_moment_too() {
     let cut = Response::json(200, &json!({"token": "t"})).cut(5);
-    for answer in [Response::new(503), Response::new(429).with("Retry-After", "0"), Response::none(), cut] {
+    for answer in
+        [Response::new(503), Response::new(429).with("Retry-After", "0"), Response::none(), cut]
+    {
         let scratch = Scratch::new();
         layers(&scratch, 1, 1000);
         let tokens = TokenServer::start(None);
@@ -127,11 +140,19 @@ fn a_token_server_may_have_a_moment_too() {
         tokens.on(move |_| once.take());
         let run = scratch.run(&["push", "./layout:v1", &name(&registry)]);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        assert!(run.stderr.contains("token server") || run.stderr.contains("which"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("token server") || run.stderr.contains("which"),
+            "{}",
+            run.stderr
+        );
         assert_eq!(run.stderr.matches("trying again").count(), 1, "{}", run.stderr);
         // For good, it is an error that says who failed.
         tokens.on(move |_| Some(answer.clone()));
-        let error = scratch.refused(6, &["127.0.0.1 (which"], &["--retry", "1", "pull", &name(&registry), "--to", "./pulled"]);
+        let error = scratch.refused(
+            6,
+            &["127.0.0.1 (which"],
+            &["--retry", "1", "pull", &name(&registry), "--to", "./pulled"],
+        );
         assert!(error.contains("(1 of 1)"), "{error}");
     }
 }
@@ -161,11 +182,20 @@ fn layers_go_side_by_side_as_many_as_were_asked_for() {
                 })
             })
         });
-        let run = scratch.run(&["push", "./layout:v1", &name(&registry), "--concurrency", &concurrency.to_string()]);
+        let run = scratch.run(&[
+            "push",
+            "./layout:v1",
+            &name(&registry),
+            "--concurrency",
+            &concurrency.to_string(),
+        ]);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), Some(digest.clone()));
         let most = registry.most_at_once();
-        assert!(if concurrency == 1 { most == 1 } else { (4..=8).contains(&most) }, "{concurrency}: {most} at once");
+        assert!(
+            if concurrency == 1 { most == 1 } else { (4..=8).contains(&most) },
+            "{concurrency}: {most} at once"
+        );
         assert_eq!(registry.blobs("os").len(), 9);
         // The manifest comes after everything that it names.
         assert_eq!(registry.calls().last().map(String::as_str), Some("PUT manifest"));
@@ -212,12 +242,20 @@ fn a_real_proxys_limit_makes_pieces() {
     let Some(proxy) = nginx(&server, Nginx::BodyLimit(1 << 20)) else { return };
     let run = scratch.run(&["push", "./layout:v1", &format!("{}/os:v1", proxy.host)]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("in pieces of") && !run.stderr.contains("trying again"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("in pieces of") && !run.stderr.contains("trying again"),
+        "{}",
+        run.stderr
+    );
     // From behind the proxy, everything is there.
     let run = scratch.run(&["pull", &format!("{}/os:v1", server.host), "--to", "./pulled"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stdout.contains(&digest[7..]));
     // What is larger than a piece may be is not lost where pieces are too large as well.
     let small = nginx(&server, Nginx::BodyLimit(1000)).unwrap();
-    scratch.refused(1, &["413", "at the proxy before it"], &["push", "./layout:v1", &format!("{}/new:v1", small.host)]);
+    scratch.refused(
+        1,
+        &["413", "at the proxy before it"],
+        &["push", "./layout:v1", &format!("{}/new:v1", small.host)],
+    );
 }

@@ -1,0 +1,19 @@
+//! Tests that need no registry: commands on stores, layouts and archives, formats, hostile input,
+//! other tools' files, and what the documentation shows.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cli;
+mod compress;
+mod credentials;
+mod docs;
+mod dropin;
+mod errors;
+mod features;
+mod formats;
+mod hostile;
+mod hostile_archives;
+mod interop;
+mod mkosi;
+mod store;

@@ -1,0 +1,20 @@
+//! Tests against registries: real ones, and one of the tests' own that misbehaves on order.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod attach;
+mod attacks;
+mod documents;
+mod faults;
+mod indexes;
+mod info_container;
+mod kills;
+mod logins;
+mod messages;
+mod parallel;
+mod publish;
+mod races;
+mod servers;
+mod transfers;
