@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # What the machine needs: Debian packages, a cargo that is new enough, and osimage itself. Sourced by ./build.
 
-readonly MSRV=1.89
+# The oldest Rust that builds osimage; Cargo.toml says it, and nothing else does.
+MSRV="$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../Cargo.toml")"
+readonly MSRV
 # Where rustup puts cargo, which is on the PATH of login shells only.
 if [ -d "${HOME:-}/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
 

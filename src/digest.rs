@@ -175,12 +175,9 @@ impl Hasher {
             State::Sha256(h) => (Algorithm::Sha256, h.finalize().to_vec()),
             State::Sha512(h) => (Algorithm::Sha512, h.finalize().to_vec()),
         };
-        let hex = bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-            for nibble in [byte >> 4, byte & 15] {
-                hex.push(char::from_digit(nibble.into(), 16).expect("a nibble is one hex digit"));
-            }
-            hex
-        });
+        let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex = nibbles.map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)]));
+        let hex = hex.collect();
         Digest { algorithm, hex }
     }
 }

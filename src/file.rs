@@ -112,18 +112,19 @@ impl<'a> NewFile<'a> {
                 Err(rustix::io::Errno::EXIST) => {}
                 Err(e) => return Err(failed(e)),
             }
-            self.temporary = Some(loop {
+            while self.temporary.is_none() {
                 let temporary = temporary_name();
                 match self.link(&temporary) {
-                    Ok(()) => break temporary,
+                    Ok(()) => self.temporary = Some(temporary),
                     Err(rustix::io::Errno::EXIST) => {}
                     Err(e) => return Err(failed(e)),
                 }
-            });
+            }
         }
-        let temporary = self.temporary.as_ref().expect("it has one by now");
-        // Where this fails, the drop removes the temporary name.
-        rustix::fs::renameat(dir, temporary, dir, name).map_err(failed)?;
+        if let Some(temporary) = &self.temporary {
+            // Where this fails, the drop removes the temporary name.
+            rustix::fs::renameat(dir, temporary, dir, name).map_err(failed)?;
+        }
         self.temporary = None;
         sync_dir(dir, self.dir_path)
     }

@@ -42,12 +42,18 @@ const SPEC_KEYS: &[&str] = &[
 ];
 
 /// Compact JSON, as Go's `json.Marshal` writes it, without a newline at the end.
+///
+/// # Panics
+/// Where the value cannot be JSON, such as a map whose keys are no strings; osimage's types all can.
 pub fn to_vec(value: &impl Serialize) -> Vec<u8> {
     escape(serde_json::to_string(value).expect("these types have no way to fail")).into_bytes()
 }
 
 /// JSON indented by two spaces, as Go's `json.Encoder` with `SetIndent("", "  ")` writes it,
 /// without its last newline.
+///
+/// # Panics
+/// As [`to_vec`].
 pub fn to_string_pretty(value: &impl Serialize) -> String {
     escape(serde_json::to_string_pretty(value).expect("these types have no way to fail"))
 }

@@ -124,7 +124,7 @@ impl Walk<'_> {
         }
         match content::document(self.source, descriptor) {
             Ok((document, _)) => {
-                document.children().into_iter().for_each(|child| self.reach(child, depth + 1))
+                document.children().into_iter().for_each(|child| self.reach(child, depth + 1));
             }
             // What is missing or does not hash is told once, with the blobs.
             Err(e) if e.kind() == Kind::NotFound => {}

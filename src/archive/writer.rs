@@ -99,7 +99,7 @@ fn fill(
     let writer = members.tar.into_inner().map_err(failed)?;
     writer
         .finish()
-        .and_then(|buffer| buffer.into_inner().map_err(|e| e.into_error()))
+        .and_then(|buffer| buffer.into_inner().map_err(std::io::IntoInnerError::into_error))
         .map_err(failed)?;
     Ok(())
 }

@@ -89,7 +89,7 @@ impl Build {
             let value = value.trim().trim_matches(['"', '\'']);
             match key.trim() {
                 "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => {
-                    self.cname = value.to_owned()
+                    self.cname = value.to_owned();
                 }
                 "IMAGE_VERSION" if !value.is_empty() => self.version = Some(value.to_owned()),
                 _ => {}

@@ -168,7 +168,7 @@ impl Files<'_> {
         let new = NewFile::create(&self.dir, self.path, 0o666)?;
         file::copy_sparse(content, new.file(), |bytes| {
             if known.is_none() {
-                hasher.update(bytes)
+                hasher.update(bytes);
             }
         })
         .map_err(|e| Error::io("write", self.path.join(name), e))?;

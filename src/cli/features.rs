@@ -106,12 +106,9 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
 fn resolve(args: Resolve) -> Result<String> {
     let target: Target = args.target.parse()?;
     let arch = args.arch.map(|arch| arch.parse::<Arch>()).transpose()?;
-    let arch = match either(arch, target.arch, "architectures")?.or_else(Arch::host) {
-        Some(arch) => arch,
-        None => {
-            return Err(Error::usage("this machine is neither amd64 nor arm64")
-                .with_hint("name the target's architecture with --arch"));
-        }
+    let Some(arch) = either(arch, target.arch, "architectures")?.or_else(Arch::host) else {
+        return Err(Error::usage("this machine is neither amd64 nor arm64")
+            .with_hint("name the target's architecture with --arch"));
     };
     let version = match either(args.version, target.version, "versions")? {
         Some(version) => version,

@@ -154,7 +154,7 @@ fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
         let file = |option: &str, path: &PathBuf| word(option, &path.display().to_string());
         let mut text: String = authorities.iter().map(|path| file(ca, path)).collect();
         identity.inspect(|(certificate, path)| {
-            text.push_str(&format!("{}{}", file(cert, certificate), file(key, path)))
+            text.push_str(&format!("{}{}", file(cert, certificate), file(key, path)));
         });
         if context.registry.is_insecure() {
             text.push_str(insecure);

@@ -39,6 +39,10 @@ enum Source {
 impl Reader {
     /// Finds out how the file is compressed, and reads its table of blocks if it has one. The path
     /// is for messages only.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io); [`Error::Invalid`](crate::Error::Invalid) where the table
+    /// is not what the format says.
     pub fn open(file: File, path: impl AsRef<Path>) -> Result<Reader> {
         let path = path.as_ref();
         let failed = |error: io::Error| super::error("read", path, error);
@@ -128,6 +132,9 @@ impl Reader {
 
     /// Decodes the block that holds a byte to its end, where its checksum is: who reads only a part
     /// of a block has not checked that part. There is nothing to do where there are no blocks.
+    ///
+    /// # Errors
+    /// What [`Read::read`] fails with, for a block that is damaged or cannot be read.
     pub fn check_block(&mut self, offset: u64) -> io::Result<()> {
         let Source::Blocks(blocks) = &self.source else { return Ok(()) };
         if offset >= blocks.table.total {

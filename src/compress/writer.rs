@@ -32,6 +32,9 @@ pub struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     /// A writer to `out`. Nothing is written to it yet.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) where the format has no such level.
     pub fn new(out: W, settings: &Settings) -> Result<Writer<W>> {
         let level = checked_level(settings)?;
         let format = settings.format;
@@ -67,12 +70,18 @@ impl<W: Write> Writer<W> {
 
     /// Ends the block here, so that a reader can begin at this offset without decoding what is
     /// before it.
+    ///
+    /// # Errors
+    /// Where the output cannot be written; nothing is accepted from then on.
     pub fn cut(&mut self) -> io::Result<()> {
         self.guarded(Self::flush_pieces)
     }
 
     /// Writes what is left, with the index of all blocks, and returns the output. It is flushed,
     /// but not synced to a disk.
+    ///
+    /// # Errors
+    /// Where the output cannot be written, now or before.
     pub fn finish(mut self) -> io::Result<W> {
         self.guarded(|writer| {
             writer.flush_pieces()?;

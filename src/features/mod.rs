@@ -126,6 +126,10 @@ type Selected<'a> = BTreeMap<&'a str, Option<&'a str>>;
 impl Graph {
     /// Reads every `info.yaml` that stands in a folder of `dir`. Folders without one are no
     /// features.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Invalid`] where an `info.yaml` is not one, names a feature that is
+    /// not there, or where features include each other in a circle.
     pub fn load(dir: &Path) -> Result<Graph> {
         let entries =
             std::fs::read_dir(dir).map_err(|e| Error::io("read the features folder", dir, e))?;
@@ -153,6 +157,10 @@ impl Graph {
     }
 
     /// The features that `asked` stands for, or why they make no target.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a feature that is not there, [`Error::Usage`] where they do not
+    /// fit together.
     pub fn resolve(&self, asked: &BTreeSet<String>) -> Result<Selection<'_>> {
         for name in asked {
             if !self.features.contains_key(name) {

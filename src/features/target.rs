@@ -139,6 +139,9 @@ pub struct Build<'a> {
 impl<'a> Build<'a> {
     /// `commit` is `local` or a commit id of 8 digits or more; `timestamp` counts seconds since
     /// 1970 and is what files in the image bear.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the version or the commit is not one.
     pub fn new(
         selection: Selection<'a>,
         arch: Arch,

@@ -174,7 +174,7 @@ fn index(
         entry.platform = Some(Box::new(platform));
         if recipe.profile == Profile::Gardenlinux {
             entry.platform.iter_mut().for_each(|platform| {
-                platform.os_version = recipe.annotations.get("version").map(str::to_owned)
+                platform.os_version = recipe.annotations.get("version").map(str::to_owned);
             });
             entry.annotations.set("architecture", architecture);
             for key in ["cname", "feature_set"] {

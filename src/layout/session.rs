@@ -127,6 +127,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Invalid`] where `index.json` does not parse, [`Error::Io`]; then it still is what
     /// it was.
+    #[expect(clippy::missing_panics_doc, reason = "nothing panics with the lock")]
     pub fn update<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
         let layout = self.layout;
         for algorithm in

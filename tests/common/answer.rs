@@ -80,7 +80,7 @@ impl Content {
     fn fill(&self, from: u64, buffer: &mut [u8]) {
         match &self.kind {
             Kind::Bytes(bytes) => {
-                buffer.copy_from_slice(&bytes[from as usize..from as usize + buffer.len()])
+                buffer.copy_from_slice(&bytes[from as usize..from as usize + buffer.len()]);
             }
             Kind::Pages(seed) => {
                 buffer.fill(0);

@@ -187,7 +187,8 @@ os            2-arm64     {arm64}
     assert_eq!(lines[1], ["<none>", "<none>", &plain[..12], "-", "460.7", "kB", "-", "onmetal"]);
     assert_eq!(
         lines[2][3..],
-        ["-", "461.0", "kB", "2026-01-02T03:04:05Z", "native"].map(|s| s.to_owned())[..],
+        ["-", "461.0", "kB", "2026-01-02T03:04:05Z", "native"].map(std::borrow::ToOwned::to_owned)
+            [..],
         "{wide}"
     );
     assert_eq!(lines[3][3], "linux/amd64,linux/arm64");
@@ -727,7 +728,7 @@ fn reading_needs_no_right_to_write() {
     scratch.build("store", 2, &["--tag", "other"]);
     scratch.write("out/x", "");
     let chmod = |path: &Path, mode: u32| {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap()
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     };
     let program = scratch.copied_program();
     chmod(&scratch.path(""), 0o755);

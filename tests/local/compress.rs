@@ -367,7 +367,7 @@ fn every_cut_short_file_is_noticed() {
             let path = file(&folder, &whole[..len]);
             match decompress(&path) {
                 Err(failed) => {
-                    assert_eq!(failed.kind(), Kind::Verification, "{format:?}, {len}: {failed}")
+                    assert_eq!(failed.kind(), Kind::Verification, "{format:?}, {len}: {failed}");
                 }
                 // gzip and zstd have no end of their own: at the end of a member or frame, only
                 // what is above can tell.

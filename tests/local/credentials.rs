@@ -108,9 +108,9 @@ fn the_first_source_that_has_one_counts() {
         assert_eq!(credentials.find("quay.io", "me/os").unwrap(), None);
         // A file that was named must be there.
         if n == 0 {
-            drop(scratch.write(source, "{}"))
+            drop(scratch.write(source, "{}"));
         } else {
-            fs::remove_file(scratch.path(source)).unwrap()
+            fs::remove_file(scratch.path(source)).unwrap();
         }
     }
     assert_eq!(credentials.find("ghcr.io", "me/os").unwrap(), None);

@@ -616,7 +616,7 @@ fn unreadable_inputs() {
     let bench = Bench::new();
     let scratch = &bench.scratch;
     let chmod = |name: &str, mode: u32| {
-        std::fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap()
+        std::fs::set_permissions(scratch.path(name), PermissionsExt::from_mode(mode)).unwrap();
     };
     chmod("parts-9/kernel", 0o000);
     chmod("os.oci.tar", 0o000);

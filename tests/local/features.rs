@@ -89,7 +89,7 @@ fn targets_resolve_as_in_garden_linux_builder() {
                 );
             }
             (Err(error), None) => {
-                assert!(error.to_string().contains(" excludes "), "{target} of {lines}: {error}")
+                assert!(error.to_string().contains(" excludes "), "{target} of {lines}: {error}");
             }
             (resolved, _) => {
                 panic!("{target} of {lines}: {:?}", resolved.map(|selection| selection.cname))

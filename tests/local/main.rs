@@ -1,6 +1,12 @@
 //! Tests that need no registry: commands on stores, layouts and archives, formats, hostile input,
 //! other tools' files, and what the documentation shows.
 
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and says what it leaves out"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

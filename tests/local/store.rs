@@ -165,7 +165,8 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        let results: Vec<_> =
+            writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         writing.store(false, Ordering::Relaxed);
         assert!(results.iter().all(Result::is_ok), "a tag failed");
     });

@@ -1,5 +1,11 @@
 //! Tests against registries: real ones, and one of the tests' own that misbehaves on order.
 
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and says what it leaves out"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

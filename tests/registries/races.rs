@@ -56,7 +56,7 @@ fn in_the_first_write(
         let (written, wait) = is_put_of_list(request).then(|| first.take())??;
         let meanwhile = move || {
             written.send(()).expect("the test goes on");
-            wait.recv_timeout(LIMIT).expect("the other client is done")
+            wait.recv_timeout(LIMIT).expect("the other client is done");
         };
         // As docker-registry does where two write one tag: it fails, and passes.
         if fails {

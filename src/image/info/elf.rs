@@ -110,7 +110,7 @@ mod tests {
                 }
                 match command.output() {
                     Err(e) if !native && e.kind() == std::io::ErrorKind::NotFound => {
-                        eprintln!("LEFT OUT: {arch}, since there is no {emulator}")
+                        eprintln!("LEFT OUT: {arch}, since there is no {emulator}");
                     }
                     output => {
                         let output = output.unwrap();

@@ -128,7 +128,7 @@ impl ConfigFile {
         for (_, key, helper) in found {
             match helper {
                 Some(name) => {
-                    answers.push(Answer::Helper { name: name.clone(), server: key::server(key) })
+                    answers.push(Answer::Helper { name: name.clone(), server: key::server(key) });
                 }
                 None => answers.extend(self.entry(key)?.map(Answer::Credential)),
             }
@@ -226,7 +226,7 @@ impl ConfigFile {
         match credential {
             None => {}
             Some(Credential::Basic { username, password }) => {
-                entry.set("auth", &basic(username, password), 0)
+                entry.set("auth", &basic(username, password), 0);
             }
             Some(Credential::IdentityToken(token)) => {
                 // Podman passes over an entry without a user.

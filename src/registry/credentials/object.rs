@@ -104,9 +104,9 @@ impl Serialize for With<'_> {
         let mut map = serializer.serialize_map(None)?;
         for (key, value) in &self.object.0 {
             if key == self.key {
-                map.serialize_entry(key, self.over)?
+                map.serialize_entry(key, self.over)?;
             } else {
-                map.serialize_entry(key, value)?
+                map.serialize_entry(key, value)?;
             }
         }
         if !self.object.keys().any(|key| key == self.key) {

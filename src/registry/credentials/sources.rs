@@ -30,11 +30,10 @@ impl Environment {
         let variable = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
-        let session =
-            variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers")).unwrap_or_else(|| {
-                let uid = rustix::process::getuid().as_raw();
-                format!("/run/containers/{uid}").into()
-            });
+        let session = variable("XDG_RUNTIME_DIR").map_or_else(
+            || format!("/run/containers/{}", rustix::process::getuid().as_raw()).into(),
+            |dir| dir.join("containers"),
+        );
         Environment {
             registry_auth_file: variable("REGISTRY_AUTH_FILE"),
             docker_config: variable("DOCKER_CONFIG"),
