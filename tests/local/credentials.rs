@@ -666,6 +666,53 @@ fn a_pipe_or_a_folder_for_a_file_is_an_error_and_never_waited_for() {
     }
 }
 
+/// What keeps a file from being read, by what is made at its path.
+type Obstacle = (&'static str, fn(&Path));
+
+#[test]
+fn a_file_that_nobody_named_need_not_be_readable() {
+    let obstacles: [Obstacle; 4] = [
+        ("a folder", |path| fs::create_dir_all(path).unwrap()),
+        ("a pipe", |path| {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap()
+        }),
+        ("a link to itself", |path| symlink(path, path).unwrap()),
+        ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
+    ];
+    for (what, obstruct) in obstacles {
+        for file in ["run/auth.json", "conf/containers/auth.json", ".docker/config.json"] {
+            let scratch = Scratch::new();
+            scratch.write("run/x", "");
+            scratch.write("conf/containers/x", "");
+            scratch.write(".docker/x", "");
+            let environment = Environment {
+                session_file: Some(scratch.path("run/auth.json")),
+                config_home: Some(scratch.path("conf")),
+                ..environment(&scratch)
+            };
+            let path = scratch.path(file);
+            obstruct(&path);
+            warnings("");
+            let unnamed = Credentials::new(Vec::new(), environment.clone());
+            let found = bounded(move || {
+                let found = [unnamed.find("ghcr.io", "os"), unnamed.find("ghcr.io", "other")];
+                assert_eq!(failure(unnamed.erase("ghcr.io")).0, Kind::NotFound);
+                found
+            });
+            for found in found {
+                assert_eq!(found.unwrap(), None, "{what} at {file}");
+            }
+            let said = warnings(path.to_str().unwrap());
+            assert!(said.len() == 1 && said[0].contains("passed over"), "{what}: {said:?}");
+            // By a variable, somebody names it.
+            let by_variable = Environment { registry_auth_file: Some(path), ..environment };
+            let named = Credentials::new(Vec::new(), by_variable);
+            failure(bounded(move || named.find("ghcr.io", "os")));
+        }
+    }
+}
+
 #[test]
 fn a_logout_reaches_every_source_or_those_that_are_named() {
     let scratch = Scratch::new();

@@ -213,6 +213,52 @@ fn only_what_the_registry_accepts_is_stored() {
     }
 }
 
+/// A registry that gives everybody a token asks first; a job of cron, of CI or of another user has
+/// podman's file in a folder that it may not enter.
+#[test]
+fn a_folder_that_may_not_be_entered_keeps_nobody_from_public_images() {
+    let tokens = TokenServer::start(None);
+    tokens.user("alice", "s3cret");
+    tokens.public("os");
+    let registry = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
+    let digest = crate::common::remote::image(&registry, |_| ());
+    let image = crate::common::remote::name(&registry);
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.path(""), PermissionsExt::from_mode(0o777)).unwrap();
+    let program = scratch.copied_program();
+    let root = rustix::process::getuid().is_root();
+    for folder in ["run/containers", "run", ".config/containers", ".docker"] {
+        let path = scratch.path(folder);
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
+        let run = |args: &[&str]| {
+            let mut command = scratch.program(&program);
+            command.env("XDG_RUNTIME_DIR", scratch.path("run")).args(args);
+            if root {
+                use std::os::unix::process::CommandExt;
+                command.uid(65534).gid(65534);
+            }
+            let output = command.output().unwrap();
+            let [out, error] =
+                [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+            (output.status.code(), out, error)
+        };
+        let (code, out, error) = run(&["resolve", &image]);
+        assert_eq!((code, out), (Some(0), format!("{digest}\n")), "{folder}: {error}");
+        assert_eq!(error.matches("passed over").count(), 1, "{folder}: {error}");
+        let (code, _, error) = run(&["logout", &registry.host()]);
+        assert_eq!(code, Some(3), "{folder}: {error}");
+        // What somebody names must be readable.
+        let file = scratch.path("run/containers/auth.json");
+        if folder == "run" {
+            let (code, _, error) =
+                run(&["--registry-config", file.to_str().unwrap(), "resolve", &image]);
+            assert_ne!(code, Some(0), "{error}");
+        }
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+}
+
 #[test]
 fn who_lets_everybody_in_has_not_looked() {
     let scratch = Scratch::new();

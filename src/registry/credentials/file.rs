@@ -189,7 +189,7 @@ impl ConfigFile {
         let what = format!("the entry {key:?} in {}", self.path.display());
         let Some(text) = self.auths.get(key) else { return Ok(None) };
         let entry: Entry = object::value(text, &what)?;
-        let full = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let full = |text: Option<String>| text.filter(|text| !text.trim_ascii().is_empty());
         if let Some(token) = full(entry.registrytoken) {
             return Ok(Some(Credential::RegistryToken(token)));
         }
@@ -240,8 +240,10 @@ impl ConfigFile {
     }
 }
 
-/// User and password from base64. Old versions of docker padded the password with NULs.
+/// User and password from base64, which may be wrapped: `base64` does so at 76 columns. Old
+/// versions of docker padded the password with NULs.
 fn decode(auth: &str) -> Option<(String, String)> {
+    let auth: String = auth.split_ascii_whitespace().collect();
     let text = String::from_utf8(STANDARD.decode(auth).ok()?).ok()?;
     let (username, password) = text.split_once(':')?;
     Some((username.to_owned(), password.trim_matches('\0').to_owned()))
@@ -395,6 +397,10 @@ mod tests {
             (r#"{"auth": "YWxpY2U6czNjcmV0"}"#, Some("alice:s3cret")),
             (r#"{"auth": "YWxpY2U6czM6Y3JldA=="}"#, Some("alice:s3:cret")),
             (r#"{"auth": "YWxpY2U6cHcAAA=="}"#, Some("alice:pw")),
+            (r#"{"auth": "YWxpY2U6\nczNjcmV0\n"}"#, Some("alice:s3cret")),
+            (r#"{"auth": "YWxpY2U6\r\nczNj cmV0"}"#, Some("alice:s3cret")),
+            (r#"{"auth": " \tYWxpY2U6czNjcmV0 "}"#, Some("alice:s3cret")),
+            (r#"{"auth": " \n"}"#, None),
             (r#"{"auth": "YWxpY2U6", "identitytoken": "id"}"#, Some("identity id")),
             (r#"{"auth": "", "identitytoken": "id"}"#, Some("identity id")),
             (r#"{"auth": "YTpi", "identitytoken": ""}"#, Some("a:b")),

@@ -12,9 +12,12 @@
 //! 6. `~/.docker/config.json`.
 //!
 //! `file` reads and changes such a file, `key` knows what its keys mean, `helper` talks to the
-//! programs that it names, `sources` knows the order above. A file that is there but cannot be read
-//! is an error and never passed over, since another identity than the meant one would be used in
-//! silence. A helper that is not installed is passed over with a warning.
+//! programs that it names, `sources` knows the order above. Of the files 1 to 3, which somebody
+//! named, one that is there but cannot be read is an error, since another identity than the meant
+//! one would be used. Of the files 4 to 6 such a one is passed over with a warning: nobody named it,
+//! and it may belong to somebody else, as `/run/containers` does in a cron job. What can be read and
+//! does not parse is an error everywhere. A helper that is not installed is passed over with a
+//! warning.
 
 mod file;
 mod helper;
@@ -31,11 +34,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use file::{Answer, ConfigFile};
 use helper::Helper;
 use key::Host;
-use sources::Sources;
+use sources::{Candidate, Sources};
 
 /// How long a helper may take: long enough for somebody to unlock a key ring.
 const HELPER_LIMIT: Duration = Duration::from_secs(30);
@@ -90,8 +93,8 @@ pub struct Credentials {
     pub helper_limit: Duration,
     sources: Sources,
     path: OsString,
-    /// The helpers that are not installed and of which that has been said.
-    missing: Mutex<BTreeSet<String>>,
+    /// What has been warned of: the helpers that are not installed, the files that cannot be read.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl Credentials {
@@ -101,7 +104,7 @@ impl Credentials {
             helper_limit: HELPER_LIMIT,
             sources: Sources::new(explicit, &environment),
             path: environment.path,
-            missing: Mutex::default(),
+            warned: Mutex::default(),
         }
     }
 
@@ -116,12 +119,12 @@ impl Credentials {
     /// # Errors
     /// [`Error::Usage`] where the host is none; [`Error::NotFound`] where a file that was named is
     /// not there; [`Error::Invalid`] where a file or a helper's name is not what it should be;
-    /// [`Error::Io`] where a file cannot be read or a helper fails.
+    /// [`Error::Io`] where a file that was named cannot be read, or a helper fails.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
         let host = Host::parse(host)?;
         self.sources.check_named()?;
-        for path in self.sources.all() {
-            let Some(config) = ConfigFile::read(path)? else { continue };
+        for file in self.sources.all() {
+            let Some(config) = self.read(file)? else { continue };
             for answer in config.answers(&host, repository)? {
                 let found = match answer {
                     Answer::Credential(credential) => Some(credential),
@@ -189,8 +192,8 @@ impl Credentials {
         let parsed = Host::parse(host)?;
         let (mut erased, mut failed) = (Vec::new(), None);
         let sources = self.sources.to_erase();
-        for path in &sources {
-            if let Err(e) = self.erase_from(path, &parsed, &mut erased) {
+        for file in &sources {
+            if let Err(e) = self.erase_from(file, &parsed, &mut erased) {
                 failed.get_or_insert(e);
             }
         }
@@ -199,8 +202,8 @@ impl Credentials {
             None if erased.is_empty() => {
                 let places: Vec<_> = sources
                     .iter()
-                    .filter(|path| path.exists())
-                    .map(|path| path.display().to_string())
+                    .filter(|file| file.path.exists())
+                    .map(|file| file.path.display().to_string())
                     .collect();
                 let hint = match places.is_empty() {
                     true => {
@@ -217,13 +220,9 @@ impl Credentials {
         }
     }
 
-    fn erase_from(
-        &self,
-        path: &std::path::Path,
-        host: &Host,
-        erased: &mut Vec<String>,
-    ) -> Result<()> {
-        let Some(config) = ConfigFile::read(path)? else { return Ok(()) };
+    fn erase_from(&self, file: &Candidate, host: &Host, erased: &mut Vec<String>) -> Result<()> {
+        let Some(config) = self.read(file)? else { return Ok(()) };
+        let path = &file.path;
         let helper = match config.helper(host)? {
             Some(name) => self.installed(&name)?.map(|helper| (name, helper)),
             None => None,
@@ -246,18 +245,34 @@ impl Credentials {
         Ok(())
     }
 
-    /// A helper; one that is not installed is warned of once, and passed over.
+    /// A file's content; `None` where it is not there. One that nobody named and that cannot be
+    /// read is warned of, and passed over.
+    fn read(&self, file: &Candidate) -> Result<Option<ConfigFile>> {
+        match ConfigFile::read(&file.path) {
+            Err(e) if !file.named && e.kind() != Kind::Verification => {
+                self.warn_once(format!("{e}; this file of credentials is passed over"));
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// A helper; one that is not installed is warned of, and passed over.
     fn installed(&self, name: &str) -> Result<Option<Helper>> {
         let helper = self.helper(name)?;
-        if helper.is_none()
-            && self.missing.lock().expect("nobody panics while holding it").insert(name.to_owned())
-        {
-            log::warn!(
+        if helper.is_none() {
+            self.warn_once(format!(
                 "the credential helper {} is not installed, and passed over",
                 helper::file_name(name)
-            );
+            ));
         }
         Ok(helper)
+    }
+
+    fn warn_once(&self, text: String) {
+        if self.warned.lock().expect("nobody panics while holding it").insert(text.clone()) {
+            log::warn!("{text}");
+        }
     }
 
     fn helper(&self, name: &str) -> Result<Option<Helper>> {

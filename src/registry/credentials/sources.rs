@@ -45,14 +45,34 @@ impl Environment {
     }
 }
 
+/// A file that may hold credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub path: PathBuf,
+    /// Whether the caller or a variable names it. One that nobody names is looked for because
+    /// other programs may keep it there; the user may not know of it, and need not be able to
+    /// read it.
+    pub named: bool,
+}
+
+impl Candidate {
+    fn named(path: PathBuf) -> Self {
+        Candidate { path, named: true }
+    }
+
+    fn customary(path: PathBuf) -> Self {
+        Candidate { path, named: false }
+    }
+}
+
 /// The files that may hold credentials; those that nobody named need not be there.
 pub(super) struct Sources {
     /// What the caller named: files, or the folders that they are in.
-    named: Vec<PathBuf>,
+    given: Vec<PathBuf>,
     /// Those files.
-    explicit: Vec<PathBuf>,
+    explicit: Vec<Candidate>,
     /// Those of the environment.
-    implicit: Vec<PathBuf>,
+    implicit: Vec<Candidate>,
     /// Where credentials are stored.
     store: Option<PathBuf>,
 }
@@ -62,29 +82,30 @@ impl Sources {
         let Environment {
             registry_auth_file, docker_config, session_file, config_home, home, ..
         } = environment;
-        let named = explicit.clone();
-        let explicit: Vec<_> = explicit.into_iter().map(file_of).collect();
+        let given = explicit.clone();
+        let explicit: Vec<_> = explicit.into_iter().map(file_of).map(Candidate::named).collect();
         let docker = docker_config.as_deref().map(config_in);
         let config_home = config_home.clone().or_else(|| Some(home.as_ref()?.join(".config")));
         let in_home = home.as_ref().map(|home| config_in(&home.join(".docker")));
         let podman = config_home.map(|dir| dir.join("containers/auth.json"));
         let store = explicit
             .first()
+            .map(|file| &file.path)
             .or(registry_auth_file.as_ref())
             .or(docker.as_ref())
             .or(in_home.as_ref())
             .cloned();
-        let implicit = [registry_auth_file.clone(), docker, session_file.clone(), podman, in_home]
-            .into_iter()
-            .flatten()
-            .collect();
-        Sources { named, explicit, implicit, store }
+        let named = [registry_auth_file.clone(), docker].map(|path| path.map(Candidate::named));
+        let customary =
+            [session_file.clone(), podman, in_home].map(|path| path.map(Candidate::customary));
+        let implicit = named.into_iter().chain(customary).flatten().collect();
+        Sources { given, explicit, implicit, store }
     }
 
     /// Makes sure that what the caller named is there: who mistypes it must not come in by another
     /// name than the one that is meant.
     pub(super) fn check_named(&self) -> Result<()> {
-        match self.named.iter().find(|path| !path.exists()) {
+        match self.given.iter().find(|path| !path.exists()) {
             Some(path) => Err(Error::not_found(format!(
                 "there is no {}, where credentials were to be found",
                 path.display()
@@ -95,13 +116,13 @@ impl Sources {
     }
 
     /// Every file, the first that has a credential counts.
-    pub(super) fn all(&self) -> Vec<&Path> {
+    pub(super) fn all(&self) -> Vec<&Candidate> {
         distinct(self.explicit.iter().chain(&self.implicit))
     }
 
     /// The files that are rid of a credential: those that the caller named, and only where none is,
     /// those of the environment.
-    pub(super) fn to_erase(&self) -> Vec<&Path> {
+    pub(super) fn to_erase(&self) -> Vec<&Candidate> {
         distinct(if self.explicit.is_empty() { &self.implicit } else { &self.explicit })
     }
 
@@ -114,12 +135,12 @@ impl Sources {
     }
 }
 
-/// Each path once.
-fn distinct<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Vec<&'a Path> {
-    let mut all: Vec<&Path> = Vec::new();
-    for path in paths {
-        if !all.contains(&path.as_path()) {
-            all.push(path);
+/// Each path once, as it is met first.
+fn distinct<'a>(files: impl IntoIterator<Item = &'a Candidate>) -> Vec<&'a Candidate> {
+    let mut all: Vec<&Candidate> = Vec::new();
+    for file in files {
+        if !all.iter().any(|other| other.path == file.path) {
+            all.push(file);
         }
     }
     all
@@ -178,7 +199,7 @@ mod tests {
                 sources
                     .all()
                     .into_iter()
-                    .map(|path| path.to_str().unwrap().to_owned())
+                    .map(|file| file.path.to_str().unwrap().to_owned())
                     .collect::<Vec<_>>(),
                 sources,
             )
@@ -201,11 +222,16 @@ mod tests {
         ];
         assert_eq!(paths, [&explicit[..], &implicit[..]].concat());
         assert_eq!(sources.to_store().unwrap(), Path::new("/x/a.json"));
-        assert_eq!(sources.to_erase(), explicit.map(Path::new));
+        let to_erase = |sources: &Sources| {
+            sources.to_erase().into_iter().map(|file| file.path.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(to_erase(&sources), explicit.map(PathBuf::from));
+        let named: Vec<_> = sources.all().iter().map(|file| file.named).collect();
+        assert_eq!(named, [true, true, true, true, true, true, true, false, false, false]);
 
         let (paths, sources) = all(&[], &environment());
         assert_eq!(paths, implicit);
-        assert_eq!(sources.to_erase(), implicit.map(Path::new));
+        assert_eq!(to_erase(&sources), implicit.map(PathBuf::from));
     }
 
     #[test]
@@ -221,7 +247,7 @@ mod tests {
         assert_eq!(store(&environment), Some("/h/.docker/config.json".into()));
         environment.config_home = None;
         let sources = Sources::new(Vec::new(), &environment);
-        assert_eq!(sources.all()[1], Path::new("/h/.config/containers/auth.json"));
+        assert_eq!(sources.all()[1].path, Path::new("/h/.config/containers/auth.json"));
         environment.home = None;
         assert_eq!(store(&environment), None);
         environment.docker_config = Some("/h/.docker".into());
@@ -231,9 +257,10 @@ mod tests {
             sources
                 .all()
                 .iter()
-                .filter(|path| **path == Path::new("/h/.docker/config.json"))
-                .count(),
-            1
+                .filter(|file| file.path == Path::new("/h/.docker/config.json"))
+                .map(|file| file.named)
+                .collect::<Vec<_>>(),
+            [true]
         );
     }
 }
