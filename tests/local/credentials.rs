@@ -675,7 +675,7 @@ fn a_file_that_nobody_named_need_not_be_readable() {
         ("a folder", |path| fs::create_dir_all(path).unwrap()),
         ("a pipe", |path| {
             let kind = rustix::fs::FileType::Fifo;
-            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap()
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap();
         }),
         ("a link to itself", |path| symlink(path, path).unwrap()),
         ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
