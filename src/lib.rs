@@ -18,6 +18,7 @@
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building,
 //!   reading.
+//! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
@@ -58,6 +59,7 @@ pub mod content;
 pub mod copy;
 pub mod digest;
 pub mod error;
+pub mod extract;
 pub mod features;
 pub mod file;
 pub mod image;

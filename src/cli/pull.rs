@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use osimage::content::Source;
 use osimage::copy;
+use osimage::extract::{Files, Options, attached_folder};
+use osimage::image::Image;
 use osimage::layout::Layout;
 use osimage::reference::{Location, check_new_name, looks_like_path};
 use osimage::referrers;
@@ -25,8 +27,9 @@ use super::remote::Transfer;
   osimage pull ghcr.io/me/os:1.0 -o boot --layer kernel --layer initramfs
   osimage pull ghcr.io/me/os:1.0 --to os-1.0.oci.tar.xz        an archive
   osimage pull ghcr.io/me/os:1.0 --to ./layout:v1 --platform arm64
-  osimage pull ghcr.io/me/os:1.0 --attached build/log -o .     what is attached to it
+  osimage pull ghcr.io/me/os:1.0 --attached build/log -o logs  what is attached to it
 
+What is attached goes into a folder of its own, logs/DIGEST/ in the example, and replaces nothing.
 What is there already with the right digest is not fetched again. Everything is checked against its
 digest. A pull that was cut off goes on when it is run again.")]
 pub struct Args {
@@ -80,14 +83,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return pull_attached(args, &image, reference.digest.is_some(), kind, output);
     }
     if let Some(output) = &args.output {
-        return extract::extract(
-            &image,
-            image.descriptor(),
-            &args.choice,
-            output,
-            true,
-            args.transfer.concurrency,
-        );
+        let entry = context::one(&image, image.descriptor(), args.choice.platform.as_deref())?;
+        let files = Files::of(&Image::read(&image, &entry)?, &args.choice.layer)?;
+        return extract::write(&image, &files, output, &options(args));
     }
     let entry = context::chosen(
         &image as &dyn Source,
@@ -124,8 +122,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
 }
 
-/// Writes the files of what is attached with a type; where there are several, each into a folder
-/// named by its digest.
+fn options(args: &Args) -> Options {
+    Options::new().reuse(true).jobs(args.transfer.concurrency)
+}
+
+/// Writes the files of what is attached with a type, each artifact's into a folder of its own.
 fn pull_attached(
     args: &Args,
     image: &RemoteImage<'_>,
@@ -133,8 +134,7 @@ fn pull_attached(
     kind: &str,
     output: &Path,
 ) -> Result<()> {
-    let (entry, platform, jobs) =
-        (image.descriptor(), args.choice.platform.as_deref(), args.transfer.concurrency);
+    let (entry, platform) = (image.descriptor(), args.choice.platform.as_deref());
     let subject = context::subject(image as &dyn Source, entry, platform, by_digest)?;
     let mut all = referrers::of(image, &subject.digest)?;
     // Others attach to the index over an image and its info container.
@@ -160,8 +160,7 @@ fn pull_attached(
             ))
             .with_hint(hint))
         }
-        [one] => extract::extract(image, &one.descriptor, &Choice::default(), output, true, jobs),
-        several if output == Path::new("-") => {
+        several if several.len() > 1 && output == Path::new("-") => {
             let repository = image.repository().name();
             let list: Vec<_> =
                 several.iter().map(|one| one.descriptor.digest.to_string()).collect();
@@ -175,14 +174,12 @@ fn pull_attached(
             )))
         }
         several => several.iter().try_for_each(|one| {
-            extract::extract(
-                image,
-                &one.descriptor,
-                &Choice::default(),
-                &output.join(one.descriptor.digest.short()),
-                true,
-                jobs,
-            )
+            let files = Files::attached(&Image::read(image, &one.descriptor)?);
+            let folder = match output == Path::new("-") {
+                true => output.to_owned(),
+                false => attached_folder(output, &one.descriptor.digest),
+            };
+            extract::write(image, &files, &folder, &options(args))
         }),
     }
 }

@@ -7,15 +7,15 @@
 
 pub mod build;
 pub mod convert;
+mod files;
 pub mod info;
 pub mod profile;
-
-use std::collections::{HashMap, HashSet};
 
 use crate::content::{self, MAX_DEPTH, Source};
 use crate::json::{self, Extra};
 use crate::oci::{self, Descriptor, Index, MAX_CONFIG, Manifest, ManifestOrIndex};
 use crate::{Error, Result};
+pub use files::SHA256SUMS;
 pub use profile::{Profile, Role};
 
 /// An image that was read: its manifest, its config, and what its layers are.
@@ -83,61 +83,21 @@ impl Image {
 
     /// The layers, each with a file name of its own.
     pub fn layers(&self) -> Vec<Layer> {
-        let mut names = Names::default();
         // Where the config holds the command line, that is the file of this name.
-        self.command_line.iter().for_each(|_| drop(names.take(Role::CommandLine.file_name(""))));
-        let mut layers: Vec<_> = self
-            .manifest
-            .layers
-            .iter()
-            .map(|layer| (Role::of(&layer.media_type), layer, String::new()))
-            .collect();
-        // Roles first, so that no title takes the name of the kernel.
-        for (role, layer, file_name) in &mut layers {
-            role.inspect(|role| *file_name = names.take(role.file_name(&layer.media_type)));
-        }
-        for (role, layer, file_name) in &mut layers {
-            if role.is_none() {
-                // A path into folders of its own gives the name at its end.
-                let title = layer
-                    .annotations
-                    .get(oci::TITLE)
-                    .filter(|title| title.split('/').all(is_bare_file_name));
-                let name = title.and_then(|title| title.rsplit('/').next());
-                *file_name = names.take(name.unwrap_or(layer.digest.short()));
-            }
-        }
-        layers
-            .into_iter()
-            .map(|(role, layer, file_name)| Layer { role, descriptor: layer.clone(), file_name })
-            .collect()
+        let taken = self.command_line.as_ref().map(|_| Role::CommandLine.file_name(""));
+        files::named(&self.manifest.layers, |layer| Role::of(&layer.media_type), taken)
+    }
+
+    /// The layers of something that is attached to an image: whatever their types say, none of
+    /// them is what boots.
+    pub fn attached_files(&self) -> Vec<Layer> {
+        files::named(&self.manifest.layers, |_| None, None)
     }
 
     /// The sum of the sizes of the manifest, the config and the layers, in bytes.
     pub fn size(&self) -> u64 {
         let parts = self.manifest.layers.iter().chain([&self.manifest.config, &self.descriptor]);
         parts.fold(0, |sum, part| part.size.saturating_add(sum))
-    }
-}
-
-/// File names that are taken, and how often each was asked for.
-#[derive(Default)]
-struct Names {
-    taken: HashSet<String>,
-    asked: HashMap<String, usize>,
-}
-
-impl Names {
-    /// The name itself, or the name with the first free number behind it.
-    fn take(&mut self, base: &str) -> String {
-        let asked = self.asked.entry(base.to_owned()).or_default();
-        loop {
-            *asked += 1;
-            let name = if *asked == 1 { base.to_owned() } else { format!("{base}.{asked}") };
-            if self.taken.insert(name.clone()) {
-                return name;
-            }
-        }
     }
 }
 
@@ -273,70 +233,6 @@ pub fn read_index(source: &dyn Source, descriptor: &Descriptor) -> Result<Index>
         ManifestOrIndex::Index(index) => Ok(index),
         ManifestOrIndex::Manifest(_) => {
             Err(Error::invalid(format!("{} is a manifest, not an index", descriptor.digest)))
-        }
-    }
-}
-
-/// Whether a title can be used as a file name as it stands: one part, visible, nothing that leads
-/// elsewhere.
-fn is_bare_file_name(title: &str) -> bool {
-    let bad = |c: char| c == '/' || c == '\\' || c == '\0' || c.is_control();
-    !title.is_empty()
-        && title.len() <= 255
-        && !title.starts_with('.')
-        && title != SHA256SUMS
-        && !title.contains(bad)
-}
-
-/// The file of checksums that lies beside extracted layers.
-pub const SHA256SUMS: &str = "SHA256SUMS";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_named_by_role_and_titles_lead_nowhere() {
-        let layer = |media_type: &str, title: Option<&str>| {
-            let mut layer = Descriptor::of(media_type, title.unwrap_or(media_type).as_bytes());
-            title.inspect(|title| layer.annotations.set(oci::TITLE, *title));
-            layer
-        };
-        let kernel = Profile::Onmetal.media_type(Role::Kernel, "").unwrap();
-        let mut manifest = build::manifest_of(
-            Profile::Onmetal,
-            Descriptor::of("x", b""),
-            Vec::new(),
-            &Default::default(),
-        );
-        let odd = [
-            "../../etc/passwd",
-            "/etc/passwd",
-            ".bashrc",
-            "a//b",
-            "a/.b",
-            "",
-            "..",
-            "a/",
-            "a/SHA256SUMS",
-            "a\u{1b}[2J",
-            "SHA256SUMS",
-            "a\0b",
-        ];
-        let (notes, deep) =
-            (layer("text/x", Some("notes.txt")), layer("text/x", Some("a/b/notes.txt")));
-        manifest.layers = vec![layer(&kernel, Some("../evil")), layer(&kernel, None), notes, deep];
-        manifest.layers.extend(odd.iter().map(|title| layer("text/x", Some(title))));
-        let image = Image {
-            descriptor: Descriptor::of(oci::MANIFEST, b""),
-            manifest,
-            config: None,
-            command_line: None,
-        };
-        let names: Vec<_> = image.layers().into_iter().map(|layer| layer.file_name).collect();
-        assert_eq!(names[..4], ["vmlinuz", "vmlinuz.2", "notes.txt", "notes.txt.2"]);
-        for (name, layer) in names.iter().zip(image.layers()).skip(4) {
-            assert_eq!(name, layer.descriptor.digest.short());
         }
     }
 }

@@ -328,6 +328,94 @@ fn a_title_that_leads_out_of_the_folder_or_takes_anothers_name_does_neither() {
     );
 }
 
+/// An image whose layers have these titles and no role, but for a kernel at the end.
+fn titled_layout(scratch: &Scratch, name: &str, titles: &[&str]) -> String {
+    let layout = layout_with_manifest(scratch, name, |layout| {
+        let title = |title: &str| {
+            format!(r#","annotations":{{"org.opencontainers.image.title":"{title}"}}"#)
+        };
+        let evil = titles.iter().enumerate().map(|(n, text)| {
+            layer(layout, "application/x-evil", &format!("evil {name} {n}"), &title(text))
+        });
+        let mut layers: Vec<_> = evil.collect();
+        layers.push(layer(layout, KERNEL, "the kernel", ""));
+        manifest(layout, &layers)
+    });
+    layout.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_title_is_no_other_file_where_cases_are_not_told_apart() {
+    let scratch = Scratch::new();
+    let titles = ["VMLINUZ", "sha256sums", "a.txt", "A.TXT", "INITRD", "\u{17f}ha256\u{17f}ums"];
+    let layout = titled_layout(&scratch, "cases", &titles);
+    let said = scratch.ok(&["extract", &layout, "-o", "out"]);
+    let names: Vec<_> =
+        said.lines().map(|line| line.strip_prefix("out/").unwrap().to_lowercase()).collect();
+    // What a file system makes of the long s is tried in the names' own test.
+    let mut distinct: Vec<_> = names.iter().map(|name| name.replace('\u{17f}', "s")).collect();
+    distinct.extend(["sha256sums", "initrd"].map(str::to_owned));
+    distinct.sort();
+    let all = distinct.len();
+    distinct.dedup();
+    assert_eq!(distinct.len(), all, "{names:?}");
+    assert_eq!(fs::read_to_string(scratch.path("out/vmlinuz")).unwrap(), "the kernel");
+}
+
+#[test]
+fn a_title_replaces_no_file_that_is_somebody_elses() {
+    let scratch = Scratch::new();
+    let (one, two) = (
+        titled_layout(&scratch, "one", &["Makefile"]),
+        titled_layout(&scratch, "two", &["Makefile"]),
+    );
+    scratch.write("out/Makefile", "all: mine");
+    scratch.refused(7, &["out/Makefile is there already"], &["extract", &one, "-o", "out"]);
+    assert_eq!(fs::read_to_string(scratch.path("out/Makefile")).unwrap(), "all: mine");
+    // Nor a link, wherever it leads.
+    fs::remove_dir_all(scratch.path("out")).unwrap();
+    fs::create_dir(scratch.path("out")).unwrap();
+    symlink("/nowhere", scratch.path("out/Makefile")).unwrap();
+    scratch.refused(7, &["out/Makefile is there already"], &["extract", &one, "-o", "out"]);
+    // What an earlier run wrote is another matter, until somebody changes it.
+    fs::remove_dir_all(scratch.path("out")).unwrap();
+    scratch.ok(&["extract", &one, "-o", "out"]);
+    scratch.ok(&["extract", &two, "-o", "out"]);
+    assert_eq!(fs::read_to_string(scratch.path("out/Makefile")).unwrap(), "evil two 0");
+    scratch.write("out/Makefile", "all: mine");
+    scratch.refused(7, &["out/Makefile is there already"], &["extract", &one, "-o", "out"]);
+    assert_eq!(fs::read_to_string(scratch.path("out/vmlinuz")).unwrap(), "the kernel");
+}
+
+#[test]
+fn a_list_of_checksums_that_is_none_is_not_followed_waited_for_or_read_without_end() {
+    let scratch = Scratch::new();
+    let layout = titled_layout(&scratch, "image", &["a.txt"]);
+    let out = scratch.path("out");
+    scratch.write("bystander", "untouched");
+    type Trap = fn(&Path);
+    let traps: [(&str, Trap); 6] = [
+        ("a link", |path| symlink("../bystander", path).unwrap()),
+        ("a link", |path| symlink("/nowhere", path).unwrap()),
+        ("not a regular file", |path| {
+            drop(success(std::process::Command::new("mkfifo").arg(path), "mkfifo"));
+        }),
+        ("not a regular file", |path| drop(UnixListener::bind(path).unwrap())),
+        ("not a regular file", |path| fs::create_dir(path).unwrap()),
+        ("larger than", |path| fs::File::create(path).unwrap().set_len(1 << 40).unwrap()),
+    ];
+    for (what, trap) in traps {
+        fs::create_dir(&out).unwrap();
+        trap(&out.join("SHA256SUMS"));
+        scratch.refused(7, &["SHA256SUMS", what], &["extract", &layout, "-o", "out"]);
+        // It is found before anything is written.
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+        fs::remove_dir_all(&out).unwrap();
+    }
+    assert_eq!(fs::read_to_string(scratch.path("bystander")).unwrap(), "untouched");
+    assert!(!Path::new("/nowhere").exists());
+}
+
 #[test]
 fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
     let scratch = Scratch::new();

@@ -114,9 +114,11 @@ fn what_is_attached_is_found_in_every_registry_by_oras_too() {
         );
 
         let _ = fs::remove_dir_all(scratch.path("out"));
-        osimage(&scratch, place, &["pull", &name, "--attached", "build/log", "-o", "out"]);
+        let pull = ["pull", &name, "--attached", "build/log", "-o", "out"];
+        let path = osimage(&scratch, place, &pull);
+        assert!(path.starts_with("out/") && path.ends_with("/build.log\n"), "{path}");
         assert_eq!(
-            fs::read_to_string(scratch.path("out/build.log")).unwrap(),
+            fs::read_to_string(scratch.path(path.trim())).unwrap(),
             "it went well\n",
             "{}",
             place.name
@@ -166,12 +168,13 @@ fn what_is_attached_is_found_in_every_registry_by_oras_too() {
             &program,
             &["pull", "-o", "out/oras", log["reference"].as_str().unwrap()],
         );
-        osimage(&scratch, place, &["pull", &name, "--attached", "test/report", "-o", "out/ours"]);
+        let pull = ["pull", &name, "--attached", "test/report", "-o", "out/ours"];
+        let path = osimage(&scratch, place, &pull);
         assert_eq!(
             fs::read_to_string(scratch.path("out/oras/build.log")).unwrap(),
             "it went well\n"
         );
-        assert_eq!(fs::read_to_string(scratch.path("out/ours/report.txt")).unwrap(), "all good\n");
+        assert_eq!(fs::read_to_string(scratch.path(path.trim())).unwrap(), "all good\n");
     }
 }
 
@@ -356,6 +359,58 @@ fn one_of_several_is_fetched_by_its_digest() {
     assert_eq!(fs::read_dir(scratch.path("out")).unwrap().count(), 2);
     scratch.fails(2, &["pull", &name, "--attached", "build/log", "--to", "os.oci.tar"]);
     assert!(!scratch.path("os.oci.tar").exists());
+}
+
+#[test]
+fn what_is_attached_takes_the_place_of_nothing() {
+    const KERNEL: &str = "application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz";
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    scratch.build("store", 1, &["--tag", "v1", "--command-line", "ro"]);
+    let name = format!("{}/os:v1", registry.host());
+    let id = scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    let id = id.split_whitespace().last().unwrap();
+    let by_digest = format!("{}/os@sha256:{id}", registry.host());
+    scratch.ok(&["pull", &by_digest, "-o", "out"]);
+    scratch.write("out/Makefile", "all: mine");
+    let before = listing(&scratch.path("out"));
+    // Whoever may attach, chooses titles and types.
+    let evil = ["vmlinuz", "VMLINUZ", "cmdline", "SHA256SUMS", "Makefile", "initrd"];
+    for (n, title) in evil.into_iter().enumerate() {
+        scratch.write(title, format!("evil {n}"));
+    }
+    let kernel = format!("initrd:{KERNEL}");
+    let mut attach = vec!["attach", &name, "--artifact-type", "build/log", &kernel];
+    attach.extend(&evil[..5]);
+    scratch.ok(&attach);
+
+    let written = scratch.ok(&["pull", &by_digest, "--attached", "build/log", "-o", "out"]);
+    let folder = written.lines().next().unwrap().rsplit_once('/').unwrap().0;
+    assert_eq!(
+        written,
+        ["initrd.2", "vmlinuz.2", "VMLINUZ.3", "cmdline.2", "SHA256SUMS.2", "Makefile"]
+            .map(|name| format!("{folder}/{name}\n"))
+            .concat()
+    );
+    let others = listing(&scratch.path("out"));
+    let others: Vec<_> =
+        others.into_iter().filter(|line| !line.contains(&format!("/{folder}"))).collect();
+    assert_eq!(others, before);
+    let check = |folder: &str| {
+        let args = ["--check", "--strict", "--quiet", "SHA256SUMS"];
+        let mut command = scratch.program("sha256sum");
+        success(command.args(args).current_dir(scratch.path(folder)), folder);
+    };
+    check("out");
+    check(folder);
+
+    // What is there again is taken; what was changed there is somebody's.
+    let pull = ["pull", &by_digest, "--attached", "build/log", "-o", "out"];
+    assert_eq!(scratch.ok(&pull), written);
+    scratch.write(format!("{folder}/Makefile"), "mine too");
+    let said = scratch.refused(7, &["Makefile is there already"], &pull);
+    assert!(said.contains("move that file away"), "{said}");
+    assert_eq!(fs::read_to_string(scratch.path(format!("{folder}/Makefile"))).unwrap(), "mine too");
 }
 
 #[test]

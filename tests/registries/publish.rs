@@ -70,8 +70,8 @@ fn a_build_is_published_with_all_that_lies_beside_it() {
         assert_eq!(said, format!("Successfully published {name} {id}\n"));
         assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
         assert_eq!(attached(&scratch, &name), TYPES);
-        scratch.ok(&["pull", &name, "--attached", "build/log", "-o", "out"]);
-        let log = fs::read_to_string(scratch.path("out/gcp_oci-amd64-1.0-local.log")).unwrap();
+        let path = scratch.ok(&["pull", &name, "--attached", "build/log", "-o", "out"]);
+        let log = fs::read_to_string(scratch.path(path.trim())).unwrap();
         assert_eq!(log, "built gcp_oci-amd64-1.0-local\n");
         // The commands that it names work.
         let run = scratch.run(&publish);
