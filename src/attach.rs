@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::image::build::BlobSink;
 use crate::json::{self, Annotations, Extra};
 use crate::oci::{self, Descriptor, Manifest};
@@ -156,7 +157,7 @@ fn sbom_type(path: &Path) -> Result<&'static str> {
     let (input, metadata) = file::open_regular(path)?;
     let neither = || {
         Error::invalid(format!("{} is neither SPDX nor CycloneDX in JSON", path.display()))
-            .with_hint("attach it with its type: FILE:TYPE and --artifact-type TYPE")
+            .with_advice(Advice::GiveType)
     };
     if metadata.len() > MAX_SBOM {
         return Err(neither());

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use crate::digest::{Digest, Verifying};
+use crate::error::Advice;
 use crate::oci::{self, Descriptor, MAX_MANIFEST, ManifestOrIndex};
 use crate::reference::Name;
 use crate::{Error, Result};
@@ -191,7 +192,7 @@ pub fn read(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> Result<
 /// The error for content that is not where it should be.
 pub(crate) fn missing(source: &dyn Source, digest: &Digest) -> Error {
     Error::not_found(format!("the content {digest} is missing in {}", source.origin()))
-        .with_hint("`osimage verify` lists all that is missing; import the image again")
+        .with_advice(Advice::Verify)
 }
 
 /// The error for content of another size than its descriptor's.
@@ -242,16 +243,15 @@ pub(crate) fn resolve_among(
         let images = || entries.iter().filter(|entry| !is_attached(source, entry)).collect();
         let entries_meant = if entries.len() > 1 { images() } else { entries.iter().collect() };
         return only_one(entries_meant, |n| match n {
-            0 => Error::not_found(format!("{origin} holds no image"))
-                .with_hint("`osimage build` and `osimage import` put one there"),
+            0 => Error::not_found(format!("{origin} holds no image")).with_advice(Advice::AddImage),
             _ => Error::usage(format!("{origin} holds {n} images; say which one"))
-                .with_hint(choices(entries)),
+                .with_advice(choices(entries)),
         });
     };
     let unknown = || {
         let error = Error::not_found(format!("there is no image {name} in {origin}"));
         if entries.is_empty() {
-            error.with_hint("it holds none yet; `osimage build` and `osimage import` put one there")
+            error.with_advice(Advice::AddImage)
         } else if name
             .reference
             .as_ref()
@@ -259,7 +259,7 @@ pub(crate) fn resolve_among(
         {
             error.with_hint(format!("give at least {MIN_PREFIX} digits of an id"))
         } else {
-            error.with_hint(choices(entries))
+            error.with_advice(choices(entries))
         }
     };
     if let Some(named) = &name.reference {
@@ -280,7 +280,7 @@ pub(crate) fn resolve_among(
         if !found.is_empty() {
             let entry = only_one(found, |n| {
                 Error::usage(format!("{n} images in {origin} are called {named}"))
-                    .with_hint("say which one by its digest; `osimage list` shows them")
+                    .with_advice(Advice::ListImages { why: "say which one by its digest".into() })
             })?;
             return match &name.digest {
                 Some(digest) if *digest != entry.digest => Err(Error::invalid(format!(
@@ -357,8 +357,8 @@ fn familiar(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// The first few images of an index, for a hint.
-fn choices(entries: &[Descriptor]) -> String {
+/// The first few images among some, to choose from.
+fn choices(entries: &[Descriptor]) -> Advice {
     const SHOWN: usize = 5;
     let names: Vec<_> = entries
         .iter()
@@ -366,10 +366,9 @@ fn choices(entries: &[Descriptor]) -> String {
         .map(|entry| entry.name().unwrap_or(entry.digest.short()).to_owned())
         .collect();
     let more = entries.len().saturating_sub(SHOWN);
-    let more = if more > 0 {
-        format!(" and {more} more; `osimage list` shows all")
-    } else {
-        String::new()
-    };
-    format!("there are: {}{more}", names.join(", "))
+    let names = names.join(", ");
+    match more {
+        0 => Advice::Text(format!("there are: {names}")),
+        _ => Advice::ListImages { why: format!("there are: {names} and {more} more") },
+    }
 }

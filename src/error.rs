@@ -1,8 +1,10 @@
 //! The one error type: what failed, on which side, why, and one thing to do.
 //!
 //! Each variant belongs to a [`Kind`], and the kind is what the command line turns into its exit
-//! code.
+//! code. An error carries data: its causes as sources, and as a typed [`Advice`] what the caller
+//! can do, so that each caller says it in its own words.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The result of everything in this crate that can fail.
@@ -27,7 +29,12 @@ pub enum Kind {
     Refused = 7,
 }
 
-/// Everything that can go wrong.
+/// What lies behind an [`Error`].
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that can go wrong. Its text is the whole sentence, with what its causes say where
+/// that helps; [`source`](std::error::Error::source) gives the causes themselves, and
+/// [`Error::advice`] what can be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -42,61 +49,56 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An argument, a reference or a combination of them is wrong.
-    #[error("{what}")]
-    Usage {
-        /// The whole sentence.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
+    #[error(transparent)]
+    Usage(Details),
     /// Something that was named is not there.
-    #[error("{what}")]
-    NotFound {
-        /// The whole sentence: what is missing, and where it was looked for.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
+    #[error(transparent)]
+    NotFound(Details),
     /// Content is not what its digest, its size, its format or its limits promise.
-    #[error("{what}")]
-    Invalid {
-        /// The whole sentence: what is wrong, where, and what was expected.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
+    #[error(transparent)]
+    Invalid(Details),
     /// Something exists already, or is in use, and would be overwritten.
-    #[error("{what}")]
-    Refused {
-        /// The whole sentence.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
-    /// A registry wants credentials, or does not accept those that it was given.
-    #[error("{what}")]
-    Unauthorised {
-        /// The whole sentence, without any secret.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
+    #[error(transparent)]
+    Refused(Details),
+    /// A registry wants credentials, or does not accept those that it was given. No secret is in
+    /// its text.
+    #[error(transparent)]
+    Unauthorised(Details),
     /// A server could not be reached, broke off, or went on failing.
-    #[error("{what}")]
-    Network {
-        /// The whole sentence, with the host.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
+    #[error(transparent)]
+    Network(Details),
     /// A registry understood the request and said no.
-    #[error("{what}")]
-    Rejected {
-        /// The whole sentence, with the registry's own words.
-        what: String,
-        /// What the caller can do about it.
-        hint: Option<String>,
-    },
+    #[error(transparent)]
+    Rejected(Details),
+}
+
+/// What an [`Error`] says: a sentence, its cause, and what can be done.
+#[derive(Debug)]
+pub struct Details(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    what: String,
+    advice: Option<Advice>,
+    source: Option<Cause>,
+}
+
+impl Details {
+    fn new(what: String) -> Self {
+        Details(Box::new(Inner { what, advice: None, source: None }))
+    }
+}
+
+impl fmt::Display for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)
+    }
+}
+
+impl std::error::Error for Details {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
 }
 
 impl Error {
@@ -117,53 +119,84 @@ impl Error {
 
     /// A mistake of the caller's.
     pub fn usage(what: impl Into<String>) -> Self {
-        Error::Usage { what: what.into(), hint: None }
+        Error::Usage(Details::new(what.into()))
     }
 
     /// Something that is not there.
     pub fn not_found(what: impl Into<String>) -> Self {
-        Error::NotFound { what: what.into(), hint: None }
+        Error::NotFound(Details::new(what.into()))
     }
 
     /// Content that is not what it should be.
     pub fn invalid(what: impl Into<String>) -> Self {
-        Error::Invalid { what: what.into(), hint: None }
+        Error::Invalid(Details::new(what.into()))
     }
 
     /// Something that would be overwritten.
     pub fn refused(what: impl Into<String>) -> Self {
-        Error::Refused { what: what.into(), hint: None }
+        Error::Refused(Details::new(what.into()))
     }
 
     /// Credentials that are missing or not accepted.
     pub fn unauthorised(what: impl Into<String>) -> Self {
-        Error::Unauthorised { what: what.into(), hint: None }
+        Error::Unauthorised(Details::new(what.into()))
     }
 
     /// A server that could not be reached or broke off.
     pub fn network(what: impl Into<String>) -> Self {
-        Error::Network { what: what.into(), hint: None }
+        Error::Network(Details::new(what.into()))
     }
 
     /// A registry's no.
     pub fn rejected(what: impl Into<String>) -> Self {
-        Error::Rejected { what: what.into(), hint: None }
+        Error::Rejected(Details::new(what.into()))
+    }
+
+    fn details(&self) -> Option<&Inner> {
+        match self {
+            Error::Usage(details)
+            | Error::NotFound(details)
+            | Error::Invalid(details)
+            | Error::Refused(details)
+            | Error::Unauthorised(details)
+            | Error::Network(details)
+            | Error::Rejected(details) => Some(&details.0),
+            Error::Io { .. } => None,
+        }
+    }
+
+    /// Changes what the error says besides its sentence; what the operating system said speaks for
+    /// itself.
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        match &mut self {
+            Error::Usage(details)
+            | Error::NotFound(details)
+            | Error::Invalid(details)
+            | Error::Refused(details)
+            | Error::Unauthorised(details)
+            | Error::Network(details)
+            | Error::Rejected(details) => change(&mut details.0),
+            Error::Io { .. } => {}
+        }
+        self
     }
 
     /// The same error with the one thing to do about it.
     #[must_use]
-    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        match &mut self {
-            Error::Usage { hint, .. }
-            | Error::NotFound { hint, .. }
-            | Error::Invalid { hint, .. }
-            | Error::Refused { hint, .. }
-            | Error::Unauthorised { hint, .. }
-            | Error::Network { hint, .. }
-            | Error::Rejected { hint, .. } => *hint = Some(text.into()),
-            Error::Io { .. } => {}
-        }
-        self
+    pub fn with_advice(self, advice: Advice) -> Self {
+        self.with(|inner| inner.advice = Some(advice))
+    }
+
+    /// The same error with the one thing to do about it, in words that hold for every caller.
+    #[must_use]
+    pub fn with_hint(self, text: impl Into<String>) -> Self {
+        self.with_advice(Advice::Text(text.into()))
+    }
+
+    /// The same error with what lies behind it.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Cause>) -> Self {
+        self.with(|inner| inner.source = Some(source.into()))
     }
 
     /// The class of the failure.
@@ -176,54 +209,192 @@ impl Error {
                 Kind::Refused
             }
             Error::Io { .. } => Kind::Other,
-            Error::Usage { .. } => Kind::Usage,
-            Error::NotFound { .. } => Kind::NotFound,
-            Error::Invalid { .. } => Kind::Verification,
-            Error::Refused { .. } => Kind::Refused,
-            Error::Unauthorised { .. } => Kind::Unauthorised,
-            Error::Network { .. } => Kind::Network,
-            Error::Rejected { .. } => Kind::Other,
+            Error::Usage(_) => Kind::Usage,
+            Error::NotFound(_) => Kind::NotFound,
+            Error::Invalid(_) => Kind::Verification,
+            Error::Refused(_) => Kind::Refused,
+            Error::Unauthorised(_) => Kind::Unauthorised,
+            Error::Network(_) => Kind::Network,
+            Error::Rejected(_) => Kind::Other,
         }
     }
 
     /// What the caller can do about it, if there is one thing to say.
-    pub fn hint(&self) -> Option<String> {
-        use std::io::ErrorKind;
+    pub fn advice(&self) -> Option<Advice> {
         match self {
-            Error::Usage { hint, .. }
-            | Error::NotFound { hint, .. }
-            | Error::Invalid { hint, .. }
-            | Error::Refused { hint, .. }
-            | Error::Unauthorised { hint, .. }
-            | Error::Network { hint, .. }
-            | Error::Rejected { hint, .. } => hint.clone(),
-            Error::Io { path, source, .. } if path.as_os_str() == "standard output" => {
-                match source.kind() {
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                        Some("free some space where it goes, and run the command again".into())
-                    }
-                    _ => None,
-                }
-            }
-            Error::Io { source, .. } => match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
-                    "free some space there, or name another folder, and run the command again"
-                        .into(),
-                ),
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                    Some("check who owns it and its mode, or run as a user who may".into())
-                }
-                ErrorKind::NotFound => Some("check the path".into()),
-                ErrorKind::AlreadyExists => {
-                    Some("name another path, or move away what is there".into())
-                }
-                ErrorKind::NotADirectory => Some(
-                    "a folder is needed there; name another path, or move the file away".into(),
-                ),
-                _ => None,
-            },
+            Error::Io { path, source, .. } => advice_for_io(path, source.kind()),
+            other => other.details().and_then(|inner| inner.advice.clone()),
         }
     }
+}
+
+/// What can be done about what the operating system answered.
+fn advice_for_io(path: &Path, kind: std::io::ErrorKind) -> Option<Advice> {
+    use std::io::ErrorKind;
+    let is_file = path.as_os_str() != "standard output";
+    let text = match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded if !is_file => {
+            "free some space where it goes, and try again"
+        }
+        _ if !is_file => return None,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space there, or name another folder, and try again"
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "check who owns it and its mode, or run as a user who may"
+        }
+        ErrorKind::NotFound => "check the path",
+        ErrorKind::AlreadyExists => "name another path, or move away what is there",
+        ErrorKind::NotADirectory => {
+            "a folder is needed there; name another path, or move the file away"
+        }
+        _ => return None,
+    };
+    Some(Advice::Text(text.to_owned()))
+}
+
+/// What the caller can do about an [`Error`]. Its text holds for every caller; a program words it
+/// with its own commands and options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Words that hold for every caller.
+    Text(String),
+    /// Store credentials for a registry, or others than those that it refused.
+    LogIn {
+        /// The registry's host.
+        registry: String,
+        /// What else there is to say, such as that a user name is needed.
+        why: &'static str,
+    },
+    /// Name other files of credentials.
+    CredentialsFile {
+        /// What else helps, or where it was looked.
+        why: String,
+    },
+    /// Look at the list of a repository's tags.
+    ListTags {
+        /// `HOST/PATH`.
+        repository: String,
+        /// What to do with one; empty where it only tells what there is.
+        why: String,
+    },
+    /// Look at the list of a registry's repositories.
+    ListRepositories {
+        /// The registry's host.
+        registry: String,
+    },
+    /// Look at the list of the images of a store, a layout or an archive.
+    ListImages {
+        /// What for.
+        why: String,
+    },
+    /// Put an image into the store or the layout.
+    AddImage,
+    /// Look at what an image consists of: the digests of its blobs, or its manifest.
+    Inspect,
+    /// Check a layout or an archive as a whole; it tells what is damaged or missing.
+    Verify,
+    /// Ask the registry without TLS.
+    PlainHttp {
+        /// The registry's host.
+        registry: String,
+    },
+    /// Ask the registry with TLS.
+    NoPlainHttp {
+        /// The registry's host.
+        registry: String,
+    },
+    /// Trust the authority that signed the registry's certificate.
+    TrustAuthority {
+        /// The registry's host, as its folder of certificates is called.
+        registry: String,
+    },
+    /// Show a client certificate.
+    ClientCertificate,
+    /// Allow a registry to send from HTTPS to HTTP.
+    AllowHttpRedirects,
+    /// Try the same again: what was done is kept.
+    RunAgain,
+    /// Let the tag move to another image, or choose another one.
+    MoveTag,
+    /// Make an index over the image, under another tag.
+    CreateIndex,
+    /// Say which platform is meant.
+    Platform,
+    /// Build for another profile.
+    Profile {
+        /// Those that would do.
+        names: &'static [&'static str],
+    },
+    /// Ask for no info container.
+    NoInfoContainer,
+    /// Say what type a file has that is to be attached.
+    GiveType,
+    /// Raise the limit for what is unfolded, where it is trusted.
+    RaiseLimit,
+    /// Write an archive without a folder on top.
+    NoTopFolder {
+        /// What else helps.
+        why: &'static str,
+    },
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Advice::Text(text) => f.write_str(text),
+            Advice::LogIn { registry, why } => {
+                write!(f, "store credentials for {registry}{}{why}", separator(why))
+            }
+            Advice::CredentialsFile { why } => {
+                write!(f, "{why}{}name another file of credentials", separator(why))
+            }
+            Advice::ListTags { repository, why } => {
+                write!(f, "{why}{}{repository} lists the tags that it has", separator(why))
+            }
+            Advice::ListRepositories { registry } => {
+                write!(f, "check the name; {registry} may list the repositories that it has")
+            }
+            Advice::ListImages { why } => f.write_str(why),
+            Advice::AddImage => f.write_str("put an image there first"),
+            Advice::Inspect => {
+                f.write_str("check the digest; the manifest names those of its blobs")
+            }
+            Advice::Verify => f.write_str("a check of the whole tells all that is damaged"),
+            Advice::PlainHttp { .. } => {
+                f.write_str("asking over HTTP is without protection; not for production")
+            }
+            Advice::NoPlainHttp { registry } => write!(f, "ask {registry} over HTTPS"),
+            Advice::TrustAuthority { registry } => write!(
+                f,
+                "trust its authority's certificate, or put it into \
+                 /etc/containers/certs.d/{registry}/"
+            ),
+            Advice::ClientCertificate => f.write_str("if it wants a client certificate, show one"),
+            Advice::AllowHttpRedirects => f.write_str(
+                "allow it if the network between is trusted; the content is checked all the same",
+            ),
+            Advice::RunAgain => f.write_str("try again; what has arrived is not sent again"),
+            Advice::MoveTag => f.write_str("choose another tag, or let the tag move"),
+            Advice::CreateIndex => {
+                f.write_str("choose another tag for the index; it can be made over that image too")
+            }
+            Advice::Profile { names } => write!(f, "the profiles {} do", names.join(", ")),
+            Advice::Platform => f.write_str("name an image for it, or ask for no platform"),
+            Advice::NoInfoContainer => f.write_str("ask for no info container"),
+            Advice::GiveType => f.write_str("give its type"),
+            Advice::RaiseLimit => f.write_str("name a higher limit if you trust it"),
+            Advice::NoTopFolder { why } => {
+                write!(f, "{why}{}an archive can do without", separator(why))
+            }
+        }
+    }
+}
+
+/// What stands between two halves of a hint, of which one may be empty.
+fn separator(text: &str) -> &'static str {
+    if text.is_empty() { "" } else { "; " }
 }
 
 /// What the operating system answered, without the number that Rust puts behind it.

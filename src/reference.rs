@@ -16,8 +16,7 @@ pub const ARCHIVE_ENDINGS: &[&str] =
 const MAX_NAME: usize = 512;
 
 /// What can be done about a digest that is none.
-const DIGEST_HINT: &str =
-    "a digest is sha256: and 64 hex digits; `osimage list -q` shows those that there are";
+const DIGEST_HINT: &str = "a digest is sha256: and 64 hex digits";
 
 /// What an image is called inside a store, a layout or an archive: by its entry's name, by its
 /// digest, by both, or by the beginning of its digest (which looks like a name, and is told apart
@@ -357,7 +356,7 @@ mod tests {
         let error = Location::parse("docker://ghcr.io/me/os", look).unwrap_err();
         assert!(
             error.to_string().contains("docker://")
-                && error.hint().unwrap().contains("oci://ghcr.io/me/os")
+                && error.advice().unwrap().to_string().contains("oci://ghcr.io/me/os")
         );
     }
 }

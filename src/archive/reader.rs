@@ -14,6 +14,7 @@ use super::{Member, classify};
 use crate::compress::{self, Format, Reader};
 use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::layout::INDEX_FILE;
 use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
 use crate::{Error, Result, file, json};
@@ -88,7 +89,7 @@ impl Archive {
         let damaged = |e| tar_error(&path, e);
         let bad = |why: String| {
             Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()))
-                .with_hint("check that it is the right file; `osimage export` and `tar` on a layout's folder make one")
+                .with_hint("check that it is the right file; an export makes one, and tar on a layout's folder")
         };
         let seekable = reader.is_seekable();
         let budget = Rc::new(Cell::new(MAX_HEADERS));
@@ -209,8 +210,9 @@ fn tar_error(path: &Path, error: io::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref::<Error>() {
-            return Error::invalid(own.to_string())
-                .with_hint(own.hint().unwrap_or_else(|| compress::DAMAGED.into()));
+            return Error::invalid(own.to_string()).with_advice(
+                own.advice().unwrap_or_else(|| Advice::Text(compress::DAMAGED.into())),
+            );
         }
         cause = match error.downcast_ref::<io::Error>() {
             Some(io) if io.raw_os_error().is_some() => {

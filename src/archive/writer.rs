@@ -9,6 +9,7 @@ use crate::compress::{Settings, Writer};
 use crate::content::{self, Source};
 use crate::copy::{Graph, Node};
 use crate::digest::BLOCK;
+use crate::error::Advice;
 use crate::file::{self, NewFile};
 use crate::layout::{BLOBS, INDEX_FILE};
 use crate::oci::{Index, LayoutFile};
@@ -115,7 +116,9 @@ fn check_top(top: &str) -> Result<()> {
         || !top.bytes().all(plain)
     {
         return Err(Error::usage(format!("{top:?} cannot be the top folder of an archive"))
-            .with_hint("up to 64 letters, digits, '.', '_' and '-' make one; --flat writes none"));
+            .with_advice(Advice::NoTopFolder {
+                why: "up to 64 letters, digits, '.', '_' and '-' make one",
+            }));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: its store
 //! and its profile are theirs.
 
+mod advice;
 mod archive;
 mod attach;
 mod build;
@@ -111,8 +112,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::say(&format!("osimage: {}", output::visible(&error.to_string())));
-            if let Some(hint) = error.hint() {
-                output::say(&format!("  {}", output::visible(&hint)));
+            for cause in advice::causes(&error) {
+                output::say(&format!("  because: {}", output::visible(&cause)));
+            }
+            if let Some(advice) = error.advice() {
+                output::say(&format!("  {}", output::visible(&advice::words(&advice))));
             }
             ExitCode::from(error.kind() as u8)
         }

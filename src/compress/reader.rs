@@ -12,6 +12,7 @@ use super::ahead::{Ahead, Job};
 use super::blocks::{BlockDecoder, Blocks, Section};
 use super::zstd::WINDOW_LOG_MAX;
 use super::{Format, cores, invalid, xz_index, zstd};
+use crate::error::Advice;
 use crate::{Error, Result};
 
 /// After so many bytes read on end, blocks are decoded ahead; who reads less wants no more than a
@@ -151,15 +152,15 @@ impl Reader {
         let (path, limit) = (self.path.display(), self.limit);
         let error =
             Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
-                .with_hint("name a higher limit if you trust it (--max-size)");
+                .with_advice(Advice::RaiseLimit);
         io::Error::new(io::ErrorKind::InvalidData, error)
     }
 
     /// Puts the file's name before what is wrong with it.
     fn located(&self, error: io::Error) -> io::Error {
         match error.downcast::<Error>() {
-            Ok(Error::Invalid { what, .. }) => {
-                invalid(format!("{} is corrupt: {what}", self.path.display()))
+            Ok(own @ Error::Invalid(_)) => {
+                invalid(format!("{} is corrupt: {own}", self.path.display()))
             }
             Ok(own) => io::Error::other(own),
             // What the operating system did not say, a decoder has said of its content.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{Profile, Role};
 use crate::content::Source;
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
+use crate::error::Advice;
 use crate::file::{self, State};
 use crate::json::{self, Annotations, Extra};
 use crate::layout::Session;
@@ -51,7 +52,7 @@ impl Recipe {
                 return Err(Error::usage(format!(
                     "the architecture {architecture} is given twice"
                 ))
-                .with_hint("give one --config for each architecture"));
+                .with_hint("give one config for each architecture"));
             }
             self.tag
                 .as_ref()
@@ -293,7 +294,7 @@ fn check_part(profile: Profile, part: &Part) -> Result<()> {
         }
         if profile.media_type(*role, "").is_none() {
             return Err(Error::usage(format!("the profile {profile} has no {role}"))
-                .with_hint("`--profile ironcore`, `gardenlinux` and `native` have one"));
+                .with_advice(Advice::Profile { names: &["ironcore", "gardenlinux", "native"] }));
         }
         let metadata = file::open_regular(path)?.1;
         if metadata.len() == 0 {

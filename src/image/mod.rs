@@ -12,6 +12,7 @@ pub mod info;
 pub mod profile;
 
 use crate::content::{self, MAX_DEPTH, Source};
+use crate::error::Advice;
 use crate::json::{self, Extra};
 use crate::oci::{self, Descriptor, Index, MAX_CONFIG, Manifest, ManifestOrIndex};
 use crate::{Error, Result};
@@ -156,7 +157,7 @@ fn select_below(
                     "the image {} is for {}, not for {wanted}",
                     descriptor.digest, own.architecture
                 ))
-                .with_hint("name an image for it, or leave out --platform"))
+                .with_advice(Advice::Platform))
             }
             _ => Ok(descriptor.clone()),
         };
@@ -217,7 +218,7 @@ fn select_below(
             .with_hint(format!("name one by its digest: {}", list.join(", "))))
         }
         (_, None) => Err(Error::usage(format!(
-            "{} is an index over several images; say which with --platform",
+            "{} is an index over several images; say which platform",
             descriptor.digest
         ))
         .with_hint(there())),

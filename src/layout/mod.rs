@@ -29,6 +29,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::content::{self, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
+use crate::error::Advice;
 use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
 use crate::reference::PathKind;
 use crate::{Error, Result, file, json};
@@ -73,16 +74,14 @@ impl Layout {
                     "there is no store at {} yet: whoever began to make one was cut off",
                     path.display()
                 ))
-                .with_hint("`osimage build` and `osimage import` finish it"));
+                .with_advice(Advice::AddImage));
             }
             None => {
                 return Err(Error::invalid(format!(
                     "the folder {} is not an OCI layout: it has no file oci-layout",
                     path.display()
                 ))
-                .with_hint(
-                    "name a folder that `osimage build`, `import` or another OCI tool has written",
-                ));
+                .with_hint("name a folder that this or another OCI tool has written"));
             }
         }
         Ok(layout)

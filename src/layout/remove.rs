@@ -8,6 +8,7 @@ use rustix::fs::AtFlags;
 use super::{BLOBS, Layout};
 use crate::content::{self, Inventory, Source, Visited};
 use crate::digest::{Algorithm, Digest};
+use crate::error::Advice;
 use crate::oci::{self, Descriptor, ManifestOrIndex};
 use crate::{Error, Kind, Result, file};
 
@@ -40,9 +41,7 @@ impl Layout {
             Error::invalid(format!(
                 "nothing was removed, since it cannot be told what is still needed: {e}"
             ))
-            .with_hint(
-                "`osimage verify` lists what is damaged; delete that image, and import it again",
-            )
+            .with_advice(Advice::Verify)
         })?;
         let removed = self.sweep(&reached, None, dry_run)?;
         if !dry_run {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::http::Host;
 use super::transport::{Failure, Response};
 use crate::Error;
+use crate::error::Advice;
 
 /// The largest token or error that is read.
 pub(super) const MAX_ANSWER: u64 = 64 * 1024;
@@ -124,36 +125,51 @@ impl Refusal {
         let words = self.words();
         let name = &host.name;
         match (self.status, self.code.as_str()) {
-            (StatusCode::NOT_FOUND, "NAME_UNKNOWN" | "NAME_INVALID") | (StatusCode::BAD_REQUEST, "NAME_UNKNOWN") => {
-                let error = Error::not_found(format!("{name} has no repository {repository} ({words})"));
+            (StatusCode::NOT_FOUND, "NAME_UNKNOWN" | "NAME_INVALID")
+            | (StatusCode::BAD_REQUEST, "NAME_UNKNOWN") => {
+                let error =
+                    Error::not_found(format!("{name} has no repository {repository} ({words})"));
                 match ecr_region(name) {
                     Some(region) => error.with_hint(format!(
                         "it must be made before something is pushed to it: aws ecr create-repository --repository-name {repository} --region {region}"
                     )),
-                    None => error.with_hint(format!("check the name; `osimage repos {name}` lists what the registry has, where it allows that")),
+                    None => error.with_advice(Advice::ListRepositories { registry: name.clone() }),
                 }
             }
             // The answer to a HEAD says no more than its status.
-            (StatusCode::NOT_FOUND, code) if code == "BLOB_UNKNOWN" || what.starts_with("the blob ") => {
+            (StatusCode::NOT_FOUND, code)
+                if code == "BLOB_UNKNOWN" || what.starts_with("the blob ") =>
+            {
                 Error::not_found(format!("{what} is not there ({words})"))
-                    .with_hint("check the digest; `osimage inspect` shows those of an image's blobs, `osimage manifest` a manifest")
+                    .with_advice(Advice::Inspect)
             }
-            (StatusCode::NOT_FOUND, _) => Error::not_found(format!("{what} is not there ({words})"))
-                .with_hint(format!("`osimage tags {name}/{repository}` lists what there is")),
+            (StatusCode::NOT_FOUND, _) => Error::not_found(format!(
+                "{what} is not there ({words})"
+            ))
+            .with_advice(Advice::ListTags {
+                repository: format!("{name}/{repository}"),
+                why: String::new(),
+            }),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
                 Error::unauthorised(format!("{name} does not allow it: {what} ({words})"))
-                    .with_hint(format!("`osimage login {name}` with credentials that may"))
+                    .with_advice(Advice::LogIn {
+                        registry: name.clone(),
+                        why: "use credentials that may",
+                    })
             }
-            (_, "DIGEST_INVALID" | "SIZE_INVALID") => {
-                Error::invalid(format!("{name} says that {what} is not what its digest says ({words})"))
-                    .with_hint("`osimage verify` checks what lies here")
-            }
+            (_, "DIGEST_INVALID" | "SIZE_INVALID") => Error::invalid(format!(
+                "{name} says that {what} is not what its digest says ({words})"
+            ))
+            .with_advice(Advice::Verify),
             (status, _) if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
-                Error::network(format!("{name} failed at {what} ({words})")).with_hint("try again later")
+                Error::network(format!("{name} failed at {what} ({words})"))
+                    .with_hint("try again later")
             }
-            (StatusCode::BAD_REQUEST, _) if self.message.contains("HTTP request to an HTTPS server") => {
+            (StatusCode::BAD_REQUEST, _)
+                if self.message.contains("HTTP request to an HTTPS server") =>
+            {
                 Error::network(format!("{name} wants HTTPS, and was asked without"))
-                    .with_hint("leave out --plain-http, or give --plain-http=false")
+                    .with_advice(Advice::NoPlainHttp { registry: name.clone() })
             }
             _ => Error::rejected(format!("{name} says no to {what} ({words})"))
                 .with_hint("see the registry's own words, or ask whoever runs it"),

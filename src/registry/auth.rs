@@ -25,6 +25,7 @@ use super::credentials::Credential;
 use super::http::{Attempts, Host, redacted, unreachable};
 use super::tls::{is_link_local, is_local};
 use super::transport::{Body, Failure, Request};
+use crate::error::Advice;
 use crate::{Error, Result};
 
 /// How long a token lives where the server does not say (Docker's token specification,
@@ -178,7 +179,7 @@ impl Client {
                     "{} wants a user name and a password, and there is only a token for it",
                     host.name
                 ))
-                .with_hint(format!("`osimage login {}` with -u and --password-stdin", host.name)));
+                .with_advice(log_in(host, "a user name is needed")));
             }
             (Scheme::Basic, None) => return Err(no_credentials(host)),
         };
@@ -409,15 +410,16 @@ fn bearer(token: &str) -> Result<HeaderValue> {
     secret(format!("Bearer {token}"))
 }
 
+fn log_in(host: &Host, why: &'static str) -> Advice {
+    Advice::LogIn { registry: host.name.clone(), why }
+}
+
 fn no_credentials(host: &Host) -> Error {
     Error::unauthorised(format!(
         "{} wants credentials for this, and none are stored for it",
         host.name
     ))
-    .with_hint(format!(
-        "`osimage login {}` stores them; those of docker, podman and oras are used too",
-        host.name
-    ))
+    .with_advice(log_in(host, "those of docker, podman and oras are used too"))
 }
 
 fn not_accepted(host: &Host) -> Error {
@@ -425,5 +427,5 @@ fn not_accepted(host: &Host) -> Error {
         "{} does not accept the credentials that are stored for it, or they do not allow this",
         host.name
     ))
-    .with_hint(format!("`osimage login {}` stores others; check what they allow", host.name))
+    .with_advice(log_in(host, "check what they allow"))
 }

@@ -18,6 +18,7 @@ use super::Client;
 use super::answer::{self, Refusal};
 use super::auth::{Auth, Scope};
 use super::transport::{Body, Failure, Request, Response, TlsFailure};
+use crate::error::Advice;
 use crate::{Error, Result};
 
 /// How many redirects are followed.
@@ -416,19 +417,20 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
         Failure::Connect(why) => Error::network(format!("{name} cannot be reached: {why}"))
             .with_hint("check the name, the port and the network; HTTPS_PROXY names a proxy where one is needed"),
         Failure::Tls(_, TlsFailure::NotTls) => Error::network(format!("{name} speaks HTTP where HTTPS was meant"))
-            .with_hint("--plain-http asks without protection; not for production"),
+            .with_advice(Advice::PlainHttp { registry: name.to_owned() }),
         Failure::Tls(why, TlsFailure::Certificate) => {
-            Error::network(format!("the certificate of {name} is not trusted: {why}")).with_hint(format!(
-                "name its authority's certificate with --ca-file, or put it into /etc/containers/certs.d/{}/",
-                url.port().map_or(name.to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()))
-            ))
+            Error::network(format!("the certificate of {name} is not trusted: {why}")).with_advice(Advice::TrustAuthority {
+                registry: url.port().map_or(name.to_owned(), |port| {
+                    format!("{}:{port}", url.host_str().unwrap_or_default())
+                }),
+            })
         }
         Failure::Tls(why, TlsFailure::Other) => Error::network(format!("no protected connection to {name}: {why}"))
-            .with_hint("if it wants a client certificate, give --cert-file and --key-file"),
+            .with_advice(Advice::ClientCertificate),
         Failure::NotHttp(why) => Error::network(format!("{name} answers in no HTTP that can be read: {why}"))
-            .with_hint("leave out --plain-http if it was given; check that a registry answers there"),
+            .with_advice(Advice::NoPlainHttp { registry: name.to_owned() }),
         Failure::Broken(why) => Error::network(format!("the connection to {name} broke: {why}"))
-            .with_hint("run the command again; what has arrived is not sent again"),
+            .with_advice(Advice::RunAgain),
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use super::http::Attempts;
 use super::repository::Repository;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::{Error, Kind, Result, json};
 
@@ -136,7 +137,7 @@ impl Repository<'_> {
             ))
             .with_hint("give that manifest another tag, and delete this one")),
             ManifestOrIndex::Manifest(_) => Err(Error::refused(format!("{}:{tag} is one image, not an index over several", self.name))
-                .with_hint("choose another tag for the index; `osimage index create` makes one over that image too")),
+                .with_advice(Advice::CreateIndex)),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Reference;
 use super::repository::Repository;
 use crate::content::Source;
 use crate::copy::{self, Graph, Node, Target};
+use crate::error::Advice;
 use crate::oci::Descriptor;
 use crate::{Error, Result};
 
@@ -85,7 +86,7 @@ pub fn push(
                 "{reference} is another image already, {}",
                 found.digest
             ))
-            .with_hint("choose another tag; without --no-clobber the tag would move"));
+            .with_advice(Advice::MoveTag));
         }
         _ => {}
     }

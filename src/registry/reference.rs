@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::reference::split_tag;
 use crate::{Error, Result};
 
@@ -90,9 +91,10 @@ impl Reference {
             (Some(digest), _) => Ok(digest.to_string()),
             (None, Some(tag)) => Ok(tag.clone()),
             (None, None) => Err(Error::usage(format!("{self} has neither a tag nor a digest"))
-                .with_hint(format!(
-                    "say which image: {self}:TAG; `osimage tags {self}` lists those that there are"
-                ))),
+                .with_advice(Advice::ListTags {
+                    repository: self.repository.to_string(),
+                    why: format!("say which image: {self}:TAG"),
+                })),
         }
     }
 

@@ -189,7 +189,7 @@ fn a_level_that_there_is_not_is_refused() {
     {
         let refused = Writer::new(Vec::new(), &settings(format, level, 1)).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), Kind::Usage);
-        assert!(refused.hint().unwrap().contains(" to "), "{refused}");
+        assert!(refused.advice().unwrap().to_string().contains(" to "), "{refused}");
     }
 }
 

@@ -39,7 +39,10 @@ fn config(scratch: &Scratch, content: &str) -> PathBuf {
 
 fn failure<T>(result: osimage::Result<T>) -> (Kind, String) {
     let error = result.err().expect("it fails");
-    let text = format!("{error} / {}", error.hint().unwrap_or_default());
+    let text = format!(
+        "{error} / {}",
+        error.advice().map(|advice| advice.to_string()).unwrap_or_default()
+    );
     (error.kind(), text)
 }
 

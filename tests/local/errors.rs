@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::{Scratch, listing, noise};
@@ -103,6 +103,37 @@ fn replaced<'a>(args: &[&'a str], from: &str, to: &'a str) -> Vec<&'a str> {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// The library speaks to programs; commands and options are the command line's to name.
+#[test]
+fn the_library_names_no_command_and_no_option() {
+    fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files(&path, found) } else { found.push(path) }
+        }
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    files(&source, &mut found);
+    let mut named = Vec::new();
+    for path in found.iter().filter(|path| !path.starts_with(source.join("cli"))) {
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let option = line.match_indices("--").any(|(at, _)| {
+                let before = line[..at].chars().last().unwrap_or(' ');
+                let after = line[at + 2..].chars().next().unwrap_or(' ');
+                !before.is_alphanumeric() && before != '-' && after.is_ascii_lowercase()
+            });
+            // Other programs may have options.
+            let others = ["tar's --sparse", "aws ecr "].iter().any(|known| line.contains(known));
+            let ours = option && !others;
+            if !line.trim_start().starts_with("//") && (ours || line.contains("`osimage ")) {
+                named.push(format!("{}: {line}", path.display()));
+            }
+        }
+    }
+    assert!(named.is_empty(), "{}", named.join("\n"));
 }
 
 #[test]

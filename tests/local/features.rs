@@ -119,7 +119,7 @@ fn what_makes_no_target_is_refused_with_the_names() {
         let graph = load(&root).unwrap();
         let error = graph.resolve(&target.parse::<Target>().unwrap().features).unwrap_err();
         assert_eq!((error.to_string().as_str(), error.kind()), (*message, *kind), "{target} of {lines}");
-        assert!(error.hint().is_some(), "{message}: nothing to do about it");
+        assert!(error.advice().is_some(), "{message}: nothing to do about it");
     }
 }
 
@@ -151,9 +151,9 @@ fn a_name_that_targets_cannot_ask_for_is_explained() {
     );
     let error = graph.resolve(&"gcp-my-own".parse::<Target>().unwrap().features).unwrap_err();
     assert!(
-        error.hint().unwrap().starts_with("a target cannot ask for `my-own`"),
+        error.advice().unwrap().to_string().starts_with("a target cannot ask for `my-own`"),
         "{:?}",
-        error.hint()
+        error.advice()
     );
 }
 
@@ -299,7 +299,7 @@ fn targets_are_taken_apart() {
         if let Err(error) = &parsed {
             assert_eq!(error.kind(), Kind::Usage);
             assert!(
-                error.hint().is_some() && !error.to_string().contains(char::is_control),
+                error.advice().is_some() && !error.to_string().contains(char::is_control),
                 "{error}"
             );
         }

@@ -545,7 +545,8 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
         assert_eq!(holds(&registry, &blob), limit > 262_144);
         if let Err(error) = done {
             assert!(
-                error.to_string().contains("413") && error.hint().unwrap().contains("proxy"),
+                error.to_string().contains("413")
+                    && error.advice().unwrap().to_string().contains("proxy"),
                 "{error}"
             );
         }

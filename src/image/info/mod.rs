@@ -23,6 +23,7 @@ use super::build::BlobSink;
 use super::{Image, Role};
 use crate::content::{self, Source};
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::features::Arch;
 use crate::json::{self, Annotations, Extra};
 use crate::oci::{self, Descriptor, Manifest, ManifestOrIndex, Platform};
@@ -64,9 +65,8 @@ pub fn container(
     known: &Known,
     sink: &dyn BlobSink,
 ) -> Result<Descriptor> {
-    let arch: Arch = architecture.parse().map_err(|e: Error| {
-        e.with_hint("an info container can be made for amd64 and arm64; leave out --info-container")
-    })?;
+    let arch: Arch =
+        architecture.parse().map_err(|e: Error| e.with_advice(Advice::NoInfoContainer))?;
     let image = Image::read(source, entry)?;
     let mut found = Found::default();
     for referrer in referrers::of(source, &entry.digest)? {
@@ -84,7 +84,7 @@ pub fn container(
             "the info container would have {} bytes; more than {MAX_LAYER} are not made",
             layer.len()
         ))
-        .with_hint("leave out --info-container"));
+        .with_advice(Advice::NoInfoContainer));
     }
     let config = config(architecture, &diff_id);
     let manifest = Manifest {

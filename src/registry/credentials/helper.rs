@@ -21,6 +21,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::{Credential, TOKEN_USER, object, sources};
+use crate::error::Advice;
 use crate::{Error, Result};
 
 /// The most that a helper may write.
@@ -91,7 +92,7 @@ impl Helper {
             Credential::IdentityToken(token) => (TOKEN_USER, token),
             Credential::RegistryToken(_) => {
                 return Err(Error::usage("a credential helper keeps passwords and identity tokens, and no registry token")
-                    .with_hint("name a file to keep it in with --registry-config"));
+                    .with_advice(Advice::CredentialsFile { why: String::new() }));
             }
         };
         let document = ManifestOrIndex {

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::error::Advice;
 use crate::{Error, Kind, Result};
 use file::{Answer, ConfigFile};
 use helper::Helper;
@@ -167,10 +168,12 @@ impl Credentials {
             Some(name) => {
                 let Some(helper) = self.helper(&name)? else {
                     let (program, path) = (helper::file_name(&name), path.display());
-                    return Err(Error::not_found(format!("{path} names the credential helper {name}, but {program} is not installed"))
-                        .with_hint(format!(
-                            "install {program}, take its name out of {path}, or name another file with --registry-config"
-                        )));
+                    return Err(Error::not_found(format!(
+                        "{path} names the credential helper {name}, but {program} is not installed"
+                    ))
+                    .with_advice(Advice::CredentialsFile {
+                        why: format!("install {program}, or take its name out of {path}"),
+                    }));
                 };
                 helper.store(host.server(), credential)?;
                 // As docker does: the empty entry names the host, and an old secret goes.
@@ -205,16 +208,12 @@ impl Credentials {
                     .filter(|file| file.path.exists())
                     .map(|file| file.path.display().to_string())
                     .collect();
-                let hint = match places.is_empty() {
-                    true => {
-                        "no file with credentials is there; --registry-config names one".to_owned()
-                    }
-                    false => format!(
-                        "it was looked for in {}; --registry-config names another file",
-                        places.join(", ")
-                    ),
+                let why = match places.is_empty() {
+                    true => "no file with credentials is there".to_owned(),
+                    false => format!("it was looked for in {}", places.join(", ")),
                 };
-                Err(Error::not_found(format!("there is no credential for {host}")).with_hint(hint))
+                Err(Error::not_found(format!("there is no credential for {host}"))
+                    .with_advice(Advice::CredentialsFile { why }))
             }
             None => Ok(erased),
         }

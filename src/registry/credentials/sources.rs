@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::error::Advice;
 use crate::{Error, Result};
 
 /// What the process's environment says about credentials. A variable that is empty counts as one
@@ -110,7 +111,9 @@ impl Sources {
                 "there is no {}, where credentials were to be found",
                 path.display()
             ))
-            .with_hint("check the path of --registry-config; `osimage login` makes the file")),
+            .with_advice(Advice::CredentialsFile {
+                why: "storing credentials makes the file".into(),
+            })),
             None => Ok(()),
         }
     }
@@ -130,7 +133,7 @@ impl Sources {
     pub(super) fn to_store(&self) -> Result<&Path> {
         self.store.as_deref().ok_or_else(|| {
             Error::usage("there is no home folder to keep credentials in")
-                .with_hint("name a file for them with --registry-config")
+                .with_advice(Advice::CredentialsFile { why: String::new() })
         })
     }
 }
