@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::content::{self, Source, Visited};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor};
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// How many pieces of content one transfer may have.
 const MAX_NODES: usize = 200_000;
@@ -171,10 +171,7 @@ fn transfer_level(
             }
         }
     };
-    match jobs.min(nodes.len()) {
-        0 | 1 => work(),
-        jobs => std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work)))),
-    }
+    threads::run(threads::within_files(jobs.min(nodes.len())), work);
     failure.into_inner().expect("nothing panics with this lock").map_or(Ok(()), Err)
 }
 

@@ -69,6 +69,7 @@ pub mod oci;
 pub mod reference;
 pub mod referrers;
 pub mod registry;
+mod threads;
 pub mod verify;
 
 pub use error::{Error, Kind, Result};

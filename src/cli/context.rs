@@ -1,6 +1,7 @@
 //! What every command needs to know: whose name the program has, where the store is, what an
 //! argument means.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -86,7 +87,7 @@ impl Context {
     /// without TLS; its first call.
     pub fn client_for(
         &self,
-        chunk_size: Option<u64>,
+        chunk_size: Option<NonZero<u64>>,
         plain_http_at: Vec<(String, bool)>,
     ) -> &Client {
         self.client.get_or_init(|| self.registry.client(chunk_size, plain_http_at))

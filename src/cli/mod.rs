@@ -35,6 +35,7 @@ mod url;
 mod yaml;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use osimage::Result;
@@ -107,6 +108,7 @@ enum Command {
 /// Runs the program; what went wrong goes to stderr, its class into the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    take_file_limit_as_error();
     let context = Context::new(cli.global, Persona::of_program());
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,6 +123,14 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind() as u8)
         }
     }
+}
+
+/// Has a write beyond the largest size of a file (`ulimit -f`) fail with an error, and not end the
+/// program: a signal that somebody takes is nothing but that (setrlimit(2)).
+fn take_file_limit_as_error() {
+    let taken = Arc::default();
+    // An error leaves it as it was.
+    let _ = signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), taken);
 }
 
 fn run(command: Command, context: &Context) -> Result<()> {

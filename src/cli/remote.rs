@@ -1,6 +1,7 @@
 //! The options of everything that talks to a registry, and the voice of its client.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use osimage::registry::credentials::Credentials;
@@ -72,8 +73,8 @@ pub const JOBS: usize = 4;
 pub struct Upload {
     /// Send blobs in pieces of this size, for proxies that limit a request [default: whole; after
     /// a 413, in pieces]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub chunk_size: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_chunk_size)]
+    pub chunk_size: Option<NonZero<u64>>,
     /// Take blobs over from this repository of the same registry, where it has them
     #[arg(long, value_name = "REPOSITORY")]
     pub mount_from: Option<String>,
@@ -81,7 +82,11 @@ pub struct Upload {
 
 impl RegistryArgs {
     /// A client as the options say.
-    pub fn client(&self, chunk_size: Option<u64>, plain_http_at: Vec<(String, bool)>) -> Client {
+    pub fn client(
+        &self,
+        chunk_size: Option<NonZero<u64>>,
+        plain_http_at: Vec<(String, bool)>,
+    ) -> Client {
         if self.insecure {
             output::say(
                 "osimage: certificates are not checked (--insecure): anybody in between can read and change what is sent",
@@ -162,6 +167,10 @@ fn parse_resolve(text: &str) -> Result<Resolve, String> {
     parse().ok_or_else(|| {
         format!("{text:?} is not HOST:PORT:ADDRESS, such as registry.example.org:443:192.0.2.1")
     })
+}
+
+fn parse_chunk_size(text: &str) -> Result<NonZero<u64>, String> {
+    parse_size(text).map(|size| NonZero::new(size).expect("a size is not 0"))
 }
 
 fn parse_jobs(text: &str) -> Result<usize, String> {

@@ -40,7 +40,12 @@ impl Ahead {
     /// Has blocks decoded until `threads` are at work.
     pub(super) fn fill(&mut self, threads: usize) -> io::Result<()> {
         while self.jobs.len() < threads && self.next < self.blocks.blocks.len() {
-            self.jobs.push_back(Job::new(self.file.clone(), self.blocks.clone(), self.next)?);
+            match Job::new(self.file.clone(), self.blocks.clone(), self.next) {
+                Ok(job) => self.jobs.push_back(job),
+                // Fewer do it too.
+                Err(_) if !self.jobs.is_empty() => break,
+                Err(e) => return Err(e),
+            }
             self.next += 1;
         }
         Ok(())

@@ -134,7 +134,12 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
                     }
                 }
             };
-            self.workers.push(Builder::new().name("compress".into()).spawn(worker)?);
+            match Builder::new().name("compress".into()).spawn(worker) {
+                Ok(worker) => self.workers.push(worker),
+                // Fewer do it too.
+                Err(_) if !self.workers.is_empty() => break,
+                Err(e) => return Err(e),
+            }
         }
         (self.jobs, self.results) = (Some(jobs), Some(results));
         Ok(())

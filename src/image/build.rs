@@ -20,7 +20,7 @@ use crate::json::{self, Annotations, Extra};
 use crate::layout::Session;
 use crate::oci::{self, Descriptor, Index, Manifest, Platform};
 use crate::reference::check_new_name;
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// What is to be built.
 #[derive(Debug, Clone)]
@@ -356,10 +356,7 @@ fn store_files(files: &[(Role, PathBuf)], sink: &dyn BlobSink) -> Result<Vec<(Di
             *results[*i].lock().expect("each is locked once") = Some(sink.file(&files[*i].1));
         }
     };
-    std::thread::scope(|scope| {
-        scope.spawn(work);
-        work();
-    });
+    threads::run(2, work);
     results
         .into_iter()
         .map(|result| {

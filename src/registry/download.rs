@@ -44,12 +44,13 @@ impl<'a> Download<'a> {
     }
 
     /// Goes on after a break.
-    fn resume(&mut self, why: String) -> Result<()> {
-        if self.position > self.broke_at {
+    fn resume(&mut self, failure: Failure) -> Result<()> {
+        // What drips gains nothing: another connection may be faster, but not for ever.
+        if self.position > self.broke_at && !matches!(failure, Failure::Slow(_)) {
             self.attempts.progress();
-            self.broke_at = self.position;
         }
-        self.attempts.again_after(Failure::Broken(why))?;
+        self.broke_at = self.broke_at.max(self.position);
+        self.attempts.again_after(failure)?;
         (self.body, self.skip) = connect(self.repository, &self.descriptor, self.position)?;
         Ok(())
     }
@@ -101,7 +102,7 @@ impl Read for Download<'_> {
             };
             let why = match self.body.read(&mut buf[..target]) {
                 Ok(0) if self.position < self.descriptor.size && !buf.is_empty() => {
-                    "it ended early".to_owned()
+                    Failure::Broken("it ended early".to_owned())
                 }
                 Ok(n) if before => {
                     self.skip -= n as u64;
@@ -111,7 +112,8 @@ impl Read for Download<'_> {
                     self.position += n as u64;
                     return Ok(n);
                 }
-                Err(e) => e.to_string(),
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => Failure::Slow(e.to_string()),
+                Err(e) => Failure::Broken(e.to_string()),
             };
             self.resume(why).map_err(io::Error::other)?;
         }

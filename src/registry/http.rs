@@ -195,7 +195,7 @@ impl<'a> Attempts<'a> {
             Failure::Tls(..) | Failure::Connect(_) | Failure::Proxy(..) => {
                 !self.host.answered.load(Ordering::Relaxed)
             }
-            Failure::Broken(_) => false,
+            Failure::Broken(_) | Failure::Slow(_) => false,
         };
         match failure {
             Failure::Own(error) => Err(error),
@@ -429,7 +429,7 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
             .with_advice(Advice::ClientCertificate),
         Failure::NotHttp(why) => Error::network(format!("{name} answers in no HTTP that can be read: {why}"))
             .with_advice(Advice::NoPlainHttp { registry: name.to_owned() }),
-        Failure::Broken(why) => Error::network(format!("the connection to {name} broke: {why}"))
+        Failure::Broken(why) | Failure::Slow(why) => Error::network(format!("the connection to {name} broke: {why}"))
             .with_advice(Advice::RunAgain),
     }
 }

@@ -22,10 +22,13 @@ mod download;
 mod http;
 mod image;
 mod index;
+mod pace;
+mod proxy;
 mod push;
 mod reference;
 mod referrers;
 mod repository;
+mod resolver;
 mod tls;
 mod transport;
 mod upload;
@@ -33,6 +36,7 @@ mod upload;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,10 +80,13 @@ pub struct Settings {
     pub retries: u32,
     /// The first pause between two tries; each further one is twice as long.
     pub pause: Duration,
-    /// How long nothing may move on a connection.
+    /// How long nothing may move on a connection; a day counts as the most.
     pub stall: Duration,
+    /// How many bytes a second must move on a connection that is waited for, averaged over as long
+    /// as nothing may move; 0 allows everything.
+    pub least_speed: u64,
     /// The size in bytes of the pieces in which blobs are uploaded; whole, where nothing is said.
-    pub chunk_size: Option<u64>,
+    pub chunk_size: Option<NonZero<u64>>,
 }
 
 impl Default for Settings {
@@ -98,10 +105,14 @@ impl Default for Settings {
             retries: 5,
             pause: Duration::from_millis(500),
             stall: Duration::from_secs(60),
+            least_speed: 1000,
             chunk_size: None,
         }
     }
 }
+
+/// What is longer than this counts as this long.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An address to use for a host and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +145,11 @@ pub struct Client {
 
 impl Client {
     /// A client; nothing is read or connected before it is needed.
-    pub fn new(settings: Settings, credentials: Credentials) -> Self {
+    pub fn new(mut settings: Settings, credentials: Credentials) -> Self {
+        // Longer is never waited, and times can be added and multiplied without a thought.
+        for time in [&mut settings.stall, &mut settings.pause] {
+            *time = (*time).min(LONGEST);
+        }
         let settings = Arc::new(settings);
         Client {
             transport: Transport::new(settings.clone()),

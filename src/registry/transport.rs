@@ -11,31 +11,34 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::Settings;
+use super::pace::Pace;
 use super::tls::{self, Trust};
+use super::{Settings, proxy, resolver};
 use crate::digest::BLOCK;
 use crate::{Error, Result};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long a registry may think about an upload that it has got whole: it hashes and moves
-/// gigabytes.
+/// How long a registry may think about what it was given to keep, a blob, a piece of one or a
+/// manifest: it hashes and moves gigabytes.
 const THINKING: Duration = Duration::from_secs(600);
 /// How many blocks of a body wait between who reads them and the connection.
 const QUEUE: usize = 2;
+/// How much of a block the connection takes at once, in bytes: the progress that is seen.
+const FRAME: usize = 16 * 1024;
 /// How many turns a connection gets to see that a request is over, or that it was left.
 const TURNS: usize = 4;
 
@@ -96,6 +99,8 @@ pub(super) enum Failure {
     Tls(String, TlsFailure),
     /// The connection broke.
     Broken(String),
+    /// So little moved that the connection was given up: nothing was gained by it.
+    Slow(String),
     /// What came is not HTTP.
     NotHttp(String),
     /// Our own side could not go on.
@@ -120,6 +125,7 @@ impl std::fmt::Display for Failure {
             Failure::Connect(why)
             | Failure::Tls(why, _)
             | Failure::Broken(why)
+            | Failure::Slow(why)
             | Failure::NotHttp(why) => f.write_str(why),
             Failure::Own(error) => error.fmt(f),
         }
@@ -132,16 +138,17 @@ impl Transport {
     }
 
     /// A seat, best one that has been at this origin before.
-    fn seat(&self, origin: &Origin) -> Taken {
+    fn seat(&self, origin: &Origin) -> Result<Taken> {
         let mut idle = self.idle.lock().expect("nothing panics with this lock");
         let known = idle.iter().rposition(|seat| seat.clients.contains_key(origin));
-        let seat =
-            known.or(idle.len().checked_sub(1)).map_or_else(Seat::new, |n| idle.swap_remove(n));
+        let known = known.or(idle.len().checked_sub(1)).map(|n| idle.swap_remove(n));
         drop(idle);
+        let seat = known.map_or_else(Seat::new, Ok)?;
+        let taken = Taken { seat: Some(seat), idle: self.idle.clone() };
         // While nobody sat there, a server may have left a connection; the next request must not go
         // into it.
-        seat.turn();
-        Taken { seat: Some(seat), idle: self.idle.clone() }
+        taken.get().turn()?;
+        Ok(taken)
     }
 
     /// Sends a request and gives back the response's head; its body is read from there on.
@@ -150,27 +157,29 @@ impl Transport {
     /// [`Failure`]; an answer of whatever status is none.
     pub fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
         let origin = (request.url.origin().ascii_serialization(), request.own);
-        let mut seat = self.seat(&origin);
+        let mut seat = self.seat(&origin).map_err(Failure::Own)?;
         let client = match seat.get().clients.get(&origin) {
             Some(client) => client.clone(),
             None => {
                 let client = self.client(&request.url, request.own).map_err(Failure::Own)?;
-                seat.get().clients.insert(origin, client.clone());
+                seat.get_mut().clients.insert(origin, client.clone());
                 client
             }
         };
-        let runtime = seat.get().runtime();
+        let patience = self.patience(&request.method);
         let mut outgoing = reqwest::Request::new(request.method, request.url.clone());
         *outgoing.headers_mut() = request.headers;
         let answered = match request.body {
-            Body::Empty => self.wait(runtime, client.execute(outgoing)),
+            Body::Empty => wait(seat.get(), patience, client.execute(outgoing)),
             Body::Bytes(bytes) => {
                 *outgoing.body_mut() = Some(bytes.into());
-                self.wait(runtime, client.execute(outgoing))
+                wait(seat.get(), patience, client.execute(outgoing))
             }
-            Body::Stream(len, content) => self.stream(runtime, &client, outgoing, len, content),
+            Body::Stream(len, content) => {
+                self.stream(seat.get(), &client, outgoing, len, content, patience)
+            }
         };
-        let answered = answered.map_err(|failure| match (failure, proxy_to(&request.url)) {
+        let answered = answered.map_err(|failure| match (failure, proxy::to(&request.url)) {
             (Failure::Connect(why), Some(proxy)) => Failure::Proxy(proxy, why),
             (failure, _) => failure,
         })?;
@@ -178,21 +187,28 @@ impl Transport {
             status: answered.status(),
             headers: answered.headers().clone(),
             url: request.url,
-            body: Incoming { stall: self.settings.stall, answered, block: Bytes::new(), seat },
+            body: Incoming {
+                stall: self.settings.stall,
+                pace: self.pace(),
+                answered,
+                block: Bytes::new(),
+                seat,
+            },
         })
     }
 
-    /// Waits for an answer.
-    fn wait(
-        &self,
-        runtime: &Runtime,
-        answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
-    ) -> Result<reqwest::Response, Failure> {
+    /// How long a registry may take to answer when it has got everything. What it is to keep, it
+    /// may think about.
+    fn patience(&self, method: &Method) -> Duration {
         let stall = self.settings.stall;
-        match runtime.block_on(async { tokio::time::timeout(stall, answer).await }) {
-            Ok(answered) => answered.map_err(failure),
-            Err(_) => Err(stalled(stall)),
+        match *method {
+            Method::PUT | Method::PATCH => stall.max(THINKING.min(stall * 10)),
+            _ => stall,
         }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(self.settings.least_speed, self.settings.stall)
     }
 
     /// Sends a body while it is read. An answer that comes before its end counts, and the rest is
@@ -200,72 +216,56 @@ impl Transport {
     /// expired.
     fn stream(
         &self,
-        runtime: &Runtime,
+        seat: &Seat,
         client: &Client,
         mut outgoing: reqwest::Request,
         len: u64,
         content: &mut dyn Read,
+        patience: Duration,
     ) -> Result<reqwest::Response, Failure> {
         let (queue, blocks) = mpsc::channel(QUEUE);
-        *outgoing.body_mut() = Some(reqwest::Body::wrap(Outgoing { blocks, left: len }));
-        let stall = self.settings.stall;
-        let mut answer = runtime.spawn(client.execute(outgoing));
+        let sent = Arc::new(AtomicU64::new(0));
+        let body = Outgoing { blocks, block: Bytes::new(), left: len, sent: sent.clone() };
+        *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
+        // Dropped before its end, it takes the connection down, and the registry sees a body that
+        // was cut.
+        let mut answer = Abort(seat.runtime().spawn(client.execute(outgoing)));
         let ended = |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| {
             answer.expect("the task is not cancelled here").map_err(failure)
         };
+        let (mut pace, stall) = (self.pace(), self.settings.stall);
         let mut left = len;
         while left > 0 {
-            let mut block = BytesMut::zeroed(usize::try_from(left).unwrap_or(BLOCK).min(BLOCK));
-            let read = loop {
-                match content.read(&mut block) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read,
-                }
-            };
-            let n = match read {
-                Ok(0) => Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    format!("it ends {left} bytes before its size"),
-                )),
-                read => read,
-            };
-            let n = n.map_err(|e| {
-                // The connection goes down with the task, and the registry sees a body that was
-                // cut.
-                answer.abort();
-                Failure::Own(Error::io("read", "the content to be uploaded", e))
-            })?;
-            block.truncate(n);
-            left -= n as u64;
-            let taken = runtime.block_on(async {
+            let block = next_block(content, left)?;
+            left -= block.len() as u64;
+            let (began, before) = (Instant::now(), sent.load(Ordering::Relaxed));
+            let taken = seat.wait(async {
                 tokio::select! {
                     biased;
-                    answer = &mut answer => Err(Some(answer)),
-                    taken = tokio::time::timeout(stall, queue.send(block.freeze())) => match taken {
-                        // The connection has let go of the body: the answer, or what is wrong, comes next.
-                        Ok(Err(_)) => Err(Some((&mut answer).await)),
-                        Ok(Ok(())) => Ok(()),
-                        Err(_) => Err(None),
+                    answer = &mut answer.0 => Err(Some(answer)),
+                    taken = taken(&queue, block, stall, &sent) => match taken {
+                        // The connection has let go of the body: the answer, or what is wrong,
+                        // comes next.
+                        Some(false) => Err(Some((&mut answer.0).await)),
+                        Some(true) => Ok(()),
+                        None => Err(None),
                     },
                 }
             });
-            match taken {
+            match taken.map_err(Failure::Own)? {
                 Ok(()) => {}
                 Err(Some(answer)) => return ended(answer),
-                Err(None) => {
-                    answer.abort();
-                    return Err(stalled(stall));
-                }
+                Err(None) => return Err(stalled(stall)),
+            }
+            if !pace.keeps(began.elapsed(), sent.load(Ordering::Relaxed) - before) {
+                return Err(Failure::Slow(too_slow(self.settings.least_speed)));
             }
         }
         drop(queue);
-        let thinking = stall.max(THINKING.min(stall * 10));
-        match runtime.block_on(async { tokio::time::timeout(thinking, &mut answer).await }) {
+        let answered = seat.wait(async { tokio::time::timeout(patience, &mut answer.0).await });
+        match answered.map_err(Failure::Own)? {
             Ok(answer) => ended(answer),
-            Err(_) => {
-                answer.abort();
-                Err(stalled(thinking))
-            }
+            Err(_) => Err(stalled(patience)),
         }
     }
 
@@ -284,6 +284,7 @@ impl Transport {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT.min(self.settings.stall))
+            .dns_resolver(resolver::Resolver)
             .tcp_nodelay(true)
             .tcp_keepalive(self.settings.stall)
             .tcp_user_timeout(self.settings.stall);
@@ -297,8 +298,8 @@ impl Transport {
         {
             builder = builder.resolve(host, (resolve.address, port).into());
         }
-        // A proxy cannot reach what is on this machine; everybody passes it by for loopback.
-        if tls::is_loopback(url) {
+        // The library finds the same proxies, and passes fewer of them by.
+        if proxy::to(url).is_none() {
             builder = builder.no_proxy();
         }
         builder = match url.scheme() {
@@ -312,27 +313,53 @@ impl Transport {
 }
 
 impl Seat {
-    fn new() -> Self {
+    fn new() -> Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        Seat {
-            runtime: Some(runtime.expect("the system has files to spare")),
+        Ok(Seat {
+            runtime: Some(runtime.map_err(|e| Error::io("open", "a connection", e))?),
             clients: HashMap::new(),
-        }
+        })
     }
 
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is there until the drop")
     }
 
+    /// Waits for something, and drives the connections meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where this thread must not wait.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        if is_asynchronous() {
+            return Err(Error::usage(
+                "a registry was asked from asynchronous code, which must not wait",
+            )
+            .with_hint("ask from a thread that may wait, such as one of tokio's spawn_blocking"));
+        }
+        Ok(self.runtime().block_on(future))
+    }
+
     /// Lets the connections see what has happened to them.
-    fn turn(&self) {
-        self.runtime().block_on(async {
+    fn turn(&self) -> Result<()> {
+        self.wait(async {
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
             }
-        });
+        })
     }
+}
+
+/// Whether this thread is at work for asynchronous code, so that waiting on it panics. Threads of
+/// `spawn_blocking` belong to a runtime too, and may wait: what they do is not counted against the
+/// budget that a task of asynchronous code has, which ends.
+fn is_asynchronous() -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    tokio::runtime::Handle::try_current().is_ok()
+        && (0..=u8::MAX).any(|_| {
+            let used = std::pin::pin!(tokio::task::coop::consume_budget());
+            used.poll(&mut context).is_pending()
+        })
 }
 
 impl Drop for Seat {
@@ -351,7 +378,11 @@ struct Taken {
 }
 
 impl Taken {
-    fn get(&mut self) -> &mut Seat {
+    fn get(&self) -> &Seat {
+        self.seat.as_ref().expect("it is there until the drop")
+    }
+
+    fn get_mut(&mut self) -> &mut Seat {
         self.seat.as_mut().expect("it is there until the drop")
     }
 }
@@ -361,16 +392,18 @@ impl Drop for Taken {
         if let (Some(seat), Ok(mut idle)) = (self.seat.take(), self.idle.lock()) {
             // The connection learns that its answer is over, so that the next request finds it
             // free.
-            seat.turn();
-            idle.push(seat);
+            if seat.turn().is_ok() {
+                idle.push(seat);
+            }
         }
     }
 }
 
-/// A body that is being received; an error is a connection that broke or a registry that fell
-/// silent.
+/// A body that is being received; an error is a connection that broke, a registry that fell silent,
+/// or, of the kind [`io::ErrorKind::TimedOut`], one that sends too slowly.
 pub(super) struct Incoming {
     stall: Duration,
+    pace: Pace,
     answered: reqwest::Response,
     block: Bytes,
     /// Last, so that it goes back when the answer is gone.
@@ -388,15 +421,20 @@ impl Read for Incoming {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.block.is_empty() {
             let (stall, answered) = (self.stall, &mut self.answered);
+            let began = Instant::now();
             let block = self
                 .seat
                 .get()
-                .runtime()
-                .block_on(async { tokio::time::timeout(stall, answered.chunk()).await });
+                .wait(async { tokio::time::timeout(stall, answered.chunk()).await })
+                .map_err(io::Error::other)?;
             match block {
                 Ok(Ok(block)) => self.block = block.unwrap_or_default(),
                 Ok(Err(e)) => return Err(io::Error::other(failure(e).to_string())),
                 Err(_) => return Err(io::Error::other(stalled(stall).to_string())),
+            }
+            let ended = self.block.is_empty();
+            if !self.pace.keeps(began.elapsed(), self.block.len() as u64) && !ended {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, too_slow(self.pace.least())));
             }
         }
         let n = self.block.len().min(buf.len());
@@ -405,10 +443,79 @@ impl Read for Incoming {
     }
 }
 
+/// A task that ends with this.
+struct Abort<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Abort<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Waits for an answer.
+fn wait(
+    seat: &Seat,
+    patience: Duration,
+    answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
+) -> Result<reqwest::Response, Failure> {
+    match seat.wait(async { tokio::time::timeout(patience, answer).await }).map_err(Failure::Own)? {
+        Ok(answered) => answered.map_err(failure),
+        Err(_) => Err(stalled(patience)),
+    }
+}
+
+/// Reads the next block of a body of which so much is left.
+fn next_block(content: &mut dyn Read, left: u64) -> Result<Bytes, Failure> {
+    let mut block = BytesMut::zeroed(usize::try_from(left).unwrap_or(BLOCK).min(BLOCK));
+    let read = loop {
+        match content.read(&mut block) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read,
+        }
+    };
+    match read {
+        Ok(0) => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("it ends {left} bytes before its size"),
+        )),
+        read => read,
+    }
+    .map(|n| {
+        block.truncate(n);
+        block.freeze()
+    })
+    .map_err(|e| Failure::Own(Error::io("read", "the content to be uploaded", e)))
+}
+
+/// Puts a block into the queue of a body. Nothing where no byte of the body went out for so long,
+/// `false` where the connection has let go of it.
+async fn taken(
+    queue: &mpsc::Sender<Bytes>,
+    block: Bytes,
+    stall: Duration,
+    sent: &AtomicU64,
+) -> Option<bool> {
+    loop {
+        let before = sent.load(Ordering::Relaxed);
+        match tokio::time::timeout(stall, queue.reserve()).await {
+            Ok(Ok(place)) => {
+                place.send(block);
+                return Some(true);
+            }
+            Ok(Err(_)) => return Some(false),
+            Err(_) if sent.load(Ordering::Relaxed) == before => return None,
+            Err(_) => {}
+        }
+    }
+}
+
 /// A body of known length whose blocks come out of a queue.
 struct Outgoing {
     blocks: mpsc::Receiver<Bytes>,
+    block: Bytes,
     left: u64,
+    /// How much the connection has taken.
+    sent: Arc<AtomicU64>,
 }
 
 impl http_body::Body for Outgoing {
@@ -419,14 +526,20 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.blocks.poll_recv(cx).map(|block| match block {
-            Some(block) => {
-                self.left -= block.len() as u64;
-                Some(Ok(Frame::data(block)))
+        if self.block.is_empty() {
+            match std::task::ready!(self.blocks.poll_recv(cx)) {
+                Some(block) => self.block = block,
+                None if self.left > 0 => {
+                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                }
+                None => return Poll::Ready(None),
             }
-            None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            None => None,
-        })
+        }
+        let most = self.block.len().min(FRAME);
+        let frame = self.block.split_to(most);
+        self.left -= frame.len() as u64;
+        self.sent.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -438,17 +551,12 @@ impl http_body::Body for Outgoing {
     }
 }
 
-/// The proxy that leads to an address, where the environment names one.
-fn proxy_to(url: &Url) -> Option<String> {
-    let proxy = Matcher::from_env()
-        .intercept(&url.as_str().parse().ok()?)
-        .filter(|_| !tls::is_loopback(url))?;
-    let port = proxy.uri().port().map_or_else(String::new, |port| format!(":{port}"));
-    Some(format!("{}{port}", proxy.uri().host()?))
-}
-
 fn stalled(stall: Duration) -> Failure {
     Failure::Broken(format!("nothing moved for {} seconds", stall.as_secs_f32()))
+}
+
+fn too_slow(least: u64) -> String {
+    format!("it goes too slowly, by less than {least} bytes a second")
 }
 
 /// What went wrong below HTTP. The address is left out: its query may hold a secret.

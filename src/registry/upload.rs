@@ -5,6 +5,7 @@
 //! used only where a body is too large for what stands in between.
 
 use std::io::Read;
+use std::num::NonZero;
 
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE,
@@ -62,7 +63,7 @@ impl Repository<'_> {
     /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// the registry finds that the content is not what its digest says.
     pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<()> {
-        let mut chunk = self.client.settings.chunk_size;
+        let mut chunk = self.client.settings.chunk_size.map(NonZero::get);
         let mut attempts = Attempts::new(self.client, &self.host);
         let Some(mut session) = self.begin(descriptor)? else { return Ok(()) };
         let mut reached = 0;
@@ -90,12 +91,17 @@ impl Repository<'_> {
                     true
                 }
                 Step::Failed(trouble) => {
+                    let slow = matches!(trouble, Trouble::Failure(Failure::Slow(_)));
                     self.wait(&mut attempts, trouble, descriptor)?;
                     // Only the answer may have been lost.
                     if self.has_blob(descriptor)? {
                         return Ok(());
                     }
-                    !self.ask_how_far(&mut session, descriptor)
+                    let begins = !self.ask_how_far(&mut session, descriptor);
+                    if slow {
+                        reached = reached.max(session.offset);
+                    }
+                    begins
                 }
                 Step::Lost(trouble) => {
                     self.wait(&mut attempts, trouble, descriptor)?;

@@ -1,5 +1,5 @@
-//! Wires between a client and a server: one that cuts or delays, and an HTTP forward proxy that
-//! writes down what passes.
+//! Wires between a client and a server: one that cuts or delays, and proxies, HTTP and SOCKS,
+//! that write down what passes.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -197,6 +197,86 @@ impl ForwardProxy {
     pub fn passed(&self) -> Vec<String> {
         lock(&self.passed).clone()
     }
+}
+
+/// A SOCKS5 proxy (RFC 1928), for `all_proxy`.
+pub struct SocksProxy {
+    acceptor: Acceptor,
+    passed: Arc<Mutex<Vec<String>>>,
+}
+
+impl SocksProxy {
+    /// Each of `names` (`HOST:PORT`) leads to an address; other than that only loopback can be
+    /// reached. With `login` (`USER:PASSWORD`) it asks who somebody is (RFC 1929).
+    pub fn start(names: &[(&str, SocketAddr)], login: Option<&str>) -> Self {
+        let names: Vec<(String, SocketAddr)> =
+            names.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect();
+        let login = login.map(str::to_owned);
+        let passed = Arc::new(Mutex::new(Vec::new()));
+        let record = passed.clone();
+        let acceptor = Acceptor::start(move |_, client, sockets| {
+            let _ = socks(&client, sockets, &names, login.as_deref(), &record);
+            let _ = client.shutdown(Shutdown::Both);
+        });
+        SocksProxy { acceptor, passed }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> SocketAddr {
+        self.acceptor.address
+    }
+
+    /// Where it was to connect to, as it was told: a name or an address, and a port.
+    pub fn passed(&self) -> Vec<String> {
+        lock(&self.passed).clone()
+    }
+}
+
+fn socks(
+    mut client: &TcpStream,
+    sockets: &Sockets,
+    names: &[(String, SocketAddr)],
+    login: Option<&str>,
+    passed: &Mutex<Vec<String>>,
+) -> io::Result<()> {
+    fn some(mut from: &TcpStream, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        from.read_exact(&mut bytes).map(|()| bytes)
+    }
+    fn counted(from: &TcpStream) -> io::Result<String> {
+        let count = some(from, 1)?[0].into();
+        some(from, count).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+    some(client, 1)?;
+    counted(client)?;
+    if let Some(login) = login {
+        client.write_all(&[5, 2])?;
+        some(client, 1)?;
+        let given = format!("{}:{}", counted(client)?, counted(client)?);
+        client.write_all(&[1, u8::from(given != login)])?;
+        if given != login {
+            return Ok(());
+        }
+    } else {
+        client.write_all(&[5, 0])?;
+    }
+    let host = match some(client, 4)?[3] {
+        1 => std::net::Ipv4Addr::from(<[u8; 4]>::try_from(some(client, 4)?).unwrap()).to_string(),
+        3 => counted(client)?,
+        _ => return Ok(()),
+    };
+    let port = u16::from_be_bytes(some(client, 2)?.try_into().unwrap());
+    let target = format!("{host}:{port}");
+    lock(passed).push(target.clone());
+    let known = names.iter().find(|(name, _)| *name == target).map(|(_, address)| *address);
+    let known = known
+        .or_else(|| target.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback()));
+    let server = known.and_then(|address| sockets.connect(address).ok());
+    client.write_all(&[5, u8::from(server.is_none()), 0, 1, 0, 0, 0, 0, 0, 0])?;
+    if let Some(server) = server {
+        both_ways(client, &server, Plan::default());
+    }
+    Ok(())
 }
 
 fn forward(

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use crate::common::Scratch;
 use crate::common::answer::Response;
 use crate::common::pki::Pki;
-use crate::common::proxy::ForwardProxy;
+use crate::common::proxy::{ForwardProxy, SocksProxy};
 use crate::common::registry::{Auth, Fault, Registry, call_of};
 use crate::common::servers::{DockerAuth, docker_registry};
 use crate::common::token::TokenServer;
@@ -99,6 +99,71 @@ fn proxies_are_used_as_the_variables_say() {
             &push,
         );
         assert!(code != 0 && !error.contains("s3cret"), "{code} {error}");
+    }
+}
+
+#[test]
+fn a_socks_proxy_is_used_and_looks_names_up_where_it_is_to() {
+    let scratch = Scratch::new();
+    store(&scratch);
+    let pki = Pki::new(&scratch, "pki");
+    let (plain, secure) = (Registry::start(), Registry::with(Auth::Open, Some(pki.tls())));
+    let ca = pki.ca.to_str().unwrap();
+    for (registry, options) in [(&plain, vec!["--plain-http"]), (&secure, vec!["--ca-file", ca])] {
+        let authority = format!("{NAME}:{}", address(registry).port());
+        let target = format!("{authority}/os:1");
+        let push = [&options[..], &["--store-path", "store", "push", "os", &target]].concat();
+        for login in [None, Some("me:s3cret")] {
+            let proxy = SocksProxy::start(&[(&authority, address(registry))], login);
+            let at = login.map_or(String::new(), |login| format!("{login}@"));
+            let url = format!("socks5h://{at}{}", proxy.address());
+            for variable in ["all_proxy", "ALL_PROXY"] {
+                let (code, _, error) = run(&scratch, &[(variable, &url)], &push);
+                assert_eq!(code, 0, "{url}: {error}");
+            }
+            assert!(!proxy.passed().is_empty());
+            assert!(proxy.passed().iter().all(|passed| *passed == authority));
+        }
+        // Here the name is looked up on this side.
+        let proxy = SocksProxy::start(&[], None);
+        let url = format!("socks5://{}", proxy.address());
+        let resolve = format!("{authority}:127.0.0.1");
+        let (code, _, error) =
+            run(&scratch, &[("all_proxy", &url)], &[&["--resolve", &resolve], &push[..]].concat());
+        assert_eq!(code, 0, "{error}");
+        assert!(proxy.passed().iter().all(|passed| *passed == address(registry).to_string()));
+        // A wrong password is told, and not shown.
+        let proxy = SocksProxy::start(&[(&authority, address(registry))], Some("me:other"));
+        let url = format!("socks5h://me:s3cret@{}", proxy.address());
+        let (code, _, error) = run(&scratch, &[("all_proxy", &url)], &push);
+        let through = format!("through the proxy {}", proxy.address());
+        assert!(code == 6 && error.contains(&through), "{code} {error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn no_proxy_names_ports_and_what_lies_below_a_name() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let port = address(&registry).port();
+    let proxy = ForwardProxy::start(&[], None);
+    for (list, host, spared) in [
+        (format!("registry.test:{port}"), "registry.test", true),
+        (format!("registry.test:{}", port - 1), "registry.test", false),
+        ("*.example.test".to_owned(), "a.example.test", true),
+        ("*.example.test".to_owned(), "example.test", false),
+        (".example.test".to_owned(), "a.example.test", true),
+        ("*".to_owned(), "registry.test", true),
+    ] {
+        let before = proxy.passed().len();
+        let resolve = format!("{host}:{port}:127.0.0.1");
+        let repository = format!("{host}:{port}/os");
+        let args = ["--plain-http", "--resolve", &resolve, "tags", &repository];
+        let (code, ..) = run(&scratch, &[("http_proxy", &proxy.url()), ("NO_PROXY", &list)], &args);
+        // The repository is not there; the proxy knows no way.
+        assert_eq!(code, if spared { 3 } else { 6 }, "NO_PROXY={list} for {host}");
+        assert_eq!(proxy.passed().len() == before, spared, "NO_PROXY={list} for {host}");
     }
 }
 

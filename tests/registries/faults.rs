@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::num::NonZero;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::answer::{Content, Response};
@@ -114,8 +115,12 @@ fn an_upload_that_is_cut_goes_on_where_the_registry_keeps_it() {
                     this.then_some(Fault::CutRequest(cut))
                 });
                 let what = format!("chunks {chunk:?}, session kept {keeps}, cut after {after}");
-                upload(&client(|settings| settings.chunk_size = chunk), &registry.host(), &blob)
-                    .unwrap_or_else(|e| panic!("{what}: {e}"));
+                upload(
+                    &client(|settings| settings.chunk_size = chunk.and_then(NonZero::new)),
+                    &registry.host(),
+                    &blob,
+                )
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
                 assert!(holds(&registry, &blob), "{what}");
                 // One byte is what some registries say of none. A cut at a chunk's end is one
                 // before its answer.
@@ -316,7 +321,12 @@ fn a_lost_answer_costs_no_second_upload() {
     for chunk in [None, Some(100_000)] {
         let registry = Registry::start();
         registry.first(1, "PUT upload", |_| Fault::change(|_| Response::none()));
-        upload(&client(|settings| settings.chunk_size = chunk), &registry.host(), &blob).unwrap();
+        upload(
+            &client(|settings| settings.chunk_size = chunk.and_then(NonZero::new)),
+            &registry.host(),
+            &blob,
+        )
+        .unwrap();
         assert!(
             holds(&registry, &blob) && received(&registry) == SIZE as u64,
             "{:?}",
@@ -457,6 +467,140 @@ fn what_never_moves_again_is_an_error() {
     assert_eq!(registry.requests().len(), 2);
 }
 
+#[test]
+fn what_is_to_be_kept_may_be_thought_about_for_long() {
+    let blob = Memory(noise(20, 600));
+    let late = |call: &'static str, client: &Client, work: &dyn Fn(&Client, &str) -> Result<()>| {
+        let registry = Registry::start();
+        registry.on(move |request| {
+            (call_of(request) == call).then(|| {
+                Fault::change(|answer| {
+                    std::thread::sleep(Duration::from_millis(2500));
+                    answer
+                })
+            })
+        });
+        (work(client, &registry.host()), registry.count(call))
+    };
+    let hasty = |chunk| {
+        client(|settings| {
+            (settings.stall, settings.retries) = (Duration::from_secs(1), 0);
+            settings.chunk_size = NonZero::new(chunk);
+        })
+    };
+    let index = |client: &Client, host: &str| {
+        let entries = Vec::new();
+        let change = |_| Ok(Some(osimage::oci::Index::over(entries.clone())));
+        repository(client, host).rewrite_index("1", change, |_| true).map(drop)
+    };
+    for (call, chunk, kept) in [
+        ("PATCH upload", 400, true),
+        ("PUT upload", 400, true),
+        ("PUT upload", 10_000, true),
+        ("POST uploads", 400, false),
+    ] {
+        let upload = |client: &Client, host: &str| upload(client, host, &blob);
+        let (done, count) = late(call, &hasty(chunk), &upload);
+        assert_eq!(done.is_ok(), kept, "{call}: {done:?}");
+        assert!(
+            !kept
+                || count
+                    == blob.0.len().div_ceil(400).min(if call == "PATCH upload" { 2 } else { 1 }),
+            "{call} {count}"
+        );
+    }
+    let (done, count) = late("PUT manifest", &hasty(400), &index);
+    assert!(done.is_ok() && count == 1, "{done:?} {count}");
+    assert!(late("GET manifest", &hasty(400), &index).0.is_err());
+}
+
+#[test]
+fn what_drips_is_given_up() {
+    let drip = |settings: &mut Settings| {
+        (settings.stall, settings.retries) = (Duration::from_secs(1), 1);
+        settings.least_speed = 10_000;
+    };
+    let blob = Memory(noise(21, 100_000));
+    let registry = Registry::start();
+    registry.put_blob("os", Content::bytes(blob.0.clone()));
+    registry.on(|request| {
+        (call_of(request) == "GET blob")
+            .then(|| Fault::change(|answer| answer.drip(10, Duration::from_millis(100))))
+    });
+    let error = download(&client(drip), &registry.host(), &blob.descriptor()).unwrap_err();
+    assert!(
+        error.kind() == Kind::Network && error.to_string().contains("10000 bytes a second"),
+        "{error}"
+    );
+    assert_eq!(registry.count("GET blob"), 2, "what came is no progress");
+    // Whoever wants nothing gets it all.
+    let patient = client(|settings| {
+        drip(settings);
+        settings.least_speed = 0;
+    });
+    registry.behave();
+    registry.on(|request| {
+        (call_of(request) == "GET blob")
+            .then(|| Fault::change(|answer| answer.drip(5_000, Duration::from_millis(100))))
+    });
+    assert!(download(&patient, &registry.host(), &blob.descriptor()).unwrap() == blob.0);
+    // More than what waits between the two ends.
+    let blob = Memory(noise(22, 20_000_000));
+    let registry = Registry::start();
+    registry.on(|request| {
+        (call_of(request) == "PUT upload")
+            .then_some(Fault::SlowRequest(100, Duration::from_millis(100)))
+    });
+    let error = upload(&client(drip), &registry.host(), &blob).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("a second") || said.contains("nothing moved"), "{error}");
+}
+
+#[test]
+fn who_must_not_wait_gets_an_error() {
+    let blob = Memory(noise(23, 1000));
+    let registry = Registry::start();
+    registry.put_blob("os", Content::bytes(blob.0.clone()));
+    let read = || download(&client(|_| ()), &registry.host(), &blob.descriptor());
+    let refused = |read: Result<Vec<u8>>| {
+        let error = read.unwrap_err();
+        assert!(
+            error.kind() == Kind::Usage && error.to_string().contains("asynchronous"),
+            "{error}"
+        );
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { refused(read()) });
+    std::thread::scope(|scope| {
+        let entered = runtime.enter();
+        // A thread that knows of a runtime may wait all the same.
+        assert!(read().unwrap() == blob.0);
+        drop(entered);
+        scope.spawn(|| assert!(read().unwrap() == blob.0));
+    });
+    let (host, descriptor) = (registry.host(), blob.descriptor());
+    let waiting = move || download(&client(|_| ()), &host, &descriptor);
+    let read = runtime.block_on(async { tokio::task::spawn_blocking(waiting).await.unwrap() });
+    assert!(read.unwrap() == blob.0);
+    // What was opened before, too.
+    let (client, descriptor) = (client(|_| ()), blob.descriptor());
+    let repository = repository(&client, &registry.host());
+    let mut content = repository.open_blob(&descriptor, 0).unwrap();
+    let error = runtime.block_on(async { content.read(&mut [0; 2000]).unwrap_err() });
+    assert!(error.to_string().contains("asynchronous"), "{error}");
+}
+
+#[test]
+fn times_without_end_end() {
+    let blob = Memory(noise(24, 1000));
+    let registry = Registry::start();
+    let endless =
+        client(|settings| (settings.stall, settings.pause) = (Duration::MAX, Duration::MAX));
+    upload(&endless, &registry.host(), &blob).unwrap();
+    let read = download(&endless, &registry.host(), &blob.descriptor());
+    assert!(read.unwrap() == blob.0);
+}
+
 /// Waits for what another thread is about to do.
 fn until(so: impl Fn() -> bool) {
     let start = Instant::now();
@@ -558,7 +702,8 @@ fn a_least_size_of_chunks_is_kept() {
     let blob = Memory(noise(11, SIZE));
     let registry = Registry::start();
     registry.ways(|ways| ways.chunk_min = Some(120_000));
-    upload(&client(|settings| settings.chunk_size = Some(1000)), &registry.host(), &blob).unwrap();
+    upload(&client(|settings| settings.chunk_size = NonZero::new(1000)), &registry.host(), &blob)
+        .unwrap();
     let sent: Vec<u64> = registry
         .requests()
         .iter()

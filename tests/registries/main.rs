@@ -17,6 +17,7 @@ mod faults;
 mod indexes;
 mod info_container;
 mod kills;
+mod limits;
 mod logins;
 mod messages;
 mod parallel;

@@ -1,0 +1,33 @@
+//! Work on several threads, and on fewer where the system has no more to give.
+
+use std::thread::{Builder, scope};
+
+use rustix::process::{Resource, getrlimit};
+
+/// Descriptors that a program needs for itself: its streams, folders, locks, libraries.
+const OWN_FILES: u64 = 16;
+/// Descriptors of one piece of work: a file and its folder, and at most two connections, each with
+/// what waits for it (`epoll(7)`).
+const FILES: u64 = 10;
+
+/// Runs `work` on so many threads at once, of which this is one. It is run less often where there
+/// are no more threads, so each run takes as much from a common queue as it can get.
+pub(crate) fn run(wanted: usize, work: impl Fn() + Sync) {
+    scope(|scope| {
+        for _ in 1..wanted {
+            if let Err(e) = Builder::new().spawn_scoped(scope, &work) {
+                log::debug!("going on with fewer threads: {e}");
+                break;
+            }
+        }
+        work();
+    });
+}
+
+/// How many of so many pieces of work may go on at once, by the number of files that this process
+/// may have open.
+pub(crate) fn within_files(wanted: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = files.saturating_sub(OWN_FILES) / FILES;
+    wanted.min(usize::try_from(most).unwrap_or(usize::MAX)).max(1)
+}
