@@ -59,14 +59,15 @@ compress_rootfs() {
 }
 
 make_artifacts() {
-	local extension compressing
+	local extension extensions compressing
 	collect_artifacts
 	# Beside the others, since it needs only the tar.
 	compress_rootfs &
 	compressing="$!"
 	ln "$work/$name.tar" "$work/out/$name.tar"
 	artifact_made[tar]=yes
-	for extension in $(printf '%s\n' "${!artifact_script[@]}" | sort); do make_artifact "$extension"; done
+	extensions="$(printf '%s\n' "${!artifact_script[@]}" | sort)"
+	for extension in $extensions; do make_artifact "$extension"; done
 	step "compress the root file system"
 	wait "$compressing"
 	rm "$work/out/$name.tar"

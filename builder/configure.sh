@@ -62,23 +62,35 @@ run_early() {
 	run_in_rootfs exec.early
 }
 
-# package_list FILE: what all features have in FILE. Each line is what a shell makes of it that knows $arch and no program at all.
+# package_words LINE: the words that a shell makes of the line, one a line. It knows $arch and no program at all.
+package_words() {
+	# shellcheck disable=SC2016
+	env --ignore-environment arch="$BUILDER_ARCH" PATH=/nonexistent "$BASH" -f -r -u -c \
+		'eval "set -- $1" || exit; for package; do printf "%s\n" "$package"; done' packages "$1"
+}
+
+# package_list FILE: the packages that the features have in FILE. A line that the shell complains of ends the build.
 package_list() {
-	local feature
+	local feature line number complaint="$work/tmp/complaint"
 	for feature in $(hooks "$1"); do
-		cat "$work/features/$feature/$1"
-		echo
-	done | (
-		cd "$work/tmp" || exit
-		# shellcheck disable=SC2016
-		env --ignore-environment arch="$BUILDER_ARCH" PATH=/nonexistent "$BASH" -f -r -c \
-			'while read -r line; do eval "set -- $line"; for package; do printf "%s\n" "$package"; done; done'
-	) | sort -u
+		number=0
+		while read -r line || [ -n "$line" ]; do
+			number=$((number + 1))
+			if ! package_words "$line" 2> "$complaint" || [ -s "$complaint" ]; then
+				refuse "features/$feature/$1, line $number, is not what a shell understands: $line" \
+					"$(sed 's/^packages: \(eval: \)*\(line [0-9]*: \)*//;q' "$complaint")"
+			fi
+		done < "$work/features/$feature/$1"
+	done
 }
 
 install_packages() {
-	local packages
-	mapfile -t packages < <(comm -2 -3 <(package_list pkg.include) <(package_list pkg.exclude))
+	local packages=() list
+	for list in include exclude; do
+		package_list "pkg.$list" > "$work/tmp/$list"
+		sort --unique --output "$work/tmp/$list" "$work/tmp/$list"
+	done
+	lines_of packages comm -2 -3 "$work/tmp/include" "$work/tmp/exclude"
 	if [ "${#packages[@]}" -gt 0 ]; then
 		step "install ${#packages[@]} packages and what they need"
 		# INITRD=No: the initramfs is made once, at the end.

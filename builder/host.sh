@@ -58,10 +58,16 @@ missing_cargo() {
 	if ! command -v cc > /dev/null; then printf 'gcc\nlibc6-dev\n'; fi
 }
 
+# missing_packages: the packages of all that is missing.
+missing_packages() {
+	missing_tools
+	missing_cargo
+}
+
 # install_missing: everything that is missing, at one go.
 install_missing() {
-	local packages
-	mapfile -t packages < <(missing_tools; missing_cargo)
+	local packages=()
+	lines_of packages missing_packages
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi
 	apt_install "to build osimage and an OS with it" "${packages[@]}"
 	check_cargo

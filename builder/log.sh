@@ -29,3 +29,11 @@ refuse() {
 	if [ -n "${BUILD_LOG:-}" ]; then touch "$BUILD_LOG.refused"; fi
 	exit 1
 }
+
+# lines_of ARRAY COMMAND…: makes the lines that the command prints the elements of the array. Where the command fails, this fails, which
+# bash would not notice of a command in `< <(…)`.
+lines_of() {
+	local output
+	output="$("${@:2}")"
+	if [ -n "$output" ]; then mapfile -t "$1" <<< "$output"; else mapfile -t "$1" < /dev/null; fi
+}
