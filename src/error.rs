@@ -310,6 +310,13 @@ pub enum Advice {
         /// The registry's host, as its folder of certificates is called.
         registry: String,
     },
+    /// Trust exactly the certificate that the registry shows.
+    TrustCertificate {
+        /// The registry's host, as its folder of certificates is called.
+        registry: String,
+    },
+    /// Ask the registry by a name that its certificate is for.
+    NameOfCertificate,
     /// Show a client certificate.
     ClientCertificate,
     /// Allow a registry to send from HTTPS to HTTP.
@@ -371,6 +378,14 @@ impl fmt::Display for Advice {
                 "trust its authority's certificate, or put it into \
                  /etc/containers/certs.d/{registry}/"
             ),
+            Advice::TrustCertificate { registry } => write!(
+                f,
+                "trust exactly the certificate that it shows, or put it into \
+                 /etc/containers/certs.d/{registry}/"
+            ),
+            Advice::NameOfCertificate => {
+                f.write_str("ask for it by a name that its certificate is for")
+            }
             Advice::ClientCertificate => f.write_str("if it wants a client certificate, show one"),
             Advice::AllowHttpRedirects => f.write_str(
                 "allow it if the network between is trusted; the content is checked all the same",

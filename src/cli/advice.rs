@@ -36,6 +36,14 @@ pub fn words(advice: &Advice) -> String {
             "name its authority's certificate with --ca-file, or put it into \
              /etc/containers/certs.d/{registry}/"
         ),
+        Advice::TrustCertificate { registry } => format!(
+            "name exactly the certificate that it shows with --ca-file, or put it into \
+             /etc/containers/certs.d/{registry}/"
+        ),
+        Advice::NameOfCertificate => {
+            "ask for it by a name that its certificate is for; --resolve gives a name an address"
+                .into()
+        }
         Advice::ClientCertificate => {
             "if it wants a client certificate, give --cert-file and --key-file".into()
         }

@@ -17,6 +17,7 @@ use url::Url;
 use super::Client;
 use super::answer::{self, Refusal};
 use super::auth::{Auth, Scope};
+use super::tls::Remedy;
 use super::transport::{Body, Failure, Request, Response, TlsFailure};
 use crate::error::Advice;
 use crate::{Error, Result};
@@ -418,12 +419,9 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
             .with_hint("check the name, the port and the network; HTTPS_PROXY names a proxy where one is needed"),
         Failure::Tls(_, TlsFailure::NotTls) => Error::network(format!("{name} speaks HTTP where HTTPS was meant"))
             .with_advice(Advice::PlainHttp { registry: name.to_owned() }),
-        Failure::Tls(why, TlsFailure::Certificate) => {
-            Error::network(format!("the certificate of {name} is not trusted: {why}")).with_advice(Advice::TrustAuthority {
-                registry: url.port().map_or(name.to_owned(), |port| {
-                    format!("{}:{port}", url.host_str().unwrap_or_default())
-                }),
-            })
+        Failure::Tls(why, TlsFailure::Certificate(remedy)) => {
+            Error::network(format!("the certificate of {name} is not trusted: {why}"))
+                .with_advice(advice(*remedy, name, url))
         }
         Failure::Tls(why, TlsFailure::Other) => Error::network(format!("no protected connection to {name}: {why}"))
             .with_advice(Advice::ClientCertificate),
@@ -431,6 +429,22 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
             .with_advice(Advice::NoPlainHttp { registry: name.to_owned() }),
         Failure::Broken(why) | Failure::Slow(why) => Error::network(format!("the connection to {name} broke: {why}"))
             .with_advice(Advice::RunAgain),
+    }
+}
+
+/// What helps where a certificate is not trusted.
+fn advice(remedy: Remedy, name: &str, url: &Url) -> Advice {
+    let registry = url
+        .port()
+        .map_or(name.to_owned(), |port| format!("{}:{port}", url.host_str().unwrap_or_default()));
+    match remedy {
+        Remedy::NameAuthority => Advice::TrustAuthority { registry },
+        Remedy::NameItself => Advice::TrustCertificate { registry },
+        Remedy::OtherName => Advice::NameOfCertificate,
+        Remedy::Clock => Advice::Text("check this machine's clock".into()),
+        Remedy::Replace => {
+            Advice::Text("whoever runs it has to give it another certificate".into())
+        }
     }
 }
 

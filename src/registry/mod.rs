@@ -269,7 +269,7 @@ impl Client {
         let by_itself = || {
             let loopback =
                 tls::is_loopback(&secure) && !tls::has_own_certificates(&secure, &self.settings);
-            loopback && (!self.settings.insecure || self.lacks_tls(&secure))
+            loopback && (!tls::may_be_used(&self.settings) || self.lacks_tls(&secure))
         };
         let said = self
             .settings

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::pace::Pace;
-use super::tls::{self, Trust};
+use super::tls::{self, Distrust, Remedy};
 use super::{Settings, proxy, resolver};
 use crate::digest::BLOCK;
 use crate::{Error, Result};
@@ -112,8 +112,8 @@ pub(super) enum Failure {
 pub(super) enum TlsFailure {
     /// The other side answered something that is no TLS.
     NotTls,
-    /// Its certificate is not trusted.
-    Certificate,
+    /// Its certificate is not trusted; with what helps.
+    Certificate(Remedy),
     /// Anything else, such as a client certificate that it wants.
     Other,
 }
@@ -302,11 +302,11 @@ impl Transport {
         if proxy::to(url).is_none() {
             builder = builder.no_proxy();
         }
-        builder = match url.scheme() {
-            "https" => Trust::of(url, own, &self.settings)?.apply(builder),
-            _ => builder.tls_backend_preconfigured(tls::unused()),
+        let tls = match url.scheme() {
+            "https" => tls::config(url, own, &self.settings)?,
+            _ => tls::unused(),
         };
-        builder.build().map_err(|e| {
+        builder.tls_backend_preconfigured(tls).build().map_err(|e| {
             Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e)))
         })
     }
@@ -564,12 +564,15 @@ fn failure(error: reqwest::Error) -> Failure {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(error) = cause {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            let kind = match tls {
-                rustls::Error::InvalidMessage(_) => TlsFailure::NotTls,
-                rustls::Error::InvalidCertificate(_) => TlsFailure::Certificate,
-                _ => TlsFailure::Other,
+            return match (tls, Distrust::in_error(tls)) {
+                (_, Some(distrust)) => {
+                    Failure::Tls(distrust.to_string(), TlsFailure::Certificate(distrust.remedy))
+                }
+                (rustls::Error::InvalidMessage(_), None) => {
+                    Failure::Tls(tls.to_string(), TlsFailure::NotTls)
+                }
+                _ => Failure::Tls(tls.to_string(), TlsFailure::Other),
             };
-            return Failure::Tls(tls.to_string(), kind);
         }
         if error.downcast_ref().is_some_and(hyper::Error::is_parse) {
             return Failure::NotHttp(innermost(error));

@@ -83,3 +83,29 @@ impl Pki {
         Arc::new(config)
     }
 }
+
+/// A server's certificate that is signed by itself, for loopback and `registry.test` and otherwise
+/// as `change` makes it; its file, and how a server with it speaks TLS.
+pub fn self_signed(
+    scratch: &Scratch,
+    name: &str,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (PathBuf, Arc<rustls::ServerConfig>) {
+    let names = ["127.0.0.1", "localhost", "registry.test"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).expect("parameters");
+    params.distinguished_name.push(DnType::CommonName, name);
+    change(&mut params);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            key.serialize_der().try_into().expect("a key"),
+        )
+        .expect("a certificate");
+    (scratch.write(name, certificate.pem()), Arc::new(config))
+}

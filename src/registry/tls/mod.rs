@@ -2,82 +2,101 @@
 //! client certificates, and the folders in which Docker and the containers tools keep both for a
 //! registry.
 
+mod verifier;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use reqwest::{Certificate, ClientBuilder, Identity};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 use super::Settings;
 use crate::{Error, Result, file};
+use verifier::{Unchecked, Verifier};
+
+pub(super) use verifier::{Distrust, Remedy};
 
 /// The largest certificate or key file that is read.
 const MAX_PEM: u64 = 1024 * 1024;
+/// A client certificate, with those between it and its authority, and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// What TLS needs for one origin.
-pub(super) struct Trust {
-    authorities: Vec<Certificate>,
-    identity: Option<Identity>,
-    unchecked: bool,
-}
-
-impl Trust {
-    /// Reads the certificates for an origin; the client certificate is for the registry itself
-    /// alone.
-    pub fn of(url: &Url, own: bool, settings: &Settings) -> Result<Self> {
-        let mut authorities = Vec::new();
-        for path in &settings.ca_files {
-            authorities.extend(certificates(path)?);
+/// What a connection with TLS to an origin trusts and shows; the client certificate is for the
+/// registry itself alone.
+///
+/// # Errors
+/// [`Error::Usage`] where a file is not what it should be; [`Error::Io`].
+pub(super) fn config(url: &Url, own: bool, settings: &Settings) -> Result<ClientConfig> {
+    let mut named = Vec::new();
+    for path in &settings.ca_files {
+        named.extend(certificates(path)?);
+    }
+    let mut identity = match &settings.client_certificate {
+        Some((certificate, key)) if own => Some(read_identity(certificate, key)?),
+        _ => None,
+    };
+    for dir in folders(url, settings) {
+        for path in with_ending(&dir, "crt")? {
+            named.extend(certificates(&path)?);
         }
-        let mut identity = match &settings.client_certificate {
-            Some((certificate, key)) if own => Some(read_identity(certificate, key)?),
-            _ => None,
-        };
-        for dir in folders(url, settings) {
-            for path in with_ending(&dir, "crt")? {
-                authorities.extend(certificates(&path)?);
-            }
-            for certificate in with_ending(&dir, "cert")? {
-                if own && identity.is_none() {
-                    identity =
-                        Some(read_identity(&certificate, &certificate.with_extension("key"))?);
-                }
+        for certificate in with_ending(&dir, "cert")? {
+            if own && identity.is_none() {
+                identity = Some(read_identity(&certificate, &certificate.with_extension("key"))?);
             }
         }
-        Ok(Trust { authorities, identity, unchecked: settings.insecure })
     }
-
-    pub fn apply(self, builder: ClientBuilder) -> ClientBuilder {
-        install_provider();
-        let builder = builder
-            .tls_backend_rustls()
-            .tls_certs_merge(self.authorities)
-            .tls_danger_accept_invalid_certs(self.unchecked);
-        match self.identity {
-            Some(identity) => builder.identity(identity),
-            None => builder,
+    let builder = builder().dangerous();
+    let builder = match settings.insecure {
+        true => builder.with_custom_certificate_verifier(Arc::new(Unchecked(provider()))),
+        false => {
+            // A certificate that cannot be read is passed over here, and not where it is named.
+            named.extend(rustls_native_certs::load_native_certs().certs);
+            let verifier = Verifier::new(named, provider()).ok_or_else(|| {
+                Error::usage("no authority's certificate is on this machine")
+                    .with_hint("install the package ca-certificates")
+            })?;
+            builder.with_custom_certificate_verifier(Arc::new(verifier))
         }
-    }
+    };
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| {
+            Error::usage(format!("the client certificate does not belong to its key: {e}"))
+                .with_hint("give the certificate and the key that were made together")
+        })?,
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// A setting for connections without TLS: reading the system's certificates costs milliseconds.
-pub(super) fn unused() -> rustls::ClientConfig {
-    install_provider();
-    rustls::ClientConfig::builder()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
+pub(super) fn unused() -> ClientConfig {
+    builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
 
-fn install_provider() {
-    // An error says that it was installed before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Whether certificates of this registry's own lie on this machine, so that it must speak TLS.
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows TLS 1.2 and 1.3")
+}
+
+/// Whether a registry on this machine may speak TLS, so that it is asked whether it does: somebody
+/// gave what is needed for that. It may have been given for another registry.
+pub(super) fn may_be_used(settings: &Settings) -> bool {
+    settings.insecure || !settings.ca_files.is_empty() || settings.client_certificate.is_some()
+}
+
+/// Whether certificates for this registry lie on this machine, so that it must speak TLS.
 pub(super) fn has_own_certificates(url: &Url, settings: &Settings) -> bool {
-    !settings.ca_files.is_empty()
-        || settings.client_certificate.is_some()
-        || folders(url, settings).next().is_some()
+    folders(url, settings).next().is_some()
 }
 
 /// The folders `certs.d/HOST[:PORT]` that are there.
@@ -119,27 +138,31 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>> {
-    let found = Certificate::from_pem_bundle(&read(path)?).unwrap_or_default();
-    if found.is_empty() {
-        return Err(Error::usage(format!("{} holds no certificate in PEM", path.display()))
-            .with_hint("it begins with -----BEGIN CERTIFICATE-----"));
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().unwrap_or_default();
+    let mut check = RootCertStore::empty();
+    match found.is_empty() || found.iter().any(|one| check.add(one.clone()).is_err()) {
+        true => Err(Error::usage(format!("{} holds no certificate in PEM", path.display()))
+            .with_hint("it begins with -----BEGIN CERTIFICATE-----")),
+        false => Ok(found),
     }
-    Ok(found)
 }
 
 fn read_identity(certificate: &Path, key: &Path) -> Result<Identity> {
-    let mut pem = read(key)?;
-    pem.push(b'\n');
-    pem.extend(read(certificate)?);
-    Identity::from_pem(&pem).map_err(|_| {
+    let bad = || {
         Error::usage(format!(
             "{} and {} are not a client certificate and its key in PEM",
             certificate.display(),
             key.display()
         ))
         .with_hint("the key must not be encrypted")
-    })
+    };
+    let parsed = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| bad())?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| bad())?;
+    if chain.is_empty() { Err(bad()) } else { Ok((chain, parsed)) }
 }
 
 /// Whether a URL's host is this machine, by its literal address or as `localhost`.
