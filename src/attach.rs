@@ -194,7 +194,10 @@ mod tests {
         attachment.annotations.set(oci::CREATED, "2026-11-21T14:12:04Z");
         let inputs = Inputs::default();
         let entry = attachment
-            .build(&Descriptor::new(oci::MANIFEST, subject, 708).named(Some("v1")), &inputs)
+            .build(
+                &Descriptor::new(oci::MANIFEST, subject, 708).named(Some(&"v1".parse().unwrap())),
+                &inputs,
+            )
             .unwrap();
         // What `oras attach` 1.3.3 made of the same file, type and time.
         assert_eq!(

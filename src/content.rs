@@ -10,8 +10,8 @@ use std::io::Read;
 
 use crate::digest::{Digest, Verifying};
 use crate::error::Advice;
+use crate::names::Selector;
 use crate::oci::{self, Descriptor, MAX_MANIFEST, ManifestOrIndex};
-use crate::reference::Name;
 use crate::{Error, Result};
 
 /// The fewest digits by which an image can be called.
@@ -227,18 +227,18 @@ pub fn document(
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is none, [`Error::Usage`] where there are several.
-pub fn resolve(source: &dyn Source, name: Option<&Name>) -> Result<Descriptor> {
-    resolve_among(source, &source.entries()?, name)
+pub fn resolve(source: &dyn Source, selector: Option<&Selector>) -> Result<Descriptor> {
+    resolve_among(source, &source.entries()?, selector)
 }
 
 /// Finds an image among entries that have been read already.
 pub(crate) fn resolve_among(
     source: &dyn Source,
     entries: &[Descriptor],
-    name: Option<&Name>,
+    selector: Option<&Selector>,
 ) -> Result<Descriptor> {
     let origin = source.origin();
-    let Some(name) = name else {
+    let Some(selector) = selector else {
         // What is attached to an image has an entry of its own in a layout, and is no image.
         let images = || entries.iter().filter(|entry| !is_attached(source, entry)).collect();
         let entries_meant = if entries.len() > 1 { images() } else { entries.iter().collect() };
@@ -249,20 +249,16 @@ pub(crate) fn resolve_among(
         });
     };
     let unknown = || {
-        let error = Error::not_found(format!("there is no image {name} in {origin}"));
+        let error = Error::not_found(format!("there is no image {selector} in {origin}"));
         if entries.is_empty() {
             error.with_advice(Advice::AddImage)
-        } else if name
-            .reference
-            .as_ref()
-            .is_some_and(|named| named.len() < MIN_PREFIX && is_hex(named))
-        {
+        } else if selector.name().is_some_and(|named| named.len() < MIN_PREFIX && is_hex(named)) {
             error.with_hint(format!("give at least {MIN_PREFIX} digits of an id"))
         } else {
             error.with_advice(choices(entries))
         }
     };
-    if let Some(named) = &name.reference {
+    if let Some(named) = selector.name() {
         let mut found: Vec<_> =
             entries.iter().filter(|entry| entry.name() == Some(named)).collect();
         if found.is_empty() {
@@ -272,7 +268,7 @@ pub(crate) fn resolve_among(
                 .filter(|entry| entry.name().map(self::familiar) == Some(familiar))
                 .collect();
         }
-        if let Some(digest) = &name.digest
+        if let Some(digest) = selector.digest()
             && found.iter().any(|entry| entry.digest == *digest)
         {
             found.retain(|entry| entry.digest == *digest);
@@ -282,7 +278,7 @@ pub(crate) fn resolve_among(
                 Error::usage(format!("{n} images in {origin} are called {named}"))
                     .with_advice(Advice::ListImages { why: "say which one by its digest".into() })
             })?;
-            return match &name.digest {
+            return match selector.digest() {
                 Some(digest) if *digest != entry.digest => Err(Error::invalid(format!(
                     "{named} in {origin} is {}, not {digest}",
                     entry.digest
@@ -291,10 +287,10 @@ pub(crate) fn resolve_among(
                 _ => Ok(entry),
             };
         }
-        if name.digest.is_some() || !is_prefix(named) {
+        if selector.digest().is_some() || !is_prefix(named) {
             return Err(unknown());
         }
-        let prefix = named.as_str();
+        let prefix = named;
         return only_one(
             entries.iter().filter(|entry| entry.digest.hex().starts_with(prefix)).collect(),
             |n| match n {
@@ -306,7 +302,7 @@ pub(crate) fn resolve_among(
             },
         );
     }
-    let digest = name.digest.as_ref().expect("a name has a reference or a digest");
+    let digest = selector.digest().expect("a selector has a reference or a digest");
     if let Some(entry) = entries.iter().find(|entry| entry.digest == *digest) {
         return Ok(entry.clone());
     }

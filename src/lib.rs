@@ -5,7 +5,7 @@
 //! bottom up:
 //!
 //! - [`error`]: the one error type; its kind is the program's exit code.
-//! - [`digest`], [`json`], [`oci`], [`mod@reference`]: digests, documents and names, parsed
+//! - [`digest`], [`json`], [`oci`], [`names`]: digests, documents and names, parsed
 //!   strictly and without I/O.
 //! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in
 //!   common, and finding an image by its name.
@@ -65,8 +65,8 @@ pub mod file;
 pub mod image;
 pub mod json;
 pub mod layout;
+pub mod names;
 pub mod oci;
-pub mod reference;
 pub mod referrers;
 pub mod registry;
 mod threads;

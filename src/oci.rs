@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::json::{self, Annotations, Extra};
+use crate::names::EntryName;
 use crate::{Error, Result};
 
 /// The media type of an image manifest.
@@ -123,10 +124,10 @@ impl Descriptor {
 
     /// The same content under a name, as an entry of a layout's index; `None` for no name.
     #[must_use]
-    pub fn named(&self, name: Option<&str>) -> Self {
+    pub fn named(&self, name: Option<&EntryName>) -> Self {
         let mut entry = self.clone();
         match name {
-            Some(name) => entry.annotations.set(REF_NAME, name),
+            Some(name) => entry.annotations.set(REF_NAME, name.as_str()),
             None => entry.annotations.remove(REF_NAME),
         }
         entry

@@ -7,8 +7,8 @@ use osimage::archive::{self, Options};
 use osimage::compress::{Format, Settings};
 use osimage::content::{self, Inventory, Source};
 use osimage::copy::{self, Graph};
+use osimage::names::{Location, Selector, is_archive_name};
 use osimage::oci::Descriptor;
-use osimage::reference::{Location, Name, is_archive_name};
 use osimage::{Error, Result};
 
 use super::context::Context;
@@ -161,7 +161,7 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
 }
 
 /// The entry that a name means, or all of them.
-fn chosen(source: &dyn Inventory, name: Option<&Name>) -> Result<Vec<Descriptor>> {
+fn chosen(source: &dyn Inventory, name: Option<&Selector>) -> Result<Vec<Descriptor>> {
     match name {
         Some(_) => Ok(vec![content::resolve(source, name)?]),
         None => {

@@ -10,8 +10,8 @@ use osimage::copy;
 use osimage::digest::Digest;
 use osimage::image::build::Inputs;
 use osimage::json::Annotations;
+use osimage::names::Location;
 use osimage::oci::{self, Descriptor};
-use osimage::reference::Location;
 use osimage::registry::Access;
 use osimage::{Error, Result};
 use serde::Serialize;
@@ -148,8 +148,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             Ok((subject, entries))
         };
     let (place, subject, entries) = match location {
-        Location::Registry(text) => {
-            let image = context.client().image(&text.parse()?)?;
+        Location::Registry(reference) => {
+            let image = context.client().image(&reference)?;
             let (subject, entries) = build(&image, image.descriptor())?;
             let name = image.repository().name().clone();
             let repository = context.client().repository(&name, Access::Push)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use osimage::image::build::{self, Built, Inputs, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
+use osimage::names::EntryName;
 use osimage::oci::MAX_CONFIG;
 use osimage::{Error, Result, copy, file};
 
@@ -116,7 +117,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 /// The Go tools' words; scripts take the id from the end of the last line.
 fn report(recipe: &Recipe, built: &Built) -> Result<()> {
-    let tag = recipe.tag.as_deref();
+    let tag = recipe.tag.as_ref().map(EntryName::as_str);
     if let Parts::ByArchitecture(parts) = &recipe.parts {
         for (architecture, _) in parts {
             output::line(&format!("Successfully built and pushed image for arch {architecture}"))?;
@@ -140,7 +141,9 @@ fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
     let by_default =
         if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
     let profile = args.profile.map_or(by_default, Profile::from);
-    Ok(Recipe { profile, parts, annotations, tag: args.tag.clone().filter(|tag| !tag.is_empty()) })
+    // The Go tools take an empty name for none.
+    let tag = args.tag.as_deref().filter(|tag| !tag.is_empty()).map(str::parse).transpose()?;
+    Ok(Recipe { profile, parts, annotations, tag })
 }
 
 fn one_part(args: &Args) -> Result<Part> {

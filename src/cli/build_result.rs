@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use osimage::attach::Attachment;
 use osimage::features::Arch;
-use osimage::reference::ARCHIVE_ENDINGS;
+use osimage::names::ARCHIVE_ENDINGS;
 use osimage::{Error, Result};
 
 /// What a build left.

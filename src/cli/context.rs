@@ -10,9 +10,11 @@ use osimage::content::{self, Inventory, Source};
 use osimage::image::{self, Image, Profile};
 use osimage::json::Annotations;
 use osimage::layout::{self, Layout};
+use osimage::names::{
+    ARCHIVE_ENDINGS, Host, Location, PathKind, Reference, Selector, looks_like_path,
+};
 use osimage::oci::{self, Descriptor};
-use osimage::reference::{ARCHIVE_ENDINGS, Location, Name, PathKind, looks_like_path};
-use osimage::registry::{Client, Reference};
+use osimage::registry::Client;
 use osimage::{Error, Kind, Result};
 
 use super::output;
@@ -88,7 +90,7 @@ impl Context {
     pub fn client_for(
         &self,
         chunk_size: Option<NonZero<u64>>,
-        plain_http_at: Vec<(String, bool)>,
+        plain_http_at: Vec<(Host, bool)>,
     ) -> &Client {
         self.client.get_or_init(|| self.registry.client(chunk_size, plain_http_at))
     }
@@ -150,10 +152,13 @@ impl Context {
 
     /// Opens what an argument names, `oci://REF` in a registry too. Without an argument it is the
     /// store.
-    pub fn open_any(&self, argument: Option<&str>) -> Result<(Box<dyn Source + '_>, Option<Name>)> {
+    pub fn open_any(
+        &self,
+        argument: Option<&str>,
+    ) -> Result<(Box<dyn Source + '_>, Option<Selector>)> {
         match argument.map(|argument| self.locate(argument)) {
             Some(Ok(Location::Registry(reference))) => {
-                Ok((Box::new(self.client().image(&reference.parse()?)?), None))
+                Ok((Box::new(self.client().image(&reference)?), None))
             }
             _ => self.open(argument).map(|(source, name)| (source as Box<dyn Source>, name)),
         }
@@ -165,7 +170,7 @@ impl Context {
         match Location::parse(argument, layout::look)? {
             Location::Store(name) if self.store_path.is_none() => {
                 self.check_not_stored(argument, name.as_ref())?;
-                Ok(Location::Registry(argument.to_owned()))
+                argument.parse().map(Location::Registry)
             }
             location => Ok(location),
         }
@@ -173,7 +178,7 @@ impl Context {
 
     /// What cannot be in a registry, and is in the store, is not to be looked for under a made-up
     /// host.
-    fn check_not_stored(&self, argument: &str, name: Option<&Name>) -> Result<()> {
+    fn check_not_stored(&self, argument: &str, name: Option<&Selector>) -> Result<()> {
         let Ok(path) = self.store_path() else { return Ok(()) };
         let there = || self.store().and_then(|store| content::resolve(&store, name)).is_ok();
         if argument.parse::<Reference>().is_err() && there() {
@@ -188,7 +193,7 @@ impl Context {
     /// What an argument means to which something is written; a folder need not be there yet.
     pub fn locate_target(&self, argument: &str) -> Result<Location> {
         Ok(match self.locate_remote(argument)? {
-            Location::Folder(path, None) if !path.exists() => {
+            Location::Layout(path, None) if !path.exists() => {
                 let (path, name) = new_folder(argument);
                 let ending = path
                     .rsplit('/')
@@ -206,7 +211,7 @@ impl Context {
                         ARCHIVE_ENDINGS.join(", ")
                     )));
                 }
-                Location::Folder(path.into(), name.map(str::parse).transpose()?)
+                Location::Layout(path.into(), name.map(str::parse).transpose()?)
             }
             location => location,
         })
@@ -217,16 +222,16 @@ impl Context {
     pub fn open_remote(
         &self,
         argument: &str,
-    ) -> Result<(String, Box<dyn Source + '_>, Option<Name>)> {
+    ) -> Result<(String, Box<dyn Source + '_>, Option<Selector>)> {
         let local = match self.locate_remote(argument)? {
-            Location::Registry(text) => {
-                let image = self.client().image(&text.parse()?)?;
+            Location::Registry(reference) => {
+                let image = self.client().image(&reference)?;
                 return Ok((image.repository().name().to_string(), Box::new(image), None));
             }
             local => local,
         };
         let place = match &local {
-            Location::Folder(path, _) | Location::Archive(path, _) => path.clone(),
+            Location::Layout(path, _) | Location::Archive(path, _) => path.clone(),
             Location::Store(_) | Location::Registry(_) => self.store_path()?,
         };
         let (source, name) = self.open_location(local)?;
@@ -236,9 +241,9 @@ impl Context {
     /// The image in a registry that an argument names, with or without `oci://`.
     pub fn reference(&self, argument: &str) -> Result<Reference> {
         match Location::parse(argument, layout::look)? {
-            Location::Registry(reference) => reference.parse(),
+            Location::Registry(reference) => Ok(reference),
             Location::Store(_) => argument.parse(),
-            Location::Folder(..) | Location::Archive(..) => Err(Error::usage(format!(
+            Location::Layout(..) | Location::Archive(..) => Err(Error::usage(format!(
                 "{argument} is a path; this command wants the name of an image in a registry"
             ))
             .with_hint(
@@ -249,7 +254,7 @@ impl Context {
 
     /// Opens what an argument names: the store, a layout's folder or an archive, and the image's
     /// name in it. Without an argument it is the store.
-    pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Name>)> {
+    pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Selector>)> {
         let location =
             argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
         if let (Some(argument), Location::Store(name)) = (argument, &location) {
@@ -260,12 +265,12 @@ impl Context {
 
     /// Where the store has no such image, but there is a file or a folder of that name, or it may
     /// lie in a registry, the error says how to mean that.
-    fn suggest_other(&self, argument: &str, name: Option<&Name>) -> Result<()> {
+    fn suggest_other(&self, argument: &str, name: Option<&Selector>) -> Result<()> {
         let hint = match layout::look(argument.as_ref()) {
             None if self.persona == Persona::Osimage
                 && argument
                     .parse::<Reference>()
-                    .is_ok_and(|reference| reference.pointer().is_ok()) =>
+                    .is_ok_and(|reference| reference.tag_or_digest().is_ok()) =>
             {
                 format!(
                     "`osimage list` shows what the store has; in the registry it is oci://{argument}"
@@ -284,10 +289,13 @@ impl Context {
     }
 
     /// Opens a place.
-    pub fn open_location(&self, location: Location) -> Result<(Box<dyn Inventory>, Option<Name>)> {
+    pub fn open_location(
+        &self,
+        location: Location,
+    ) -> Result<(Box<dyn Inventory>, Option<Selector>)> {
         Ok(match location {
             Location::Store(name) => (Box::new(self.store()?), name),
-            Location::Folder(path, name) => (Box::new(Layout::open(&path)?), name),
+            Location::Layout(path, name) => (Box::new(Layout::open(&path)?), name),
             Location::Archive(path, name) => (Box::new(Archive::open(&path, self.max_size)?), name),
             Location::Registry(reference) => return Err(no_registry(&reference)),
         })
@@ -295,13 +303,13 @@ impl Context {
 
     /// Opens the layout that an argument names, to change it. An archive cannot be changed in
     /// place.
-    pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Name>)> {
+    pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Selector>)> {
         match self.locate(argument)? {
             Location::Store(name) => {
                 self.suggest_other(argument, name.as_ref())?;
                 Ok((self.store()?, name))
             }
-            Location::Folder(path, name) => Ok((Layout::open(&path)?, name)),
+            Location::Layout(path, name) => Ok((Layout::open(&path)?, name)),
             Location::Archive(path, _) => Err(Error::usage(format!(
                 "{} is an archive; it cannot be changed in place",
                 path.display()
@@ -323,7 +331,7 @@ fn new_folder(argument: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn no_registry(reference: &str) -> Error {
+fn no_registry(reference: &Reference) -> Error {
     Error::usage(format!(
         "oci://{reference} names an image in a registry; this command works on local images"
     ))

@@ -6,8 +6,8 @@ use osimage::copy;
 use osimage::image::build::Inputs;
 use osimage::image::convert;
 use osimage::layout::Layout;
-use osimage::reference::{Location, check_new_name};
-use osimage::registry::{self, Access, Reference};
+use osimage::names::Location;
+use osimage::registry::{self, Access};
 use osimage::{Error, Result};
 
 use super::build::ProfileArg;
@@ -44,13 +44,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let both = Overlay { top: &inputs, below: &*source };
     let graph = copy::walk(&both as &dyn Source, std::slice::from_ref(&new))?;
     match context.locate_target(&args.new)? {
-        Location::Registry(text) => {
-            let reference: Reference = text.parse()?;
-            reference.pointer()?;
+        Location::Registry(reference) => {
+            reference.tag_or_digest()?;
             let mut repository =
-                context.client().repository(&reference.repository, Access::Push)?;
-            if let Some(path) = place.strip_prefix(&format!("{}/", reference.repository.host)) {
-                repository = repository.mounting_from(path);
+                context.client().repository(reference.repository(), Access::Push)?;
+            if let Ok(from) = place.parse() {
+                repository = repository.mounting_from(&from);
             }
             registry::push(
                 &both,
@@ -62,9 +61,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 args.transfer.concurrency,
             )?;
         }
-        local @ (Location::Folder(..) | Location::Store(_)) => {
+        local @ (Location::Layout(..) | Location::Store(_)) => {
             let (layout, name) = match local {
-                Location::Folder(path, name) => (Layout::open_or_create(&path)?, name),
+                Location::Layout(path, name) => (Layout::open_or_create(&path)?, name),
                 _ => (context.writable_store()?, Some(args.new.parse()?)),
             };
             let name = name
@@ -75,8 +74,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     ))
                     .with_hint(format!("{}:NAME", args.new))
                 })?
-                .to_string();
-            check_new_name(&name)?;
+                .new_name()?;
             let session = layout.session()?;
             copy::transfer(&both, &graph, &session, args.transfer.concurrency)?;
             session.update(|index| index.add(new.named(Some(&name))))?;

@@ -3,8 +3,8 @@
 use osimage::content::{self, Source};
 use osimage::copy::{self, Graph};
 use osimage::layout::Layout;
+use osimage::names::{Host, Location, Selector};
 use osimage::oci::Descriptor;
-use osimage::reference::{Location, check_new_name};
 use osimage::registry::{self, Access};
 use osimage::{Error, Result, referrers};
 
@@ -52,18 +52,18 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
-    if let Location::Registry(text) = &to {
-        let hint = |e: Error| e.with_hint(format!("say under which tag: {text}:TAG"));
-        text.parse::<registry::Reference>()?.pointer().map_err(hint)?;
+    if let Location::Registry(reference) = &to {
+        let hint = |e: Error| e.with_hint(format!("say under which tag: {reference}:TAG"));
+        reference.tag_or_digest().map_err(hint)?;
     }
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }
-    let client = context.client_for(args.upload.chunk_size, plain_http_at(args, &from, &to)?);
+    let client = context.client_for(args.upload.chunk_size, plain_http_at(args, &from, &to));
     let mut mount_from = None;
     let (source, name): (Box<dyn Source + '_>, _) = match from {
-        Location::Registry(text) => {
-            let image = client.image(&text.parse()?)?;
+        Location::Registry(reference) => {
+            let image = client.image(&reference)?;
             mount_from = Some(image.repository().name().clone());
             (Box::new(image), None)
         }
@@ -82,15 +82,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let watched = Watched::new(&*source, &both, "copying");
     match to {
-        Location::Registry(text) => {
-            let reference: registry::Reference = text.parse()?;
-            let mut repository = client.repository(&reference.repository, Access::Push)?;
+        Location::Registry(reference) => {
+            let mut repository = client.repository(reference.repository(), Access::Push)?;
             if let Some(from) = args.upload.mount_from.as_deref() {
-                repository = repository.mounting_from(super::push::mounted(from, &reference)?);
-            } else if let Some(from) =
-                mount_from.filter(|from| from.host == reference.repository.host)
-            {
-                repository = repository.mounting_from(&from.path);
+                repository = repository.mounting_from(&super::push::mounted(from, &reference)?);
+            } else if let Some(from) = &mount_from {
+                repository = repository.mounting_from(from);
             }
             registry::push(
                 &watched,
@@ -103,13 +100,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             )?;
             copy::transfer(&watched, &attached, &repository, args.transfer.concurrency)?;
         }
-        local @ (Location::Folder(..) | Location::Store(_)) => {
+        local @ (Location::Layout(..) | Location::Store(_)) => {
             let (layout, name) = match local {
-                Location::Folder(path, name) => (Layout::open_or_create(&path)?, name),
+                Location::Layout(path, name) => (Layout::open_or_create(&path)?, name),
                 Location::Store(name) => (context.writable_store()?, name),
                 _ => unreachable!("the pattern above has these two"),
             };
-            let entries = named(&entry, name.map(|name| name.to_string()), &attached.entries)?;
+            let entries = named(&entry, name.as_ref(), &attached.entries)?;
             if args.no_clobber {
                 let clash = |entry: &Descriptor| {
                     entries[0].name().is_some()
@@ -133,7 +130,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 return Err(Error::refused(format!("{} is there already", path.display()))
                     .with_hint("choose another name"));
             }
-            let entries = named(&entry, name.map(|name| name.to_string()), &attached.entries)?;
+            let entries = named(&entry, name.as_ref(), &attached.entries)?;
             args.archive.write(&path, &watched, &Graph { entries, ..both.clone() })?;
         }
     }
@@ -147,24 +144,26 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// Which of the two registries is asked without TLS.
-fn plain_http_at(args: &Args, from: &Location, to: &Location) -> Result<Vec<(String, bool)>> {
+fn plain_http_at(args: &Args, from: &Location, to: &Location) -> Vec<(Host, bool)> {
     let mut said = Vec::new();
     for (location, plain) in [(from, args.from_plain_http), (to, args.to_plain_http)] {
-        if let (Location::Registry(text), Some(plain)) = (location, plain) {
-            said.push((text.parse::<registry::Reference>()?.repository.host, plain));
+        if let (Location::Registry(reference), Some(plain)) = (location, plain) {
+            said.push((reference.repository().host().clone(), plain));
         }
     }
-    Ok(said)
+    said
 }
 
 /// The entries that a layout gets: the image under its new name or the one that it had, and what is
 /// attached, which has none.
 fn named(
     entry: &Descriptor,
-    name: Option<String>,
+    name: Option<&Selector>,
     attached: &[Descriptor],
 ) -> Result<Vec<Descriptor>> {
-    name.as_deref().map_or(Ok(()), check_new_name)?;
-    let name = name.or_else(|| entry.name().map(str::to_owned));
-    Ok(std::iter::once(entry.named(name.as_deref())).chain(attached.iter().cloned()).collect())
+    let named = match name {
+        Some(name) => entry.named(Some(&name.new_name()?)),
+        None => entry.clone(),
+    };
+    Ok(std::iter::once(named).chain(attached.iter().cloned()).collect())
 }

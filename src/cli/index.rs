@@ -6,8 +6,9 @@ use osimage::content::{self, Source};
 use osimage::copy;
 use osimage::image::{Image, Profile};
 use osimage::json;
+use osimage::names::{Reference, Tag};
 use osimage::oci::{self, Descriptor, Index, Platform};
-use osimage::registry::{Access, Reference, Repository};
+use osimage::registry::{Access, Repository};
 use osimage::{Error, Kind, Result};
 
 use super::context::{Context, parse_annotations};
@@ -180,7 +181,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 let mut index = before.ok_or_else(|| {
                     Error::not_found(format!("there is no index {reference}")).with_hint(format!(
                         "`osimage tags {}` lists what there is",
-                        reference.repository
+                        reference.repository()
                     ))
                 })?;
                 let unknown = entries
@@ -254,15 +255,15 @@ pub fn put_index(
 fn open<'a>(index: &str, context: &'a Context) -> Result<(Reference, Repository<'a>)> {
     let reference = context.reference(index)?;
     tag_of(&reference)?;
-    let repository = context.client().repository(&reference.repository, Access::Push)?;
+    let repository = context.client().repository(reference.repository(), Access::Push)?;
     Ok((reference, repository))
 }
 
-fn tag_of(reference: &Reference) -> Result<&str> {
-    match (&reference.tag, &reference.digest) {
+fn tag_of(reference: &Reference) -> Result<&Tag> {
+    match (reference.tag(), reference.digest()) {
         (Some(tag), None) => Ok(tag),
         _ => Err(Error::usage(format!("{reference} is no tag, under which an index could lie"))
-            .with_hint(format!("name it {}:TAG", reference.repository))),
+            .with_hint(format!("name it {}:TAG", reference.repository()))),
     }
 }
 
@@ -299,7 +300,7 @@ fn entries(
                 .with_hint("leave out ARCH=, or name one of its images"));
         }
         let graph = copy::walk(&*source, &found)?;
-        if place != reference.repository.to_string() {
+        if place != reference.repository().to_string() {
             copy::transfer(&*source, &graph, repository, jobs)?;
         }
         for found in found {
@@ -326,7 +327,7 @@ pub fn entry(
     let read = Image::read(source, found)?;
     let of_image = &read.manifest.annotations;
     let by_tag = || {
-        let tag = osimage::reference::split_tag(image).1?;
+        let tag = osimage::names::split_tag(image).1?;
         let last = tag.rsplit_once('-')?.1;
         ["amd64", "arm64", "riscv64", "ppc64le", "s390x", "arm", "386"]
             .into_iter()
@@ -397,7 +398,7 @@ fn tag_images(
 ) -> Result<()> {
     let tag = tag_of(reference)?;
     for entry in entries {
-        let (_, bytes) = match repository.document(&entry.digest.to_string()) {
+        let (_, bytes) = match repository.manifest(&entry.digest) {
             Err(e) if e.kind() == Kind::NotFound => continue,
             found => found?,
         };
@@ -409,7 +410,7 @@ fn tag_images(
             continue;
         };
         let own: Reference =
-            format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
+            format!("{}:{tag}-{}", reference.repository(), platform.architecture).parse()?;
         repository.put_manifest(tag_of(&own)?, entry, &bytes)?;
         output::say(&format!("tagged {own}"));
     }

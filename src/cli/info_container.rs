@@ -5,8 +5,9 @@ use osimage::copy::{self, Graph};
 use osimage::image::Profile;
 use osimage::image::build::Inputs;
 use osimage::image::info::{self, Known};
+use osimage::names::Reference;
 use osimage::oci::{self, Descriptor, Index, ManifestOrIndex};
-use osimage::registry::{Reference, Repository};
+use osimage::registry::Repository;
 use osimage::{Error, Kind, Result};
 
 use super::context::Context;
@@ -125,7 +126,7 @@ pub fn drop_forsaken(
         }
         for entry in index.manifests.iter().filter(|entry| same(entry)).cloned().collect::<Vec<_>>()
         {
-            let (descriptor, bytes) = repository.document(&entry.digest.to_string())?;
+            let (descriptor, bytes) = repository.manifest(&entry.digest)?;
             if matches!(ManifestOrIndex::parse(&bytes, &descriptor)?, ManifestOrIndex::Manifest(manifest) if info::is_container(&manifest))
             {
                 index.manifests.retain(|other| other.digest != entry.digest);

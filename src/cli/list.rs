@@ -2,8 +2,8 @@
 
 use osimage::content::{self, Source};
 use osimage::image::Image;
+use osimage::names::split_tag;
 use osimage::oci::{self, Descriptor};
-use osimage::reference::split_tag;
 use osimage::{Kind, Result};
 use serde::Serialize;
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use osimage::registry::credentials::{Credential, Credentials, check_host};
+use osimage::names::Host;
+use osimage::registry::credentials::{Credential, Credentials};
 use osimage::{Error, Result};
 
 use super::output;
@@ -73,9 +74,9 @@ impl From<String> for Password {
 pub fn login(
     args: &LoginArgs,
     credentials: &Credentials,
-    check: impl FnOnce(&str, &Credential) -> Result<()>,
+    check: impl FnOnce(&Host, &Credential) -> Result<()>,
 ) -> Result<()> {
-    let host = host(&args.host)?;
+    let host = &Host::from_address(&args.host)?;
     if args.password.is_some() {
         output::say(
             "a password on the command line can be seen by others on this machine; --password-stdin is safe",
@@ -83,26 +84,17 @@ pub fn login(
     }
     let credential = credential(args, &mut io::stdin().lock(), &mut prompt::ask)?;
     check(host, &credential)?;
-    let place = credentials.store(host, &credential)?;
+    let place = credentials.store(host.as_str(), &credential)?;
     output::say(&output::visible(&format!("the credential is in {place}")));
     output::line("Login Succeeded")
 }
 
 /// Logs out.
 pub fn logout(args: &LogoutArgs, credentials: &Credentials) -> Result<()> {
-    for place in credentials.erase(host(&args.host)?)? {
+    for place in credentials.erase(Host::from_address(&args.host)?.as_str())? {
         output::say(&output::visible(&format!("removed from {place}")));
     }
     Ok(())
-}
-
-/// The host that is meant. Who copies it from a browser brings more along.
-fn host(text: &str) -> Result<&str> {
-    let host =
-        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
-    let host = host.strip_suffix('/').unwrap_or(host);
-    check_host(host)?;
-    Ok(host)
 }
 
 /// The credential that the caller gives: in the arguments, on standard input, or when asked.
@@ -242,9 +234,10 @@ mod tests {
         let credentials =
             Credentials::new(vec![dir.path().join("auth.json")], Environment::default());
         let args = parse("-u alice -p s3cret https://localhost:5000/").unwrap();
-        let refuse = |host: &str, credential: &Credential| {
+        let refuse = |host: &Host, credential: &Credential| {
             assert!(
-                host == "localhost:5000" && Some(credential) == basic("alice", "s3cret").as_ref()
+                host.as_str() == "localhost:5000"
+                    && Some(credential) == basic("alice", "s3cret").as_ref()
             );
             Err(Error::refused("no"))
         };
@@ -254,18 +247,5 @@ mod tests {
         assert_eq!(credentials.find("localhost:5000", "os").unwrap(), basic("alice", "s3cret"));
         logout(&LogoutArgs { host: "localhost:5000".into() }, &credentials).unwrap();
         assert_eq!(credentials.find("localhost:5000", "os").unwrap(), None);
-    }
-
-    #[test]
-    fn a_host_may_come_from_a_browser() {
-        for (text, expected) in [
-            ("ghcr.io", Some("ghcr.io")),
-            ("https://ghcr.io", Some("ghcr.io")),
-            ("http://h:1/", Some("h:1")),
-            ("ghcr.io/me", None),
-            ("", None),
-        ] {
-            assert_eq!(host(text).ok(), expected, "{text}");
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! `osimage tag`, `untag` and `delete`: what images are called, and their going, in a registry too.
 
 use osimage::content;
+use osimage::names::Selector;
 use osimage::oci::Descriptor;
-use osimage::reference::Name;
 use osimage::registry::Access;
 use osimage::{Error, Result};
 
@@ -31,7 +31,7 @@ pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
         Some(name) => name,
         None => content::resolve(&layout, None)?.digest.to_string().parse()?,
     };
-    let entry = layout.tag(&name, &args.target)?;
+    let entry = layout.tag(&name, &args.target.parse()?)?;
     // The Go tools repeat what they were given, but for the beginning of an id, which they write
     // out.
     let source =
@@ -40,8 +40,8 @@ pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
 }
 
 /// Whether an image was found by the beginning of its id, not by what it is called.
-fn is_prefix(name: &Name, entry: &Descriptor) -> bool {
-    name.reference.as_deref().is_some_and(|reference| {
+fn is_prefix(name: &Selector, entry: &Descriptor) -> bool {
+    name.name().is_some_and(|reference| {
         entry.name() != Some(reference) && entry.digest.hex().starts_with(reference)
     })
 }
@@ -61,7 +61,7 @@ pub fn untag(args: &UntagArgs, context: &Context) -> Result<()> {
         Error::usage(format!("{:?} is not the name of an image", args.name))
             .with_hint("`osimage delete` takes an image away altogether")
     };
-    let name = name.filter(|name| name.reference.is_some()).ok_or_else(no_name)?;
+    let name = name.filter(|name| name.name().is_some()).ok_or_else(no_name)?;
     let entry = content::resolve(&layout, Some(&name))?;
     layout.untag(entry.name().filter(|_| !is_prefix(&name, &entry)).ok_or_else(no_name)?)?;
     output::line(&format!("Successfully untagged {}", args.name))
@@ -90,18 +90,18 @@ pub struct DeleteArgs {
 /// Deletes in a registry, where nothing can be undone.
 fn delete_remote(args: &DeleteArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
-    let pointer = reference.pointer()?;
-    let repository = context.client().repository(&reference.repository, Access::Delete)?;
-    let found = repository.find(&pointer)?.ok_or_else(|| {
+    let wanted = reference.tag_or_digest()?;
+    let repository = context.client().repository(reference.repository(), Access::Delete)?;
+    let found = repository.find(&wanted)?.ok_or_else(|| {
         Error::not_found(format!("there is no {reference}"))
-            .with_hint(format!("`osimage tags {}` lists what there is", reference.repository))
+            .with_hint(format!("`osimage tags {}` lists what there is", reference.repository()))
     })?;
     let what =
-        if reference.digest.is_some() { "with every tag that it has" } else { "this tag only" };
+        if reference.digest().is_some() { "with every tag that it has" } else { "this tag only" };
     if !args.yes && !remote::confirm(&format!("Delete {reference} ({}, {what})?", found.digest))? {
         return Err(Error::refused("nothing was deleted"));
     }
-    repository.delete(&pointer).map_err(|e| match (&e, &reference.digest) {
+    repository.delete(&wanted).map_err(|e| match (&e, reference.digest()) {
         // docker-registry deletes no tag by itself.
         (Error::Rejected { .. }, None) => e.with_hint(format!(
             "this registry cannot delete a tag alone; `osimage delete --remote {}` deletes the image with every tag that it has",
@@ -119,7 +119,7 @@ pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
     let (layout, name) = context.open_layout(&args.image)?;
     let entry = content::resolve(&layout, name.as_ref())?;
     let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &entry));
-    let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.reference.is_some());
+    let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.name().is_some());
     let removed = layout.delete(&entry.digest, entry.name().filter(|_| by_name))?;
     if !removed.blobs.is_empty() {
         output::say(&format!(

@@ -12,8 +12,9 @@ use osimage::image::build::Inputs;
 use osimage::image::info::Known;
 use osimage::image::{self, Image, Role};
 use osimage::json;
+use osimage::names::Reference;
 use osimage::oci::{self, Descriptor, Index};
-use osimage::registry::{self, Access, Reference, Repository};
+use osimage::registry::{self, Access, Repository};
 use osimage::{Error, Result, file};
 use serde::Serialize;
 
@@ -182,17 +183,17 @@ fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
                 .with_hint("name a namespace in a registry, such as ghcr.io/me"),
         }
     })?;
-    if given.digest.is_some() {
+    if given.digest().is_some() {
         return Err(Error::usage(format!(
             "{target} has a digest; an image is published under a tag"
         ))
         .with_hint("leave the digest out"));
     }
-    if given.tag.is_some() && args.tag.is_some() {
+    if given.tag().is_some() && args.tag.is_some() {
         return Err(Error::usage("the tag is given twice")
             .with_hint("leave out --tag, or the tag in the target"));
     }
-    if given.tag.is_some() {
+    if given.tag().is_some() {
         return Ok(given);
     }
     let (name, tag) = args.template.split_once(':').ok_or_else(|| {
@@ -201,7 +202,7 @@ fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
     })?;
     let name = build.fill(name)?;
     let tag = args.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
-    let place = given.repository.to_string();
+    let place = given.repository().to_string();
     let repository =
         if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
     format!("{repository}:{tag}").parse()
@@ -240,9 +241,9 @@ fn publish(
 ) -> Result<Published> {
     let Ready { build, archive, entry, attached, .. } = ready;
     let client = context.client_for(args.upload.chunk_size, Vec::new());
-    let mut repository = client.repository(&reference.repository, Access::Push)?;
+    let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
-        repository = repository.mounting_from(push::mounted(from, reference)?);
+        repository = repository.mounting_from(&push::mounted(from, reference)?);
     }
     // The tag of an image with an info container points to the index over both.
     let index = args
@@ -389,8 +390,7 @@ impl Source for Coming<'_> {
             }
         }
         if oci::is_manifest_or_index(&descriptor.media_type) {
-            let mut document =
-                Cursor::new(self.repository.document(&descriptor.digest.to_string())?.1);
+            let mut document = Cursor::new(self.repository.manifest(&descriptor.digest)?.1);
             document.set_position(offset);
             return Ok(Box::new(document));
         }

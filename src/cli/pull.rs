@@ -7,7 +7,7 @@ use osimage::copy;
 use osimage::extract::{Files, Options, attached_folder};
 use osimage::image::Image;
 use osimage::layout::Layout;
-use osimage::reference::{Location, check_new_name, looks_like_path};
+use osimage::names::{EntryName, Location, looks_like_path};
 use osimage::referrers;
 use osimage::registry::RemoteImage;
 use osimage::{Error, Result};
@@ -80,7 +80,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
-        return pull_attached(args, &image, reference.digest.is_some(), kind, output);
+        return pull_attached(args, &image, reference.digest().is_some(), kind, output);
     }
     if let Some(output) = &args.output {
         let entry = context::one(&image, image.descriptor(), args.choice.platform.as_deref())?;
@@ -93,20 +93,19 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.choice.platform.as_deref(),
     )?;
     let given = match &to {
-        Location::Folder(_, Some(name)) | Location::Archive(_, Some(name)) => {
-            Some(name.to_string())
+        Location::Layout(_, Some(name)) | Location::Archive(_, Some(name)) => {
+            Some(name.new_name()?)
         }
         _ => None,
     };
-    given.as_deref().map_or(Ok(()), check_new_name)?;
-    let name = given.or_else(|| reference.digest.is_none().then(|| reference.to_string()));
-    let entry = entry.named(name.as_deref());
+    let name = given.or_else(|| reference.digest().is_none().then(|| EntryName::from(&reference)));
+    let entry = entry.named(name.as_ref());
     let graph = copy::walk(&image, std::slice::from_ref(&entry))?;
     match to {
         Location::Archive(path, _) => args.archive.write(&path, &image, &graph)?,
         local => {
             let layout = match local {
-                Location::Folder(path, _) => Layout::open_or_create(&path)?,
+                Location::Layout(path, _) => Layout::open_or_create(&path)?,
                 _ => context.writable_store()?,
             };
             let session = layout.session()?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use osimage::content::{self, Source};
 use osimage::copy::{self, Graph, Target};
+use osimage::names::{Location, Reference, RepositoryName};
 use osimage::oci::{self, Descriptor, ManifestOrIndex};
-use osimage::reference::Location;
-use osimage::registry::{self, Access, Client, Reference, Repository};
+use osimage::registry::{self, Access, Client, Repository};
 use osimage::{Error, Result, file, json};
 use serde::Serialize;
 
@@ -105,7 +105,7 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
             return Err(Error::usage(format!("{reference} lies in a registry already"))
                 .with_hint("`osimage copy` copies between registries"));
         }
-        Location::Folder(..) | Location::Archive(..) if from == to => {
+        Location::Layout(..) | Location::Archive(..) if from == to => {
             return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
                 format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image under its own name"),
             ));
@@ -114,7 +114,7 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     };
     let reference = context.reference(to)?;
     reference
-        .pointer()
+        .tag_or_digest()
         .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
     let entry = content::resolve(&*source, name.as_ref())?;
     Ok((source, vec![(entry, reference)]))
@@ -176,9 +176,9 @@ fn push(
     entry: &Descriptor,
     reference: &Reference,
 ) -> Result<Pushed> {
-    let mut repository = client.repository(&reference.repository, Access::Push)?;
+    let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
-        repository = repository.mounting_from(mounted(from, reference)?);
+        repository = repository.mounting_from(&mounted(from, reference)?);
     }
     let graph = copy::walk(source, std::slice::from_ref(entry))?;
     let sub_manifests =
@@ -189,7 +189,7 @@ fn push(
             .try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
     }
     if args.dry_run {
-        if args.no_clobber && reference.tag.is_some() {
+        if args.no_clobber && reference.tag().is_some() {
             refuse_to_move(&repository, reference, entry)?;
         }
         would_push(&repository, &graph, entry, reference)?;
@@ -206,7 +206,7 @@ fn push(
         )?;
         drop(watched);
         for (own, entry, bytes) in sub_manifests {
-            repository.put_manifest(&own.pointer()?, &entry, bytes)?;
+            repository.put_manifest(own.tag_or_digest()?, &entry, bytes)?;
             output::say(&format!("tagged {own}"));
         }
     }
@@ -235,28 +235,25 @@ fn push(
         annotations,
         artifact_type,
         reference_as_tags: reference
-            .tag
+            .tag()
             .iter()
             .map(|tag| reference.with_tag(tag).to_string())
             .collect(),
     })
 }
 
-/// The repository that blobs are taken over from: its path at the registry that is pushed to.
-pub fn mounted<'a>(from: &'a str, reference: &Reference) -> Result<&'a str> {
-    let host = &reference.repository.host;
-    let path = from.strip_prefix("oci://").unwrap_or(from);
-    let path =
-        path.strip_prefix(host.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
-    let other: Reference = format!("{host}/{path}").parse().map_err(|e: Error| {
-        e.with_hint("--mount-from names a repository of the registry that is pushed to")
-    })?;
-    match other.tag.is_none() && other.digest.is_none() && other.repository.path == path {
-        true => Ok(path),
-        false => {
-            Err(Error::usage(format!("{from:?} is not a repository"))
-                .with_hint("leave out the tag"))
-        }
+/// The repository that blobs are taken over from: its path at the registry that is pushed to, or its
+/// whole name.
+pub fn mounted(from: &str, reference: &Reference) -> Result<RepositoryName> {
+    let host = reference.repository().host();
+    let elsewhere = |e: Error| {
+        e.with_hint(
+            "--mount-from names a repository of the registry that is pushed to, without a tag",
+        )
+    };
+    match from.parse::<RepositoryName>() {
+        Ok(repository) if repository.host() == host => Ok(repository),
+        _ => format!("{host}/{from}").parse().map_err(elsewhere),
     }
 }
 
@@ -276,7 +273,7 @@ pub fn would_move(
     entry: &Descriptor,
     reference: &Reference,
 ) -> Result<bool> {
-    let there = repository.find(&reference.pointer()?)?;
+    let there = repository.find(&reference.tag_or_digest()?)?;
     if there.as_ref().is_some_and(|there| there.digest == entry.digest) {
         output::say(&format!("{reference} is this image already"));
         return Ok(false);
@@ -308,7 +305,7 @@ fn sub_manifests<'a>(
     entry: &Descriptor,
     reference: &Reference,
 ) -> Result<Vec<(Reference, Descriptor, &'a [u8])>> {
-    let Some(tag) = &reference.tag else {
+    let Some(tag) = reference.tag() else {
         return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH")
             .with_hint("push the index under a tag"));
     };
@@ -329,7 +326,7 @@ fn sub_manifests<'a>(
     for entry in index.manifests {
         if let (Some(platform), Some(bytes)) = (&entry.platform, document(entry.digest.clone())) {
             let own =
-                format!("{}:{tag}-{}", reference.repository, platform.architecture).parse()?;
+                format!("{}:{tag}-{}", reference.repository(), platform.architecture).parse()?;
             found.push((own, entry, bytes));
         }
     }
@@ -342,7 +339,7 @@ pub fn refuse_to_move(
     reference: &Reference,
     to: &Descriptor,
 ) -> Result<()> {
-    match repository.find(&reference.pointer()?)? {
+    match repository.find(&reference.tag_or_digest()?)? {
         Some(found) if found.digest != to.digest => {
             Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
                 .with_hint("choose another tag; without --no-clobber the tag would move"))

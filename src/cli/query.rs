@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use osimage::content::Source;
 use osimage::digest::Verifying;
 use osimage::file::{self, NewFile};
+use osimage::names::Host;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
@@ -48,14 +49,14 @@ pub struct TagsArgs {
 
 pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.repository)?;
-    if reference.tag.is_some() || reference.digest.is_some() {
+    if reference.tag().is_some() || reference.digest().is_some() {
         return Err(Error::usage(format!(
             "{} is an image; tags belong to a repository",
             args.repository
         ))
-        .with_hint(format!("osimage tags {}", reference.repository)));
+        .with_hint(format!("osimage tags {}", reference.repository())));
     }
-    let tags = context.client().repository(&reference.repository, Access::Pull)?.tags()?;
+    let tags = context.client().repository(reference.repository(), Access::Pull)?.tags()?;
     tags.iter().try_for_each(|tag| output::line(&output::visible(tag)))
 }
 
@@ -69,8 +70,8 @@ pub struct ReposArgs {
 }
 
 pub fn repos(args: &ReposArgs, context: &Context) -> Result<()> {
-    let host = args.host.strip_prefix("oci://").unwrap_or(&args.host).trim_end_matches('/');
-    let repositories = context.client().repositories(host)?;
+    let host = Host::from_address(&args.host)?;
+    let repositories = context.client().repositories(&host)?;
     repositories.iter().try_for_each(|repository| output::line(&output::visible(repository)))
 }
 
@@ -127,21 +128,22 @@ pub struct BlobArgs {
 
 pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.blob)?;
-    let digest = reference.digest.as_ref().ok_or_else(|| {
+    let digest = reference.digest().ok_or_else(|| {
         Error::usage(format!("{} names no blob", args.blob)).with_hint(format!(
             "give its digest: {}@sha256:…; `osimage inspect oci://{}` shows those of an image",
-            reference.repository, args.blob
+            reference.repository(),
+            args.blob
         ))
     })?;
     let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
     output.map_or(Ok(()), file::check_writable)?;
-    let repository = context.client().repository(&reference.repository, Access::Pull)?;
+    let repository = context.client().repository(reference.repository(), Access::Pull)?;
     let descriptor = repository.blob(digest)?;
     let mut content = Verifying::new(
         repository.open_blob(&descriptor, 0)?,
         digest,
         descriptor.size,
-        reference.repository.to_string(),
+        reference.repository().to_string(),
     );
     match output {
         None => std::io::copy(&mut content, &mut Stdout)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use osimage::names::Host;
 use osimage::registry::credentials::Credentials;
 use osimage::registry::{Client, Resolve, Settings};
 use osimage::{Error, Result};
@@ -85,7 +86,7 @@ impl RegistryArgs {
     pub fn client(
         &self,
         chunk_size: Option<NonZero<u64>>,
-        plain_http_at: Vec<(String, bool)>,
+        plain_http_at: Vec<(Host, bool)>,
     ) -> Client {
         if self.insecure {
             output::say(

@@ -83,13 +83,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         None => {
             let entry = image.descriptor();
             let chosen = context::chosen(&image as &dyn Source, entry, args.platform.as_deref())?;
-            let pointer = if chosen.digest == entry.digest {
-                reference.pointer()?
+            let wanted = if chosen.digest == entry.digest {
+                reference.tag_or_digest()?
             } else {
-                chosen.digest.to_string()
+                (&chosen.digest).into()
             };
             Found {
-                locator: repository.locate_manifest(&pointer, &chosen.media_type)?,
+                locator: repository.locate_manifest(wanted, &chosen.media_type)?,
                 file_name: "manifest.json".into(),
             }
         }

@@ -18,8 +18,8 @@ use crate::error::Advice;
 use crate::file::{self, State};
 use crate::json::{self, Annotations, Extra};
 use crate::layout::Session;
+use crate::names::EntryName;
 use crate::oci::{self, Descriptor, Index, Manifest, Platform};
-use crate::reference::check_new_name;
 use crate::{Error, Result, threads};
 
 /// What is to be built.
@@ -32,7 +32,7 @@ pub struct Recipe {
     /// Annotations of the manifest, or of the index where there is one.
     pub annotations: Annotations,
     /// The name that the image gets.
-    pub tag: Option<String>,
+    pub tag: Option<EntryName>,
 }
 
 impl Recipe {
@@ -42,7 +42,6 @@ impl Recipe {
     /// # Errors
     /// [`Error::Usage`]; [`Error::Io`] for a file that cannot be opened.
     pub fn check(&self) -> Result<()> {
-        self.tag.as_deref().map_or(Ok(()), check_new_name)?;
         let parts = match &self.parts {
             Parts::One(part) => return check_part(self.profile, part),
             Parts::ByArchitecture(parts) => parts,
@@ -56,7 +55,7 @@ impl Recipe {
             }
             self.tag
                 .as_ref()
-                .map_or(Ok(()), |tag| check_new_name(&architecture_name(tag, architecture)))?;
+                .map_or(Ok(()), |tag| architecture_name(tag, architecture).map(drop))?;
             check_part(self.profile, part)?;
         }
         Ok(())
@@ -65,8 +64,8 @@ impl Recipe {
 
 /// What the image of an architecture is called beside the index over it, as ironcore-image calls
 /// it.
-fn architecture_name(tag: &str, architecture: &str) -> String {
-    format!("{tag}-{architecture}")
+fn architecture_name(tag: &EntryName, architecture: &str) -> Result<EntryName> {
+    tag.with_suffix(&format!("-{architecture}"))
 }
 
 /// One image, or several under an index.
@@ -131,7 +130,7 @@ impl BlobSink for Session<'_> {
 /// let file = |name: &str| { let path = dir.path().join(name); std::fs::write(&path, name).unwrap(); path };
 /// let files = vec![(Role::Rootfs, file("rootfs")), (Role::Initramfs, file("initramfs")), (Role::Kernel, file("kernel"))];
 /// let part = Part { files, command_line: "ro quiet".into() };
-/// let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: Some("os:1".into()) };
+/// let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: Some("os:1".parse()?) };
 /// let built = build::build(&recipe, &Inputs::default())?;
 /// assert_eq!(built.descriptor.name(), Some("os:1"));
 /// # Ok(())
@@ -145,7 +144,7 @@ pub fn build(recipe: &Recipe, sink: &dyn BlobSink) -> Result<Built> {
     let (entries, descriptor) = match &recipe.parts {
         Parts::One(part) => {
             let descriptor =
-                image(recipe, part, &recipe.annotations, sink)?.named(recipe.tag.as_deref());
+                image(recipe, part, &recipe.annotations, sink)?.named(recipe.tag.as_ref());
             (vec![descriptor.clone()], descriptor)
         }
         Parts::ByArchitecture(parts) => index(recipe, parts, sink)?,
@@ -164,7 +163,7 @@ fn index(
     for (architecture, part) in parts {
         let descriptor = image(recipe, part, &Annotations::default(), sink)?;
         if let Some(tag) = &recipe.tag {
-            entries.push(descriptor.named(Some(&architecture_name(tag, architecture))));
+            entries.push(descriptor.named(Some(&architecture_name(tag, architecture)?)));
         }
         let mut entry = descriptor;
         let platform = Platform {
@@ -191,7 +190,7 @@ fn index(
     index.media_type = Some(oci::INDEX.into());
     index.annotations = recipe.annotations.clone();
     let bytes = json::to_vec(&index);
-    let descriptor = Descriptor::of(oci::INDEX, &bytes).named(recipe.tag.as_deref());
+    let descriptor = Descriptor::of(oci::INDEX, &bytes).named(recipe.tag.as_ref());
     sink.bytes(bytes)?;
     entries.push(descriptor.clone());
     Ok((entries, descriptor))

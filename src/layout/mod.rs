@@ -30,8 +30,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use crate::content::{self, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
+use crate::names::PathKind;
 use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
-use crate::reference::PathKind;
 use crate::{Error, Result, file, json};
 
 /// The name of the index in a layout.
@@ -48,7 +48,8 @@ pub const BLOBS: &str = "blobs";
 /// let store = Layout::open_or_create(&dir.path().join("store"))?;
 /// let session = store.session()?;
 /// let config = session.put_bytes(b"{}")?;
-/// session.update(|index| index.add(Descriptor::new("application/json", config, 2).named(Some("v1"))))?;
+/// let named = Descriptor::new("application/json", config, 2).named(Some(&"v1".parse()?));
+/// session.update(|index| index.add(named))?;
 /// assert_eq!(store.entries()?[0].name(), Some("v1"));
 /// # Ok(())
 /// # }
@@ -394,7 +395,7 @@ fn empty_index() -> Vec<u8> {
     json::to_vec(&Index::over(Vec::new()))
 }
 
-/// What there is at a path, for [`crate::reference::Location::parse`].
+/// What there is at a path, for [`crate::names::Location::parse`].
 pub fn look(path: &Path) -> Option<PathKind> {
     let metadata = std::fs::metadata(path).ok()?;
     if !metadata.is_dir() {

@@ -11,8 +11,8 @@ use crate::content::{self, Source};
 use crate::copy::{Node, Target};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::file::{self, NewFile, State};
+use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
-use crate::reference::{Name, check_new_name};
 use crate::{Error, Result, json};
 
 /// The mode of a blob: nobody should write to it.
@@ -145,9 +145,8 @@ impl Layout {
     /// Gives an image a further name; what had that name loses it. Gives back the image.
     ///
     /// # Errors
-    /// As [`content::resolve`]; [`Error::Usage`] where `new` is not a name.
-    pub fn tag(&self, image: &Name, new: &str) -> Result<Descriptor> {
-        check_new_name(new)?;
+    /// As [`content::resolve`];
+    pub fn tag(&self, image: &Selector, new: &EntryName) -> Result<Descriptor> {
         self.session()?.update(|index| {
             let entry = content::resolve_among(self, &index.manifests, Some(image))?;
             let mut named =

@@ -69,7 +69,7 @@ fn connect(
         call = call.header(RANGE, &format!("bytes={offset}-"));
     }
     let response = repository.client.call(&repository.host, &call, &[200, 206], &what)?;
-    let (host, size) = (&repository.name.host, descriptor.size);
+    let (host, size) = (&repository.name.host(), descriptor.size);
     // A registry may know nothing of ranges and send everything (RFC 9110, 14.2).
     let skip = if response.status == StatusCode::PARTIAL_CONTENT { 0 } else { offset };
     if skip == 0 && offset > 0 {

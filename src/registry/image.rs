@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::sync::Mutex;
 
-use super::Reference;
 use super::repository::Repository;
 use crate::content::Source;
 use crate::digest::Digest;
+use crate::names::{EntryName, Reference};
 use crate::oci::{self, Descriptor};
 use crate::{Error, Result};
 
@@ -28,15 +28,12 @@ const KEPT_SIZE: usize = 16 * 1024;
 
 impl<'a> RemoteImage<'a> {
     pub(super) fn find(repository: Repository<'a>, reference: &Reference) -> Result<Self> {
-        let (descriptor, document) = repository.document(&reference.pointer()?)?;
-        let name = reference
-            .tag
-            .as_ref()
-            .filter(|_| reference.digest.is_none())
-            .map(|_| reference.to_string());
+        let (descriptor, document) = repository.manifest(reference.tag_or_digest()?)?;
+        let named = reference.tag().is_some() && reference.digest().is_none();
+        let name = named.then(|| EntryName::from(reference));
         Ok(RemoteImage {
             repository,
-            entry: descriptor.named(name.as_deref()),
+            entry: descriptor.named(name.as_ref()),
             document,
             documents: Mutex::default(),
         })
@@ -92,7 +89,7 @@ impl Source for RemoteImage<'_> {
             .get(&descriptor.digest)
             .cloned();
         let (found, bytes) =
-            known.map_or_else(|| self.repository.document(&descriptor.digest.to_string()), Ok)?;
+            known.map_or_else(|| self.repository.manifest(&descriptor.digest), Ok)?;
         if found.media_type != descriptor.media_type {
             return Err(Error::invalid(format!(
                 "{} of {} is {:?} to the registry, but {:?} to the index that names it",

@@ -23,6 +23,7 @@ use super::http::Attempts;
 use super::repository::Repository;
 use crate::digest::Digest;
 use crate::error::Advice;
+use crate::names::Tag;
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::{Error, Kind, Result, json};
 
@@ -45,7 +46,7 @@ impl Repository<'_> {
     /// is there; [`Error::Network`] where others' writing took the change away again and again.
     pub fn rewrite_index(
         &self,
-        tag: &str,
+        tag: &Tag,
         change: impl Fn(Option<Index>) -> Result<Option<Index>>,
         holds: impl Fn(&Index) -> bool,
     ) -> Result<(Descriptor, Index)> {
@@ -57,7 +58,7 @@ impl Repository<'_> {
     /// that digest.
     pub(super) fn rewrite_list(
         &self,
-        tag: &str,
+        tag: &Tag,
         subject: Option<&Digest>,
         change: impl Fn(Option<Index>) -> Result<Option<Index>>,
         holds: impl Fn(&Index) -> bool,
@@ -73,7 +74,7 @@ impl Repository<'_> {
                     index.media_type = Some(oci::INDEX.to_owned());
                     let bytes = json::to_vec(&index);
                     let descriptor = Descriptor::of(oci::INDEX, &bytes);
-                    if self.try_to_put(tag, &descriptor, &bytes, &mut attempts)?.is_none() {
+                    if self.try_to_put(&tag.into(), &descriptor, &bytes, &mut attempts)?.is_none() {
                         continue;
                     }
                     Some(descriptor.digest)
@@ -97,7 +98,7 @@ impl Repository<'_> {
     /// change it: nothing where it has lost it. `last` is its digest as it was known before.
     fn look(
         &self,
-        tag: &str,
+        tag: &Tag,
         subject: Option<&Digest>,
         mut last: Option<Digest>,
         pause: impl Fn() -> Duration,
@@ -121,10 +122,10 @@ impl Repository<'_> {
     /// else there is somebody's.
     pub(super) fn tagged_index(
         &self,
-        tag: &str,
+        tag: &Tag,
         subject: Option<&Digest>,
     ) -> Result<Option<(Descriptor, Index)>> {
-        let (descriptor, bytes) = match self.document(tag) {
+        let (descriptor, bytes) = match self.manifest(tag) {
             Err(e) if e.kind() == Kind::NotFound => return Ok(None),
             found => found?,
         };

@@ -25,7 +25,7 @@ mod index;
 mod pace;
 mod proxy;
 mod push;
-mod reference;
+
 mod referrers;
 mod repository;
 mod resolver;
@@ -48,9 +48,10 @@ use url::Url;
 
 pub use image::RemoteImage;
 pub use push::{Outcome, push};
-pub use reference::{Reference, RepositoryName};
+
 pub use repository::{Access, Locator, Repository};
 
+use crate::names::{Host as HostName, Reference, RepositoryName};
 use crate::{Error, Result};
 use auth::Scope;
 use credentials::{Credential, Credentials};
@@ -64,7 +65,7 @@ pub struct Settings {
     /// for which there are no certificates.
     pub plain_http: Option<bool>,
     /// The same for single registries, by host; it goes before `plain_http`.
-    pub plain_http_at: Vec<(String, bool)>,
+    pub plain_http_at: Vec<(HostName, bool)>,
     /// Certificates are not checked.
     pub insecure: bool,
     /// Files with certificates of authorities that are trusted beside the system's.
@@ -131,8 +132,8 @@ pub struct Resolve {
 /// use osimage::registry::{Access, Client, Settings, credentials::Credentials};
 /// # fn main() -> osimage::Result<()> {
 /// let client = Client::new(Settings::default(), Credentials::from_env(Vec::new()));
-/// let reference: osimage::registry::Reference = "ghcr.io/me/os:1.0".parse()?;
-/// println!("{:?}", client.repository(&reference.repository, Access::Pull)?.tags()?);
+/// let reference: osimage::names::Reference = "ghcr.io/me/os:1.0".parse()?;
+/// println!("{:?}", client.repository(reference.repository(), Access::Pull)?.tags()?);
 /// # Ok(())
 /// # }
 /// ```
@@ -140,7 +141,7 @@ pub struct Client {
     settings: Arc<Settings>,
     transport: Transport,
     credentials: Credentials,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    hosts: Mutex<HashMap<HostName, Arc<Host>>>,
 }
 
 impl Client {
@@ -173,7 +174,7 @@ impl Client {
     /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// it is not what it should be.
     pub fn image(&self, reference: &Reference) -> Result<RemoteImage<'_>> {
-        RemoteImage::find(self.repository(&reference.repository, Access::Pull)?, reference)
+        RemoteImage::find(self.repository(reference.repository(), Access::Pull)?, reference)
     }
 
     /// The names of a registry's repositories, as far as it tells (distribution-spec leaves this to
@@ -182,7 +183,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unauthorised`]; [`Error::NotFound`] and [`Error::Rejected`] where the registry has
     /// no such list.
-    pub fn repositories(&self, host: &str) -> Result<Vec<String>> {
+    pub fn repositories(&self, host: &HostName) -> Result<Vec<String>> {
         #[derive(Deserialize)]
         struct Page {
             repositories: Option<Vec<String>>,
@@ -205,7 +206,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`], [`Error::Invalid`]
     /// where no registry answers.
-    pub fn try_credential(&self, host: &str, credential: Credential) -> Result<bool> {
+    pub fn try_credential(&self, host: &HostName, credential: Credential) -> Result<bool> {
         let host = self.host(host)?;
         self.use_credential(&host, credential);
         let scopes = [Scope::None];
@@ -249,17 +250,16 @@ impl Client {
     }
 
     /// What is known of a registry.
-    fn host(&self, name: &str) -> Result<Arc<Host>> {
+    fn host(&self, name: &HostName) -> Result<Arc<Host>> {
         let mut hosts = self.hosts.lock().expect("nothing panics with this lock");
         if let Some(host) = hosts.get(name) {
             return Ok(host.clone());
         }
-        credentials::check_host(name)?;
         // Docker's registry has its API at another name than its images.
-        let api = if matches!(name, "docker.io" | "index.docker.io") {
+        let api = if matches!(name.as_str(), "docker.io" | "index.docker.io") {
             "registry-1.docker.io"
         } else {
-            name
+            name.as_str()
         };
         let url = |scheme: &str| {
             Url::parse(&format!("{scheme}://{api}/"))
@@ -282,8 +282,8 @@ impl Client {
         } else {
             secure
         };
-        let host = Arc::new(Host::new(name, base));
-        hosts.insert(name.to_owned(), host.clone());
+        let host = Arc::new(Host::new(name.as_str(), base));
+        hosts.insert(name.clone(), host.clone());
         Ok(host)
     }
 }

@@ -1,10 +1,10 @@
 //! A repository as a target, and putting an image into it under its tags.
 
-use super::Reference;
 use super::repository::Repository;
 use crate::content::Source;
 use crate::copy::{self, Graph, Node, Target};
 use crate::error::Advice;
+use crate::names::{Reference, TagOrDigest};
 use crate::oci::Descriptor;
 use crate::{Error, Result};
 
@@ -33,9 +33,7 @@ impl Target for Repository<'_> {
     /// it is not hashed here too.
     fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
         match &node.document {
-            Some(bytes) => {
-                self.put_attached(&node.descriptor.digest.to_string(), &node.descriptor, bytes)
-            }
+            Some(bytes) => self.put_attached(&node.descriptor.digest, &node.descriptor, bytes),
             None => self.put_blob(&node.descriptor, source),
         }
     }
@@ -64,14 +62,12 @@ pub fn push(
     jobs: usize,
 ) -> Result<Outcome> {
     let digest = entry.digest.to_string();
-    if let Some(other) = reference.digest.as_ref().filter(|other| **other != entry.digest) {
+    if let Some(other) = reference.digest().filter(|other| **other != entry.digest) {
         return Err(Error::invalid(format!("the image is {digest}, not {other}"))
             .with_hint("push it by a tag"));
     }
-    let there = match &reference.tag {
-        Some(tag) => repository.find(tag)?,
-        None => repository.find(&digest)?,
-    };
+    let wanted = reference.tag().map_or_else(|| (&entry.digest).into(), TagOrDigest::from);
+    let there = repository.find(&wanted)?;
     let root = graph.nodes.iter().find(|node| node.descriptor.digest == entry.digest);
     let bytes = root
         .and_then(|node| node.document.as_ref())
@@ -91,7 +87,7 @@ pub fn push(
         _ => {}
     }
     // A registry that has the manifest has what it points to.
-    if reference.tag.is_none() || !repository.has_manifest(entry)? {
+    if reference.tag().is_none() || !repository.has_manifest(entry)? {
         let below = Graph {
             entries: Vec::new(),
             nodes: graph
@@ -103,7 +99,7 @@ pub fn push(
         };
         copy::transfer(source, &below, repository, jobs)?;
     }
-    repository.put_attached(reference.tag.as_deref().unwrap_or(&digest), entry, bytes)?;
+    repository.put_attached(wanted, entry, bytes)?;
     repository.list_referrers()?;
     Ok(Outcome::Pushed)
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::repository::Repository;
 use crate::digest::Digest;
+use crate::names::{Tag, TagOrDigest};
 use crate::oci::{Descriptor, Index, ManifestOrIndex};
 use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result};
@@ -28,7 +29,7 @@ impl Repository<'_> {
     /// subject itself. Anything else there is somebody's, and neither a list nor to be written
     /// over.
     fn tagged_referrers(&self, subject: &Digest) -> Result<Option<Index>> {
-        match self.tagged_index(&tag(subject), Some(subject))? {
+        match self.tagged_index(&tag(subject)?, Some(subject))? {
             Some((_, index)) if index.manifests.len() > MAX_REFERRERS => {
                 Err(Error::invalid(format!(
                     "more than {MAX_REFERRERS} manifests are attached to {subject} in {}; more are not read",
@@ -43,11 +44,11 @@ impl Repository<'_> {
     /// list of that, it is remembered for [`list_referrers`](Self::list_referrers).
     pub(super) fn put_attached(
         &self,
-        pointer: &str,
+        reference: impl Into<TagOrDigest>,
         descriptor: &Descriptor,
         bytes: &[u8],
     ) -> Result<()> {
-        let knows_subject = self.put_manifest(pointer, descriptor, bytes)?;
+        let knows_subject = self.put_manifest(reference, descriptor, bytes)?;
         let document = ManifestOrIndex::parse(bytes, descriptor)?;
         let Some(subject) = document.subject().filter(|_| !knows_subject) else { return Ok(()) };
         let mut entry =
@@ -111,13 +112,13 @@ impl Repository<'_> {
                 Ok(Some(index))
             };
             let holds = |index: &Index| !entries.iter().any(|entry| lacks(index, entry));
-            self.rewrite_list(&tag(&subject), Some(&subject), change, holds)?;
+            self.rewrite_list(&tag(&subject)?, Some(&subject), change, holds)?;
         }
         Ok(())
     }
 }
 
 /// The tag of a manifest's list of referrers.
-fn tag(subject: &Digest) -> String {
-    format!("{}-{}", subject.algorithm().name(), subject.hex())
+fn tag(subject: &Digest) -> Result<Tag> {
+    format!("{}-{}", subject.algorithm().name(), subject.hex()).parse()
 }

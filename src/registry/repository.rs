@@ -10,13 +10,14 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
+use super::Client;
 use super::answer::Refusal;
 use super::auth::Scope;
 use super::download::Download;
 use super::http::{Attempts, Call, Content, Host};
 use super::transport::Response;
-use super::{Client, RepositoryName};
 use crate::digest::Digest;
+use crate::names::{RepositoryName, TagOrDigest};
 use crate::oci::{self, Descriptor, Index, MAX_MANIFEST, ManifestOrIndex};
 use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result, json};
@@ -71,7 +72,7 @@ pub struct Locator {
 
 impl<'a> Repository<'a> {
     pub(super) fn new(client: &'a Client, name: &RepositoryName, access: Access) -> Result<Self> {
-        let path = name.path.clone();
+        let path = name.path().to_owned();
         let scope = match access {
             Access::Pull => Scope::Pull(path),
             Access::Push => Scope::Push(path),
@@ -79,7 +80,7 @@ impl<'a> Repository<'a> {
         };
         Ok(Repository {
             client,
-            host: client.host(&name.host)?,
+            host: client.host(name.host())?,
             name: name.clone(),
             scopes: vec![scope],
             mount_from: None,
@@ -87,14 +88,14 @@ impl<'a> Repository<'a> {
         })
     }
 
-    /// Names another repository of the same registry, from which content is taken over where it has
+    /// Names another repository, from which, where it is of the same registry, content is taken over where it has
     /// it (distribution-spec, "Mounting a blob from another repository"); the registry is asked
     /// for leave to read there.
     #[must_use]
-    pub fn mounting_from(mut self, path: &str) -> Self {
-        if path != self.name.path {
-            self.scopes.push(Scope::Pull(path.to_owned()));
-            self.mount_from = Some(path.to_owned());
+    pub fn mounting_from(mut self, from: &RepositoryName) -> Self {
+        if from.host() == self.name.host() && from != &self.name {
+            self.scopes.push(Scope::Pull(from.path().to_owned()));
+            self.mount_from = Some(from.path().to_owned());
         }
         self
     }
@@ -105,7 +106,7 @@ impl<'a> Repository<'a> {
     }
 
     pub(super) fn url(&self, rest: &str) -> Url {
-        self.host.url(&format!("{}/{rest}", self.name.path), &[])
+        self.host.url(&format!("{}/{rest}", self.name.path()), &[])
     }
 
     pub(super) fn call(&self, method: Method, url: Url) -> Call<'_> {
@@ -117,10 +118,11 @@ impl<'a> Repository<'a> {
     ///
     /// # Errors
     /// [`Error::Unauthorised`], [`Error::Network`], and where the registry answers nonsense.
-    pub fn find(&self, pointer: &str) -> Result<Option<Descriptor>> {
-        let what = format!("the manifest {pointer} of {}", self.name);
+    pub fn find(&self, reference: impl Into<TagOrDigest>) -> Result<Option<Descriptor>> {
+        let reference = reference.into();
+        let what = format!("the manifest {reference} of {}", self.name);
         let call = self
-            .call(Method::HEAD, self.url(&format!("manifests/{pointer}")))
+            .call(Method::HEAD, self.url(&format!("manifests/{reference}")))
             .header(ACCEPT, MANIFESTS);
         let response = self.client.call(&self.host, &call, &[200, 404], &what)?;
         if response.status == StatusCode::NOT_FOUND {
@@ -133,7 +135,7 @@ impl<'a> Repository<'a> {
             (Some(media_type), Some(digest), Some(length)) => {
                 Ok(Some(Descriptor::new(media_type, digest, length)))
             }
-            _ => self.document(pointer).map(|(descriptor, _)| Some(descriptor)),
+            _ => self.manifest(&reference).map(|(descriptor, _)| Some(descriptor)),
         }
     }
 
@@ -142,9 +144,7 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// As [`find`](Self::find).
     pub fn has_manifest(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self
-            .find(&descriptor.digest.to_string())?
-            .is_some_and(|found| found.digest == descriptor.digest))
+        Ok(self.find(&descriptor.digest)?.is_some_and(|found| found.digest == descriptor.digest))
     }
 
     /// Reads the manifest or the index that a tag or a digest points to. Its digest is that of the
@@ -153,23 +153,24 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] where it is too large, is not what the digest or the
     /// registry says, or is no document that can be read in one way only.
-    pub fn document(&self, pointer: &str) -> Result<(Descriptor, Vec<u8>)> {
-        let what = format!("the manifest {pointer} of {}", self.name);
+    pub fn manifest(&self, reference: impl Into<TagOrDigest>) -> Result<(Descriptor, Vec<u8>)> {
+        let reference = reference.into();
+        let what = format!("the manifest {reference} of {}", self.name);
         let call = self
-            .call(Method::GET, self.url(&format!("manifests/{pointer}")))
+            .call(Method::GET, self.url(&format!("manifests/{reference}")))
             .header(ACCEPT, MANIFESTS);
         let (response, bytes) =
             self.client.fetch(&self.host, &call, &[200], MAX_MANIFEST, &what)?;
-        let wanted = pointer.parse::<Digest>().ok();
+        let wanted = reference.digest();
         let digest = wanted
             .as_ref()
             .map_or_else(|| Digest::of(&bytes), |wanted| Digest::with(wanted.algorithm(), &bytes));
         let said = said_digest(&response)?.filter(|said| said.algorithm() == digest.algorithm());
-        for promised in wanted.iter().chain(&said) {
+        for promised in wanted.into_iter().chain(&said) {
             if *promised != digest {
                 return Err(Error::invalid(format!(
                     "{what} hashes to {digest}, but {} promised {promised}",
-                    self.name.host
+                    self.name.host()
                 ))
                 .with_hint("do not use it; tell whoever runs the registry"));
             }
@@ -194,14 +195,15 @@ impl<'a> Repository<'a> {
     /// the registry stored something else.
     pub fn put_manifest(
         &self,
-        pointer: &str,
+        reference: impl Into<TagOrDigest>,
         descriptor: &Descriptor,
         bytes: &[u8],
     ) -> Result<bool> {
+        let reference = reference.into();
         let mut attempts = Attempts::new(self.client, &self.host);
         loop {
             if let Some(knows_subject) =
-                self.try_to_put(pointer, descriptor, bytes, &mut attempts)?
+                self.try_to_put(&reference, descriptor, bytes, &mut attempts)?
             {
                 return Ok(knows_subject);
             }
@@ -212,13 +214,13 @@ impl<'a> Repository<'a> {
     /// pass.
     pub(super) fn try_to_put(
         &self,
-        pointer: &str,
+        reference: &TagOrDigest,
         descriptor: &Descriptor,
         bytes: &[u8],
         attempts: &mut Attempts<'_>,
     ) -> Result<Option<bool>> {
-        let what = format!("putting the manifest {pointer} into {}", self.name);
-        let call = self.call(Method::PUT, self.url(&format!("manifests/{pointer}")));
+        let what = format!("putting the manifest {reference} into {}", self.name);
+        let call = self.call(Method::PUT, self.url(&format!("manifests/{reference}")));
         let call = call
             .header(CONTENT_TYPE, &descriptor.media_type)
             .content(Content::Bytes(Bytes::copy_from_slice(bytes)));
@@ -232,7 +234,8 @@ impl<'a> Repository<'a> {
         }) {
             return Err(Error::invalid(format!(
                 "{} stored {said} instead of {}",
-                self.name.host, descriptor.digest
+                self.name.host(),
+                descriptor.digest
             ))
             .with_hint("do not use it; tell whoever runs the registry"));
         }
@@ -244,9 +247,10 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unauthorised`]; [`Error::Rejected`] where the registry cannot
     /// delete.
-    pub fn delete(&self, pointer: &str) -> Result<()> {
-        let what = format!("deleting {pointer} in {}", self.name);
-        let call = self.call(Method::DELETE, self.url(&format!("manifests/{pointer}")));
+    pub fn delete(&self, reference: impl Into<TagOrDigest>) -> Result<()> {
+        let reference = reference.into();
+        let what = format!("deleting {reference} in {}", self.name);
+        let call = self.call(Method::DELETE, self.url(&format!("manifests/{reference}")));
         let mut response =
             self.client.call(&self.host, &call, &[202, 200, 204, 400, 405], &what)?;
         if response.status.is_success() {
@@ -255,8 +259,9 @@ impl<'a> Repository<'a> {
         // docker-registry takes a tag here for a digest that is none.
         let words = Refusal::of(&mut response).words();
         Err(Error::rejected(format!(
-            "{} cannot delete {pointer} of {} ({words})",
-            self.name.host, self.name.path
+            "{} cannot delete {reference} of {} ({words})",
+            self.name.host(),
+            self.name.path()
         ))
         .with_hint("whoever runs the registry can allow deletion"))
     }
@@ -283,7 +288,7 @@ impl<'a> Repository<'a> {
         let length =
             header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let length = length.ok_or_else(|| {
-            Error::invalid(format!("{} does not tell the size of {digest}", self.name.host))
+            Error::invalid(format!("{} does not tell the size of {digest}", self.name.host()))
         })?;
         Ok(Descriptor::new("application/octet-stream", digest.clone(), length))
     }
@@ -364,8 +369,13 @@ impl<'a> Repository<'a> {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`].
-    pub fn locate_manifest(&self, pointer: &str, media_type: &str) -> Result<Locator> {
-        let mut locator = self.locator(self.url(&format!("manifests/{pointer}")))?;
+    pub fn locate_manifest(
+        &self,
+        reference: impl Into<TagOrDigest>,
+        media_type: &str,
+    ) -> Result<Locator> {
+        let reference = reference.into();
+        let mut locator = self.locator(self.url(&format!("manifests/{reference}")))?;
         locator.headers.insert(0, ("Accept".to_owned(), media_type.to_owned()));
         Ok(locator)
     }

@@ -134,7 +134,7 @@ impl Repository<'_> {
             return Ok(None);
         }
         let url = self.location(&call.url, &response.headers)?.ok_or_else(|| {
-            Error::invalid(format!("{} begins an upload without saying where", self.name.host))
+            Error::invalid(format!("{} begins an upload without saying where", self.name.host()))
                 .with_hint("check that a registry answers there")
         })?;
         let least = header(&response.headers, CHUNK_MIN_LENGTH)
@@ -205,7 +205,8 @@ impl Repository<'_> {
             Some(reached) if reached != end => {
                 let error = format!(
                     "{} has {reached} bytes of {} after {end} were sent",
-                    self.name.host, descriptor.digest
+                    self.name.host(),
+                    descriptor.digest
                 );
                 Ok(Step::Lost(Trouble::Failure(Failure::Broken(error))))
             }
@@ -253,7 +254,7 @@ impl Repository<'_> {
         if session.resumed && refusal.code == "DIGEST_INVALID" {
             return Ok(Err(Step::Lost(Trouble::Refusal(refusal))));
         }
-        Err(refusal.error(&self.host, &self.name.path, &self.what(descriptor)))
+        Err(refusal.error(&self.host, self.name.path(), &self.what(descriptor)))
     }
 
     fn wait(
@@ -265,7 +266,7 @@ impl Repository<'_> {
         match trouble {
             Trouble::Failure(failure) => attempts.again_after(failure),
             Trouble::Refusal(refusal) => {
-                let error = || refusal.error(&self.host, &self.name.path, &self.what(descriptor));
+                let error = || refusal.error(&self.host, self.name.path(), &self.what(descriptor));
                 attempts.again(&refusal.words(), refusal.delay, error)
             }
         }
@@ -297,7 +298,8 @@ impl Repository<'_> {
         if chunk.is_some_and(|chunk| chunk <= LEAST_CHUNK) || descriptor.size <= LEAST_CHUNK {
             return Err(Error::rejected(format!(
                 "{} takes no piece of {}, however small (413)",
-                self.name.host, descriptor.digest
+                self.name.host(),
+                descriptor.digest
             ))
             .with_hint(
                 "raise the limit for a request's body at the registry, or at the proxy before it",
@@ -305,7 +307,7 @@ impl Repository<'_> {
         }
         log::warn!(
             "{}: too large a body; sending {} in pieces of {next} bytes",
-            self.name.host,
+            self.name.host(),
             descriptor.digest
         );
         Ok(next)

@@ -202,7 +202,7 @@ fn the_index_over_architectures_is_that_of_ironcore_image() {
         profile: Profile::Ironcore,
         parts,
         annotations,
-        tag: Some("ghcr.io/me/os:1".into()),
+        tag: Some("ghcr.io/me/os:1".parse().unwrap()),
     };
     let (digest, documents) = build(&SIX, &recipe);
     let [config_amd64, amd64, config_arm64, arm64, index] = documents.try_into().unwrap();

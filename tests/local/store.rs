@@ -17,8 +17,8 @@ use osimage::digest::Digest;
 use osimage::image::build::{self, BlobSink, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::layout::Layout;
+use osimage::names::Selector;
 use osimage::oci::{self, Descriptor, Index, Manifest};
-use osimage::reference::Name;
 
 /// The names in a store.
 fn names(store: &Path) -> BTreeSet<String> {
@@ -783,7 +783,7 @@ fn large_store(path: &Path, images: usize) {
             };
             let bytes = osimage::json::to_vec(&manifest);
             let entry = Descriptor::of(oci::MANIFEST, &bytes)
-                .named(Some(&format!("ghcr.io/example/os:{n}")));
+                .named(Some(&format!("ghcr.io/example/os:{n}").parse().unwrap()));
             fs::write(path.join("blobs/sha256").join(entry.digest.hex()), bytes).unwrap();
             entry
         })
@@ -802,7 +802,7 @@ fn ten_thousand_images_are_listed_named_imported_and_freed() {
     scratch.ok(&["--store-path", "store", "tag", "ghcr.io/example/os:77", "os:77"]);
     let image = Layout::open(&store).unwrap();
     let find = |name: &str| {
-        osimage::content::resolve(&image, Some(&name.parse::<Name>().unwrap())).unwrap()
+        osimage::content::resolve(&image, Some(&name.parse::<Selector>().unwrap())).unwrap()
     };
     assert_eq!(find("os:77").digest, find("ghcr.io/example/os:77").digest);
     assert_eq!(find(&find("os:77").digest.hex()[..16]).digest, find("os:77").digest);

@@ -15,9 +15,10 @@ use crate::common::registry::{Fault, Registry, call_of};
 use osimage::content::Source;
 use osimage::copy::{Node, Target};
 use osimage::digest::{Digest, Verifying};
+use osimage::names::{Reference, Tag};
 use osimage::oci::Descriptor;
 use osimage::registry::credentials::{Credentials, Environment};
-use osimage::registry::{Access, Client, Reference, Repository, Settings};
+use osimage::registry::{Access, Client, Repository, Settings};
 use osimage::{Kind, Result};
 
 const SIZE: usize = 300_000;
@@ -39,7 +40,11 @@ fn client(change: impl FnOnce(&mut Settings)) -> Client {
 
 fn repository<'a>(client: &'a Client, host: &str) -> Repository<'a> {
     let reference: Reference = format!("{host}/os").parse().unwrap();
-    client.repository(&reference.repository, Access::Push).unwrap()
+    client.repository(reference.repository(), Access::Push).unwrap()
+}
+
+fn v1() -> Tag {
+    "v1".parse().unwrap()
 }
 
 /// A blob in memory.
@@ -750,7 +755,7 @@ fn what_a_head_does_not_tell_is_read() {
             (request.method == "HEAD").then(|| Fault::change(change))
         });
         let client = client(|_| ());
-        let found = repository(&client, &registry.host()).find("v1").unwrap().unwrap();
+        let found = repository(&client, &registry.host()).find(&v1()).unwrap().unwrap();
         assert_eq!((found.digest, found.size), (digest.clone(), text.len() as u64), "{header}");
     }
     assert_eq!(digest, Digest::of(text.as_bytes()));
@@ -765,7 +770,7 @@ fn what_a_head_does_not_tell_is_read() {
         })
     });
     let client = client(|_| ());
-    let error = repository(&client, &registry.host()).document("v1").unwrap_err();
+    let error = repository(&client, &registry.host()).manifest(&v1()).unwrap_err();
     assert!(error.kind() == Kind::Verification && error.to_string().contains("gzip"), "{error}");
 }
 
@@ -792,7 +797,7 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
             let repository = repository(&client, &registry.host());
             match call {
                 "GET tags" => assert_eq!(repository.tags().unwrap(), ["v1"]),
-                _ => assert!(repository.document("v1").unwrap().1 == text.as_bytes()),
+                _ => assert!(repository.manifest(&v1()).unwrap().1 == text.as_bytes()),
             }
             assert_eq!(registry.count(call), 2, "{call} {after}");
         }
@@ -805,7 +810,7 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
         client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(800), 0));
     let given_up = || {
         registry.forget();
-        let error = repository(&client, &registry.host()).document("v1").unwrap_err();
+        let error = repository(&client, &registry.host()).manifest(&v1()).unwrap_err();
         assert!(error.kind() == Kind::Network && registry.requests().len() == 1, "{error}");
         error.to_string().contains("too slowly")
     };

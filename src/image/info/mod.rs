@@ -26,8 +26,8 @@ use crate::digest::Digest;
 use crate::error::Advice;
 use crate::features::Arch;
 use crate::json::{self, Annotations, Extra};
+use crate::names::Reference;
 use crate::oci::{self, Descriptor, Manifest, ManifestOrIndex, Platform};
-use crate::registry::Reference;
 use crate::{Error, Result, referrers};
 
 /// The media types of an ordinary container image (image-spec, media-types.md).
@@ -167,13 +167,13 @@ impl Found {
             image.manifest.annotations.get(key).filter(|value| !value.is_empty()).map(str::to_owned)
         };
         let cname = known.cname.clone().or_else(|| annotation("cname"));
-        let called = || reference.repository.path.rsplit('/').next().map(str::to_owned);
+        let called = || reference.repository().path().rsplit('/').next().map(str::to_owned);
         let version = || {
             known
                 .version
                 .clone()
                 .or_else(|| annotation("version"))
-                .or_else(|| reference.tag.clone())
+                .or_else(|| reference.tag().map(ToString::to_string))
         };
         let commit = || known.commit.clone().or_else(|| annotation("commit"));
         let packages = self.packages.as_deref().map(String::from_utf8_lossy);

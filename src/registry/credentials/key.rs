@@ -1,7 +1,7 @@
 //! What the keys of a credentials file mean: a registry's host, or a part of its repositories, in
 //! the spellings that tools write.
 
-use crate::{Error, Result};
+use crate::{Result, names};
 
 /// The names under which Docker Hub is known; all of them are one registry.
 const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
@@ -13,17 +13,11 @@ const HUB_SERVER: &str = "https://index.docker.io/v1/";
 pub(super) struct Host(String);
 
 impl Host {
-    /// Checks a host. Nothing but what a host can hold comes through, so that none becomes a second
-    /// line for a helper.
+    /// The host in its one spelling. Nothing but what a host can hold comes through, so that none
+    /// becomes a second line for a helper.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let known = |b: u8| {
-            b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']')
-        };
-        if text.is_empty() || !text.bytes().all(known) {
-            return Err(Error::usage(format!("{text:?} is not the host of a registry"))
-                .with_hint("a host is a name or an address, and a port where it needs one: ghcr.io, localhost:5000"));
-        }
-        Ok(Host(canonical_host(text)))
+        let host: names::Host = text.parse()?;
+        Ok(Host(canonical_host(host.as_str())))
     }
 
     /// What the host is called towards helpers and as a key, as docker does.
@@ -84,6 +78,7 @@ fn canonical_host(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn keys_cover_what_they_mean() {

@@ -279,14 +279,6 @@ impl Credentials {
     }
 }
 
-/// Checks that a text is a registry's host, with a port or without.
-///
-/// # Errors
-/// [`Error::Usage`] where it is none.
-pub fn check_host(text: &str) -> Result<()> {
-    Host::parse(text).map(|_| ())
-}
-
 /// How people are told of a helper.
 fn told(name: &str) -> String {
     format!("the credential helper {name}")
