@@ -496,7 +496,7 @@ fn what_is_to_be_kept_may_be_thought_about_for_long() {
     let index = |client: &Client, host: &str| {
         let entries = Vec::new();
         let change = |_| Ok(Some(osimage::oci::Index::over(entries.clone())));
-        repository(client, host).rewrite_index("1", change, |_| true).map(drop)
+        repository(client, host).rewrite_index(&"1".parse()?, change, |_| true).map(drop)
     };
     for (call, chunk, kept) in [
         ("PATCH upload", 400, true),
