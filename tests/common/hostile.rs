@@ -5,8 +5,6 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use osimage::compress::{Format, Settings, Writer};
 use osimage::digest::Digest;
@@ -20,44 +18,6 @@ pub const ROOTFS: &str = "application/vnd.onmetal.image.rootfs.v1alpha1.rootfs";
 
 /// The config of the hostile images, so that no sound image in a store has the same.
 pub const EVIL_CONFIG: &str = r#"{"commandLine":"evil"}"#;
-
-/// Runs the program with at most 2 GiB of addresses and 60 s; a signal or a panic is a failed test.
-pub fn run(scratch: &Scratch, args: &[&str]) -> (i32, String, String) {
-    let mut command = scratch.program("sh");
-    command
-        .args(["-c", r#"ulimit -v 2097152; exec "$@""#, "sh", env!("CARGO_BIN_EXE_osimage")])
-        .args(args);
-    let (stdout, stderr) = (scratch.path("run.stdout"), scratch.path("run.stderr"));
-    command
-        .stdout(fs::File::create(&stdout).unwrap())
-        .stderr(fs::File::create(&stderr).unwrap())
-        .stdin(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let start = Instant::now();
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None if start.elapsed() > Duration::from_secs(60) => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                panic!("osimage {args:?} did not end");
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    let read = |path: PathBuf| String::from_utf8(fs::read(path).unwrap()).expect("UTF-8");
-    let (stdout, stderr) = (read(stdout), read(stderr));
-    let code = status.code().unwrap_or_else(|| panic!("osimage {args:?}: {status}\n{stderr}"));
-    assert!(code < 100, "osimage {args:?}: {code}\n{stderr}");
-    (code, stdout, stderr)
-}
-
-/// Runs the program, which must find the content at fault; gives what it says.
-pub fn refused(scratch: &Scratch, args: &[&str]) -> String {
-    let (code, stdout, stderr) = run(scratch, args);
-    assert_eq!(code, 5, "osimage {args:?}\n{stdout}{stderr}");
-    format!("{stdout}{stderr}")
-}
 
 /// Writes a blob under its name and gives its digest.
 pub fn blob(layout: &Path, content: impl AsRef<[u8]>) -> String {
@@ -124,10 +84,10 @@ pub fn victim(scratch: &Scratch) -> String {
 
 pub fn unharmed(scratch: &Scratch) {
     // What was imported before the fault was met must not be there for the next attack.
-    scratch.ok(&["--store-path", "store", "gc"]);
-    scratch.ok(&["--store-path", "store", "verify"]);
-    scratch.ok(&["--store-path", "store", "extract", "good:1", "-o", "unharmed"]);
-    let list = scratch.ok(&["--store-path", "store", "list"]);
+    scratch.osimage(["--store-path", "store", "gc"]).ok();
+    scratch.osimage(["--store-path", "store", "verify"]).ok();
+    scratch.osimage(["--store-path", "store", "extract", "good:1", "-o", "unharmed"]).ok();
+    let list = scratch.osimage(["--store-path", "store", "list"]).ok();
     assert!(!list.contains("evil"), "{list}");
 }
 
@@ -141,7 +101,7 @@ pub fn refused_by_all(scratch: &Scratch, layout: &str) -> String {
         &["extract", &reference, "-o", "out"],
         &["--store-path", "store", "import", &reference],
     ] {
-        said.push_str(&refused(scratch, args));
+        said.push_str(&scratch.osimage(args).fails(5));
     }
     assert!(!scratch.path("evil.oci.tar").exists());
     unharmed(scratch);

@@ -43,11 +43,6 @@ impl Scratch {
         path
     }
 
-    /// The program, to be run in the folder, with a clean environment and the folder as its home.
-    pub fn osimage(&self) -> Command {
-        self.program(env!("CARGO_BIN_EXE_osimage"))
-    }
-
     /// A copy of the program, for a user who cannot come to the original. Another process writes
     /// it: a file that this one had open for writing could not be run while another test's new
     /// process still has it open too.
@@ -60,25 +55,20 @@ impl Scratch {
         copy
     }
 
-    /// Any program, to be run in the folder, with a clean environment and the folder as its home.
-    pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.current_dir(self.0.path()).env_clear().env("HOME", self.0.path()).env("PATH", path);
-        command
-    }
-
-    /// Runs the program, which must succeed, and gives its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
-        success(self.osimage().args(args), args)
+        self.osimage(args).ok()
     }
 
-    /// Runs the program, which must fail with this code, and gives its standard error.
     pub fn fails(&self, code: i32, args: &[&str]) -> String {
-        let output = self.osimage().args(args).output().expect("run osimage");
-        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(code), "osimage {args:?}: {stderr}");
-        stderr
+        self.osimage(args).fails(code)
+    }
+
+    pub fn run(&self, args: &[&str]) -> run::Run {
+        self.osimage(args).run()
+    }
+
+    pub fn refused(&self, code: i32, says: &[&str], args: &[&str]) -> String {
+        self.osimage(args).run().says(says).fails(code)
     }
 
     /// The three parts of a small image, `rootfs`, `initramfs` and `kernel`; another seed gives
@@ -106,7 +96,7 @@ impl Scratch {
             kernel,
         ];
         args.extend(more);
-        self.ok(&args).split_whitespace().last().expect("an id").to_owned()
+        self.osimage(&args).ok().split_whitespace().last().expect("an id").to_owned()
     }
 }
 

@@ -2,7 +2,6 @@
 //! client is told to reach it.
 
 use std::any::Any;
-use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +9,7 @@ use super::Scratch;
 use super::encode::base64;
 use super::pki::Pki;
 use super::registry::{Auth, Registry};
+use super::run::Launch;
 use super::servers::{
     DockerAuth, Nginx, Server, crane_registry, docker_registry, ferro_registry, nginx,
 };
@@ -171,7 +171,7 @@ impl Place {
 
     /// Tells crane whom to trust; whether it can reach the registry, since it shows no client
     /// certificate.
-    pub fn crane<'a>(&self, command: &'a mut Command) -> Option<&'a mut Command> {
+    pub fn crane(&self, command: Launch) -> Option<Launch> {
         (!self.wants_client_certificate()).then(|| command.env("SSL_CERT_FILE", &self.files[0]))
     }
 }

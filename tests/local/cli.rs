@@ -4,9 +4,8 @@
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::common::{Scratch, listing, noise, peer, success};
+use crate::common::{Scratch, listing, noise, peer};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
@@ -27,18 +26,20 @@ fn build_index(scratch: &Scratch) -> Value {
             scratch.parts(seed).map(|path| path.to_str().unwrap().to_owned());
         format!("arch={arch},rootfs={rootfs},initramfs={initramfs},kernel={kernel}")
     };
-    scratch.ok(&[
-        "--store-path",
-        "store",
-        "build",
-        "--tag",
-        "os:2",
-        "--config",
-        &config("amd64", 11),
-        "--config",
-        &config("arm64", 12),
-    ]);
-    json(&scratch.ok(&["--store-path", "store", "inspect", "os:2"]))
+    scratch
+        .osimage([
+            "--store-path",
+            "store",
+            "build",
+            "--tag",
+            "os:2",
+            "--config",
+            &config("amd64", 11),
+            "--config",
+            &config("arm64", 12),
+        ])
+        .ok();
+    json(&scratch.osimage(["--store-path", "store", "inspect", "os:2"]).ok())
 }
 
 #[test]
@@ -49,13 +50,13 @@ fn every_way_of_naming_an_image_leads_to_it() {
     let digest = format!("sha256:{id}");
     let named = ["--store-path", "store", "export", "ghcr.io/me/os:1.0"];
     for format in FORMATS {
-        scratch.ok(&[&named[..], &[&format!("one.oci.{format}")]].concat());
-        scratch.ok(&[&named[..], &["--flat", &format!("flat.oci.{format}")]].concat());
+        scratch.osimage([&named[..], &[&format!("one.oci.{format}")]].concat()).ok();
+        scratch.osimage([&named[..], &["--flat", &format!("flat.oci.{format}")]].concat()).ok();
     }
-    scratch.ok(&["--store-path", "store", "export", "two.oci.tar.zst"]);
+    scratch.osimage(["--store-path", "store", "export", "two.oci.tar.zst"]).ok();
     std::fs::copy(scratch.path("one.oci.tar.xz"), scratch.path("odd name:1")).unwrap();
-    scratch.ok(&["--store-path", "one", "import", "one.oci.tar"]);
-    scratch.ok(&["--store-path", "odd:folder", "import", "one.oci.tar"]);
+    scratch.osimage(["--store-path", "one", "import", "one.oci.tar"]).ok();
+    scratch.osimage(["--store-path", "odd:folder", "import", "one.oci.tar"]).ok();
 
     let in_store = |name: &str| (vec!["--store-path".into(), "store".into()], name.to_owned());
     let elsewhere = |name: &str| (Vec::new(), name.to_owned());
@@ -93,11 +94,15 @@ fn every_way_of_naming_an_image_leads_to_it() {
     }
     for (options, name) in ways {
         let run = |args: &[&str]| {
-            scratch.ok(&options
-                .iter()
-                .map(String::as_str)
-                .chain(args.iter().copied())
-                .collect::<Vec<_>>())
+            scratch
+                .osimage(
+                    options
+                        .iter()
+                        .map(String::as_str)
+                        .chain(args.iter().copied())
+                        .collect::<Vec<_>>(),
+                )
+                .ok()
         };
         assert_eq!(run(&["list", "-q", &name]), format!("{digest}\n"), "{options:?} {name}");
         assert_eq!(
@@ -108,19 +113,19 @@ fn every_way_of_naming_an_image_leads_to_it() {
         run(&["verify", &name]);
     }
     // A variable names the store, and takes nothing away from paths.
-    let with_variable =
-        |args: &[&str]| success(scratch.osimage().env("OSIMAGE_STORE", "store").args(args), args);
+    let with_variable = |args: &[&str]| scratch.osimage(args).env("OSIMAGE_STORE", "store").ok();
     assert_eq!(with_variable(&["list", "-q", "ghcr.io/me/os:1.0"]), format!("{digest}\n"));
     assert_eq!(with_variable(&["list", "-q", "one"]), format!("{digest}\n"));
     // Docker's short names mean its own registry.
-    scratch.ok(&["tag", "one", "docker.io/library/os:1"]);
-    assert_eq!(scratch.ok(&["list", "-q", "one:os:1"]), format!("{digest}\n"));
+    scratch.osimage(["tag", "one", "docker.io/library/os:1"]).ok();
+    assert_eq!(scratch.osimage(["list", "-q", "one:os:1"]).ok(), format!("{digest}\n"));
 }
 
 #[test]
 fn list_shows_tables_json_and_digests() {
     let scratch = Scratch::new();
-    let list = |args: &[&str]| scratch.ok(&[&["--store-path", "store", "list"], args].concat());
+    let list =
+        |args: &[&str]| scratch.osimage([&["--store-path", "store", "list"], args].concat()).ok();
     assert_eq!(list(&[]), "REPOSITORY  TAG         IMAGE ID\n");
     assert_eq!((list(&["--format", "json"]).as_str(), list(&["-q"]).as_str()), ("[]\n", ""));
     assert!(!scratch.path("store").exists(), "listing makes no store");
@@ -133,7 +138,7 @@ fn list_shows_tables_json_and_digests() {
     );
     let plain = scratch.build("store", 2, &[]);
     let index = build_index(&scratch);
-    scratch.ok(&["--store-path", "store", "tag", &plain, "v1"]);
+    scratch.osimage(["--store-path", "store", "tag", &plain, "v1"]).ok();
     let short = |name: &str| {
         json(&list(&["--format", "json", name]))[0]["digest"].as_str().unwrap()[7..19].to_owned()
     };
@@ -212,7 +217,7 @@ fn inspect_draws_a_tree() {
     let scratch = Scratch::new();
     let id =
         scratch.build("one", 1, &["--tag", "ghcr.io/me/os:1.0", "--command-line", "ro <quiet>"]);
-    let manifest = json(&scratch.ok(&["inspect", "one"]))["manifest"].clone();
+    let manifest = json(&scratch.osimage(["inspect", "one"]).ok())["manifest"].clone();
     let short = |descriptor: &Value| descriptor["digest"].as_str().unwrap()[..19].to_owned();
     let expected = format!(
         "\
@@ -229,10 +234,10 @@ sha256:{id} onmetal, 460.7 kB
         short(&manifest["layers"][1]),
         short(&manifest["layers"][2])
     );
-    assert_eq!(scratch.ok(&["inspect", "one", "--format", "tree"]), expected);
+    assert_eq!(scratch.osimage(["inspect", "one", "--format", "tree"]).ok(), expected);
 
     let index = build_index(&scratch);
-    let tree = scratch.ok(&["inspect", "store:os:2", "--format", "tree"]);
+    let tree = scratch.osimage(["inspect", "store:os:2", "--format", "tree"]).ok();
     let lines: Vec<_> = tree.lines().collect();
     assert_eq!(
         (lines[0], lines[2], lines[8]),
@@ -248,20 +253,20 @@ sha256:{id} onmetal, 460.7 kB
     );
     // One image of an index, by its digest; and an index one of whose images is elsewhere.
     let arm64 = index["manifests"][1]["digest"].as_str().unwrap();
-    scratch.ok(&["--store-path", "sparse", "import", "store:os:2"]);
+    scratch.osimage(["--store-path", "sparse", "import", "store:os:2"]).ok();
     assert_eq!(
-        json(&scratch.ok(&["inspect", &format!("sparse@{arm64}")]))["descriptor"],
+        json(&scratch.osimage(["inspect", &format!("sparse@{arm64}")]).ok())["descriptor"],
         index["manifests"][1]
     );
     std::fs::remove_file(scratch.path(format!("sparse/blobs/sha256/{}", &arm64[7..]))).unwrap();
-    let tree = scratch.ok(&["inspect", "sparse", "--format", "tree"]);
+    let tree = scratch.osimage(["inspect", "sparse", "--format", "tree"]).ok();
     assert!(tree.ends_with(&format!("└── linux/arm64\n    {arm64} is not here\n")), "{tree}");
 }
 
 #[test]
 fn tag_untag_delete_and_gc() {
     let scratch = Scratch::new();
-    let run = |args: &[&str]| scratch.ok(&[&["--store-path", "store"], args].concat());
+    let run = |args: &[&str]| scratch.osimage([&["--store-path", "store"], args].concat()).ok();
     let names = || {
         let list = json(&run(&["list", "--format", "json"]));
         list.as_array()
@@ -318,16 +323,16 @@ fn tag_untag_delete_and_gc() {
     );
     assert_eq!(listing(&scratch.path("store")), before);
     assert_eq!(
-        scratch.ok(&["gc", "./store"]),
+        scratch.osimage(["gc", "./store"]).ok(),
         format!("freed {digest} 5.0 kB\nfreed 1 blob, 5.0 kB\n")
     );
     assert_eq!(blobs(), 5);
 
     // With every name of an image it goes altogether.
     run(&["tag", "a:2", "b"]);
-    assert_eq!(scratch.ok(&["delete", "store:a:2"]), "Successfully deleted store:a:2\n");
+    assert_eq!(scratch.osimage(["delete", "store:a:2"]).ok(), "Successfully deleted store:a:2\n");
     assert_eq!(blobs(), 5);
-    scratch.ok(&["delete", "store:b"]);
+    scratch.osimage(["delete", "store:b"]).ok();
     assert_eq!(blobs(), 0);
     run(&["verify"]);
 }
@@ -338,13 +343,7 @@ fn extract_writes_what_was_packed() {
     let parts = scratch.parts(1);
     scratch.build("store", 1, &["--tag", "os", "--command-line", "ro quiet"]);
     let check = |folder: &str| {
-        success(
-            scratch
-                .program("sha256sum")
-                .args(["--strict", "-c", "SHA256SUMS"])
-                .current_dir(scratch.path(folder)),
-            folder,
-        )
+        scratch.program("sha256sum").args(["--strict", "-c", "SHA256SUMS"]).current_dir(folder).ok()
     };
     let files = |folder: &str| {
         let mut names: Vec<_> = std::fs::read_dir(scratch.path(folder))
@@ -356,8 +355,8 @@ fn extract_writes_what_was_packed() {
     };
     for format in FORMATS {
         let (archive, out) = (format!("os.oci.{format}"), format!("out-{format}"));
-        scratch.ok(&["export", "./store", &archive]);
-        let said = scratch.ok(&["extract", &archive, "-o", &out]);
+        scratch.osimage(["export", "./store", &archive]).ok();
+        let said = scratch.osimage(["extract", &archive, "-o", &out]).ok();
         assert_eq!(said.lines().count(), 4, "{said}");
         assert_eq!(files(&out), ["SHA256SUMS", "cmdline", "initrd", "rootfs.raw", "vmlinuz"]);
         for (name, part) in ["rootfs.raw", "initrd", "vmlinuz"].iter().zip(&parts) {
@@ -368,51 +367,39 @@ fn extract_writes_what_was_packed() {
             "ro quiet\n"
         );
         check(&out);
-        let layer = |role: &str| {
-            success(
-                scratch
-                    .osimage()
-                    .args(["extract", &archive, "--layer", role, "-o", "-"])
-                    .stdout(Stdio::piped()),
-                role,
-            )
-        };
+        let layer =
+            |role: &str| scratch.osimage(["extract", &archive, "--layer", role, "-o", "-"]).ok();
         assert_eq!(layer("cmdline"), "ro quiet\n");
-        let kernel = scratch
-            .osimage()
-            .args(["extract", &archive, "--layer", "kernel", "-o", "-"])
-            .output()
-            .unwrap();
-        assert_eq!(kernel.stdout, std::fs::read(&parts[2]).unwrap(), "{format}");
+        let kernel = scratch.osimage(["extract", &archive, "--layer", "kernel", "-o", "-"]).run();
+        assert_eq!(kernel.bytes, std::fs::read(&parts[2]).unwrap(), "{format}");
     }
     // Where the command line is a layer, it is one file all the same.
     scratch.build("gl", 1, &["--profile", "gardenlinux", "--command-line", "ro quiet"]);
-    assert_eq!(scratch.ok(&["extract", "./gl", "-o", "out-gl"]).lines().count(), 4);
+    assert_eq!(scratch.osimage(["extract", "./gl", "-o", "out-gl"]).ok().lines().count(), 4);
     // Some layers; the sums of other files stay, those of files that are gone go, lines of other
     // tools are kept.
-    scratch.ok(&[
-        "extract",
-        "./store",
-        "--layer",
-        "kernel",
-        "--layer",
-        "initramfs",
-        "-o",
-        "some/where",
-    ]);
+    scratch
+        .osimage([
+            "extract",
+            "./store",
+            "--layer",
+            "kernel",
+            "--layer",
+            "initramfs",
+            "-o",
+            "some/where",
+        ])
+        .ok();
     assert_eq!(files("some/where"), ["SHA256SUMS", "initrd", "vmlinuz"]);
     scratch.write("some/where/notes", "mine");
-    let sums = success(
-        scratch.program("sha256sum").args(["-b", "notes"]).current_dir(scratch.path("some/where")),
-        "sha256sum",
-    );
+    let sums = scratch.program("sha256sum").args(["-b", "notes"]).current_dir("some/where").ok();
     let path = scratch.path("some/where/SHA256SUMS");
     std::fs::write(
         &path,
         format!("{}{sums}{}  gone\n", std::fs::read_to_string(&path).unwrap(), "0".repeat(64)),
     )
     .unwrap();
-    scratch.ok(&["extract", "./store", "--layer", "rootfs", "-o", "some/where"]);
+    scratch.osimage(["extract", "./store", "--layer", "rootfs", "-o", "some/where"]).ok();
     check("some/where");
     let lines: Vec<_> =
         std::fs::read_to_string(&path).unwrap().lines().map(|line| line[64..].to_owned()).collect();
@@ -420,17 +407,15 @@ fn extract_writes_what_was_packed() {
     // A second time replaces what is there, also where the user made it read-only.
     std::fs::set_permissions(scratch.path("some/where/initrd"), PermissionsExt::from_mode(0o444))
         .unwrap();
-    scratch.ok(&["extract", "./store", "-o", "some/where"]);
+    scratch.osimage(["extract", "./store", "-o", "some/where"]).ok();
     check("some/where");
     // Without -o it is the folder one is in.
     std::fs::create_dir(scratch.path("here")).unwrap();
-    success(
-        scratch
-            .osimage()
-            .current_dir(scratch.path("here"))
-            .args(["extract", "../store", "--layer", "kernel"]),
-        "extract",
-    );
+    scratch
+        .osimage([""; 0])
+        .current_dir("here")
+        .args(["extract", "../store", "--layer", "kernel"])
+        .ok();
     assert_eq!(files("here"), ["SHA256SUMS", "vmlinuz"]);
 }
 
@@ -445,16 +430,18 @@ fn extract_takes_one_architecture_of_an_index() {
             format!("linux/{architecture}"),
             format!("linux/{architecture}/v8"),
         ] {
-            scratch.ok(&[
-                "extract",
-                "store:os:2",
-                "--platform",
-                &platform,
-                "--layer",
-                "kernel",
-                "-o",
-                "out",
-            ]);
+            scratch
+                .osimage([
+                    "extract",
+                    "store:os:2",
+                    "--platform",
+                    &platform,
+                    "--layer",
+                    "kernel",
+                    "-o",
+                    "out",
+                ])
+                .ok();
             assert_eq!(
                 hex(scratch.path("out/vmlinuz")),
                 hex(scratch.path(format!("parts-{seed}/kernel"))),
@@ -463,23 +450,30 @@ fn extract_takes_one_architecture_of_an_index() {
         }
     }
     assert!(
-        scratch.fails(2, &["extract", "store:os:2", "-o", "no"]).contains("it has amd64, arm64")
+        scratch
+            .osimage(["extract", "store:os:2", "-o", "no"])
+            .fails(2)
+            .contains("it has amd64, arm64")
     );
     assert!(
         scratch
-            .fails(3, &["extract", "store:os:2", "--platform", "riscv64", "-o", "no"])
+            .osimage(["extract", "store:os:2", "--platform", "riscv64", "-o", "no"])
+            .fails(3)
             .contains("no image for riscv64")
     );
-    let arm64 = json(&scratch.ok(&["inspect", "store:os:2"]))["manifests"][1]["digest"]
+    let arm64 = json(&scratch.osimage(["inspect", "store:os:2"]).ok())["manifests"][1]["digest"]
         .as_str()
         .unwrap()
         .to_owned();
     // The entry of an index tells the platform; the same image under a name of its own has none.
-    scratch.ok(&["--store-path", "store", "delete", "os:2-arm64"]);
-    scratch.ok(&["extract", &format!("store@{arm64}"), "--platform", "arm64", "-o", "yes"]);
+    scratch.osimage(["--store-path", "store", "delete", "os:2-arm64"]).ok();
+    scratch
+        .osimage(["extract", &format!("store@{arm64}"), "--platform", "arm64", "-o", "yes"])
+        .ok();
     assert!(
         scratch
-            .fails(3, &["extract", &format!("store@{arm64}"), "--platform", "amd64", "-o", "no"])
+            .osimage(["extract", &format!("store@{arm64}"), "--platform", "amd64", "-o", "no"])
+            .fails(3)
             .contains("is for arm64")
     );
     assert!(!scratch.path("no").exists());
@@ -494,22 +488,24 @@ fn sparse_files_stay_sparse() {
     File::options().write(true).open(&rootfs).unwrap().set_len(LEN).unwrap();
     let parts = scratch.parts(1);
     let [_, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
-    scratch.ok(&[
-        "--store-path",
-        "store",
-        "build",
-        "--rootfs-file",
-        "rootfs.raw",
-        "--initramfs-file",
-        initramfs,
-        "--kernel-file",
-        kernel,
-    ]);
-    scratch.ok(&["export", "./store", "os.oci.tar.xz"]);
+    scratch
+        .osimage([
+            "--store-path",
+            "store",
+            "build",
+            "--rootfs-file",
+            "rootfs.raw",
+            "--initramfs-file",
+            initramfs,
+            "--kernel-file",
+            kernel,
+        ])
+        .ok();
+    scratch.osimage(["export", "./store", "os.oci.tar.xz"]).ok();
     assert!(scratch.path("os.oci.tar.xz").metadata().unwrap().len() < 300_000);
-    scratch.ok(&["extract", "os.oci.tar.xz", "-o", "from-archive"]);
-    scratch.ok(&["extract", "./store", "-o", "from-store"]);
-    scratch.ok(&["--store-path", "again", "import", "os.oci.tar.xz"]);
+    scratch.osimage(["extract", "os.oci.tar.xz", "-o", "from-archive"]).ok();
+    scratch.osimage(["extract", "./store", "-o", "from-store"]).ok();
+    scratch.osimage(["--store-path", "again", "import", "os.oci.tar.xz"]).ok();
     let id = hex(&rootfs);
     for file in [
         "from-archive/rootfs.raw",
@@ -530,21 +526,17 @@ fn verify_finds_what_is_wrong() {
     let id = scratch.build("store", 1, &["--tag", "a"]);
     scratch.build("store", 2, &["--tag", "b"]);
     assert_eq!(
-        scratch.ok(&["verify", "./store"]),
+        scratch.osimage(["verify", "./store"]).ok(),
         "2 images, 9 blobs, 921.4 kB: all as they should be\n"
     );
     assert_eq!(
-        scratch.ok(&["verify", "./store:a"]),
+        scratch.osimage(["verify", "./store:a"]).ok(),
         "1 image, 5 blobs, 460.7 kB: all as they should be\n"
     );
     let blob = |file: &str| scratch.path(format!("store/blobs/sha256/{}", hex(scratch.path(file))));
     let verify = |source: &str| {
-        let output = scratch.osimage().args(["verify", source]).output().unwrap();
-        (
-            output.status.code().unwrap(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
+        let run = scratch.osimage(["verify", source]).run();
+        (run.code, run.stdout, run.stderr)
     };
     // What belongs to no image is told, and is no fault.
     scratch.write(format!("store/blobs/sha256/{}", Digest::of(b"stray").hex()), "stray");
@@ -573,7 +565,7 @@ fn verify_finds_what_is_wrong() {
     // read again.
     scratch.build("sound", 1, &[]);
     std::fs::remove_file(&kernel).unwrap();
-    scratch.ok(&["--store-path", "store", "import", "./sound"]);
+    scratch.osimage(["--store-path", "store", "import", "./sound"]).ok();
     assert_eq!(verify("./store").0, 0);
 }
 
@@ -596,15 +588,15 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
         "--tag",
         "ghcr.io/me/os:1",
     ];
-    scratch.ok(&[&["--store-path", "store"], &build[..]].concat());
-    scratch.ok(&["tag", "./store", "other"]);
+    scratch.osimage([&["--store-path", "store"], &build[..]].concat()).ok();
+    scratch.osimage(["tag", "./store", "other"]).ok();
     let build = [&build[..], &["--output"]].concat();
     for format in FORMATS {
         let name = |what: &str| format!("{what}.oci.{format}");
-        scratch.ok(&["export", "--threads", "1", "./store:ghcr.io/me/os:1", &name("one")]);
-        scratch.ok(&["export", "--threads", "2", "./store:ghcr.io/me/os:1", &name("two")]);
-        scratch.ok(&[&build[..], &[&name("straight"), "--threads", "2"]].concat());
-        scratch.ok(&["export", &name("two"), &name("again")]);
+        scratch.osimage(["export", "--threads", "1", "./store:ghcr.io/me/os:1", &name("one")]).ok();
+        scratch.osimage(["export", "--threads", "2", "./store:ghcr.io/me/os:1", &name("two")]).ok();
+        scratch.osimage([&build[..], &[&name("straight"), "--threads", "2"]].concat()).ok();
+        scratch.osimage(["export", &name("two"), &name("again")]).ok();
         let bytes = hex(scratch.path(name("one")));
         for what in ["two", "straight", "again"] {
             assert_eq!(hex(scratch.path(name(what))), bytes, "{format}: {what}");
@@ -612,8 +604,8 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
     }
     // A list of members that says nothing of when, where and by whom it was made; small ones in
     // front.
-    let tar = |args: &[&str]| success(scratch.program("tar").env("TZ", "UTC").args(args), args);
-    let index = json(&scratch.ok(&["inspect", "one.oci.tar"]));
+    let tar = |args: &[&str]| scratch.program("tar").env("TZ", "UTC").args(args).ok();
+    let index = json(&scratch.osimage(["inspect", "one.oci.tar"]).ok());
     let (manifest, config) = (
         index["descriptor"]["digest"].as_str().unwrap(),
         index["manifest"]["config"]["digest"].as_str().unwrap(),
@@ -632,7 +624,9 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
         lines.push(file("-rw-r--r--", index.len() as u64, "index.json"));
         lines.extend([folder(format!("{top}blobs/")), folder(format!("{top}blobs/sha256/"))]);
         let manifest_size =
-            json(&scratch.ok(&["inspect", "one.oci.tar"]))["descriptor"]["size"].as_u64().unwrap();
+            json(&scratch.osimage(["inspect", "one.oci.tar"]).ok())["descriptor"]["size"]
+                .as_u64()
+                .unwrap();
         let blobs = [
             (manifest_size, manifest[7..].to_owned()),
             (2, config[7..].to_owned()),
@@ -647,8 +641,8 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
     };
     std::fs::write(scratch.path("index"), tar(&["-xOf", "one.oci.tar", "onmetal/index.json"]))
         .unwrap();
-    scratch.ok(&["export", "--flat", "one.oci.tar.xz", "flat.oci.tar.gz"]);
-    scratch.ok(&["export", "--top", "my-os.1", "one.oci.tar.xz", "top.oci.tar.zst"]);
+    scratch.osimage(["export", "--flat", "one.oci.tar.xz", "flat.oci.tar.gz"]).ok();
+    scratch.osimage(["export", "--top", "my-os.1", "one.oci.tar.xz", "top.oci.tar.zst"]).ok();
     for (archive, top) in [
         ("one.oci.tar", "onmetal/"),
         ("one.oci.tar.xz", "onmetal/"),
@@ -664,12 +658,12 @@ fn archives_have_the_same_bytes_and_suit_plain_tar() {
     }
     // What plain tar makes of it is a layout, and what plain tar makes of a layout is read.
     tar(&["-xJf", "one.oci.tar.xz"]);
-    scratch.ok(&["verify", "onmetal"]);
+    scratch.osimage(["verify", "onmetal"]).ok();
     tar(&["-czf", "repacked.tgz", "-C", "onmetal", "."]);
     tar(&["-cf", "repacked.tar", "onmetal/"]);
     for archive in ["repacked.tgz", "repacked.tar"] {
-        assert_eq!(scratch.ok(&["list", "-q", archive]), format!("{manifest}\n"));
-        scratch.ok(&["verify", archive]);
+        assert_eq!(scratch.osimage(["list", "-q", archive]).ok(), format!("{manifest}\n"));
+        scratch.osimage(["verify", archive]).ok();
     }
 }
 
@@ -679,28 +673,28 @@ fn names_go_with_images_from_store_to_archive_to_store() {
     scratch.build("store", 1, &["--tag", "ghcr.io/me/os:1"]);
     scratch.build("store", 2, &[]);
     build_index(&scratch);
-    scratch.ok(&["tag", "store:ghcr.io/me/os:1", "latest"]);
-    let list = |what: &str| scratch.ok(&["list", "--format", "json", what]);
+    scratch.osimage(["tag", "store:ghcr.io/me/os:1", "latest"]).ok();
+    let list = |what: &str| scratch.osimage(["list", "--format", "json", what]).ok();
     assert_eq!(
-        scratch.ok(&["--store-path", "store", "export", "all.oci.tar.xz"]).lines().count(),
+        scratch.osimage(["--store-path", "store", "export", "all.oci.tar.xz"]).ok().lines().count(),
         6
     );
     assert_eq!(list("all.oci.tar.xz"), list("./store"));
-    scratch.ok(&["--store-path", "again", "import", "all.oci.tar.xz"]);
+    scratch.osimage(["--store-path", "again", "import", "all.oci.tar.xz"]).ok();
     assert_eq!(list("./again"), list("./store"));
     assert_eq!(listing(&scratch.path("again")).len(), listing(&scratch.path("store")).len());
     let index = |store: &str| std::fs::read(scratch.path(store).join("index.json")).unwrap();
     assert_eq!(index("again"), index("store"));
     // Once more changes nothing; one image brings only itself; a folder can be imported too.
-    scratch.ok(&["--store-path", "again", "import", "all.oci.tar.xz"]);
+    scratch.osimage(["--store-path", "again", "import", "all.oci.tar.xz"]).ok();
     assert_eq!(index("again"), index("store"));
-    let said = scratch.ok(&["--store-path", "one", "import", "all.oci.tar.xz:latest"]);
+    let said = scratch.osimage(["--store-path", "one", "import", "all.oci.tar.xz:latest"]).ok();
     assert!(said.starts_with("Successfully imported latest "), "{said}");
     assert_eq!(json(&list("./one")).as_array().unwrap().len(), 1);
-    scratch.ok(&["--store-path", "from-folder", "import", "./store:os:2"]);
-    scratch.ok(&["verify", "./from-folder"]);
+    scratch.osimage(["--store-path", "from-folder", "import", "./store:os:2"]).ok();
+    scratch.osimage(["verify", "./from-folder"]).ok();
     std::fs::copy(scratch.path("all.oci.tar.xz"), scratch.path("download")).unwrap();
-    scratch.ok(&["--store-path", "from-download", "import", "download"]);
+    scratch.osimage(["--store-path", "from-download", "import", "download"]).ok();
     assert_eq!(index("from-download"), index("store"));
 }
 
@@ -711,12 +705,12 @@ fn compress_writes_what_the_tools_read() {
     scratch.write("in", &content);
     for (ending, tool) in [("xz", "xz"), ("zst", "zstd"), ("gz", "gzip")] {
         let (one, two) = (format!("one.{ending}"), format!("two.{ending}"));
-        scratch.ok(&["compress", "in", "-o", &one, "--threads", "1"]);
-        scratch.ok(&["compress", "in", "-o", &two, "--threads", "2"]);
+        scratch.osimage(["compress", "in", "-o", &one, "--threads", "1"]).ok();
+        scratch.osimage(["compress", "in", "-o", &two, "--threads", "2"]).ok();
         assert_eq!(hex(scratch.path(&one)), hex(scratch.path(&two)), "{ending}");
         if let Some(tool) = peer(tool) {
-            let output = scratch.program(tool).args(["-dc", &one]).output().unwrap();
-            assert!(output.status.success() && output.stdout == content, "{ending}");
+            let run = scratch.program(tool).args(["-dc", &one]).run();
+            assert!(run.code == 0 && run.bytes == content, "{ending}");
         }
     }
 }
@@ -739,14 +733,9 @@ fn reading_needs_no_right_to_write() {
     for file in ["oci-layout", "index.json"] {
         chmod(&scratch.path("store").join(file), 0o444);
     }
-    let run = |args: &[&str]| {
-        let mut command: Command = scratch.program(&program);
-        // Root may write everywhere, so another user has to try.
-        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-            use std::os::unix::process::CommandExt;
-            command.uid(65534).gid(65534);
-        }
-        command.args(["--store-path", "store"]).args(args).output().unwrap()
+    // Root may write everywhere, so another user has to try.
+    let osimage = |args: &[&str]| {
+        scratch.program(&program).args(["--store-path", "store"]).args(args).nobody()
     };
     let before = listing(&scratch.path("store"));
     let reading: [&[&str]; 9] = [
@@ -761,8 +750,7 @@ fn reading_needs_no_right_to_write() {
         &["export", "os", "out/os.oci.tar.xz"],
     ];
     for args in reading {
-        let output = run(args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        osimage(args).ok();
     }
     let parts = scratch.parts(3);
     let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
@@ -774,15 +762,10 @@ fn reading_needs_no_right_to_write() {
         &["build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel],
     ];
     for args in writing {
-        let output = run(args);
-        let message = String::from_utf8_lossy(&output.stderr);
+        let run = osimage(args).run();
         // An import of what is all there changes nothing, so it needs no right to.
         if args[0] != "import" {
-            assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
-            assert!(
-                message.contains("store") && message.contains("check who owns it"),
-                "{args:?}: {message}"
-            );
+            run.says(&["store", "check who owns it"]).fails(1);
         }
         assert_eq!(listing(&scratch.path("store")), before, "{args:?}");
     }
@@ -810,34 +793,12 @@ fn output_that_nobody_takes() {
         // A reader that goes away early is none of the program's business.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = scratch
-            .osimage()
-            .args(args)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-            .wait_with_output()
-            .unwrap();
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && !message.contains("osimage:"), "{args:?}: {message}");
+        let run = scratch.osimage(args).stdout(writer).run();
+        assert!(run.code == 0 && !run.stderr.contains("osimage:"), "{run:?}");
         // A full disk is.
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = scratch
-            .osimage()
-            .args(args)
-            .stdout(full)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-            .wait_with_output()
-            .unwrap();
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
-        assert!(
-            message.contains("cannot write standard output: No space left on device"),
-            "{args:?}: {message}"
-        );
+        let says = "cannot write standard output: No space left on device";
+        scratch.osimage(args).stdout(full).run().says(&[says]).fails(1);
     }
 }
 
@@ -849,7 +810,7 @@ fn every_help_has_examples_that_parse() {
     let mut seen = 0;
     while let Some(command) = pending.pop() {
         let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
-        let help = scratch.ok(&words);
+        let help = scratch.osimage(&words).ok();
         assert!(help.contains("\nExamples:\n  osimage "), "{words:?} shows no example");
         assert!(
             help.lines().all(|line| line.chars().count() <= 140),
@@ -877,7 +838,7 @@ fn every_help_has_examples_that_parse() {
 fn completions_and_manual_pages() {
     let scratch = Scratch::new();
     for shell in ["bash", "zsh", "fish"] {
-        let script = scratch.ok(&["completions", shell]);
+        let script = scratch.osimage(["completions", shell]).ok();
         assert!(
             script.contains("squashfs")
                 && script.contains("--command-line-file") | script.contains("command-line-file"),
@@ -885,10 +846,10 @@ fn completions_and_manual_pages() {
         );
         scratch.write(shell, script);
         if let Some(shell_path) = peer(shell) {
-            success(scratch.program(shell_path).args(["-n", shell]), shell);
+            scratch.program(shell_path).args(["-n", shell]).ok();
         }
     }
-    let written = scratch.ok(&["man", "-o", "man/man1"]);
+    let written = scratch.osimage(["man", "-o", "man/man1"]).ok();
     for path in written.lines() {
         let page = std::fs::read_to_string(scratch.path(path)).unwrap();
         assert!(page.contains(".TH ") && page.contains("Examples:"), "{path}");
@@ -896,6 +857,6 @@ fn completions_and_manual_pages() {
     for page in ["osimage.1", "osimage-build.1", "osimage-features-resolve.1"] {
         assert!(scratch.path("man/man1").join(page).is_file(), "{page}");
     }
-    assert!(scratch.ok(&["man"]).contains(".TH "));
-    assert!(scratch.ok(&["--version"]).starts_with("osimage "));
+    assert!(scratch.osimage(["man"]).ok().contains(".TH "));
+    assert!(scratch.osimage(["--version"]).ok().starts_with("osimage "));
 }

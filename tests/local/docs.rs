@@ -88,7 +88,7 @@ fn prepare(scratch: &Scratch) {
     let args = "build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz --output .build/gcp_oci-amd64-today-local.oci.tar.xz";
     let mut args: Vec<_> = args.split(' ').collect();
     args.extend(["--command-line", "root=LABEL=ROOT ro console=ttyS0"]);
-    scratch.ok(&args);
+    scratch.osimage(&args).ok();
 }
 
 fn run(document: &Path) {
@@ -115,8 +115,7 @@ fn run(document: &Path) {
         program.parent().expect("a folder").display(),
         std::env::var("PATH").unwrap_or_default()
     );
-    let output =
-        success(scratch.program("bash").args(["-euc", &script]).env("PATH", path), document);
+    let output = scratch.program("bash").args(["-euc", &script]).env("PATH", path).ok();
     let outputs: Vec<_> = output.split(&format!("{mark}\n")).collect();
     for (step, actual) in steps.iter().zip(outputs) {
         let place = format!("{}:{}: {}", document.display(), step.line, step.command);

@@ -3,9 +3,9 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::common::{Scratch, noise, success};
+use crate::common::run::Launch;
+use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::{Value, json};
 
@@ -35,16 +35,15 @@ fn bin(scratch: &Scratch) -> PathBuf {
 }
 
 /// A shell script with the tools on its PATH.
-fn script(scratch: &Scratch, text: &str) -> Command {
+fn script(scratch: &Scratch, text: &str) -> Launch {
     let mut paths = vec![bin(scratch)];
     paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let mut shell = scratch.program("/bin/sh");
-    shell.args(["-eu", "-c", text, "hook"]).env("PATH", std::env::join_paths(paths).unwrap());
-    shell
+    let shell = scratch.program("/bin/sh").args(["-eu", "-c", text, "hook"]);
+    shell.env("PATH", std::env::join_paths(paths).unwrap())
 }
 
 /// A tool by its own name.
-fn tool(scratch: &Scratch, name: &str) -> Command {
+fn tool(scratch: &Scratch, name: &str) -> Launch {
     let path = scratch.path("bin").join(name);
     if !path.exists() {
         bin(scratch);
@@ -96,10 +95,7 @@ fn the_old_hook_runs_unchanged() {
     ];
     let [rootfs, initrd, kernel] =
         parts.map(|(name, len)| scratch.write(name, noise(len as u64, len)));
-    let said = success(
-        script(&scratch, HOOK).args(["root", "build/gcp_oci-amd64-today-local"]),
-        "the hook",
-    );
+    let said = script(&scratch, HOOK).args(["root", "build/gcp_oci-amd64-today-local"]).ok();
 
     let hex = |path: &Path| Digest::of(&std::fs::read(path).unwrap()).hex().to_owned();
     let config = r#"{"commandLine":"ro console=ttyS0 \u003cx\u003e\u0026"}"#;
@@ -125,13 +121,13 @@ fn the_old_hook_runs_unchanged() {
 
     // What plain tar packed, osimage reads; what tar unpacks, too.
     let archive = "build.oci.tar.xz";
-    assert_eq!(scratch.ok(&["list", "-q", archive]), format!("{id}\n"));
-    scratch.ok(&["verify", archive]);
-    scratch.ok(&["extract", archive, "-o", "out"]);
+    assert_eq!(scratch.osimage(["list", "-q", archive]).ok(), format!("{id}\n"));
+    scratch.osimage(["verify", archive]).ok();
+    scratch.osimage(["extract", archive, "-o", "out"]).ok();
     assert_eq!(hex(&scratch.path("out/vmlinuz")), hex(&kernel));
     assert_eq!(hex(&scratch.path("out/initrd")), hex(&initrd));
     assert_eq!(hex(&scratch.path("out/rootfs.raw")), hex(&rootfs));
-    success(scratch.program("tar").args(["xJf", archive]), "tar");
+    scratch.program("tar").args(["xJf", archive]).ok();
     assert_eq!(
         std::fs::read_to_string(scratch.path(format!("onmetal/blobs/sha256/{}", id.hex())))
             .unwrap(),
@@ -159,10 +155,7 @@ fn the_documented_session_looks_as_it_always_did() {
         &[MANIFEST.as_bytes(), CONFIG.as_bytes()],
     );
     let run = |args: &[&str]| {
-        success(
-            tool(&scratch, "onmetal-image").args(["--store-path", "./onmetal/"]).args(args),
-            args,
-        )
+        tool(&scratch, "onmetal-image").args(["--store-path", "./onmetal/"]).args(args).ok()
     };
     let name = "ghcr.io/<username>/<project>:<version>".replace(['<', '>'], "x");
     let (id, source) = (ID, format!("sha256:{ID}"));
@@ -250,7 +243,7 @@ fn each_name_has_its_store_its_profile_and_its_texts() {
     let scratch = Scratch::new();
     let parts = scratch.parts(1);
     let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
-    let run = |name: &str, args: &[&str]| success(tool(&scratch, name).args(args), args);
+    let run = |name: &str, args: &[&str]| tool(&scratch, name).args(args).ok();
     let files =
         ["build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
     let last = |text: &str| text.split_whitespace().last().unwrap().to_owned();
@@ -369,15 +362,15 @@ fn stores_of_the_go_tools_are_read_and_changed() {
         let scratch = Scratch::new();
         let store = go_store(&scratch, "store", &index, &[MANIFEST.as_bytes(), CONFIG.as_bytes()]);
         let before = crate::common::listing(&store);
-        assert_eq!(scratch.ok(&["list", "./store"]), list, "{what}");
-        let run = |args: &[&str]| success(tool(&scratch, "onmetal-image").args(["--store-path", "store"]).args(args), args);
+        assert_eq!(scratch.osimage(["list", "./store"]).ok(), list, "{what}");
+        let run = |args: &[&str]| tool(&scratch, "onmetal-image").args(["--store-path", "store"]).args(args).ok();
         assert_eq!(run(&["list"]), list, "{what}");
         assert_eq!(crate::common::listing(&store), before, "{what}: listing changes nothing");
         match added {
             Some(added) => {
                 run(&["tag", &ID[..12], "a:b"]);
                 assert_eq!(index_of(&store), added, "{what}");
-                scratch.ok(&["untag", "./store:a:b"]);
+                scratch.osimage(["untag", "./store:a:b"]).ok();
                 assert_eq!(run(&["list"]), list, "{what}");
                 run(&["delete", ID]);
                 assert_eq!(serde_json::from_str::<Value>(&index_of(&store)).unwrap()["manifests"], json!([]), "{what}");
@@ -437,8 +430,8 @@ fn ironcores_older_images_are_read() {
         manifest.len()
     );
     go_store(&scratch, "store", &index, &[&kernel, config, manifest.as_bytes()]);
-    assert!(scratch.ok(&["list", "--wide", "./store"]).trim_end().ends_with("ironcore"));
-    scratch.ok(&["extract", "./store", "-o", "out"]);
+    assert!(scratch.osimage(["list", "--wide", "./store"]).ok().trim_end().ends_with("ironcore"));
+    scratch.osimage(["extract", "./store", "-o", "out"]).ok();
     assert_eq!(std::fs::read(scratch.path("out/vmlinuz")).unwrap(), kernel);
     assert_eq!(std::fs::read_to_string(scratch.path("out/cmdline")).unwrap(), "ro\n");
 }

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::common::{Scratch, listing, noise};
 use osimage::digest::Digest;
@@ -33,9 +32,11 @@ impl Bench {
         let id = scratch.build("store", 1, &["--tag", "os:1"]);
         scratch.build("store", 2, &["--tag", "os:2"]);
         for format in FORMATS {
-            scratch.ok(&["--store-path", "store", "export", "os:1", &format!("os.oci.{format}")]);
+            scratch
+                .osimage(["--store-path", "store", "export", "os:1", &format!("os.oci.{format}")])
+                .ok();
         }
-        scratch.ok(&["--store-path", "layout", "import", "os.oci.tar"]);
+        scratch.osimage(["--store-path", "layout", "import", "os.oci.tar"]).ok();
         scratch.parts(9);
         Bench { scratch, id }
     }
@@ -44,9 +45,8 @@ impl Bench {
     /// change on disk.
     fn fails(&self, code: i32, args: &[&str], words: &[&str]) {
         let before = listing(&self.scratch.path(""));
-        let output = self.scratch.osimage().args(args).output().unwrap();
-        let message = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+        let run = self.scratch.osimage(args).run();
+        let (stdout, message) = (run.stdout.clone(), run.fails(code));
         for word in words {
             assert!(message.contains(word), "{args:?}: {word:?} is not in the message: {message}");
         }
@@ -64,11 +64,7 @@ impl Bench {
             "{args:?}: {message}"
         );
         if code != 5 {
-            assert_eq!(
-                String::from_utf8_lossy(&output.stdout),
-                "",
-                "{args:?}: a failure has no data"
-            );
+            assert_eq!(stdout, "", "{args:?}: a failure has no data");
         }
         assert_eq!(listing(&self.scratch.path("")), before, "{args:?}: something changed");
     }
@@ -98,11 +94,6 @@ impl Bench {
 
 fn replaced<'a>(args: &[&'a str], from: &str, to: &'a str) -> Vec<&'a str> {
     args.iter().map(|arg| if *arg == from { to } else { arg }).collect()
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// The library speaks to programs; commands and options are the command line's to name.
@@ -317,10 +308,13 @@ fn names() {
         bench.fails(*code, &[&["--store-path", "store"], *args].concat(), words);
     }
     bench.fails(3, &["inspect", "os:1"], &["there is no store at", "--store-path"]);
-    let mut homeless = bench.scratch.osimage();
-    let output = homeless.env_remove("HOME").args(["inspect", "os:1"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--store-path"));
+    bench
+        .scratch
+        .osimage(["inspect", "os:1"])
+        .env_remove("HOME")
+        .run()
+        .says(&["--store-path"])
+        .fails(2);
 }
 
 /// A prefix of two ids, and a name of two images, mean neither.
@@ -349,9 +343,9 @@ fn what_means_two_images_means_none() {
         bench.fails(2, &["--store-path", "store", verb, "a"], &["2 images", "called a", "digest"]);
     }
     // What the hints say to do helps.
-    bench.scratch.ok(&["--store-path", "store", "list", "abcdef1"]);
-    bench.scratch.ok(&["--store-path", "store", "delete", &format!("a@sha256:{two}")]);
-    let left = bench.scratch.ok(&["--store-path", "store", "list", "--format", "json"]);
+    bench.scratch.osimage(["--store-path", "store", "list", "abcdef1"]).ok();
+    bench.scratch.osimage(["--store-path", "store", "delete", &format!("a@sha256:{two}")]).ok();
+    let left = bench.scratch.osimage(["--store-path", "store", "list", "--format", "json"]).ok();
     assert!(
         left.contains(&one) && left.matches(&format!("\"sha256:{two}\"")).count() == 1,
         "{left}"
@@ -478,36 +472,22 @@ fn documents_and_blobs_that_lie() {
     ];
     for (words, change) in cases {
         with_manifest(&bench, change);
-        let output = bench
+        let run = bench
             .scratch
-            .osimage()
-            .args(["--store-path", "store", "extract", "os:1", "--layer", "kernel", "-o", "-"])
-            .output()
-            .unwrap();
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(5), "{words}: {message}");
+            .osimage(["--store-path", "store", "extract", "os:1", "--layer", "kernel", "-o", "-"])
+            .run();
+        assert_eq!(run.stdout, "", "{words}");
+        let message = run.fails(5);
         assert!(words.split('|').any(|words| message.contains(words)), "{words}: {message}");
-        assert!(output.stdout.is_empty());
-        assert_eq!(
-            bench
-                .scratch
-                .osimage()
-                .args(["--store-path", "store", "verify"])
-                .output()
-                .unwrap()
-                .status
-                .code(),
-            Some(5),
-            "{words}"
-        );
+        bench.scratch.osimage(["--store-path", "store", "verify"]).fails(5);
     }
     with_manifest(&bench, str::to_owned);
     let extract = ["--store-path", "store", "extract", "os:1", "--layer", "kernel", "-o", "-"];
     let whole = std::fs::read(bench.scratch.path(&path)).unwrap();
 
     bench.replace(&path, &[&whole[..1000], b"X", &whole[1001..]].concat());
-    let output = bench.scratch.osimage().args(extract).output().unwrap();
-    assert_eq!(output.status.code(), Some(5), "content that was changed");
+    // Content that was changed.
+    bench.scratch.osimage(extract).fails(5);
 
     std::fs::remove_file(bench.scratch.path(&path)).unwrap();
     bench.fails(3, &extract, &["is missing in the layout store", "osimage verify"]);
@@ -553,7 +533,7 @@ fn titles_lead_nowhere() {
         m.replace("vmlinuz.v1alpha1.vmlinuz", "other")
             .replace("initramfs.v1alpha1.initramfs", "another")
     });
-    bench.scratch.ok(&["--store-path", "store", "extract", "os:1", "-o", "out/below"]);
+    bench.scratch.osimage(["--store-path", "store", "extract", "os:1", "-o", "out/below"]).ok();
     let mut names: Vec<_> = std::fs::read_dir(bench.scratch.path("out/below"))
         .unwrap()
         .map(|e| e.unwrap().file_name())
@@ -601,41 +581,27 @@ fn archives_that_are_cut_short_or_damaged() {
         bench.copy(&whole, &bent);
         bench.damage(&bent, len * 3 / 4, &noise(3, 64));
         bench.fails(5, &["--store-path", "new", "verify", &bent], &[&bent]);
-        let output =
-            bench.scratch.osimage().args(["extract", &bent, "-o", "out"]).output().unwrap();
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(5), "{format}: {message}");
-        assert!(message.contains(&bent), "{format}: {message}");
+        bench.scratch.osimage(["extract", &bent, "-o", "out"]).run().says(&[&bent]).fails(5);
         // What was written before the fault was found is whole, and what was not has no name.
         assert!(!bench.scratch.path("out/rootfs.raw").exists(), "{format}");
         if bench.scratch.path("out/SHA256SUMS").exists() {
-            crate::common::success(
-                bench
-                    .scratch
-                    .program("sha256sum")
-                    .args(["-c", "SHA256SUMS"])
-                    .current_dir(bench.scratch.path("out")),
-                format,
-            );
+            bench.scratch.program("sha256sum").args(["-c", "SHA256SUMS"]).current_dir("out").ok();
         }
         let _ = std::fs::remove_dir_all(bench.scratch.path("out"));
         // An import that fails gives no name to anything, and what is there stays usable.
-        let output = bench
-            .scratch
-            .osimage()
-            .args(["--store-path", "new", "import", &bent])
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(5), "{format}");
-        assert_eq!(bench.scratch.ok(&["--store-path", "new", "list", "-q"]), "", "{format}");
+        bench.scratch.osimage(["--store-path", "new", "import", &bent]).fails(5);
+        assert_eq!(
+            bench.scratch.osimage(["--store-path", "new", "list", "-q"]).ok(),
+            "",
+            "{format}"
+        );
         if bench.scratch.path("new").exists() {
-            bench.scratch.ok(&["--store-path", "new", "verify"]);
+            bench.scratch.osimage(["--store-path", "new", "verify"]).ok();
             std::fs::remove_dir_all(bench.scratch.path("new")).unwrap();
         }
         // An archive of the name stays as it was where a new one fails.
         let before = listing(&bench.scratch.path(&whole));
-        let output = bench.scratch.osimage().args(["export", &bent, &whole]).output().unwrap();
-        assert_eq!(output.status.code(), Some(5), "{format}");
+        bench.scratch.osimage(["export", &bent, &whole]).fails(5);
         assert_eq!(listing(&bench.scratch.path(&whole)), before, "{format}");
     }
 }
@@ -656,15 +622,6 @@ fn unreadable_inputs() {
     scratch.write("out/x", "");
     chmod("out", 0o555);
     let program = scratch.copied_program();
-    let run = |args: &[&str]| {
-        let mut command: Command = scratch.program(&program);
-        if is_root() {
-            use std::os::unix::process::CommandExt;
-            command.uid(65534).gid(65534);
-        }
-        let output = command.args(args).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
     let cases: [(&[&str], &str); 6] = [
         (&BUILD, "cannot read parts-9/kernel"),
         (&["list", "os.oci.tar"], "cannot read os.oci.tar"),
@@ -675,12 +632,8 @@ fn unreadable_inputs() {
     ];
     for (args, words) in cases {
         let before = listing(Path::new(&scratch.path("out")));
-        let (code, message) = run(args);
-        assert_eq!(code, Some(1), "{args:?}: {message}");
-        assert!(
-            message.contains(words) && message.contains("check who owns it and its mode"),
-            "{args:?}: {message}"
-        );
+        let says = [words, "check who owns it and its mode"];
+        scratch.program(&program).args(args).nobody().run().says(&says).fails(1);
         assert_eq!(listing(Path::new(&scratch.path("out"))), before);
     }
 }
@@ -707,10 +660,8 @@ fn control_characters_are_written_out() {
         &["--store-path", "new", "import", odd],
     ];
     for args in runs {
-        let output = bench.scratch.osimage().args(args).output().unwrap();
-        for text in
-            [String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap()]
-        {
+        let run = bench.scratch.osimage(args).run();
+        for text in [run.stdout, run.stderr] {
             let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!text.contains(bad), "{args:?}: {text:?}");
         }

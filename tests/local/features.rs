@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::common::{Scratch, success};
+use crate::common::Scratch;
 use osimage::features::{Arch, Feature, FeatureType, Graph, Target};
 use osimage::{Error, Kind};
 use proptest::prelude::*;
@@ -391,7 +391,8 @@ fn resolve_prints_lines_json_and_the_hooks_environment() {
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let resolve = |format| {
         let naming = ["--commit", commit, "--timestamp", "1700000000", "gcp_slim_oci-arm64-1.2"];
-        root.ok(&[["features", "resolve", "--format", format].as_slice(), &naming].concat())
+        root.osimage([["features", "resolve", "--format", format].as_slice(), &naming].concat())
+            .ok()
     };
     assert_eq!(resolve("text"), "base\ncloud\ngcp\n_oci\n_slim\n");
     assert_eq!(
@@ -445,9 +446,8 @@ fn a_shell_takes_the_environment() {
     let script = r#"set -euo pipefail
         vars=$("$OSIMAGE" features resolve --format env gcp_oci-amd64) && eval "$vars"
         echo "$BUILDER_CNAME-${BUILDER_COMMIT:0:8} of $BUILDER_FEATURES""#;
-    let mut bash = root.program("bash");
-    let stdout =
-        success(bash.args(["-c", script]).env("OSIMAGE", env!("CARGO_BIN_EXE_osimage")), script);
+    let bash = root.program("bash").args(["-c", script]);
+    let stdout = bash.env("OSIMAGE", env!("CARGO_BIN_EXE_osimage")).ok();
     assert_eq!(stdout, "gcp_oci-amd64-today-local of base,_big,cloud,gcp,_oci\n");
 }
 
@@ -455,13 +455,8 @@ fn a_shell_takes_the_environment() {
 fn names_have_their_defaults() {
     let root = folder(SMALL);
     let resolve = |dir: &str, variable: &str, value: &str, args: &[&str]| -> serde_json::Value {
-        let mut osimage = root.osimage();
-        osimage
-            .current_dir(root.path(dir))
-            .env(variable, value)
-            .args(["features", "resolve", "--format", "json"])
-            .args(args);
-        serde_json::from_str(&success(&mut osimage, args)).unwrap()
+        let osimage = root.osimage(["features", "resolve", "--format", "json"]).args(args);
+        serde_json::from_str(&osimage.current_dir(dir).env(variable, value).ok()).unwrap()
     };
     let commit = "fedcba9876543210";
     #[rustfmt::skip]
@@ -519,19 +514,9 @@ fn wrong_names_are_refused_before_anything_is_printed() {
         (&["gcp_big_slim"], 2, "`_slim` excludes `_big`, but the target asks for `_big`"),
     ];
     for (args, code, message) in entries {
-        let output = root
-            .osimage()
-            .args(["features", "resolve", "--format", "env"])
-            .args(*args)
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            (output.status.code(), output.stdout.len()),
-            (Some(*code), 0),
-            "{args:?}: {stderr}"
-        );
-        assert!(stderr.contains(message), "{args:?}: {stderr}");
+        let run = root.osimage(["features", "resolve", "--format", "env"]).args(*args).run();
+        assert_eq!(run.stdout, "", "{args:?}");
+        run.says(&[message]).fails(*code);
     }
 }
 
@@ -539,7 +524,7 @@ fn wrong_names_are_refused_before_anything_is_printed() {
 fn graph_shows_all_features_or_those_of_a_target() {
     let root = folder(SMALL);
     assert_eq!(
-        root.ok(&["features", "graph"]),
+        root.osimage(["features", "graph"]).ok(),
         "base (element)
 _big (flag)
 cloud (element)
@@ -552,7 +537,7 @@ _slim (flag)
 "
     );
     assert_eq!(
-        root.ok(&["features", "graph", "gcp_slim"]),
+        root.osimage(["features", "graph", "gcp_slim"]).ok(),
         "base (element)
 cloud (element)
   includes base, _big
@@ -564,7 +549,7 @@ _big (flag) is excluded by _slim
 "
     );
     assert_eq!(
-        root.ok(&["features", "graph", "--format", "dot", "gcp_slim"]),
+        root.osimage(["features", "graph", "--format", "dot", "gcp_slim"]).ok(),
         r#"digraph features {
   rankdir=LR;
   node [style=filled, fillcolor=white];
@@ -580,7 +565,7 @@ _big (flag) is excluded by _slim
 }
 "#
     );
-    let shown = root.ok(&["features", "graph", "--format", "json", "gcp_slim-amd64"]);
+    let shown = root.osimage(["features", "graph", "--format", "json", "gcp_slim-amd64"]).ok();
     let json: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(json["dropped"], serde_json::json!([{ "name": "_big", "by": "_slim" }]));
     let cloud = serde_json::json!({ "name": "cloud", "type": "element", "description": null, "include": ["base", "_big"], "exclude": [] });

@@ -274,7 +274,9 @@ fn command_lines_are_escaped_as_go_does() {
         scratch.build(&store, 1, &["--command-line", text]);
         assert_eq!(blob(&store, &hex), wanted);
         // And back: what is extracted is the text, with the newline that ends a text file.
-        scratch.ok(&["extract", &format!("./{store}"), "--layer", "cmdline", "-o", &store]);
+        scratch
+            .osimage(["extract", &format!("./{store}"), "--layer", "cmdline", "-o", &store])
+            .ok();
         assert_eq!(
             std::fs::read_to_string(scratch.path(&store).join("cmdline")).unwrap(),
             format!("{text}\n")
@@ -286,7 +288,7 @@ fn command_lines_are_escaped_as_go_does() {
             "arch=amd64,rootfs={rootfs},initramfs={initramfs},kernel={kernel},cmdline=cmdline"
         );
         let store = format!("ironcore-{n}");
-        scratch.ok(&["build", "--store-path", &store, "--config", &config]);
+        scratch.osimage(["build", "--store-path", &store, "--config", &config]).ok();
         let wanted = format!(r#"{{"commandLine":"{escaped}\n"}}"#);
         assert_eq!(blob(&store, Digest::of(wanted.as_bytes()).hex()), wanted);
     }
@@ -324,6 +326,10 @@ fn the_same_files_give_the_same_image() {
             id,
             "{profile}"
         );
-        assert_eq!(scratch.ok(&["list", "-q", &archive]), format!("sha256:{id}\n"), "{profile}");
+        assert_eq!(
+            scratch.osimage(["list", "-q", &archive]).ok(),
+            format!("sha256:{id}\n"),
+            "{profile}"
+        );
     }
 }

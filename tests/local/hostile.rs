@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use crate::common::hostile::*;
+use crate::common::run::Run;
 use crate::common::{Scratch, noise, success};
 use osimage::compress::Format;
 use osimage::digest::Digest;
@@ -44,14 +45,14 @@ fn a_digest_that_is_a_path_or_no_digest_is_refused() {
             &[descriptor(oci::MANIFEST, &bad, 8, &named("evil:1"))],
         );
         refused_by_all(&scratch, &in_index);
-        refused(&scratch, &["list", &format!("./{in_index}")]);
-        refused(&scratch, &["gc", &format!("./{in_index}")]);
+        scratch.osimage(["list", &format!("./{in_index}")]).fails(5);
+        scratch.osimage(["gc", &format!("./{in_index}")]).fails(5);
         let in_manifest = format!("manifest-{n}");
         layout_with_manifest(&scratch, &in_manifest, |layout| {
             manifest(layout, &[descriptor(KERNEL, &bad, 8, "")])
         });
         refused_by_all(&scratch, &in_manifest);
-        refused(&scratch, &["gc", &format!("./{in_manifest}")]);
+        scratch.osimage(["gc", &format!("./{in_manifest}")]).fails(5);
     }
 }
 
@@ -103,14 +104,17 @@ fn a_wrong_size_for_content_that_a_store_has_does_not_destroy_it_there() {
             manifest(layout, &[descriptor(KERNEL, &digest, size, "")])
         });
         // Once without the content, once with other content in its place.
-        assert_ne!(run(&scratch, &["--store-path", "store", "import", &format!("./{name}")]).0, 0);
+        assert_ne!(
+            scratch.osimage(["--store-path", "store", "import", &format!("./{name}")]).run().code,
+            0
+        );
         unharmed(&scratch);
         fs::write(
             scratch.path(&name).join("blobs/sha256").join(Digest::of(&kernel).hex()),
             noise(3, size),
         )
         .unwrap();
-        refused(&scratch, &["--store-path", "store", "import", &format!("./{name}")]);
+        scratch.osimage(["--store-path", "store", "import", &format!("./{name}")]).fails(5);
         unharmed(&scratch);
     }
 }
@@ -123,18 +127,18 @@ fn an_image_that_lists_anothers_manifest_as_a_layer_does_not_make_gc_free_that_o
     let evil = layout_with_manifest(&scratch, "evil", |layout| {
         manifest(layout, &[layer(layout, "application/octet-stream", &good, "")])
     });
-    scratch.ok(&["--store-path", "store", "import", "./evil"]);
+    scratch.osimage(["--store-path", "store", "import", "./evil"]).ok();
     // The worst order for a walk: the layer is met before the image.
     let index = fs::read_to_string(scratch.path("store/index.json")).unwrap();
     let mut index: serde_json::Value = serde_json::from_str(&index).unwrap();
     index["manifests"].as_array_mut().unwrap().reverse();
     fs::write(scratch.path("store/index.json"), index.to_string()).unwrap();
-    assert_eq!(scratch.ok(&["--store-path", "store", "gc"]), "freed 0 blobs, 0 B\n");
+    assert_eq!(scratch.osimage(["--store-path", "store", "gc"]).ok(), "freed 0 blobs, 0 B\n");
     // What is exported is whole as well, and what is deleted takes nothing along.
-    scratch.ok(&["--store-path", "store", "export", "all.oci.tar"]);
-    scratch.ok(&["verify", "all.oci.tar"]);
-    scratch.ok(&["extract", "all.oci.tar:good:1", "-o", "out"]);
-    scratch.ok(&["--store-path", "store", "delete", "evil:1"]);
+    scratch.osimage(["--store-path", "store", "export", "all.oci.tar"]).ok();
+    scratch.osimage(["verify", "all.oci.tar"]).ok();
+    scratch.osimage(["extract", "all.oci.tar:good:1", "-o", "out"]).ok();
+    scratch.osimage(["--store-path", "store", "delete", "evil:1"]).ok();
     unharmed(&scratch);
     drop(evil);
 }
@@ -147,7 +151,7 @@ fn replaced(scratch: &Scratch, path: &Path, by: &str) {
     fs::rename(path, &moved).unwrap();
     match by {
         "link" => symlink(&moved, path).unwrap(),
-        "fifo" => drop(success(scratch.program("mkfifo").arg(path), "mkfifo")),
+        "fifo" => drop(scratch.program("mkfifo").arg(path).ok()),
         "folder" => fs::create_dir(path).unwrap(),
         "socket" => {
             // The path of a socket must be short.
@@ -192,9 +196,9 @@ fn a_link_a_pipe_or_a_socket_in_the_place_of_a_file_is_refused() {
             };
             replaced(&scratch, &path, by);
             refused_by_all(&scratch, &name);
-            refused(&scratch, &["gc", &format!("./{name}")]);
+            scratch.osimage(["gc", &format!("./{name}")]).fails(5);
             assert_eq!(
-                run(&scratch, &["list", &format!("./{name}")]).0 == 0,
+                scratch.osimage(["list", &format!("./{name}")]).run().code == 0,
                 list_works,
                 "{by} for {file}"
             );
@@ -236,7 +240,7 @@ fn a_linked_folder_of_content_leads_no_command_out_of_the_layout() {
             // A name alone can be given where only the folder below is a link: nothing of the
             // content is touched.
             if !(linked == "blobs/sha256" && args.contains(&"tag")) {
-                refused(&scratch, args);
+                scratch.osimage(args).fails(5);
             }
         }
         assert_eq!(count(), before, "{linked}: something outside was removed or added");
@@ -254,7 +258,10 @@ fn swapped_content_of_the_same_size_is_noticed() {
     let said = refused_by_all(&scratch, "evil");
     assert!(said.contains("hashes to"), "{said}");
     assert!(!scratch.path("out/vmlinuz").exists());
-    assert_eq!(run(&scratch, &["extract", "./evil", "--layer", "kernel", "-o", "-"]).0, 5);
+    assert_eq!(
+        scratch.osimage(["extract", "./evil", "--layer", "kernel", "-o", "-"]).run().code,
+        5
+    );
 }
 
 #[test]
@@ -298,7 +305,8 @@ fn a_title_that_leads_out_of_the_folder_or_takes_anothers_name_does_neither() {
     symlink(scratch.path("bystander"), scratch.path("out/vmlinuz")).unwrap();
     let before: Vec<_> =
         fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    let (code, stdout, stderr) = run(&scratch, &["extract", layout.to_str().unwrap(), "-o", "out"]);
+    let Run { code, stdout, stderr, .. } =
+        scratch.osimage(["extract", layout.to_str().unwrap(), "-o", "out"]).run();
     assert_eq!(code, 0, "{stderr}");
     assert!(!stdout.chars().any(|c| c.is_control() && c != '\n'), "{stdout:?}");
     let read = |name: &str| fs::read_to_string(scratch.path("out").join(name)).unwrap();
@@ -319,13 +327,7 @@ fn a_title_that_leads_out_of_the_folder_or_takes_anothers_name_does_neither() {
         fs::read_dir(scratch.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     after.retain(|name| !before.contains(name) && !name.to_str().unwrap().starts_with("run."));
     assert!(after.is_empty() && !Path::new("/tmp/osimage-escaped").exists(), "{after:?}");
-    success(
-        scratch
-            .program("sha256sum")
-            .args(["--check", "--quiet", "SHA256SUMS"])
-            .current_dir(scratch.path("out")),
-        "the sums",
-    );
+    scratch.program("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir("out").ok();
 }
 
 /// An image whose layers have these titles and no role, but for a kernel at the end.
@@ -349,7 +351,7 @@ fn a_title_is_no_other_file_where_cases_are_not_told_apart() {
     let scratch = Scratch::new();
     let titles = ["VMLINUZ", "sha256sums", "a.txt", "A.TXT", "INITRD", "\u{17f}ha256\u{17f}ums"];
     let layout = titled_layout(&scratch, "cases", &titles);
-    let said = scratch.ok(&["extract", &layout, "-o", "out"]);
+    let said = scratch.osimage(["extract", &layout, "-o", "out"]).ok();
     let names: Vec<_> =
         said.lines().map(|line| line.strip_prefix("out/").unwrap().to_lowercase()).collect();
     // What a file system makes of the long s is tried in the names' own test.
@@ -370,20 +372,32 @@ fn a_title_replaces_no_file_that_is_somebody_elses() {
         titled_layout(&scratch, "two", &["Makefile"]),
     );
     scratch.write("out/Makefile", "all: mine");
-    scratch.refused(7, &["out/Makefile is there already"], &["extract", &one, "-o", "out"]);
+    scratch
+        .osimage(["extract", &one, "-o", "out"])
+        .run()
+        .says(&["out/Makefile is there already"])
+        .fails(7);
     assert_eq!(fs::read_to_string(scratch.path("out/Makefile")).unwrap(), "all: mine");
     // Nor a link, wherever it leads.
     fs::remove_dir_all(scratch.path("out")).unwrap();
     fs::create_dir(scratch.path("out")).unwrap();
     symlink("/nowhere", scratch.path("out/Makefile")).unwrap();
-    scratch.refused(7, &["out/Makefile is there already"], &["extract", &one, "-o", "out"]);
+    scratch
+        .osimage(["extract", &one, "-o", "out"])
+        .run()
+        .says(&["out/Makefile is there already"])
+        .fails(7);
     // What an earlier run wrote is another matter, until somebody changes it.
     fs::remove_dir_all(scratch.path("out")).unwrap();
-    scratch.ok(&["extract", &one, "-o", "out"]);
-    scratch.ok(&["extract", &two, "-o", "out"]);
+    scratch.osimage(["extract", &one, "-o", "out"]).ok();
+    scratch.osimage(["extract", &two, "-o", "out"]).ok();
     assert_eq!(fs::read_to_string(scratch.path("out/Makefile")).unwrap(), "evil two 0");
     scratch.write("out/Makefile", "all: mine");
-    scratch.refused(7, &["out/Makefile is there already"], &["extract", &one, "-o", "out"]);
+    scratch
+        .osimage(["extract", &one, "-o", "out"])
+        .run()
+        .says(&["out/Makefile is there already"])
+        .fails(7);
     assert_eq!(fs::read_to_string(scratch.path("out/vmlinuz")).unwrap(), "the kernel");
 }
 
@@ -407,7 +421,11 @@ fn a_list_of_checksums_that_is_none_is_not_followed_waited_for_or_read_without_e
     for (what, trap) in traps {
         fs::create_dir(&out).unwrap();
         trap(&out.join("SHA256SUMS"));
-        scratch.refused(7, &["SHA256SUMS", what], &["extract", &layout, "-o", "out"]);
+        scratch
+            .osimage(["extract", &layout, "-o", "out"])
+            .run()
+            .says(&["SHA256SUMS", what])
+            .fails(7);
         // It is found before anything is written.
         assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
         fs::remove_dir_all(&out).unwrap();
@@ -424,11 +442,10 @@ fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
     let mut index = fs::read(layout.join("index.json")).unwrap();
     index.resize(65 << 20, b' ');
     fs::write(layout.join("index.json"), &index).unwrap();
-    let said = refused(&scratch, &["list", "./big-index"]);
+    let said = scratch.osimage(["list", "./big-index"]).fails(5);
     assert!(said.contains("larger than 67108864 bytes"), "{said}");
-    refused(
-        &scratch,
-        &[
+    scratch
+        .osimage([
             "--store-path",
             "big-index",
             "build",
@@ -436,15 +453,15 @@ fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
             "native",
             "--kernel-file",
             scratch.parts(1)[2].to_str().unwrap(),
-        ],
-    );
+        ])
+        .fails(5);
     assert_eq!(fs::metadata(layout.join("index.json")).unwrap().len(), 65 << 20, "it was replaced");
     let tar = tar_file(&[
         ("oci-layout", tar::EntryType::Regular, oci::LayoutFile::CONTENT.into()),
         ("index.json", tar::EntryType::Regular, index),
     ]);
     fs::write(scratch.path("big.oci.tar.zst"), compressed(&tar, Format::Zstd)).unwrap();
-    let said = refused(&scratch, &["list", "big.oci.tar.zst"]);
+    let said = scratch.osimage(["list", "big.oci.tar.zst"]).fails(5);
     assert!(said.contains("at most 67108864 are read"), "{said}");
 
     layout_with_manifest(&scratch, "big-manifest", |layout| {
@@ -452,14 +469,14 @@ fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
     });
     let said = refused_by_all(&scratch, "big-manifest");
     assert!(said.contains("at most 4194304 are read"), "{said}");
-    refused(&scratch, &["inspect", "./big-manifest"]);
+    scratch.osimage(["inspect", "./big-manifest"]).fails(5);
 
     layout_with_manifest(&scratch, "big-config", |layout| {
         let json = format!("{{}}{}", " ".repeat(2 << 20));
         let config = descriptor(CONFIG, &blob(layout, &json), json.len(), "");
         format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#)
     });
-    let said = refused(&scratch, &["inspect", "./big-config"]);
+    let said = scratch.osimage(["inspect", "./big-config"]).fails(5);
     assert!(said.contains("at most 1048576 are read"), "{said}");
 }
 
@@ -546,8 +563,8 @@ fn a_document_that_can_be_read_in_two_ways_is_refused() {
         });
         eprintln!("{what}");
         refused_by_all(&scratch, &name);
-        refused(&scratch, &["inspect", layout.to_str().unwrap()]);
-        refused(&scratch, &["gc", layout.to_str().unwrap()]);
+        scratch.osimage(["inspect", layout.to_str().unwrap()]).fails(5);
+        scratch.osimage(["gc", layout.to_str().unwrap()]).fails(5);
     }
     // The same for the index of a layout.
     let entry = descriptor(oci::MANIFEST, &digest.to_string(), 2, &named("evil:1"));
@@ -574,7 +591,7 @@ fn a_document_that_can_be_read_in_two_ways_is_refused() {
             &["--store-path", "evil-index", "tag", "evil:1", "evil:2"],
             &["--store-path", "evil-index", "import", "./store"],
         ] {
-            refused(&scratch, args);
+            scratch.osimage(args).fails(5);
         }
         assert_eq!(fs::read_to_string(layout.join("index.json")).unwrap(), json, "it was replaced");
     }
@@ -595,8 +612,8 @@ fn a_graph_without_end_is_not_followed() {
     layout_with_entries(&scratch, "deep", &[entry]);
     let said = refused_by_all(&scratch, "deep");
     assert!(said.contains("8 indexes"), "{said}");
-    refused(&scratch, &["gc", "./deep"]);
-    assert_eq!(run(&scratch, &["list", "--wide", "./deep"]).0, 0);
+    scratch.osimage(["gc", "./deep"]).fails(5);
+    assert_eq!(scratch.osimage(["list", "--wide", "./deep"]).run().code, 0);
     assert!(
         layout.join("blobs/sha256").join(Digest::of(b"a kernel").hex()).exists(),
         "gc freed what it did not follow"
@@ -613,7 +630,7 @@ fn a_graph_without_end_is_not_followed() {
     fs::write(layout.join("blobs/sha256").join("c".repeat(64)), index(size)).unwrap();
     layout_with_entries(&scratch, "cycle", &[descriptor(oci::INDEX, &own, size, &named("evil:1"))]);
     refused_by_all(&scratch, "cycle");
-    refused(&scratch, &["gc", "./cycle"]);
+    scratch.osimage(["gc", "./cycle"]).fails(5);
 }
 
 #[test]
@@ -624,7 +641,7 @@ fn a_manifest_with_very_many_layers_of_one_name_takes_no_long_time() {
         let layers = vec![layer(layout, "a/b", "x", title); 20_000];
         manifest(layout, &layers)
     });
-    let (code, stdout, _) = run(&scratch, &["inspect", "--format", "tree", "./evil"]);
+    let Run { code, stdout, .. } = scratch.osimage(["inspect", "--format", "tree", "./evil"]).run();
     assert_eq!((code, stdout.lines().count()), (0, 20_004));
 }
 
@@ -674,7 +691,7 @@ fn names_annotations_and_command_lines_do_not_steer_the_terminal() {
         (&["verify", broken.to_str().unwrap()], 5),
         (&["extract", "./evil", "--platform", argument, "-o", "out"], 3),
     ] {
-        let (actual, stdout, stderr) = run(&scratch, args);
+        let Run { code: actual, stdout, stderr, .. } = scratch.osimage(args).run();
         assert_eq!(actual, code, "{args:?}: {stderr}");
         for text in [&stdout, &stderr] {
             let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
@@ -713,7 +730,7 @@ fn urls_and_embedded_data_of_a_descriptor_are_never_used() {
         &["--store-path", "store", "import", "./evil"],
     ];
     for args in outputs {
-        let (code, _, stderr) = run(&scratch, args);
+        let Run { code, stderr, .. } = scratch.osimage(args).run();
         assert_eq!(code, 3, "{args:?}: {stderr}");
         assert!(stderr.contains("missing"), "{stderr}");
     }

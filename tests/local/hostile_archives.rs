@@ -6,6 +6,7 @@ use std::io::Write;
 
 use crate::common::Scratch;
 use crate::common::hostile::*;
+use crate::common::run::Run;
 use osimage::compress::{Format, Settings, Writer};
 use osimage::oci;
 
@@ -22,7 +23,7 @@ fn archive_refused(scratch: &Scratch, what: &str, tar: &[u8]) {
         let others =
             [verify.as_slice(), &extract, &import].into_iter().filter(|_| format == Format::None);
         for args in [list.as_slice()].into_iter().chain(others) {
-            let (code, stdout, stderr) = run(scratch, args);
+            let Run { code, stdout, stderr, .. } = scratch.osimage(args).run();
             assert_eq!(code, 5, "{what}: osimage {args:?}\n{stdout}{stderr}");
         }
     }
@@ -42,7 +43,7 @@ fn a_member_of_an_archive_that_has_no_place_in_a_layout_is_refused() {
             .collect::<Vec<Member>>()
     };
     fs::write(scratch.path("good.oci.tar"), tar_file(&borrowed())).unwrap();
-    assert_eq!(run(&scratch, &["verify", "good.oci.tar"]).0, 0);
+    assert_eq!(scratch.osimage(["verify", "good.oci.tar"]).run().code, 0);
 
     let hex = "a".repeat(64);
     let (blob, upper) = (format!("blobs/sha256/{hex}"), format!("blobs/sha256/{}", "A".repeat(64)));
@@ -88,7 +89,7 @@ fn a_member_of_an_archive_that_has_no_place_in_a_layout_is_refused() {
     let mut ingest = borrowed();
     ingest.insert(0, ("ingest/", Directory, Vec::new()));
     fs::write(scratch.path("good.oci.tar"), tar_file(&ingest)).unwrap();
-    assert_eq!(run(&scratch, &["verify", "good.oci.tar"]).0, 0);
+    assert_eq!(scratch.osimage(["verify", "good.oci.tar"]).run().code, 0);
     unharmed(&scratch);
 }
 
@@ -106,10 +107,10 @@ fn a_blob_in_an_archive_that_is_not_what_its_name_says_is_noticed() {
         for (ending, format) in FORMATS {
             let name = format!("evil.oci.{ending}");
             fs::write(scratch.path(&name), compressed(&tar_file(&borrowed), format)).unwrap();
-            assert_eq!(run(&scratch, &["list", &name]).0 == 0, list_works);
-            refused(&scratch, &["verify", &name]);
-            refused(&scratch, &["extract", &name, "-o", "out"]);
-            refused(&scratch, &["--store-path", "store", "import", &name]);
+            assert_eq!(scratch.osimage(["list", &name]).run().code == 0, list_works);
+            scratch.osimage(["verify", &name]).fails(5);
+            scratch.osimage(["extract", &name, "-o", "out"]).fails(5);
+            scratch.osimage(["--store-path", "store", "import", &name]).fails(5);
             assert!(!scratch.path("out/vmlinuz").exists());
             unharmed(&scratch);
         }
@@ -133,12 +134,12 @@ fn a_truncated_or_damaged_archive_is_refused_wherever_it_was_cut() {
         let whole = compressed(&tar, format);
         let end = if format == Format::None { content } else { whole.len() };
         fs::write(scratch.path(&name), &whole).unwrap();
-        let list = scratch.ok(&["list", &name]);
+        let list = scratch.osimage(["list", &name]).ok();
         for part in 0..16 {
             fs::write(scratch.path(&name), &whole[..(end - 1) * part / 16]).unwrap();
-            refused(&scratch, &["verify", &name]);
+            scratch.osimage(["verify", &name]).fails(5);
             // Cut between two members, a plain archive is one that lacks content.
-            let code = run(&scratch, &["--store-path", "store", "import", &name]).0;
+            let code = scratch.osimage(["--store-path", "store", "import", &name]).run().code;
             assert!(
                 code == 5 || (code == 3 && format == Format::None),
                 "{ending} at {part}/16: {code}"
@@ -149,11 +150,12 @@ fn a_truncated_or_damaged_archive_is_refused_wherever_it_was_cut() {
                 let mut damaged = whole.clone();
                 damaged[(end - 1) * part / 16] ^= 0x10;
                 fs::write(scratch.path(&name), damaged).unwrap();
-                let (code, stdout, stderr) = run(&scratch, &["verify", &name]);
+                let Run { code, stdout, stderr, .. } = scratch.osimage(["verify", &name]).run();
                 // gzip has fields (a time, a system) and zstd a table of blocks without which the
                 // content is still there.
-                let harmless =
-                    code == 0 && format != Format::Xz && run(&scratch, &["list", &name]).1 == list;
+                let harmless = code == 0
+                    && format != Format::Xz
+                    && scratch.osimage(["list", &name]).run().stdout == list;
                 assert!(code == 5 || harmless, "{ending} at {part}/16: {code} {stdout}{stderr}");
             }
         }
@@ -176,8 +178,8 @@ fn a_size_in_a_member_that_goes_beyond_the_archive_is_refused() {
             for (ending, format) in FORMATS {
                 let name = format!("evil.oci.{ending}");
                 fs::write(scratch.path(&name), compressed(&tar, format)).unwrap();
-                refused(&scratch, &["verify", &name]);
-                refused(&scratch, &["--store-path", "store", "import", &name]);
+                scratch.osimage(["verify", &name]).fails(5);
+                scratch.osimage(["--store-path", "store", "import", &name]).fails(5);
             }
         }
     }
@@ -229,7 +231,7 @@ fn a_long_name_or_header_that_fills_the_memory_is_refused() {
         ] {
             let name = format!("evil.oci.{ending}");
             fs::write(scratch.path(&name), bomb(&head(kinds), format)).unwrap();
-            let said = refused(&scratch, &["list", &name]);
+            let said = scratch.osimage(["list", &name]).fails(5);
             assert!(said.contains("headers are larger than 1048576 bytes"), "{kinds:?}: {said}");
         }
     }
@@ -269,7 +271,7 @@ fn a_bomb_unfolds_no_further_than_the_limit() {
             &["extract", name, "-o", "out"],
             &["--store-path", "store", "import", name],
         ] {
-            let said = refused(&scratch, &[&["--max-size", "100M"], args].concat());
+            let said = scratch.osimage([&["--max-size", "100M"], args].concat()).fails(5);
             let limited = said.contains("unfolds to more than the limit of 104857600 bytes");
             let known =
                 said.contains("cut short") || said.contains("bytes, but its descriptor says");
@@ -299,12 +301,12 @@ fn an_archive_whose_decoding_needs_too_much_memory_is_refused() {
     liblzma::write::XzEncoder::new(&mut xz, 0).write_all(&tar).unwrap();
     assert_eq!(xz[12..16], [2, 0, 0x21, 1]);
     fs::write(scratch.path("good.oci.tar.xz"), &xz).unwrap();
-    assert_eq!(run(&scratch, &["verify", "good.oci.tar.xz"]).0, 0);
+    assert_eq!(scratch.osimage(["verify", "good.oci.tar.xz"]).run().code, 0);
     xz[16] = 40;
     let crc = crc32fast::hash(&xz[12..20]).to_le_bytes();
     xz[20..24].copy_from_slice(&crc);
     fs::write(scratch.path("evil.oci.tar.xz"), xz).unwrap();
-    let said = refused(&scratch, &["verify", "evil.oci.tar.xz"]);
+    let said = scratch.osimage(["verify", "evil.oci.tar.xz"]).fails(5);
     assert!(said.contains("more memory than the limit of 128 MiB"), "{said}");
 
     // A zstd frame with a window of 2 GiB (RFC 8878, 3.1.1.1.2).
@@ -315,8 +317,8 @@ fn an_archive_whose_decoding_needs_too_much_memory_is_refused() {
     // No checksum, no content size, not a single segment: so the window's byte is the sixth.
     assert_eq!(zst[4] & 0b1110_0000, 0);
     fs::write(scratch.path("good.oci.tar.zst"), &zst).unwrap();
-    assert_eq!(run(&scratch, &["verify", "good.oci.tar.zst"]).0, 0);
+    assert_eq!(scratch.osimage(["verify", "good.oci.tar.zst"]).run().code, 0);
     zst[5] = (31 - 10) << 3;
     fs::write(scratch.path("evil.oci.tar.zst"), zst).unwrap();
-    refused(&scratch, &["verify", "evil.oci.tar.zst"]);
+    scratch.osimage(["verify", "evil.oci.tar.zst"]).fails(5);
 }

@@ -3,9 +3,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
-use crate::common::{Scratch, peer, success};
+use crate::common::{Scratch, peer};
 use ocipkg::image::{Image, OciArchive, OciDir};
 
 const NAME: &str = "example.org/me/os:1.0";
@@ -16,24 +15,24 @@ fn store(scratch: &Scratch) -> String {
 }
 
 fn run(scratch: &Scratch, program: &PathBuf, args: &[&str]) -> String {
-    success(scratch.program(program).args(args), (program, args))
+    scratch.program(program).args(args).ok()
 }
 
 /// Everything that osimage does with a layout or an archive that another tool wrote; the image must
 /// be `id`.
 fn we_read(scratch: &Scratch, theirs: &str, id: &str) {
-    let list = scratch.ok(&["list", theirs]);
+    let list = scratch.osimage(["list", theirs]).ok();
     assert!(list.contains(&id[..12]), "{list}");
-    assert!(scratch.ok(&["verify", theirs]).contains("all as they should be"));
+    assert!(scratch.osimage(["verify", theirs]).ok().contains("all as they should be"));
     let named = format!("{theirs}@sha256:{id}");
     let inspected: serde_json::Value =
-        serde_json::from_str(&scratch.ok(&["inspect", &named])).unwrap();
+        serde_json::from_str(&scratch.osimage(["inspect", &named]).ok()).unwrap();
     assert_eq!(inspected["descriptor"]["digest"], format!("sha256:{id}"));
     assert_eq!(inspected["config"]["commandLine"], "ro console=ttyS0");
     let _ = fs::remove_dir_all(scratch.path("imported"));
-    scratch.ok(&["--store-path", "imported", "import", &named]);
-    scratch.ok(&["--store-path", "imported", "verify"]);
-    scratch.ok(&["--store-path", "imported", "extract", id, "-o", "out"]);
+    scratch.osimage(["--store-path", "imported", "import", &named]).ok();
+    scratch.osimage(["--store-path", "imported", "verify"]).ok();
+    scratch.osimage(["--store-path", "imported", "extract", id, "-o", "out"]).ok();
     let [rootfs, initramfs, kernel] = scratch.parts(1);
     for (name, part) in [("rootfs.raw", rootfs), ("initrd", initramfs), ("vmlinuz", kernel)] {
         assert_eq!(
@@ -56,7 +55,7 @@ fn oras_copies_our_layout_and_our_plain_archive_and_we_read_its_own() {
     assert_eq!(theirs["manifests"][0]["digest"], format!("sha256:{id}"), "the digest is kept");
     we_read(&scratch, "./theirs", &id);
 
-    scratch.ok(&["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]);
+    scratch.osimage(["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]).ok();
     let from_archive = format!("os.oci.tar@sha256:{id}");
     run(
         &scratch,
@@ -81,14 +80,14 @@ fn oras_copies_our_layout_and_our_plain_archive_and_we_read_its_own() {
             "kernel.bin",
         ],
     );
-    scratch.ok(&["verify", "./pushed"]);
-    scratch.ok(&["extract", "./pushed:v1", "-o", "pushed-out"]);
+    scratch.osimage(["verify", "./pushed"]).ok();
+    scratch.osimage(["extract", "./pushed:v1", "-o", "pushed-out"]).ok();
     assert_eq!(
         fs::read(scratch.path("pushed-out/kernel.bin")).unwrap(),
         fs::read(&scratch.parts(1)[2]).unwrap()
     );
     // Both can add to one layout.
-    scratch.ok(&["--store-path", "pushed", "import", "./store"]);
+    scratch.osimage(["--store-path", "pushed", "import", "./store"]).ok();
     run(
         &scratch,
         &oras,
@@ -101,9 +100,9 @@ fn oras_copies_our_layout_and_our_plain_archive_and_we_read_its_own() {
             "kernel.bin",
         ],
     );
-    let list = scratch.ok(&["list", "./pushed"]);
+    let list = scratch.osimage(["list", "./pushed"]).ok();
     assert!(list.contains("v1") && list.contains("v2") && list.contains(&id[..12]), "{list}");
-    scratch.ok(&["verify", "./pushed"]);
+    scratch.osimage(["verify", "./pushed"]).ok();
 }
 
 #[test]
@@ -131,7 +130,7 @@ fn skopeo_copies_our_layout_and_our_flat_archives_and_we_read_its_own() {
     we_read(&scratch, "./theirs", &id);
     for ending in ["tar", "tar.xz", "tar.gz"] {
         let (ours, theirs) = (format!("os.oci.{ending}"), format!("theirs-{ending}"));
-        scratch.ok(&["--store-path", "store", "export", "--flat", NAME, &ours]);
+        scratch.osimage(["--store-path", "store", "export", "--flat", NAME, &ours]).ok();
         run(
             &scratch,
             &skopeo,
@@ -157,14 +156,14 @@ fn umoci_lists_and_tags_in_our_layout_and_frees_nothing_of_ours() {
     assert_eq!(run(&scratch, &umoci, &["list", "--layout", "store"]).trim(), "v1");
     run(&scratch, &umoci, &["tag", "--image", "store:v1", "v2"]);
     we_read(&scratch, "./store", &id);
-    assert!(scratch.ok(&["list", "./store:v2"]).contains(&id[..12]));
-    scratch.ok(&["--store-path", "store", "tag", "v2", "v3"]);
+    assert!(scratch.osimage(["list", "./store:v2"]).ok().contains(&id[..12]));
+    scratch.osimage(["--store-path", "store", "tag", "v2", "v3"]).ok();
     run(&scratch, &umoci, &["gc", "--layout", "store"]);
     we_read(&scratch, "./store", &id);
     // A layout that umoci makes is a store for us.
     run(&scratch, &umoci, &["init", "--layout", "empty"]);
-    assert_eq!(scratch.ok(&["list", "./empty"]).lines().count(), 1);
-    scratch.ok(&["--store-path", "empty", "import", "./store:v1"]);
+    assert_eq!(scratch.osimage(["list", "./empty"]).ok().lines().count(), 1);
+    scratch.osimage(["--store-path", "empty", "import", "./store:v1"]).ok();
     we_read(&scratch, "./empty", &id);
 }
 
@@ -172,8 +171,7 @@ fn umoci_lists_and_tags_in_our_layout_and_frees_nothing_of_ours() {
 fn tar_unpacks_our_archives_into_one_folder_and_we_read_what_tar_packs() {
     let scratch = Scratch::new();
     let id = store(&scratch);
-    let tar =
-        |args: &[&str]| success(Command::new("tar").current_dir(scratch.path("")).args(args), args);
+    let tar = |args: &[&str]| scratch.program("tar").args(args).ok();
     let programs = [
         ("tar", None),
         ("tar.gz", Some("gzip")),
@@ -186,7 +184,7 @@ fn tar_unpacks_our_archives_into_one_folder_and_we_read_what_tar_packs() {
         }
         let ours = format!("os.oci.{ending}");
         let _ = fs::remove_dir_all(scratch.path("onmetal"));
-        scratch.ok(&["--store-path", "store", "export", NAME, &ours]);
+        scratch.osimage(["--store-path", "store", "export", NAME, &ours]).ok();
         tar(&["-xf", &ours]);
         we_read(&scratch, "./onmetal", &id);
         for (theirs, arguments) in
@@ -202,7 +200,9 @@ fn tar_unpacks_our_archives_into_one_folder_and_we_read_what_tar_packs() {
             we_read(&scratch, &theirs, &id);
         }
     }
-    scratch.ok(&["--store-path", "store", "export", "--top", "elsewhere", NAME, "os.oci.tar"]);
+    scratch
+        .osimage(["--store-path", "store", "export", "--top", "elsewhere", NAME, "os.oci.tar"])
+        .ok();
     assert_eq!(tar(&["-tf", "os.oci.tar"]).lines().next(), Some("elsewhere/"));
 }
 
@@ -211,7 +211,7 @@ fn ocipkg_reads_our_layouts_and_flat_archives() {
     let scratch = Scratch::new();
     store(&scratch);
     let [rootfs, initramfs, kernel] = scratch.parts(1).map(|path| fs::read(path).unwrap());
-    scratch.ok(&["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]);
+    scratch.osimage(["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]).ok();
     let expected =
         (r#"{"commandLine":"ro console=ttyS0"}"#.to_owned(), vec![rootfs, initramfs, kernel]);
     let mut folder = OciDir::new(&scratch.path("store")).unwrap();

@@ -2,8 +2,8 @@
 //! whole run with a real mkosi is `scripts/test-mkosi`.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
+use crate::common::run::{Launch, Run};
 use crate::common::{Scratch, noise, peer};
 
 /// The project's folder is `src` and mkosi's staging folder is `out`, as in its sandbox.
@@ -35,7 +35,7 @@ impl Build {
             raw.display(),
             disk.display()
         );
-        crate::common::success(scratch.program("sh").args(["-c", &script]), "sfdisk");
+        scratch.program("sh").args(["-c", &script]).ok();
         scratch.write("out/os_1.0.vmlinuz", noise(2, 90_000));
         scratch.write("out/os_1.0.initrd", noise(3, 70_000));
         scratch.write("src/mkosi.conf", "[Output]\nImageId=os\nImageVersion=1.0\n");
@@ -51,37 +51,39 @@ impl Build {
     }
 
     /// The script as mkosi runs it; osimage is the first one on the PATH.
-    fn script(&self) -> Command {
-        let mut script = self
+    fn script(&self) -> Launch {
+        let script = self
             .scratch
             .program(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mkosi.postoutput"));
         let bin = Path::new(env!("CARGO_BIN_EXE_osimage")).parent().unwrap();
-        script.env_clear().current_dir(self.scratch.path("src")).envs([
-            ("ARCHITECTURE", "x86-64"),
-            ("DISTRIBUTION", "debian"),
-            ("DISTRIBUTION_ARCHITECTURE", "amd64"),
-            ("HOME", "/"),
-            ("IMAGE_ID", "os"),
-            ("IMAGE_VERSION", "1.0"),
-            ("LANG", "C.UTF-8"),
-            ("MKOSI_GID", "0"),
-            ("MKOSI_UID", "0"),
-            ("RELEASE", "trixie"),
-            ("SOURCE_DATE_EPOCH", "1700000000"),
-            ("TERM", "dumb"),
-        ]);
-        script.env("PATH", format!("{}:/usr/bin:/usr/sbin", bin.display()));
-        script.env("MKOSI_CONFIG", self.scratch.path("config.json"));
-        script.env("OUTPUTDIR", self.scratch.path("out")).env("SRCDIR", self.scratch.path("src"));
         script
+            .current_dir("src")
+            .envs([
+                ("ARCHITECTURE", "x86-64"),
+                ("DISTRIBUTION", "debian"),
+                ("DISTRIBUTION_ARCHITECTURE", "amd64"),
+                ("HOME", "/"),
+                ("IMAGE_ID", "os"),
+                ("IMAGE_VERSION", "1.0"),
+                ("LANG", "C.UTF-8"),
+                ("MKOSI_GID", "0"),
+                ("MKOSI_UID", "0"),
+                ("RELEASE", "trixie"),
+                ("SOURCE_DATE_EPOCH", "1700000000"),
+                ("TERM", "dumb"),
+            ])
+            .env("PATH", format!("{}:/usr/bin:/usr/sbin", bin.display()))
+            .env("MKOSI_CONFIG", self.scratch.path("config.json"))
+            .env("OUTPUTDIR", self.scratch.path("out"))
+            .env("SRCDIR", self.scratch.path("src"))
     }
 
     /// Runs the script, and says what it left in the staging folder besides the files that were
     /// there.
-    fn run(&self, script: &mut Command) -> (Output, Vec<String>) {
+    fn run(&self, script: Launch) -> (Run, Vec<String>) {
         let before = self.files();
-        let output = script.output().unwrap();
-        (output, self.files().into_iter().filter(|name| !before.contains(name)).collect())
+        let run = script.run();
+        (run, self.files().into_iter().filter(|name| !before.contains(name)).collect())
     }
 
     fn files(&self) -> Vec<String> {
@@ -92,11 +94,11 @@ impl Build {
     }
 
     /// Packs, which must succeed; checks what is in the archive, and gives its command line.
-    fn packed(&self, script: &mut Command) -> String {
-        let (output, left) = self.run(script);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fn packed(&self, script: Launch) -> String {
+        let (run, left) = self.run(script);
+        run.ok();
         assert_eq!(left, ["os_1.0.oci.tar.xz"]);
-        self.scratch.ok(&["extract", "out/os_1.0.oci.tar.xz", "-o", "boot"]);
+        self.scratch.osimage(["extract", "out/os_1.0.oci.tar.xz", "-o", "boot"]).ok();
         let extracted = |name: &str| std::fs::read(self.scratch.path("boot").join(name)).unwrap();
         assert!(extracted("rootfs.raw") == self.raw, "the root file system is another");
         assert!(extracted("vmlinuz") == noise(2, 90_000), "the kernel is another");
@@ -105,11 +107,9 @@ impl Build {
     }
 
     /// Tries to pack, which must fail with this error and a hint, and leave nothing.
-    fn refused(&self, script: &mut Command, error: &str) {
-        let (output, left) = self.run(script);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains(&format!("mkosi.postoutput: error: {error}\nhint: ")), "{stderr}");
+    fn refused(&self, script: Launch, error: &str) {
+        let (run, left) = self.run(script);
+        run.says(&[&format!("mkosi.postoutput: error: {error}\nhint: ")]).fails(1);
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -144,14 +144,14 @@ fn uki(command_line: &str) -> Vec<u8> {
 #[test]
 fn the_disk_kernel_and_initramfs_are_packed() {
     let Some(build) = Build::new(&["console=ttyS0", "quiet"]) else { return };
-    assert_eq!(build.packed(&mut build.script()), format!("{ROOT} console=ttyS0 quiet"));
+    assert_eq!(build.packed(build.script()), format!("{ROOT} console=ttyS0 quiet"));
 }
 
 #[test]
 fn a_root_that_is_named_stays() {
     for word in ["root=LABEL=x", "roothash=00ff", "mount.usr=PARTUUID=1"] {
         let Some(build) = Build::new(&["quiet", word]) else { return };
-        assert_eq!(build.packed(&mut build.script()), format!("quiet {word}"));
+        assert_eq!(build.packed(build.script()), format!("quiet {word}"));
     }
 }
 
@@ -163,7 +163,7 @@ fn a_unified_kernel_image_has_the_command_line() {
     ] {
         let Some(build) = Build::new(&["not", "this"]) else { return };
         build.scratch.write("out/os_1.0.efi", uki(inside));
-        assert_eq!(build.packed(&mut build.script()), expected);
+        assert_eq!(build.packed(build.script()), expected);
     }
 }
 
@@ -171,7 +171,7 @@ fn a_unified_kernel_image_has_the_command_line() {
 fn the_profile_is_settable() {
     let Some(build) = Build::new(&["quiet"]) else { return };
     build.packed(build.script().env("OSIMAGE_PROFILE", "ironcore"));
-    let shown = build.scratch.ok(&["inspect", "out/os_1.0.oci.tar.xz"]);
+    let shown = build.scratch.osimage(["inspect", "out/os_1.0.oci.tar.xz"]).ok();
     assert!(shown.contains("application/vnd.ironcore.image.kernel"), "{shown}");
 }
 
@@ -201,7 +201,7 @@ fn what_is_missing_is_named() {
     ] {
         let Some(build) = Build::new(&["quiet"]) else { return };
         std::fs::remove_file(build.scratch.path("out").join(file)).unwrap();
-        build.refused(&mut build.script(), error);
+        build.refused(build.script(), error);
     }
 
     let Some(build) = Build::new(&["quiet"]) else { return };
@@ -219,15 +219,14 @@ fn what_is_missing_is_named() {
         "nothing tells the kernel its root file system",
     );
     build.scratch.write("config.json", "{");
-    build.refused(&mut build.script(), "the build's configuration or its disk cannot be read");
+    build.refused(build.script(), "the build's configuration or its disk cannot be read");
 }
 
 #[test]
 fn what_osimage_refuses_fails_the_build() {
     let Some(build) = Build::new(&["quiet"]) else { return };
     build.scratch.write("out/os_1.0.initrd", "");
-    let (output, left) = build.run(&mut build.script());
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && stderr.contains("os_1.0.initrd"), "{stderr}");
+    let (run, left) = build.run(build.script());
+    assert!(run.code != 0 && run.stderr.contains("os_1.0.initrd"), "{run:?}");
     assert!(left.is_empty(), "{left:?}");
 }

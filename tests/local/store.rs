@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::run::Launch;
 use crate::common::{Scratch, noise, success};
 use osimage::content::Source;
 use osimage::digest::Digest;
@@ -19,6 +19,7 @@ use osimage::image::{Profile, Role};
 use osimage::layout::Layout;
 use osimage::names::Selector;
 use osimage::oci::{self, Descriptor, Index, Manifest};
+use rustix::process::Signal;
 
 /// The names in a store.
 fn names(store: &Path) -> BTreeSet<String> {
@@ -76,9 +77,9 @@ struct Estimate(Duration);
 
 impl Estimate {
     /// Runs the program to its end.
-    fn of(command: &mut Command) -> Self {
+    fn of(command: Launch) -> Self {
         let start = Instant::now();
-        success(command, "a first run");
+        command.ok();
         Estimate(start.elapsed())
     }
 
@@ -89,36 +90,15 @@ impl Estimate {
     }
 }
 
-/// A run of the program that can be interrupted; what it prints goes to a file, where it outlives
-/// the program.
-struct Run {
-    child: Child,
-    stdout: PathBuf,
-}
-
-impl Run {
-    fn start(command: &mut Command, stdout: PathBuf) -> Self {
-        let out = File::create(&stdout).expect("a file");
-        Run {
-            child: command.stdout(out).stderr(Stdio::null()).spawn().expect("run osimage"),
-            stdout,
-        }
-    }
-
-    /// Kills it at a moment of the time that it takes, unless it has ended; gives what it printed.
-    fn kill(mut self, random: &mut Random, time: &mut Estimate) -> String {
-        thread::sleep(random.moment(time.0));
-        self.child.kill().expect("kill");
-        time.correct(self.child.wait().expect("wait").signal().is_some());
-        fs::read_to_string(&self.stdout).expect("UTF-8")
-    }
-
-    fn signal(&self, name: &str) {
-        success(
-            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]),
-            name,
-        );
-    }
+/// Starts a command and kills it at a moment of the time that it takes, unless it has ended; gives
+/// what it printed.
+fn kill(command: Launch, random: &mut Random, time: &mut Estimate) -> String {
+    let running = command.start();
+    thread::sleep(random.moment(time.0));
+    running.signal(Signal::KILL);
+    let run = running.end();
+    time.correct(run.code == 137);
+    run.stdout
 }
 
 #[test]
@@ -137,27 +117,29 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
                 let (scratch, id) = (&scratch, &id);
                 scope.spawn(move || {
                     for tag in 0..TAGS {
-                        scratch.ok(&[
-                            "--store-path",
-                            "store",
-                            "tag",
-                            id,
-                            &format!("example.org/os:{process}-{tag}"),
-                        ]);
+                        scratch
+                            .osimage([
+                                "--store-path",
+                                "store",
+                                "tag",
+                                id,
+                                &format!("example.org/os:{process}-{tag}"),
+                            ])
+                            .ok();
                     }
                 })
             })
             .collect();
         scope.spawn(|| {
             while writing.load(Ordering::Relaxed) {
-                scratch.ok(&["--store-path", "store", "gc"]);
+                scratch.osimage(["--store-path", "store", "gc"]).ok();
                 thread::sleep(Duration::from_millis(20));
             }
         });
         scope.spawn(|| {
             let mut before = 0;
             while writing.load(Ordering::Relaxed) {
-                let list = scratch.ok(&["--store-path", "store", "list"]);
+                let list = scratch.osimage(["--store-path", "store", "list"]).ok();
                 let lines: Vec<_> = list.lines().skip(1).collect();
                 assert!(lines.iter().all(|line| line.ends_with(&id[..12])), "torn: {list}");
                 assert!(lines.len() >= before, "names were lost: {} after {before}", lines.len());
@@ -174,9 +156,9 @@ fn thirty_two_processes_with_fifty_tags_each_lose_none() {
         .flat_map(|process| (0..TAGS).map(move |tag| format!("example.org/os:{process}-{tag}")))
         .collect();
     assert_eq!(names(&store), expected);
-    scratch.ok(&["--store-path", "store", "gc"]);
+    scratch.osimage(["--store-path", "store", "gc"]).ok();
     assert!(!store.join("blobs/sha256").join(Digest::of(b"garbage").hex()).exists());
-    scratch.ok(&["--store-path", "store", "verify"]);
+    scratch.osimage(["--store-path", "store", "verify"]).ok();
 }
 
 #[test]
@@ -194,44 +176,37 @@ fn processes_that_make_one_store_together_all_have_their_image_in_it() {
         entries.iter().map(|entry| entry.digest.hex().to_owned()).collect::<BTreeSet<_>>(),
         ids
     );
-    scratch.ok(&["--store-path", "new/store", "verify"]);
+    scratch.osimage(["--store-path", "new/store", "verify"]).ok();
 }
 
 /// What the killed processes do to the store; each has a name of its own that it gives, if it gives
 /// one.
-fn doing(scratch: &Scratch, what: u64, n: u64, seed: u64) -> (Command, Option<String>) {
-    let mut command = scratch.osimage();
-    command.args(["--store-path", "store"]);
-    let name = match what {
+fn doing(scratch: &Scratch, what: u64, n: u64, seed: u64) -> (Launch, Option<String>) {
+    let command = scratch.osimage(["--store-path", "store"]);
+    match what {
         0 => {
             let [rootfs, initramfs, kernel] = scratch.parts(100 + seed % 16);
             let name = format!("built:{n}");
-            command.args(["build", "--tag", &name, "--command-line", &n.to_string()]);
-            command
+            let command = command
+                .args(["build", "--tag", &name, "--command-line", &n.to_string()])
                 .arg("--rootfs-file")
                 .arg(rootfs)
                 .arg("--initramfs-file")
                 .arg(initramfs)
                 .arg("--kernel-file")
                 .arg(kernel);
-            Some(name)
+            (command, Some(name))
         }
         1 => {
             let name = format!("tagged:{n}");
-            command.args(["tag", "base:1", &name]);
-            Some(name)
+            (command.args(["tag", "base:1", &name]), Some(name))
         }
         2 => {
             let name = format!("imported:{}", seed % 4);
-            command.args(["import", &format!("imported-{}.oci.tar.zst", seed % 4)]);
-            Some(name)
+            (command.args(["import", &format!("imported-{}.oci.tar.zst", seed % 4)]), Some(name))
         }
-        _ => {
-            command.arg("gc");
-            None
-        }
-    };
-    (command, name)
+        _ => (command.arg("gc"), None),
+    }
 }
 
 #[test]
@@ -242,24 +217,25 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
     scratch.build("store", 1, &["--tag", "base:1"]);
     for n in 0..4 {
         scratch.build("other", 200 + n, &["--tag", &format!("imported:{n}")]);
-        scratch.ok(&[
-            "--store-path",
-            "other",
-            "export",
-            &format!("imported:{n}"),
-            &format!("imported-{n}.oci.tar.zst"),
-        ]);
+        scratch
+            .osimage([
+                "--store-path",
+                "other",
+                "export",
+                &format!("imported:{n}"),
+                &format!("imported-{n}.oci.tar.zst"),
+            ])
+            .ok();
     }
     let mut random = Random::new();
     let mut times: Vec<_> =
-        (0..4).map(|what| Estimate::of(&mut doing(&scratch, what, 1_000 + what, what).0)).collect();
+        (0..4).map(|what| Estimate::of(doing(&scratch, what, 1_000 + what, what).0)).collect();
     let mut kept = names(&store);
     let (mut killed, mut done) = (0, 0);
     for n in 0..KILLS {
         let what = random.below(4);
-        let (mut command, name) = doing(&scratch, what, n, random.below(1 << 20));
-        let run = Run::start(&mut command, scratch.path("stdout"));
-        let printed = run.kill(&mut random, &mut times[what as usize]);
+        let (command, name) = doing(&scratch, what, n, random.below(1 << 20));
+        let printed = kill(command, &mut random, &mut times[what as usize]);
         match name {
             Some(name) if printed.contains("Successfully") => {
                 assert!(printed.contains(&name), "{printed}");
@@ -268,14 +244,14 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
             }
             _ => killed += 1,
         }
-        scratch.ok(&["--store-path", "store", "verify"]);
+        scratch.osimage(["--store-path", "store", "verify"]).ok();
         let there = names(&store);
         assert!(
             kept.is_subset(&there),
             "round {n}: reported as done, and lost: {:?}",
             kept.difference(&there)
         );
-        scratch.ok(&["--store-path", "store", "tag", "base:1", "probe:1"]);
+        scratch.osimage(["--store-path", "store", "tag", "base:1", "probe:1"]).ok();
         kept.insert("probe:1".into());
         // Images that are deleted make room for builds and imports that have to write again.
         if n % 10 == 9 {
@@ -283,7 +259,7 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
                 .iter()
                 .filter(|name| name.starts_with("built:") || name.starts_with("imported:"))
             {
-                scratch.ok(&["--store-path", "store", "delete", name]);
+                scratch.osimage(["--store-path", "store", "delete", name]).ok();
                 kept.remove(name);
             }
         }
@@ -293,7 +269,7 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
         killed > KILLS / 10 && done > KILLS / 20,
         "the moments were not spread: {killed} killed, {done} done"
     );
-    scratch.ok(&["--store-path", "store", "gc"]);
+    scratch.osimage(["--store-path", "store", "gc"]).ok();
     let leftovers: Vec<_> = files(&store)
         .into_iter()
         .filter(|path| osimage::file::is_leftover(path.file_name().unwrap()))
@@ -306,32 +282,29 @@ fn a_store_whose_making_is_killed_is_none_yet_or_whole() {
     let scratch = Scratch::new();
     let [rootfs, initramfs, kernel] = scratch.parts(1);
     let build = |store: &str| {
-        let mut command = scratch.osimage();
-        command.args(["--store-path", store, "build", "--tag", "os:1"]);
-        command
+        scratch
+            .osimage(["--store-path", store, "build", "--tag", "os:1"])
             .arg("--rootfs-file")
             .arg(&rootfs)
             .arg("--initramfs-file")
             .arg(&initramfs)
             .arg("--kernel-file")
-            .arg(&kernel);
-        command
+            .arg(&kernel)
     };
     let mut random = Random::new();
-    let mut time = Estimate::of(&mut build("first"));
+    let mut time = Estimate::of(build("first"));
     for n in 0..25 {
         let store = format!("store-{n}");
-        let printed =
-            Run::start(&mut build(&store), scratch.path("stdout")).kill(&mut random, &mut time);
-        let list = scratch.ok(&["--store-path", &store, "list"]);
+        let printed = kill(build(&store), &mut random, &mut time);
+        let list = scratch.osimage(["--store-path", &store, "list"]).ok();
         assert_eq!(
             list.lines().count() == 2,
             names_or_none(&scratch.path(&store)).contains("os:1"),
             "{list}"
         );
         assert!(!printed.contains("Successfully") || list.contains("os "), "{printed}{list}");
-        success(&mut build(&store), "the next build");
-        scratch.ok(&["--store-path", &store, "verify"]);
+        build(&store).ok();
+        scratch.osimage(["--store-path", &store, "verify"]).ok();
     }
 }
 
@@ -348,25 +321,23 @@ fn an_archive_whose_writing_is_killed_is_the_old_one_or_the_new_one() {
     fs::create_dir(scratch.path("out")).unwrap();
     let archive = scratch.path("out/os.oci.tar.xz");
     let command = |export: bool| {
-        let mut command = scratch.osimage();
-        command.args(["--store-path", "store"]);
+        let command = scratch.osimage(["--store-path", "store"]);
         if export {
-            command.args(["export", "os:1"]).arg(&archive);
-        } else {
-            command.args(["build", "--tag", "os:1", "--output"]).arg(&archive);
-            command
-                .arg("--rootfs-file")
-                .arg(&rootfs)
-                .arg("--initramfs-file")
-                .arg(&initramfs)
-                .arg("--kernel-file")
-                .arg(&kernel);
+            return command.args(["export", "os:1"]).arg(&archive);
         }
         command
+            .args(["build", "--tag", "os:1", "--output"])
+            .arg(&archive)
+            .arg("--rootfs-file")
+            .arg(&rootfs)
+            .arg("--initramfs-file")
+            .arg(&initramfs)
+            .arg("--kernel-file")
+            .arg(&kernel)
     };
     let mut random = Random::new();
     for export in [false, true] {
-        let mut time = Estimate::of(&mut command(export));
+        let mut time = Estimate::of(command(export));
         let new = fs::read(&archive).unwrap();
         for round in 0..30 {
             let old = (round % 2 == 0).then(|| noise(round, 1_000));
@@ -374,8 +345,7 @@ fn an_archive_whose_writing_is_killed_is_the_old_one_or_the_new_one() {
                 Some(old) => fs::write(&archive, old).unwrap(),
                 None => drop(fs::remove_file(&archive)),
             }
-            let printed = Run::start(&mut command(export), scratch.path("stdout"))
-                .kill(&mut random, &mut time);
+            let printed = kill(command(export), &mut random, &mut time);
             let there = fs::read(&archive).ok();
             assert!(
                 there == old || there.as_ref() == Some(&new),
@@ -403,20 +373,21 @@ fn gc_waits_for_writers_that_were_stopped_at_any_moment() {
     let scratch = Scratch::new();
     let mut random = Random::new();
     scratch.build("store", 1, &["--tag", "base:1"]);
-    let time = Estimate::of(&mut doing(&scratch, 0, 1_000, 0).0);
+    let time = Estimate::of(doing(&scratch, 0, 1_000, 0).0);
     for n in 0..24 {
-        let (mut command, name) = doing(&scratch, 0, n, n);
-        let mut writer = Run::start(&mut command, scratch.path("stdout"));
+        let (command, name) = doing(&scratch, 0, n, n);
+        let writer = command.start();
         thread::sleep(random.moment(time.0));
-        writer.signal("STOP");
-        let mut gc = Run::start(&mut doing(&scratch, 3, 0, 0).0, scratch.path("gc"));
+        writer.signal(Signal::STOP);
+        let gc = doing(&scratch, 3, 0, 0).0.start();
         thread::sleep(Duration::from_millis(20));
-        writer.signal("CONT");
-        assert!(writer.child.wait().unwrap().success() && gc.child.wait().unwrap().success());
-        scratch.ok(&["--store-path", "store", "verify"]);
+        writer.signal(Signal::CONT);
+        writer.end().ok();
+        gc.end().ok();
+        scratch.osimage(["--store-path", "store", "verify"]).ok();
         let name = name.unwrap();
         assert!(names(&scratch.path("store")).contains(&name), "round {n}");
-        scratch.ok(&["--store-path", "store", "delete", &name]);
+        scratch.osimage(["--store-path", "store", "delete", &name]).ok();
     }
 }
 
@@ -437,7 +408,7 @@ fn a_read_of_the_store_needs_no_lock() {
         &["extract", "-o", "out"],
         &["export", "os.oci.tar"],
     ] {
-        scratch.ok(&[&["--store-path", "store"], command].concat());
+        scratch.osimage([&["--store-path", "store"], command].concat()).ok();
     }
 }
 
@@ -509,7 +480,7 @@ fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
     let store = disk.join("store").to_str().unwrap().to_owned();
     scratch.build(&store, 1, &["--tag", "os:1"]);
     scratch.build("elsewhere", 3, &["--tag", "os:3"]);
-    scratch.ok(&["--store-path", "elsewhere", "export", "os:3", "os-3.oci.tar"]);
+    scratch.osimage(["--store-path", "elsewhere", "export", "os:3", "os-3.oci.tar"]).ok();
     let parts =
         ["--rootfs-file", &rootfs, "--initramfs-file", &initramfs, "--kernel-file", &kernel];
     let archive = disk.join("os.oci.tar.xz").to_str().unwrap().to_owned();
@@ -520,7 +491,8 @@ fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
     // was.
     let long = format!("example.org/{}:1", ["a"; 60].join("/"));
     let tags: Vec<_> = (0..40).map(|n| format!("{long}-{n}")).collect();
-    tags.iter().for_each(|tag| drop(scratch.ok(&["--store-path", &store, "tag", "os:1", tag])));
+    tags.iter()
+        .for_each(|tag| drop(scratch.osimage(["--store-path", &store, "tag", "os:1", tag]).ok()));
 
     let build = [&["--store-path", &store, "build", "--tag", "os:2"], parts.as_slice()].concat();
     let output = [&["build", "--output", &archive], parts.as_slice()].concat();
@@ -543,7 +515,7 @@ fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
     for (what, leave, args) in cases {
         let before = (names(store.as_ref()), fs::read(&archive).unwrap(), files(Path::new(&out)));
         let filler = fill(&disk, leave);
-        let error = scratch.fails(1, &args);
+        let error = scratch.osimage(&args).fails(1);
         assert!(
             error.contains("No space left on device") && error.contains("free some space"),
             "{what}: {error}"
@@ -569,10 +541,10 @@ fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
             .filter(|path| osimage::file::is_leftover(path.file_name().unwrap()))
             .collect();
         assert!(strays.is_empty(), "{what} left {strays:?}");
-        scratch.ok(&["--store-path", &store, "verify"]);
+        scratch.osimage(["--store-path", &store, "verify"]).ok();
         fs::remove_file(filler).unwrap();
-        scratch.ok(&args);
-        scratch.ok(&["--store-path", &store, "verify"]);
+        scratch.osimage(&args).ok();
+        scratch.osimage(["--store-path", &store, "verify"]).ok();
         // The next case finds what this one found.
         fs::remove_dir_all(&out).unwrap();
         fs::create_dir(&out).unwrap();
@@ -581,7 +553,7 @@ fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
             .into_iter()
             .filter(|name| ["os:2", "os:3", "os:new"].contains(&name.as_str()))
         {
-            scratch.ok(&["--store-path", &store, "delete", &name]);
+            scratch.osimage(["--store-path", &store, "delete", &name]).ok();
         }
     }
 }
@@ -616,16 +588,18 @@ fn holes_are_kept_in_the_store_in_an_import_and_in_an_extract() {
     let files = ["--rootfs-file", "--initramfs-file", "--kernel-file"]
         .into_iter()
         .zip([&rootfs, &initramfs, &kernel]);
-    let mut command = scratch.osimage();
-    command.args(["--store-path", "store", "build", "--tag", "os:1"]);
-    command.args(files.flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]));
-    success(&mut command, "build");
+    scratch
+        .osimage(["--store-path", "store", "build", "--tag", "os:1"])
+        .args(files.flat_map(|(flag, path)| [flag.as_ref(), path.as_os_str()]))
+        .ok();
     sparse(blob("store"));
     for archive in ["os.oci.tar", "os.oci.tar.xz", "os.oci.tar.zst", "os.oci.tar.gz"] {
-        scratch.ok(&["--store-path", "store", "export", "os:1", archive]);
-        scratch.ok(&["--store-path", archive.strip_prefix("os.oci.").unwrap(), "import", archive]);
+        scratch.osimage(["--store-path", "store", "export", "os:1", archive]).ok();
+        scratch
+            .osimage(["--store-path", archive.strip_prefix("os.oci.").unwrap(), "import", archive])
+            .ok();
         sparse(blob(archive.strip_prefix("os.oci.").unwrap()));
-        scratch.ok(&["extract", archive, "-o", "out"]);
+        scratch.osimage(["extract", archive, "-o", "out"]).ok();
         sparse(scratch.path("out/rootfs.raw"));
     }
 }
@@ -639,15 +613,15 @@ fn an_input_that_changes_while_it_is_read_makes_no_image() {
     File::options().write(true).open(&rootfs).unwrap().set_len(200 << 20).unwrap();
     let outputs: [&[&str]; 2] = [&["--store-path", "store"], &["--output", "os.oci.tar.zst"]];
     for output in outputs {
-        let mut command = scratch.osimage();
-        command
-            .arg("build")
+        let command = scratch
+            .osimage(["build"])
             .args(output)
             .arg("--initramfs-file")
             .arg(&initramfs)
             .arg("--kernel-file")
-            .arg(&kernel);
-        command.arg("--rootfs-file").arg(&rootfs);
+            .arg(&kernel)
+            .arg("--rootfs-file")
+            .arg(&rootfs);
         let reading = AtomicBool::new(true);
         let changes = AtomicU64::new(0);
         let result = thread::scope(|scope| {
@@ -666,19 +640,17 @@ fn an_input_that_changes_while_it_is_read_makes_no_image() {
             let result = (0..10).find_map(|_| {
                 let before = changes.load(Ordering::Relaxed);
                 let _ = fs::remove_file(scratch.path("os.oci.tar.zst"));
-                let result = command.output().unwrap();
-                (!result.status.success() || changes.load(Ordering::Relaxed) > before + 10)
+                let result = command.clone().run();
+                (result.code != 0 || changes.load(Ordering::Relaxed) > before + 10)
                     .then_some(result)
             });
             reading.store(false, Ordering::Relaxed);
             result.expect("a file that changes")
         });
-        let error = String::from_utf8(result.stderr).unwrap();
-        assert_eq!(result.status.code(), Some(5), "{error}");
-        assert!(error.contains("rootfs changed while it was read"), "{error}");
+        result.says(&["rootfs changed while it was read"]).fails(5);
         assert_eq!(names(&scratch.path("store")).len(), 1);
         assert!(!scratch.path("os.oci.tar.zst").exists());
-        scratch.ok(&["--store-path", "store", "verify"]);
+        scratch.osimage(["--store-path", "store", "verify"]).ok();
     }
 }
 
@@ -745,18 +717,18 @@ fn what_verify_finds_damaged_can_be_replaced_and_another_image_is_not_touched() 
     let scratch = Scratch::new();
     scratch.build("store", 1, &["--tag", "os:1"]);
     scratch.build("store", 2, &["--tag", "os:2"]);
-    scratch.ok(&["--store-path", "store", "export", "os:1", "os-1.oci.tar"]);
+    scratch.osimage(["--store-path", "store", "export", "os:1", "os-1.oci.tar"]).ok();
     let kernel = Digest::of(&fs::read(&scratch.parts(1)[2]).unwrap());
     let blob = scratch.path("store/blobs/sha256").join(kernel.hex());
     for damage in [noise(9, 90_000), noise(9, 70_000), Vec::new()] {
         fs::remove_file(&blob).unwrap();
         fs::write(&blob, damage).unwrap();
-        scratch.fails(5, &["--store-path", "store", "verify"]);
-        scratch.fails(5, &["--store-path", "store", "extract", "os:1", "-o", "out"]);
-        scratch.ok(&["--store-path", "store", "verify", "os:2"]);
-        scratch.ok(&["--store-path", "store", "delete", "os:1"]);
-        scratch.ok(&["--store-path", "store", "import", "os-1.oci.tar"]);
-        scratch.ok(&["--store-path", "store", "verify"]);
+        scratch.osimage(["--store-path", "store", "verify"]).fails(5);
+        scratch.osimage(["--store-path", "store", "extract", "os:1", "-o", "out"]).fails(5);
+        scratch.osimage(["--store-path", "store", "verify", "os:2"]).ok();
+        scratch.osimage(["--store-path", "store", "delete", "os:1"]).ok();
+        scratch.osimage(["--store-path", "store", "import", "os-1.oci.tar"]).ok();
+        scratch.osimage(["--store-path", "store", "verify"]).ok();
         assert!(!scratch.path("out/vmlinuz").exists(), "a damaged kernel was extracted");
     }
 }
@@ -797,17 +769,20 @@ fn ten_thousand_images_are_listed_named_imported_and_freed() {
     let scratch = Scratch::new();
     let store = scratch.path("store");
     large_store(&store, IMAGES);
-    assert_eq!(scratch.ok(&["--store-path", "store", "list"]).lines().count(), IMAGES + 1);
-    assert_eq!(scratch.ok(&["--store-path", "store", "list", "-q"]).lines().count(), IMAGES);
-    scratch.ok(&["--store-path", "store", "tag", "ghcr.io/example/os:77", "os:77"]);
+    assert_eq!(scratch.osimage(["--store-path", "store", "list"]).ok().lines().count(), IMAGES + 1);
+    assert_eq!(
+        scratch.osimage(["--store-path", "store", "list", "-q"]).ok().lines().count(),
+        IMAGES
+    );
+    scratch.osimage(["--store-path", "store", "tag", "ghcr.io/example/os:77", "os:77"]).ok();
     let image = Layout::open(&store).unwrap();
     let find = |name: &str| {
         osimage::content::resolve(&image, Some(&name.parse::<Selector>().unwrap())).unwrap()
     };
     assert_eq!(find("os:77").digest, find("ghcr.io/example/os:77").digest);
     assert_eq!(find(&find("os:77").digest.hex()[..16]).digest, find("os:77").digest);
-    scratch.ok(&["--store-path", "store", "delete", "ghcr.io/example/os:78"]);
-    assert_eq!(scratch.ok(&["--store-path", "store", "gc"]), "freed 0 blobs, 0 B\n");
-    let verified = scratch.ok(&["--store-path", "store", "verify"]);
+    scratch.osimage(["--store-path", "store", "delete", "ghcr.io/example/os:78"]).ok();
+    assert_eq!(scratch.osimage(["--store-path", "store", "gc"]).ok(), "freed 0 blobs, 0 B\n");
+    let verified = scratch.osimage(["--store-path", "store", "verify"]).ok();
     assert!(verified.starts_with("9999 images"), "{verified}");
 }

@@ -2,10 +2,8 @@
 //! certificates, logging in and out; and what is asked and deleted there.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use crate::common::Scratch;
 use crate::common::answer::Response;
@@ -30,10 +28,8 @@ fn address(registry: &Registry) -> SocketAddr {
 
 /// Runs the program with variables; its exit code, standard output and standard error.
 fn run(scratch: &Scratch, variables: &[(&str, &str)], args: &[&str]) -> (i32, String, String) {
-    let output =
-        scratch.osimage().envs(variables.iter().copied()).args(args).output().expect("run osimage");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    let run = scratch.osimage(args).envs(variables.iter().copied()).run();
+    (run.code, run.stdout, run.stderr)
 }
 
 #[test]
@@ -174,15 +170,17 @@ fn certificates_lie_in_folders_named_by_the_registry() {
     let pki = Pki::new(&scratch, "pki");
     let registry = Registry::with(Auth::Open, Some(pki.tls()));
     let host = registry.host();
-    scratch.ok(&[
-        "--ca-file",
-        pki.ca.to_str().unwrap(),
-        "--store-path",
-        "store",
-        "push",
-        "os",
-        &format!("{host}/os:1"),
-    ]);
+    scratch
+        .osimage([
+            "--ca-file",
+            pki.ca.to_str().unwrap(),
+            "--store-path",
+            "store",
+            "push",
+            "os",
+            &format!("{host}/os:1"),
+        ])
+        .ok();
     let find = |folder: &str| {
         let settings = Settings {
             certificate_folders: vec![scratch.path("empty"), scratch.path(folder)],
@@ -290,7 +288,7 @@ fn a_certificate_that_is_named_is_trusted_as_it_is() {
         let file = if named { &own } else { &other };
         let (image, resolve) = (format!("{host}:{port}/os:v1"), format!("{host}:{port}:127.0.0.1"));
         let args = ["--ca-file", file.to_str().unwrap(), "--resolve", &resolve, "resolve", &image];
-        let run = scratch.run(&args);
+        let run = scratch.osimage(args).run();
         match expected {
             Ok(()) => assert_eq!(run.stdout, format!("{digest}\n"), "{what}: {}", run.stderr),
             Err(says) => {
@@ -343,7 +341,7 @@ fn a_certificate_for_one_registry_changes_nothing_at_others() {
     ] {
         for (registry, digest) in [&plain, &secure].into_iter().zip(&digests) {
             let image = crate::common::remote::name(registry);
-            let run = scratch.run(&[options, &["resolve", &image]].concat());
+            let run = scratch.osimage([options, &["resolve", &image]].concat()).run();
             let told = options.contains(&"--plain-http=false") && registry.address == plain.address;
             let expected = if told { (6, String::new()) } else { (0, format!("{digest}\n")) };
             assert_eq!((run.code, run.stdout), expected, "{options:?} {}", run.stderr);
@@ -352,7 +350,7 @@ fn a_certificate_for_one_registry_changes_nothing_at_others() {
             for (from, to) in [(&plain, &secure), (&secure, &plain)] {
                 let copy =
                     ["copy", &crate::common::remote::name(from), &format!("{}/copy:1", to.host())];
-                let run = scratch.run(&[options, &copy].concat());
+                let run = scratch.osimage([options, &copy].concat()).run();
                 assert_eq!(run.code, 0, "{options:?}: {}", run.stderr);
             }
         }
@@ -361,20 +359,11 @@ fn a_certificate_for_one_registry_changes_nothing_at_others() {
 
 /// Logs in with a password on standard input.
 fn login(scratch: &Scratch, host: &str, user: &str, password: &str) -> (i32, String) {
-    let mut command = scratch.osimage();
-    command
-        .args(["login", "-u", user, "--password-stdin", host])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().expect("run osimage");
-    writeln!(child.stdin.take().expect("a pipe"), "{password}").expect("write the password");
-    let output = child.wait_with_output().expect("run osimage");
-    let text = [output.stdout, output.stderr]
-        .map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
-        .concat();
+    let login = ["login", "-u", user, "--password-stdin", host];
+    let run = scratch.osimage(login).stdin(format!("{password}\n")).run();
+    let text = run.stdout + &run.stderr;
     assert!(!text.contains(password), "{text}");
-    (output.status.code().expect("an exit code"), text)
+    (run.code, text)
 }
 
 #[test]
@@ -394,7 +383,7 @@ fn only_what_the_registry_accepts_is_stored() {
         store(&scratch);
         let target = format!("{host}/os:1");
         let push = ["--store-path", "store", "push", "os", &target];
-        let error = scratch.fails(4, &push);
+        let error = scratch.osimage(push).fails(4);
         assert!(error.contains(&format!("osimage login {host}")), "{error}");
         let (code, said) = login(&scratch, &host, "alice", "wr0ng");
         assert!(code == 4 && said.contains("does not accept"), "{said}");
@@ -406,23 +395,24 @@ fn only_what_the_registry_accepts_is_stored() {
         );
         let mode = fs::metadata(scratch.path(".docker/config.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        scratch.ok(&push);
+        scratch.osimage(push).ok();
         // The address for somebody else has what the registry asks for.
         let url: serde_json::Value =
-            serde_json::from_str(&scratch.ok(&["url", &target, "--layer", "kernel"])).unwrap();
+            serde_json::from_str(&scratch.osimage(["url", &target, "--layer", "kernel"]).ok())
+                .unwrap();
         let header = url["headers"]["Authorization"][0].as_str().unwrap();
         assert!(header.starts_with("Basic ") || header.starts_with("Bearer "), "{url}");
-        let line = scratch.ok(&["url", &target, "--layer", "kernel", "--format", "curl"]);
-        crate::common::success(scratch.program("sh").args(["-c", &line]), "the curl line");
+        let line = scratch.osimage(["url", &target, "--layer", "kernel", "--format", "curl"]).ok();
+        scratch.program("sh").args(["-c", &line]).ok();
         assert!(
             fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap()
         );
         // A wrong one later does not take the place of the right one.
         assert_eq!(login(&scratch, &host, "alice", "wr0ng").0, 4);
-        scratch.ok(&["resolve", &target]);
-        scratch.ok(&["logout", &host]);
-        scratch.fails(4, &["resolve", &target]);
-        scratch.fails(3, &["logout", &host]);
+        scratch.osimage(["resolve", &target]).ok();
+        scratch.osimage(["logout", &host]).ok();
+        scratch.osimage(["resolve", &target]).fails(4);
+        scratch.osimage(["logout", &host]).fails(3);
     }
 }
 
@@ -439,34 +429,26 @@ fn a_folder_that_may_not_be_entered_keeps_nobody_from_public_images() {
     let scratch = Scratch::new();
     fs::set_permissions(scratch.path(""), PermissionsExt::from_mode(0o777)).unwrap();
     let program = scratch.copied_program();
-    let root = rustix::process::getuid().is_root();
     for folder in ["run/containers", "run", ".config/containers", ".docker"] {
         let path = scratch.path(folder);
         fs::create_dir_all(&path).unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).unwrap();
         let run = |args: &[&str]| {
-            let mut command = scratch.program(&program);
-            command.env("XDG_RUNTIME_DIR", scratch.path("run")).args(args);
-            if root {
-                use std::os::unix::process::CommandExt;
-                command.uid(65534).gid(65534);
-            }
-            let output = command.output().unwrap();
-            let [out, error] =
-                [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-            (output.status.code(), out, error)
+            let osimage = scratch.program(&program).args(args);
+            let run = osimage.env("XDG_RUNTIME_DIR", scratch.path("run")).nobody().run();
+            (run.code, run.stdout, run.stderr)
         };
         let (code, out, error) = run(&["resolve", &image]);
-        assert_eq!((code, out), (Some(0), format!("{digest}\n")), "{folder}: {error}");
+        assert_eq!((code, out), (0, format!("{digest}\n")), "{folder}: {error}");
         assert_eq!(error.matches("passed over").count(), 1, "{folder}: {error}");
         let (code, _, error) = run(&["logout", &registry.host()]);
-        assert_eq!(code, Some(3), "{folder}: {error}");
+        assert_eq!(code, 3, "{folder}: {error}");
         // What somebody names must be readable.
         let file = scratch.path("run/containers/auth.json");
         if folder == "run" {
             let (code, _, error) =
                 run(&["--registry-config", file.to_str().unwrap(), "resolve", &image]);
-            assert_ne!(code, Some(0), "{error}");
+            assert_ne!(code, 0, "{error}");
         }
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     }
@@ -524,9 +506,13 @@ fn unchecked_certificates_are_no_need_for_tls_on_loopback() {
     store(&scratch);
     for registry in [Registry::start(), Registry::with(Auth::Open, Some(pki.tls()))] {
         let name = format!("{}/os:1", registry.host());
-        scratch.ok(&["--insecure", "--store-path", "store", "push", "os", &name]);
-        assert_eq!(scratch.ok(&["--insecure", "tags", &format!("{}/os", registry.host())]), "1\n");
-        let secure = scratch.run(&["--insecure", "--plain-http=false", "resolve", &name]).code;
+        scratch.osimage(["--insecure", "--store-path", "store", "push", "os", &name]).ok();
+        assert_eq!(
+            scratch.osimage(["--insecure", "tags", &format!("{}/os", registry.host())]).ok(),
+            "1\n"
+        );
+        let secure =
+            scratch.osimage(["--insecure", "--plain-http=false", "resolve", &name]).run().code;
         assert_eq!(secure, if registry.url("/").starts_with("https") { 0 } else { 6 });
     }
 }
@@ -540,19 +526,13 @@ fn an_identity_token_is_exchanged_and_stored() {
     let scratch = Scratch::new();
     store(&scratch);
     let log_in = |token: &str| {
-        let mut command = scratch.osimage();
-        command
-            .args(["login", "--identity-token-stdin", &registry.host()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().expect("run osimage");
-        write!(child.stdin.take().expect("a pipe"), "{token}").expect("write the token");
-        child.wait().expect("run osimage").code()
+        scratch.osimage(["login", "--identity-token-stdin", &registry.host()]).stdin(token)
     };
-    assert_eq!(log_in("nonsense"), Some(4));
-    assert_eq!(log_in(&identity), Some(0));
-    scratch.ok(&["--store-path", "store", "push", "os", &format!("{}/os:1", registry.host())]);
+    log_in("nonsense").fails(4);
+    log_in(&identity).ok();
+    scratch
+        .osimage(["--store-path", "store", "push", "os", &format!("{}/os:1", registry.host())])
+        .ok();
     assert!(tokens.asked().iter().any(|asked| asked.method == "POST"), "it is exchanged by OAuth2");
 }
 
@@ -566,39 +546,45 @@ fn what_is_there_is_listed_and_deleted_by_tag_or_digest() {
     hosts.extend(docker.as_ref().map(|server| (server.host.clone(), false)));
     for (host, deletes_tags) in hosts {
         for name in ["a/os:1", "a/os:2", "b:1"] {
-            scratch.ok(&["--store-path", "store", "push", "os", &format!("{host}/{name}")]);
+            scratch
+                .osimage(["--store-path", "store", "push", "os", &format!("{host}/{name}")])
+                .ok();
         }
-        let repositories = scratch.ok(&["repos", &host]);
+        let repositories = scratch.osimage(["repos", &host]).ok();
         assert_eq!(repositories, "a/os\nb\n");
         let tags = || {
-            let mut tags: Vec<_> =
-                scratch.ok(&["tags", &format!("{host}/a/os")]).lines().map(str::to_owned).collect();
+            let mut tags: Vec<_> = scratch
+                .osimage(["tags", &format!("{host}/a/os")])
+                .ok()
+                .lines()
+                .map(str::to_owned)
+                .collect();
             tags.sort();
             tags
         };
         assert_eq!(tags(), ["1", "2"]);
         let first = format!("{host}/a/os:1");
         // Nobody is there to say yes.
-        let error = scratch.fails(2, &["delete", "--remote", &first]);
+        let error = scratch.osimage(["delete", "--remote", &first]).fails(2);
         assert!(error.contains("--yes"), "{error}");
         assert_eq!(tags(), ["1", "2"]);
         if deletes_tags {
             assert_eq!(
-                scratch.ok(&["delete", "--remote", "--yes", &first]),
+                scratch.osimage(["delete", "--remote", "--yes", &first]).ok(),
                 format!("Successfully deleted {first}\n")
             );
             assert_eq!(tags(), ["2"]);
         } else {
-            let error = scratch.fails(1, &["delete", "--remote", "--yes", &first]);
+            let error = scratch.osimage(["delete", "--remote", "--yes", &first]).fails(1);
             assert!(
                 error.contains(&format!("osimage delete --remote {host}/a/os@sha256:{id}")),
                 "{error}"
             );
             assert_eq!(tags(), ["1", "2"]);
         }
-        scratch.ok(&["delete", "--remote", "--yes", &format!("{host}/a/os@sha256:{id}")]);
-        scratch.fails(3, &["resolve", &format!("{host}/a/os:2")]);
-        scratch.fails(3, &["delete", "--remote", "--yes", &format!("{host}/a/os:2")]);
-        scratch.ok(&["resolve", &format!("{host}/b:1")]);
+        scratch.osimage(["delete", "--remote", "--yes", &format!("{host}/a/os@sha256:{id}")]).ok();
+        scratch.osimage(["resolve", &format!("{host}/a/os:2")]).fails(3);
+        scratch.osimage(["delete", "--remote", "--yes", &format!("{host}/a/os:2")]).fails(3);
+        scratch.osimage(["resolve", &format!("{host}/b:1")]).ok();
     }
 }

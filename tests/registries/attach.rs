@@ -2,23 +2,22 @@
 //! same as oras does it.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::common::answer::Response;
 use crate::common::places::{Place, places};
 use crate::common::registry::{Fault, Registry, call_of};
-use crate::common::{Scratch, listing, noise, peer, success};
+use crate::common::{Scratch, listing, noise, peer};
 use serde_json::Value;
 
 /// osimage with the options that the place needs; its standard output.
 fn osimage(scratch: &Scratch, place: &Place, args: &[&str]) -> String {
-    success(scratch.osimage().args(place.options()).args(args), (place.name, args))
+    scratch.osimage(place.options()).args(args).ok()
 }
 
 /// oras with the options that the place needs; its standard output.
 fn oras(scratch: &Scratch, place: &Place, oras: &std::path::Path, args: &[&str]) -> String {
-    success(scratch.program(oras).args(args).args(place.oras("")), (place.name, args))
+    scratch.program(oras).args(args).args(place.oras("")).ok()
 }
 
 fn json(text: &str) -> Value {
@@ -97,10 +96,9 @@ fn what_is_attached_is_found_in_every_registry_by_oras_too() {
         assert_eq!(types(&found), TYPES, "{}", place.name);
 
         // The same again: nothing is written.
-        let again =
-            scratch.osimage().arg("-d").args(place.options()).args(&attach).output().unwrap();
-        assert_eq!(String::from_utf8(again.stdout).unwrap(), said);
-        let requests = String::from_utf8(again.stderr).unwrap();
+        let again = scratch.osimage(["-d"]).args(place.options()).args(&attach).run();
+        assert_eq!(again.stdout, said);
+        let requests = again.stderr;
         assert!(
             requests.contains("HEAD ")
                 && !["PUT ", "POST ", "PATCH "].iter().any(|method| requests.contains(method)),
@@ -184,29 +182,29 @@ fn a_layout_changes_by_what_is_attached_and_by_nothing_else() {
     scratch.build("store", 1, &["--tag", "v1"]);
     scratch.build("store", 2, &["--tag", "v2"]);
     let attach = [&["attach", "./store:v1"], build_files(&scratch).as_slice()].concat();
-    let said = scratch.ok(&attach);
+    let said = scratch.osimage(&attach).ok();
     let before = listing(&scratch.path("store"));
-    assert_eq!(scratch.ok(&attach), said);
+    assert_eq!(scratch.osimage(&attach).ok(), said);
     assert_eq!(listing(&scratch.path("store")), before);
-    assert_eq!(types(&scratch.ok(&["discover", "./store:v1", "--format", "json"])), TYPES);
-    assert_eq!(types(&scratch.ok(&["discover", "./store:v2", "--format", "json"])), [""; 0]);
-    assert!(scratch.ok(&["--store-path", "store", "verify"]).contains("all as they should be"));
+    assert_eq!(types(&scratch.osimage(["discover", "./store:v1", "--format", "json"]).ok()), TYPES);
+    assert_eq!(
+        types(&scratch.osimage(["discover", "./store:v2", "--format", "json"]).ok()),
+        [""; 0]
+    );
+    assert!(
+        scratch.osimage(["--store-path", "store", "verify"]).ok().contains("all as they should be")
+    );
     // In the store too, by its names.
-    let elsewhere = scratch.ok(&["--store-path", "store", "attach", "v2", "--log", "build.log"]);
+    let elsewhere =
+        scratch.osimage(["--store-path", "store", "attach", "v2", "--log", "build.log"]).ok();
     assert!(elsewhere.starts_with("Attached build/log to "), "{elsewhere}");
     if let Some(oras) = peer("oras") {
-        let theirs = success(
-            scratch.program(oras).args([
-                "discover",
-                "--oci-layout",
-                "./store:v1",
-                "--format",
-                "json",
-            ]),
-            "oras",
-        );
+        let theirs = scratch
+            .program(oras)
+            .args(["discover", "--oci-layout", "./store:v1", "--format", "json"])
+            .ok();
         assert_eq!(
-            tree(&scratch.ok(&["discover", "./store:v1", "--format", "json"])),
+            tree(&scratch.osimage(["discover", "./store:v1", "--format", "json"]).ok()),
             tree(&theirs)
         );
     }
@@ -225,40 +223,44 @@ fn an_archive_is_written_anew_with_all_that_it_had() {
         ("c.oci.tar.zst", &[]),
         ("d.oci.tar.xz", &[]),
     ] {
-        scratch.ok(&[&["--store-path", "store", "export", name], top].concat());
+        scratch.osimage([&["--store-path", "store", "export", name], top].concat()).ok();
         let (form, image) = (magic(name), format!("{name}:v1"));
         let attach = [&["attach", &image], files.as_slice()].concat();
-        let said = scratch.ok(&attach);
+        let said = scratch.osimage(&attach).ok();
         let bytes = fs::read(scratch.path(name)).unwrap();
-        assert_eq!(scratch.ok(&attach), said);
+        assert_eq!(scratch.osimage(&attach).ok(), said);
         assert!(fs::read(scratch.path(name)).unwrap() == bytes, "{name}: the same twice");
         assert_eq!(magic(name), form, "{name}");
-        assert_eq!(types(&scratch.ok(&["discover", &image, "--format", "json"])), TYPES, "{name}");
-        assert!(scratch.ok(&["verify", name]).contains("all as they should be"), "{name}");
+        assert_eq!(
+            types(&scratch.osimage(["discover", &image, "--format", "json"]).ok()),
+            TYPES,
+            "{name}"
+        );
+        assert!(scratch.osimage(["verify", name]).ok().contains("all as they should be"), "{name}");
         let _ = fs::remove_dir_all(scratch.path("out"));
-        scratch.ok(&["extract", &format!("{name}:v2"), "-o", "out"]);
+        scratch.osimage(["extract", &format!("{name}:v2"), "-o", "out"]).ok();
         assert!(
             fs::read(scratch.path("out/rootfs.raw")).unwrap()
                 == fs::read(&scratch.parts(2)[0]).unwrap(),
             "{name}"
         );
         // One after the other is the same as all at once.
-        scratch.ok(&[&["--store-path", "store", "export", name], top].concat());
+        scratch.osimage([&["--store-path", "store", "export", name], top].concat()).ok();
         for pair in files.chunks(2) {
-            scratch.ok(&[&["attach", &image], pair].concat());
+            scratch.osimage([&["attach", &image], pair].concat()).ok();
         }
         assert!(fs::read(scratch.path(name)).unwrap() == bytes, "{name}: in steps");
         if name == "a.oci.tar" {
-            let names = success(scratch.program("tar").args(["-tf", name]), "tar");
+            let names = scratch.program("tar").args(["-tf", name]).ok();
             assert!(names.lines().all(|line| line.starts_with("garden/")), "{names}");
         }
     }
     // A link to an archive stays one.
     std::os::unix::fs::symlink("b.oci.tar", scratch.path("latest.oci.tar")).unwrap();
-    scratch.ok(&["attach", "latest.oci.tar:v2", "--log", "build.log"]);
+    scratch.osimage(["attach", "latest.oci.tar:v2", "--log", "build.log"]).ok();
     assert!(scratch.path("latest.oci.tar").is_symlink());
     assert_eq!(
-        types(&scratch.ok(&["discover", "b.oci.tar:v2", "--format", "json"])),
+        types(&scratch.osimage(["discover", "b.oci.tar:v2", "--format", "json"]).ok()),
         ["build/log"]
     );
 }
@@ -268,13 +270,18 @@ fn what_is_attached_is_no_image_and_is_told_of() {
     let scratch = Scratch::new();
     let id = scratch.build("store", 1, &["--tag", "v1"]);
     let files = build_files(&scratch);
-    scratch.ok(&[&["attach", "./store:v1"], files.as_slice()].concat());
-    scratch.ok(&["copy", "-r", "./store:v1", "os.oci.tar"]);
+    scratch.osimage([&["attach", "./store:v1"], files.as_slice()].concat()).ok();
+    scratch.osimage(["copy", "-r", "./store:v1", "os.oci.tar"]).ok();
     for place in ["./store", "os.oci.tar"] {
-        assert_eq!(scratch.ok(&["list", "-q", place]), format!("sha256:{id}\n"));
-        assert_eq!(scratch.ok(&["list", place]).lines().count(), 2);
-        assert!(scratch.ok(&["verify", place]).starts_with("1 image and 5 manifests attached, "));
-        let inspected = json(&scratch.ok(&["inspect", place]));
+        assert_eq!(scratch.osimage(["list", "-q", place]).ok(), format!("sha256:{id}\n"));
+        assert_eq!(scratch.osimage(["list", place]).ok().lines().count(), 2);
+        assert!(
+            scratch
+                .osimage(["verify", place])
+                .ok()
+                .starts_with("1 image and 5 manifests attached, ")
+        );
+        let inspected = json(&scratch.osimage(["inspect", place]).ok());
         let mut types: Vec<_> = inspected["attached"]
             .as_array()
             .unwrap()
@@ -291,9 +298,9 @@ fn what_is_attached_is_found_under_any_name_and_listed_where_its_image_is_not() 
     let scratch = Scratch::new();
     let registry = Registry::start();
     scratch.build("store", 1, &["--tag", "v1"]);
-    scratch.ok(&["attach", "./store:v1", "--artifact-type", "test/note", "-a", "n=1"]);
+    scratch.osimage(["attach", "./store:v1", "--artifact-type", "test/note", "-a", "n=1"]).ok();
     let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["copy", "-r", "./store:v1", &name]);
+    scratch.osimage(["copy", "-r", "./store:v1", &name]).ok();
     // As oras writes an entry that it gives a name.
     let path = scratch.path("store/index.json");
     let mut index = json(&fs::read_to_string(&path).unwrap());
@@ -307,21 +314,30 @@ fn what_is_attached_is_found_under_any_name_and_listed_where_its_image_is_not() 
     entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "note"});
     let digest = entry["digest"].as_str().unwrap().to_owned();
     fs::write(&path, index.to_string()).unwrap();
-    assert_eq!(types(&scratch.ok(&["discover", "./store:v1", "--format", "json"])), ["test/note"]);
-    scratch.ok(&["copy", "-r", "./store:v1", "./other:v1"]);
-    assert_eq!(types(&scratch.ok(&["discover", "./other:v1", "--format", "json"])), ["test/note"]);
+    assert_eq!(
+        types(&scratch.osimage(["discover", "./store:v1", "--format", "json"]).ok()),
+        ["test/note"]
+    );
+    scratch.osimage(["copy", "-r", "./store:v1", "./other:v1"]).ok();
+    assert_eq!(
+        types(&scratch.osimage(["discover", "./other:v1", "--format", "json"]).ok()),
+        ["test/note"]
+    );
     // Without its image it is what there is.
     let repository = name.strip_suffix(":v1").unwrap();
-    scratch.ok(&["--store-path", "alone", "pull", &format!("{repository}@{digest}")]);
-    assert_eq!(scratch.ok(&["--store-path", "alone", "list", "-q"]), format!("{digest}\n"));
-    assert!(scratch.ok(&["--store-path", "alone", "verify"]).starts_with("1 image, "));
+    scratch.osimage(["--store-path", "alone", "pull", &format!("{repository}@{digest}")]).ok();
+    assert_eq!(
+        scratch.osimage(["--store-path", "alone", "list", "-q"]).ok(),
+        format!("{digest}\n")
+    );
+    assert!(scratch.osimage(["--store-path", "alone", "verify"]).ok().starts_with("1 image, "));
     // Where the list cannot be had, the image can be shown.
     registry.on(|request| {
         (call_of(request) == "GET referrers")
             .then(|| Fault::Answer(Response::error(403, "DENIED", "no lists")))
     });
     for format in ["json", "tree"] {
-        let run = scratch.run(&["inspect", "--format", format, &format!("oci://{name}")]);
+        let run = scratch.osimage(["inspect", "--format", format, &format!("oci://{name}")]).run();
         assert!(
             run.code == 0 && run.stdout.contains("onmetal") && run.stderr.contains("no lists"),
             "{}{}",
@@ -337,27 +353,27 @@ fn one_of_several_is_fetched_by_its_digest() {
     let registry = Registry::start();
     scratch.build("store", 1, &["--tag", "v1"]);
     let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
     for text in ["first", "second"] {
         scratch.write("build.log", text);
-        scratch.ok(&["attach", &name, "--log", "build.log"]);
+        scratch.osimage(["attach", &name, "--log", "build.log"]).ok();
     }
     let log = |output: &'static str| ["pull", &name, "--attached", "build/log", "-o", output];
-    let error = scratch.fails(2, &log("-"));
+    let error = scratch.osimage(log("-")).fails(2);
     let digests: Vec<_> =
         error.split([' ', ',', '\n']).filter(|word| word.starts_with("sha256:")).collect();
     assert_eq!(digests.len(), 2, "{error}");
     let repository = name.strip_suffix(":v1").unwrap();
     let mut logs: Vec<_> = digests
         .iter()
-        .map(|digest| scratch.ok(&["pull", &format!("{repository}@{digest}"), "-o", "-"]))
+        .map(|digest| scratch.osimage(["pull", &format!("{repository}@{digest}"), "-o", "-"]).ok())
         .collect();
     logs.sort();
     assert_eq!(logs, ["first", "second"]);
     assert!(!scratch.path("-").exists());
-    scratch.ok(&log("out"));
+    scratch.osimage(log("out")).ok();
     assert_eq!(fs::read_dir(scratch.path("out")).unwrap().count(), 2);
-    scratch.fails(2, &["pull", &name, "--attached", "build/log", "--to", "os.oci.tar"]);
+    scratch.osimage(["pull", &name, "--attached", "build/log", "--to", "os.oci.tar"]).fails(2);
     assert!(!scratch.path("os.oci.tar").exists());
 }
 
@@ -368,10 +384,10 @@ fn what_is_attached_takes_the_place_of_nothing() {
     let registry = Registry::start();
     scratch.build("store", 1, &["--tag", "v1", "--command-line", "ro"]);
     let name = format!("{}/os:v1", registry.host());
-    let id = scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    let id = scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
     let id = id.split_whitespace().last().unwrap();
     let by_digest = format!("{}/os@sha256:{id}", registry.host());
-    scratch.ok(&["pull", &by_digest, "-o", "out"]);
+    scratch.osimage(["pull", &by_digest, "-o", "out"]).ok();
     scratch.write("out/Makefile", "all: mine");
     let before = listing(&scratch.path("out"));
     // Whoever may attach, chooses titles and types.
@@ -382,9 +398,10 @@ fn what_is_attached_takes_the_place_of_nothing() {
     let kernel = format!("initrd:{KERNEL}");
     let mut attach = vec!["attach", &name, "--artifact-type", "build/log", &kernel];
     attach.extend(&evil[..5]);
-    scratch.ok(&attach);
+    scratch.osimage(&attach).ok();
 
-    let written = scratch.ok(&["pull", &by_digest, "--attached", "build/log", "-o", "out"]);
+    let written =
+        scratch.osimage(["pull", &by_digest, "--attached", "build/log", "-o", "out"]).ok();
     let folder = written.lines().next().unwrap().rsplit_once('/').unwrap().0;
     assert_eq!(
         written,
@@ -398,17 +415,16 @@ fn what_is_attached_takes_the_place_of_nothing() {
     assert_eq!(others, before);
     let check = |folder: &str| {
         let args = ["--check", "--strict", "--quiet", "SHA256SUMS"];
-        let mut command = scratch.program("sha256sum");
-        success(command.args(args).current_dir(scratch.path(folder)), folder);
+        scratch.program("sha256sum").args(args).current_dir(folder).ok();
     };
     check("out");
     check(folder);
 
     // What is there again is taken; what was changed there is somebody's.
     let pull = ["pull", &by_digest, "--attached", "build/log", "-o", "out"];
-    assert_eq!(scratch.ok(&pull), written);
+    assert_eq!(scratch.osimage(pull).ok(), written);
     scratch.write(format!("{folder}/Makefile"), "mine too");
-    let said = scratch.refused(7, &["Makefile is there already"], &pull);
+    let said = scratch.osimage(pull).run().says(&["Makefile is there already"]).fails(7);
     assert!(said.contains("move that file away"), "{said}");
     assert_eq!(fs::read_to_string(scratch.path(format!("{folder}/Makefile"))).unwrap(), "mine too");
 }
@@ -419,26 +435,29 @@ fn a_killed_attach_leaves_the_old_archive() {
     scratch.write("rootfs", noise(1, 4_000_000));
     scratch.write("kernel", noise(2, 1000));
     scratch.write("build.log", "it went well\n");
-    scratch.ok(&[
-        "--store-path",
-        "store",
-        "build",
-        "--rootfs-file",
-        "rootfs",
-        "--kernel-file",
-        "kernel",
-        "--profile",
-        "native",
-    ]);
-    scratch.ok(&["--store-path", "store", "export", "old.oci.tar.xz"]);
+    scratch
+        .osimage([
+            "--store-path",
+            "store",
+            "build",
+            "--rootfs-file",
+            "rootfs",
+            "--kernel-file",
+            "kernel",
+            "--profile",
+            "native",
+        ])
+        .ok();
+    scratch.osimage(["--store-path", "store", "export", "old.oci.tar.xz"]).ok();
     let old = fs::read(scratch.path("old.oci.tar.xz")).unwrap();
     fs::copy(scratch.path("old.oci.tar.xz"), scratch.path("new.oci.tar.xz")).unwrap();
-    scratch.ok(&["attach", "new.oci.tar.xz", "--log", "build.log"]);
+    scratch.osimage(["attach", "new.oci.tar.xz", "--log", "build.log"]).ok();
     let new = fs::read(scratch.path("new.oci.tar.xz")).unwrap();
     for wait in [0, 5, 10, 20, 40, 80, 160, 320, 640] {
         fs::create_dir_all(scratch.path("here")).unwrap();
         fs::write(scratch.path("here/os.oci.tar.xz"), &old).unwrap();
-        let running = scratch.start(&["attach", "here/os.oci.tar.xz", "--log", "build.log"]);
+        let running =
+            scratch.osimage(["attach", "here/os.oci.tar.xz", "--log", "build.log"]).start();
         std::thread::sleep(Duration::from_millis(wait));
         // Dropped, it is killed.
         drop(running);
@@ -465,13 +484,11 @@ fn a_time_is_recorded_only_where_one_is_given() {
     scratch.build("store", 1, &["--tag", "v1"]);
     scratch.write("build.log", "it went well\n");
     let attach = |epoch: Option<&str>, more: &[&str]| {
-        let mut command: Command = scratch.osimage();
-        if let Some(epoch) = epoch {
-            command.env("SOURCE_DATE_EPOCH", epoch);
-        }
-        let args =
-            [&["attach", "./store:v1", "--log", "build.log", "--format", "json"], more].concat();
-        let said = json(&success(command.args(&args), args));
+        let command = scratch
+            .osimage(["attach", "./store:v1", "--log", "build.log", "--format", "json"])
+            .args(more)
+            .envs(epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch)));
+        let said = json(&command.ok());
         let created =
             said["annotations"]["org.opencontainers.image.created"].as_str().map(str::to_owned);
         (created, said["digest"].as_str().unwrap().to_owned())
@@ -488,10 +505,9 @@ fn a_time_is_recorded_only_where_one_is_given() {
     // What is said goes before what is around.
     assert_eq!(attach(Some("5"), &["--created", "1700000000"]).1, by_epoch);
     for wrong in ["yesterday", "-1", "99999999999999", "2023-13-01T00:00:00Z"] {
-        scratch.fails(
-            2,
-            &["attach", "./store:v1", "--log", "build.log", &format!("--created={wrong}")],
-        );
+        scratch
+            .osimage(["attach", "./store:v1", "--log", "build.log", &format!("--created={wrong}")])
+            .fails(2);
     }
 }
 
@@ -519,27 +535,29 @@ fn what_cannot_be_attached_is_refused_and_changes_nothing() {
     ] {
         let args: Vec<_> =
             ["attach", "./store:v1"].into_iter().chain(args.split_whitespace()).collect();
-        let said = scratch.fails(code, &args);
+        let said = scratch.osimage(&args).fails(code);
         assert!(said.contains(says), "{args:?}: {said}");
     }
-    scratch.fails(3, &["attach", "./store:v2", "--log", "a.txt"]);
-    scratch.fails(3, &["attach", "missing.oci.tar", "--log", "a.txt"]);
+    scratch.osimage(["attach", "./store:v2", "--log", "a.txt"]).fails(3);
+    scratch.osimage(["attach", "missing.oci.tar", "--log", "a.txt"]).fails(3);
     assert_eq!(listing(&scratch.path("store")), before);
     // A name with a colon is a name where there is such a file.
-    let odd = scratch.ok(&[
-        "attach",
-        "./store:v1",
-        "--artifact-type",
-        "a/b",
-        "odd:name/with",
-        "--format",
-        "json",
-    ]);
+    let odd = scratch
+        .osimage([
+            "attach",
+            "./store:v1",
+            "--artifact-type",
+            "a/b",
+            "odd:name/with",
+            "--format",
+            "json",
+        ])
+        .ok();
     assert!(odd.contains("\"artifactType\": \"a/b\""), "{odd}");
     for depth in ["0", "-1", "x"] {
-        scratch.fails(2, &["discover", "./store:v1", &format!("--depth={depth}")]);
+        scratch.osimage(["discover", "./store:v1", &format!("--depth={depth}")]).fails(2);
     }
-    let said = scratch.fails(3, &["discover", "./store:v3"]);
+    let said = scratch.osimage(["discover", "./store:v3"]).fails(3);
     assert!(said.contains("there is no image v3"), "{said}");
 }
 
@@ -563,22 +581,24 @@ fn annotations_are_written_as_oras_writes_them() {
             args.push(format!("--annotation={value}=v{n}"));
         }
     }
-    scratch.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let theirs = success(
-        scratch.program(oras).args(["discover", "--oci-layout", "./store:v1", "--format", "tree"]),
-        "oras",
-    );
+    scratch.osimage(args.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+    let theirs = scratch
+        .program(oras)
+        .args(["discover", "--oci-layout", "./store:v1", "--format", "tree"])
+        .ok();
     // The order is ours; the branches go with it.
     let sorted = |text: &str| {
         let mut lines: Vec<_> = text.lines().map(|line| line.replace('└', "├")).collect();
         lines.sort();
         lines
     };
-    assert_eq!(sorted(&scratch.ok(&["discover", "./store:v1"])), sorted(&theirs));
+    assert_eq!(sorted(&scratch.osimage(["discover", "./store:v1"]).ok()), sorted(&theirs));
     // A line's end, and what turns a line round, would draw another tree; oras prints them as they
     // are.
-    scratch.ok(&["attach", "./store:v1", "--artifact-type", "a/c", "-a", "k=a\n└── b\u{202e}c"]);
-    let drawn = scratch.ok(&["discover", "./store:v1", "--artifact-type", "a/c"]);
+    scratch
+        .osimage(["attach", "./store:v1", "--artifact-type", "a/c", "-a", "k=a\n└── b\u{202e}c"])
+        .ok();
+    let drawn = scratch.osimage(["discover", "./store:v1", "--artifact-type", "a/c"]).ok();
     assert!(drawn.ends_with("k: \"a\\n└── b\\u{202e}c\"\n"), "{drawn}");
 }
 
@@ -608,20 +628,22 @@ fn all_that_is_attached_goes_along() {
         "--config",
         &arm64,
     ];
-    scratch.ok(&build);
+    scratch.osimage(build).ok();
     let attached = |args: &[&str]| {
-        let said = json(&scratch.ok(&[&["attach"], args, &["--format", "json"]].concat()));
+        let said = json(&scratch.osimage([&["attach"], args, &["--format", "json"]].concat()).ok());
         said["digest"].as_str().unwrap().to_owned()
     };
     attached(&["./store:v1", "--artifact-type", "test/index", "-a", "of=index"]);
     let log = attached(&["./store:v1", "--platform", "linux/arm64", "--log", "build.log"]);
     attached(&[&format!("./store@{log}"), "--artifact-type", "test/nested", "-a", "of=log"]);
-    scratch.fails(3, &["attach", "./store:v1", "--platform", "riscv64", "--log", "build.log"]);
+    scratch
+        .osimage(["attach", "./store:v1", "--platform", "riscv64", "--log", "build.log"])
+        .fails(3);
 
     let look = |place: Option<&Place>, name: &str, platform: &[&str]| {
         let options = place.map(Place::options).unwrap_or_default();
         let args = [&["discover", name, "--format", "json"], platform].concat();
-        bare(&success(scratch.osimage().args(options).args(&args), args))
+        bare(&scratch.osimage(options).args(&args).ok())
     };
     let [of_index, of_arm64, of_amd64] =
         [&[][..], &["--platform", "arm64"], &["--platform", "amd64"]]
@@ -639,26 +661,28 @@ fn all_that_is_attached_goes_along() {
     let mut from = "./store:v1".to_owned();
     for place in &ring {
         let to = place.image("ring/os:v1");
-        scratch.ok(&["copy", "-r", &from, &to]);
+        scratch.osimage(["copy", "-r", &from, &to]).ok();
         check(Some(place), &to);
         // Without -r, nothing goes along; a second time, what is missing does.
         let alone = place.image("alone/os:v1");
-        scratch.ok(&["copy", &from, &alone]);
+        scratch.osimage(["copy", &from, &alone]).ok();
         assert_eq!(
             look(Some(place), &alone, &[])["referrers"].as_array().unwrap().len(),
             0,
             "{}",
             place.name
         );
-        scratch.ok(&["copy", "-r", &from, &alone]);
+        scratch.osimage(["copy", "-r", &from, &alone]).ok();
         check(Some(place), &alone);
         from = to;
     }
-    scratch.ok(&["copy", "-r", &from, "end.oci.tar:v1"]);
+    scratch.osimage(["copy", "-r", &from, "end.oci.tar:v1"]).ok();
     check(None, "end.oci.tar:v1");
-    scratch.ok(&["copy", "-r", "end.oci.tar:v1", "./end:v1"]);
+    scratch.osimage(["copy", "-r", "end.oci.tar:v1", "./end:v1"]).ok();
     check(None, "./end:v1");
-    assert!(scratch.ok(&["--store-path", "end", "verify"]).contains("all as they should be"));
+    assert!(
+        scratch.osimage(["--store-path", "end", "verify"]).ok().contains("all as they should be")
+    );
     let Some(oras) = peer("oras") else { return };
     for place in &ring {
         let by_oras = place.image("oras/os:v1");
@@ -667,7 +691,7 @@ fn all_that_is_attached_goes_along() {
             &place.oras("to-"),
         ]
         .concat();
-        success(scratch.program(&oras).args(&out), &out);
+        scratch.program(&oras).args(&out).ok();
         check(Some(place), &by_oras);
         let folder = format!("./by-oras-{}:v1", place.host.rsplit(':').next().unwrap());
         let back = [
@@ -676,7 +700,7 @@ fn all_that_is_attached_goes_along() {
             &place.oras("from-"),
         ]
         .concat();
-        success(scratch.program(&oras).args(&back), &back);
+        scratch.program(&oras).args(&back).ok();
         check(None, &folder);
     }
 }

@@ -70,7 +70,7 @@ fn what_is_ours_does_not_follow_a_redirect_to_another_origin() {
         let (ca, certificate, key) = (&pki.ca, &pki.client.certificate, &pki.client.key);
         let [ca, certificate, key] = [ca, certificate, key].map(|path| path.to_str().unwrap());
         let trust = ["--ca-file", ca, "--cert-file", certificate, "--key-file", key, "-d"];
-        let run = |args: &[&str]| scratch.run(&[&trust, args].concat());
+        let run = |args: &[&str]| scratch.osimage([&trust, args].concat()).run();
         for args in
             [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]]
         {
@@ -113,13 +113,17 @@ fn redirects_end() {
         let hop: u32 = request.query("hop").map_or(0, |hop| hop.parse().unwrap());
         Some(Fault::Answer(Response::redirect(302, &format!("{}?hop={}", request.path, hop + 1))))
     });
-    scratch.refused(5, &["more than 10 times"], &["pull", &name(&registry), "-o", "out"]);
+    scratch
+        .osimage(["pull", &name(&registry), "-o", "out"])
+        .run()
+        .says(&["more than 10 times"])
+        .fails(5);
     assert_eq!(registry.requests().len(), 11);
     only_files(&scratch.path("out"), &[]);
     for location in ["http://", "file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"] {
         registry.behave();
         registry.on(move |_| Some(Fault::Answer(Response::redirect(302, location))));
-        scratch.refused(5, &[], &["resolve", &name(&registry)]);
+        scratch.osimage(["resolve", &name(&registry)]).run().says(&[]).fails(5);
     }
 }
 
@@ -133,7 +137,8 @@ fn what_is_sent_is_not_sent_on_to_another_place() {
             let to = other.url("/upload");
             registry
                 .first(usize::MAX, call, move |_| Fault::Answer(Response::redirect(status, &to)));
-            let run = scratch.run(&["--store-path", "store", "push", "v1", &name(&registry)]);
+            let run =
+                scratch.osimage(["--store-path", "store", "push", "v1", &name(&registry)]).run();
             assert_ne!(run.code, 0, "{call} {status}");
             assert!(other.requests().is_empty(), "{call} {status}: {:?}", other.requests());
             assert_eq!(registry.tag("os", "v1"), None, "{call} {status}");
@@ -165,7 +170,7 @@ fn an_upload_goes_to_the_registry_only() {
             let to = name(&registry);
             let mut args = vec!["--store-path", "store", "push", "v1", &to, "--concurrency", "1"];
             args.extend(more.iter().flat_map(|size| ["--chunk-size", size]));
-            let run = scratch.run(&args);
+            let run = scratch.osimage(&args).run();
             // A session that cannot be asked is begun anew.
             assert_eq!(
                 run.code,
@@ -197,11 +202,11 @@ fn a_place_that_is_redirected_to_gets_no_credentials_by_asking() {
         scratch.password("alice", "s3cret", &[&registry.host(), &other.host(), &tokens.host()]);
         let to = other.url("/blob");
         registry.first(9, "GET blob", move |_| Fault::Answer(Response::redirect(307, &to)));
-        scratch.refused(
-            4,
-            &["wants credentials of its own"],
-            &["pull", &name(&registry), "-o", "out"],
-        );
+        scratch
+            .osimage(["pull", &name(&registry), "-o", "out"])
+            .run()
+            .says(&["wants credentials of its own"])
+            .fails(4);
         assert_eq!(other.requests().len(), 1);
         nothing_secret(&other.requests());
         assert!(tokens.requests().is_empty());
@@ -257,18 +262,18 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
     ] {
         demand(realm);
         let args = ["--ca-file", ca, "--resolve", &resolve, "resolve", &format!("{host}/os:v1")];
-        let error = scratch.refused(4, &["nothing was sent there"], &args);
+        let error = scratch.osimage(args).run().says(&["nothing was sent there"]).fails(4);
         assert!(!error.contains("s3cret") && !error.contains("h1dden"), "{realm}: {error}");
     }
     // A registry on this machine may have its token server here too, but a machine's own secrets
     // are no token server.
     for realm in ["https://169.254.169.254/latest/meta-data", "https://[fe80::1]/token"] {
         demand(realm);
-        scratch.refused(
-            4,
-            &["nothing was sent there"],
-            &["--ca-file", ca, "resolve", &format!("{}/os:v1", registry.host())],
-        );
+        scratch
+            .osimage(["--ca-file", ca, "resolve", &format!("{}/os:v1", registry.host())])
+            .run()
+            .says(&["nothing was sent there"])
+            .fails(4);
     }
     assert!(inside.requests().is_empty(), "{:?}", inside.requests());
 }
@@ -288,11 +293,11 @@ fn a_token_server_does_not_pass_credentials_on() {
         } else {
             scratch.password("alice", "s3cret", &[&registry.host()]);
         }
-        let error = scratch.refused(
-            4,
-            &["sends elsewhere", "127.0.0.1"],
-            &["-d", "resolve", &name(&registry)],
-        );
+        let error = scratch
+            .osimage(["-d", "resolve", &name(&registry)])
+            .run()
+            .says(&["sends elsewhere", "127.0.0.1"])
+            .fails(4);
         assert!(
             !error.contains("1dent1ty")
                 && !error.contains("s3cret")
@@ -330,7 +335,7 @@ fn no_more_scope_is_asked_for_than_the_work_needs() {
             .collect::<std::collections::BTreeSet<_>>()
     };
     let to = name(&registry);
-    scratch.run(&["--store-path", "store", "push", "v1", &to]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &to]).ok();
     assert_eq!(scopes().into_iter().collect::<Vec<_>>(), ["repository:os:pull,push"]);
     let before = tokens.asked().len();
     for args in [
@@ -338,7 +343,7 @@ fn no_more_scope_is_asked_for_than_the_work_needs() {
         &["url", &to, "--layer", "kernel"],
         &["tags", &format!("{}/os", registry.host())],
     ] {
-        assert_eq!(scratch.run(args).code, 0, "{args:?}");
+        scratch.osimage(args).ok();
     }
     let after: Vec<_> = tokens.asked().drain(before..).flat_map(|asked| asked.scopes).collect();
     assert!(
@@ -369,10 +374,10 @@ fn lists_end_and_stay_at_the_registry() {
             format!("http://localhost:{}/more", other.address.port()),
         ] {
             linked(format!("<{to}>; rel=\"next\""));
-            scratch.refused(5, &["another place"], args);
+            scratch.osimage(args).run().says(&["another place"]).fails(5);
         }
         linked("<>; rel=\"next\"".to_owned());
-        scratch.refused(5, &["back to a page that was read"], args);
+        scratch.osimage(args).run().says(&["back to a page that was read"]).fails(5);
         // Without end, each page another.
         registry.behave();
         registry.forget();
@@ -382,7 +387,7 @@ fn lists_end_and_stay_at_the_registry() {
             (call_of(request) == call)
                 .then(|| Fault::change(move |answer| answer.with("Link", link)))
         });
-        scratch.refused(5, &["more than 1000 "], args);
+        scratch.osimage(args).run().says(&["more than 1000 "]).fails(5);
         assert!(registry.count(call) <= 1000, "{}", registry.count(call));
         // Little in number, but much.
         registry.behave();
@@ -397,7 +402,7 @@ fn lists_end_and_stay_at_the_registry() {
             };
             (call_of(request) == call).then(|| Fault::change(change))
         });
-        scratch.refused(5, &["is larger than"], args);
+        scratch.osimage(args).run().says(&["is larger than"]).fails(5);
     }
     assert!(other.requests().is_empty());
     // More names than anybody has, in one page.
@@ -408,15 +413,15 @@ fn lists_end_and_stay_at_the_registry() {
         matches!(&*call_of(request), "GET tags" | "GET catalog")
             .then(|| Fault::Answer(Response::json(200, &body)))
     });
-    scratch.refused(5, &["100000 names"], &tags);
-    scratch.refused(5, &["100000 names"], &repos);
+    scratch.osimage(tags).run().says(&["100000 names"]).fails(5);
+    scratch.osimage(repos).run().says(&["100000 names"]).fails(5);
     let entry = descriptor(MANIFEST, b"x");
     let listed = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": vec![entry; 1001]});
     registry.behave();
     always(&registry, "GET referrers", move |_| {
         Response::json(200, &listed).with("Content-Type", INDEX)
     });
-    scratch.refused(5, &["1000"], &copy);
+    scratch.osimage(copy).run().says(&["1000"]).fails(5);
     assert!(
         digest.to_string().starts_with("sha256:") && !scratch.path("layout/index.json").exists()
     );
@@ -438,7 +443,7 @@ fn no_secret_is_said() {
     let target = name(&registry);
     let secrets = ["s3cret", "YWxpY2U6czNjcmV0", "t0ken", "refr3sh", "s1gned", "s3ss10n", "h1dden"];
     let quiet = |args: &[&str]| {
-        let run = scratch.run(args);
+        let run = scratch.osimage(args).run();
         let said = run.stdout + &run.stderr;
         for secret in secrets {
             assert!(!said.contains(secret), "{args:?} says {secret}:\n{said}");
@@ -486,7 +491,7 @@ fn other_addresses_in_a_descriptor_are_not_followed() {
         &["pull", &target, "--to", "layout"],
         &["copy", &target, "a.oci.tar"],
     ] {
-        scratch.refused(3, &[], args);
+        scratch.osimage(args).run().says(&[]).fails(3);
     }
     assert!(other.requests().is_empty());
     // The kernel came side by side with what was not there; whether it was whole before that was
@@ -507,11 +512,11 @@ fn https_is_never_given_up() {
         [(["--resolve", &resolve], &host), (["--plain-http=false", "-d"], &plain.host())]
     {
         let target = format!("{host}/os:v1");
-        scratch.refused(
-            6,
-            &["--plain-http", "not for production"],
-            &[&flags, ["resolve", &target].as_slice()].concat(),
-        );
+        scratch
+            .osimage([&flags, ["resolve", &target].as_slice()].concat())
+            .run()
+            .says(&["--plain-http", "not for production"])
+            .fails(6);
     }
     assert!(plain.requests().is_empty());
     // Nor on the way to another place.
@@ -520,15 +525,16 @@ fn https_is_never_given_up() {
     image(&secure, |_| ());
     let to = plain.url("/v2/os/manifests/v1");
     secure.on(move |_| Some(Fault::Answer(Response::redirect(307, &to))));
-    let run = scratch.refused(
-        5,
-        &["from a protected place"],
-        &["--ca-file", pki.ca.to_str().unwrap(), "resolve", &name(&secure)],
-    );
+    let run = scratch
+        .osimage(["--ca-file", pki.ca.to_str().unwrap(), "resolve", &name(&secure)])
+        .run()
+        .says(&["from a protected place"])
+        .fails(5);
     assert!(plain.requests().is_empty(), "{run}");
     // Asked for, it is used.
-    let out =
-        scratch.run(&["--plain-http", "--resolve", &resolve, "resolve", &format!("{host}/os:v1")]);
+    let out = scratch
+        .osimage(["--plain-http", "--resolve", &resolve, "resolve", &format!("{host}/os:v1")])
+        .run();
     assert_eq!(out.code, 0, "{}", out.stderr);
 }
 
@@ -557,7 +563,7 @@ fn a_helper_is_a_name_and_says_little() {
             ".docker/config.json",
             json!({"credHelpers": {registry.host(): helper}}).to_string(),
         );
-        let run = scratch.run(&["resolve", &name(&registry)]);
+        let run = scratch.osimage(["resolve", &name(&registry)]).run();
         assert_ne!(run.code, 0, "{helper}");
         assert!(!touched.exists(), "{helper} was run");
     }
@@ -565,14 +571,12 @@ fn a_helper_is_a_name_and_says_little() {
         ".docker/config.json",
         json!({"credHelpers": {registry.host(): "evil"}}).to_string(),
     );
-    let mut command = scratch.osimage();
     let path = std::env::join_paths([
         scratch.path("bin").as_path(),
         Path::new("/usr/bin"),
         Path::new("/bin"),
     ])
     .unwrap();
-    command.env("PATH", path).args(["resolve", &name(&registry)]);
-    let run = scratch.start_command(command, "a flood".to_owned()).end();
+    let run = scratch.osimage(["resolve", &name(&registry)]).env("PATH", path).run();
     assert!(touched.exists() && run.code != 0 && run.stderr.contains("64 KiB"), "{run:?}");
 }

@@ -42,7 +42,7 @@ fn bodies_are_read_up_to_their_limits() {
             registry.on(move |request| {
                 (call_of(request) == call).then(|| Fault::Answer(answer.clone()))
             });
-            scratch.refused(5, &["larger than 4194304 bytes"], args);
+            scratch.osimage(args).run().says(&["larger than 4194304 bytes"]).fails(5);
         }
         // An error that does not end says as much as fits.
         registry.behave();
@@ -51,18 +51,22 @@ fn bodies_are_read_up_to_their_limits() {
             answer.status = 400;
             move |_| Some(Fault::Answer(answer.clone()))
         });
-        let said = scratch.refused(1, &[], &["resolve", &target]);
+        let said = scratch.osimage(["resolve", &target]).run().says(&[]).fails(1);
         assert!(said.len() < 3000, "{} bytes", said.len());
     }
     registry.behave();
     let closed = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
     tokens.on(move |_| Some(Response::new(200).content(Content::endless()).untold()));
-    scratch.refused(5, &["larger than 65536 bytes", "token server"], &["resolve", &name(&closed)]);
+    scratch
+        .osimage(["resolve", &name(&closed)])
+        .run()
+        .says(&["larger than 65536 bytes", "token server"])
+        .fails(5);
     // A config may have 1 MiB.
     let config = vec![b' '; (1 << 20) + 1];
     registry.put_blob("os", Content::bytes(config.clone()));
     image(&registry, |manifest| manifest["config"] = descriptor(CONFIG, &config));
-    scratch.refused(5, &["at most 1048576"], &["pull", &target, "-o", "out"]);
+    scratch.osimage(["pull", &target, "-o", "out"]).run().says(&["at most 1048576"]).fails(5);
     only_files(&scratch.path("out"), &[]);
 }
 
@@ -82,11 +86,14 @@ fn indexes_are_followed_to_a_depth() {
     for args in
         [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]]
     {
-        scratch.refused(
-            5,
-            &["below more than 8 indexes", "below 8 indexes"][(args[2] == "-o") as usize..][..1],
-            &args,
-        );
+        scratch
+            .osimage(args)
+            .run()
+            .says(
+                &["below more than 8 indexes", "below 8 indexes"][(args[2] == "-o") as usize..]
+                    [..1],
+            )
+            .fails(5);
     }
 }
 
@@ -123,7 +130,7 @@ fn sizes_are_not_believed() {
             &["pull", &target, "--to", "layout"],
             &["copy", &target, "a.oci.tar"],
         ] {
-            scratch.refused(5, &[], args);
+            scratch.osimage(args).run().says(&[]).fails(5);
         }
         only_files(&scratch.path("out"), &[]);
         assert!(
@@ -159,7 +166,7 @@ fn sizes_are_not_believed() {
             &["copy", &target, "a.oci.tar"],
             &["pull", &target, "-o", "-", "--layer", "kernel"],
         ] {
-            let run = scratch.run(args);
+            let run = scratch.osimage(args).run();
             assert_eq!(run.code, code, "{what} {args:?}: {}", run.stderr);
         }
         only_files(&scratch.path("out"), &[]);
@@ -199,7 +206,7 @@ fn a_digest_is_no_path() {
         for args in
             [["pull", &name(&registry), "-o", "out"], ["pull", &name(&registry), "--to", "layout"]]
         {
-            scratch.refused(5, &[], &args);
+            scratch.osimage(args).run().says(&[]).fails(5);
         }
         image(&registry, |_| ());
         if !digest.contains(['\n', '\0']) {
@@ -207,7 +214,7 @@ fn a_digest_is_no_path() {
             always(&registry, "GET manifest", move |answer| {
                 answer.with("Docker-Content-Digest", &said)
             });
-            scratch.refused(5, &[], &["resolve", &name(&registry)]);
+            scratch.osimage(["resolve", &name(&registry)]).run().says(&[]).fails(5);
         }
         let asked = registry.calls().iter().filter(|call| call.ends_with("unknown")).count();
         assert_eq!(asked, 0, "{digest:?}");
@@ -242,7 +249,7 @@ fn a_title_names_a_file_in_the_folder_only() {
             layer["annotations"] = json!({"org.opencontainers.image.title": title});
             manifest["layers"].as_array_mut().unwrap().insert(0, layer);
         });
-        let run = scratch.run(&["pull", &name(&registry), "-o", "sub/out"]);
+        let run = scratch.osimage(["pull", &name(&registry), "-o", "sub/out"]).run();
         assert_eq!(run.code, 0, "{title:?}: {}", run.stderr);
         assert!(!(run.stdout + &run.stderr).contains('\u{1b}'), "{title:?}");
         only_files(&scratch.path("sub"), &["out"]);
@@ -290,7 +297,7 @@ fn a_document_has_one_meaning() {
                 &["pull", target, "--to", "layout"],
                 &["copy", target, "a.oci.tar"],
             ] {
-                let run = scratch.run(args);
+                let run = scratch.osimage(args).run();
                 assert_eq!(run.code, 5, "{what} {args:?}: {}{}", run.stdout, run.stderr);
             }
         }
@@ -305,7 +312,7 @@ fn a_document_has_one_meaning() {
         INDEX,
         json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string(),
     );
-    scratch.refused(5, &[], &["pull", &name(&registry), "--to", "layout"]);
+    scratch.osimage(["pull", &name(&registry), "--to", "layout"]).run().says(&[]).fails(5);
 }
 
 #[test]
@@ -334,7 +341,7 @@ fn a_tag_is_looked_up_once() {
                 Fault::Answer(Response::new(200).with("Content-Type", MANIFEST).body(evil.clone()))
             })
         });
-        let run = scratch.run(args);
+        let run = scratch.osimage(args).run();
         assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
         let times = registry
             .requests()
@@ -371,7 +378,7 @@ fn a_tag_is_looked_up_once() {
         registry.on(move |request| {
             (call_of(request) == "GET manifest").then(|| Fault::Answer(answer.clone()))
         });
-        scratch.refused(5, &["promised"], &["resolve", target]);
+        scratch.osimage(["resolve", target]).run().says(&["promised"]).fails(5);
     }
 }
 
@@ -421,7 +428,7 @@ fn referrers_are_those_of_the_subject() {
                 list.to_string(),
             );
         }
-        let run = scratch.run(&["copy", "-r", &name(&registry), "./layout"]);
+        let run = scratch.osimage(["copy", "-r", &name(&registry), "./layout"]).run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         let index: Value =
             serde_json::from_slice(&fs::read(scratch.path("layout/index.json")).unwrap()).unwrap();
@@ -471,7 +478,7 @@ fn a_list_of_referrers_is_written_over_no_manifest() {
                 attached.to_string().replace("x-test", "x-other"),
             ),
         });
-        let run = scratch.run(&["copy", &from, &format!("{}/os:sbom", target.host())]);
+        let run = scratch.osimage(["copy", &from, &format!("{}/os:sbom", target.host())]).run();
         assert_eq!(run.code, code, "{there:?}: {}", run.stderr);
         let now = target.tag("os", &tag);
         if code == 0 {
@@ -501,7 +508,7 @@ fn what_a_registry_says_does_not_steer_a_terminal() {
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(!said.contains(['\u{1b}', '\u{7}', '\r', '\u{202e}']), "{said:?}");
     };
-    let run = scratch.run(&["tags", &format!("{}/os", registry.host())]);
+    let run = scratch.osimage(["tags", &format!("{}/os", registry.host())]).run();
     clean(&run);
     assert!(run.stdout.contains("owned"));
     for status in [400, 403, 404, 429, 500] {
@@ -509,7 +516,7 @@ fn what_a_registry_says_does_not_steer_a_terminal() {
         registry.on(move |_| {
             Some(Fault::Answer(Response::error(status, evil, evil).with("WWW-Authenticate", "x")))
         });
-        let run = scratch.run(&["-d", "--retry", "0", "resolve", &name(&registry)]);
+        let run = scratch.osimage(["-d", "--retry", "0", "resolve", &name(&registry)]).run();
         clean(&run);
         assert!(run.code != 0 && run.stderr.contains("owned"), "{run:?}");
     }

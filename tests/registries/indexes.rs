@@ -3,7 +3,7 @@
 
 use crate::common::registry::Registry;
 use crate::common::servers::{DockerAuth, docker_registry};
-use crate::common::{Scratch, peer, success};
+use crate::common::{Scratch, peer};
 use serde_json::{Value, json};
 
 /// A store with an image of a profile for each of two architectures, `PROFILE-amd64` and
@@ -19,7 +19,7 @@ fn images(scratch: &Scratch, profile: &str, seed: u64) {
 }
 
 fn manifest(scratch: &Scratch, name: &str) -> Value {
-    serde_json::from_str(&scratch.ok(&["manifest", name])).unwrap()
+    serde_json::from_str(&scratch.osimage(["manifest", name]).ok()).unwrap()
 }
 
 /// An entry of an index, of which the platform, the annotations and the digest are of interest.
@@ -61,12 +61,16 @@ fn an_index_is_made_as_the_profile_has_it_and_everybody_reads_it() {
             // layout, where it is said.
             let (amd64, arm64) =
                 (format!("{name}-amd64"), format!("{host}/elsewhere/{profile}:x-arm64"));
-            scratch.ok(&["--store-path", "store", "push", &format!("{profile}-amd64"), &amd64]);
-            scratch.ok(&["--store-path", "store", "push", &format!("{profile}-arm64"), &arm64]);
+            scratch
+                .osimage(["--store-path", "store", "push", &format!("{profile}-amd64"), &amd64])
+                .ok();
+            scratch
+                .osimage(["--store-path", "store", "push", &format!("{profile}-arm64"), &arm64])
+                .ok();
             let create = ["index", "create", &name, &amd64, &arm64, "-a", "team=os"];
-            let said = scratch.ok(&create);
+            let said = scratch.osimage(create).ok();
             assert!(said.starts_with(&format!("Successfully indexed {name} ")), "{said}");
-            assert_eq!(scratch.ok(&create), said, "the same twice");
+            assert_eq!(scratch.osimage(create).ok(), said, "the same twice");
             let made = manifest(&scratch, &name);
             assert_eq!(made["annotations"], json!({"team": "os"}));
             let platforms: Vec<_> =
@@ -79,50 +83,54 @@ fn an_index_is_made_as_the_profile_has_it_and_everybody_reads_it() {
                 ]
             );
             // What is copied is whole, and the same index comes of layouts, archives and words.
-            scratch.ok(&["--store-path", &format!("pulled-{profile}"), "pull", &name]);
-            scratch.ok(&["--store-path", &format!("pulled-{profile}"), "verify"]);
-            scratch.ok(&[
-                "--store-path",
-                "store",
-                "export",
-                &format!("{profile}-arm64"),
-                &format!("{profile}.oci.tar"),
-            ]);
+            scratch.osimage(["--store-path", &format!("pulled-{profile}"), "pull", &name]).ok();
+            scratch.osimage(["--store-path", &format!("pulled-{profile}"), "verify"]).ok();
+            scratch
+                .osimage([
+                    "--store-path",
+                    "store",
+                    "export",
+                    &format!("{profile}-arm64"),
+                    &format!("{profile}.oci.tar"),
+                ])
+                .ok();
             let (amd64, arm64) =
                 (format!("amd64=./store:{profile}-amd64"), format!("arm64={profile}.oci.tar"));
-            scratch.ok(&[
-                "index",
-                "create",
-                &format!("{host}/{profile}-local:1.0"),
-                &amd64,
-                &arm64,
-                "-a",
-                "team=os",
-            ]);
+            scratch
+                .osimage([
+                    "index",
+                    "create",
+                    &format!("{host}/{profile}-local:1.0"),
+                    &amd64,
+                    &arm64,
+                    "-a",
+                    "team=os",
+                ])
+                .ok();
             assert_eq!(
                 manifest(&scratch, &format!("{host}/{profile}-local:1.0")),
                 made,
                 "{profile}"
             );
             // Each image has a tag of its own where the profile has that.
-            let tags = scratch.ok(&["tags", &format!("{host}/{profile}-local")]);
+            let tags = scratch.osimage(["tags", &format!("{host}/{profile}-local")]).ok();
             let mut tags: Vec<_> = tags.lines().collect();
             tags.sort_unstable();
             let expected: &[&str] =
                 if profile == "ironcore" { &["1.0", "1.0-amd64", "1.0-arm64"] } else { &["1.0"] };
             assert_eq!(tags, expected, "{profile}");
             // An index over an index has its images.
-            scratch.ok(&["index", "create", &format!("{host}/{profile}-again:2"), &name]);
+            scratch.osimage(["index", "create", &format!("{host}/{profile}-again:2"), &name]).ok();
             assert_eq!(
                 manifest(&scratch, &format!("{host}/{profile}-again:2"))["manifests"],
                 made["manifests"]
             );
 
-            let digest = scratch.ok(&["resolve", &name]);
+            let digest = scratch.osimage(["resolve", &name]).ok();
             let run = |program: &str, args: &[&str]| {
-                Some(success(scratch.program(peer(program)?).args(args), args))
+                Some(scratch.program(peer(program)?).args(args).ok())
             };
-            let raw = scratch.ok(&["manifest", &name]);
+            let raw = scratch.osimage(["manifest", &name]).ok();
             assert!(
                 run("crane", &["manifest", &name])
                     .is_none_or(|read| read.trim_end() == raw.trim_end())
@@ -177,18 +185,26 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
     }
     let all: Vec<_> =
         ["index", "create", &name].into_iter().chain(names.iter().map(String::as_str)).collect();
-    scratch.ok(&all);
+    scratch.osimage(&all).ok();
     assert_eq!(entries(&scratch, &name), expected);
     // Which of two is not chosen by chance.
     let both = [expected[0].2.as_str(), &expected[1].2];
     let names_both = [both[0], "(metal)", both[1], "(gcp)"];
-    scratch.refused(2, &names_both, &["pull", &name, "--platform", "amd64", "-o", "out"]);
-    scratch.refused(2, &both, &["index", "remove", &name, "amd64"]);
+    scratch
+        .osimage(["pull", &name, "--platform", "amd64", "-o", "out"])
+        .run()
+        .says(&names_both)
+        .fails(2);
+    scratch.osimage(["index", "remove", &name, "amd64"]).run().says(&both).fails(2);
     assert_eq!(entries(&scratch, &name), expected);
     // A single image knows what it is for.
     let one = format!("{}/gl@{}", registry.host(), both[0]);
-    scratch.ok(&["resolve", &one, "--platform", "linux/amd64"]);
-    scratch.refused(3, &["is for amd64, not for arm64"], &["resolve", &one, "--platform", "arm64"]);
+    scratch.osimage(["resolve", &one, "--platform", "linux/amd64"]).ok();
+    scratch
+        .osimage(["resolve", &one, "--platform", "arm64"])
+        .run()
+        .says(&["is for amd64, not for arm64"])
+        .fails(3);
     // Two of one platform stand there by their cnames; a third of one of these is too many.
     let annotations = [
         "--annotation",
@@ -203,14 +219,14 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
         9,
         &[&["--profile", "gardenlinux", "--tag", "v1"], annotations.as_slice()].concat(),
     );
-    let said = scratch.refused(
-        7,
-        &["gardenlinux/arm64 and gcp already", "--replace"],
-        &["index", "add", &name, "./other:v1"],
-    );
+    let said = scratch
+        .osimage(["index", "add", &name, "./other:v1"])
+        .run()
+        .says(&["gardenlinux/arm64 and gcp already", "--replace"])
+        .fails(7);
     assert!(said.contains(&expected[3].2), "{said}");
     assert_eq!(entries(&scratch, &name), expected);
-    scratch.ok(&["index", "add", &name, "./other:v1", "--replace"]);
+    scratch.osimage(["index", "add", &name, "./other:v1", "--replace"]).ok();
     let now = entries(&scratch, &name);
     assert_eq!((now.len(), now[3].2.clone()), (4, format!("sha256:{id}")));
     assert_eq!(now[..3], expected[..3]);
@@ -225,13 +241,13 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
     let [amd64, arm64] = ["amd64", "arm64"]
         .map(|architecture| format!("{architecture}=./store:onmetal-{architecture}"));
     // Adding makes one where there is none.
-    scratch.ok(&["index", "add", &name, &amd64]);
-    scratch.ok(&["index", "add", &name, &arm64, "riscv64=./store:onmetal-arm64"]);
+    scratch.osimage(["index", "add", &name, &amd64]).ok();
+    scratch.osimage(["index", "add", &name, &arm64, "riscv64=./store:onmetal-arm64"]).ok();
     assert_eq!(architectures(&scratch, &name), ["amd64", "arm64", "riscv64"]);
     registry.forget();
-    scratch.ok(&["index", "add", &name, &arm64]);
+    scratch.osimage(["index", "add", &name, &arm64]).ok();
     assert_eq!(registry.count("PUT manifest"), 0, "the same twice");
-    let before = scratch.ok(&["manifest", &name]);
+    let before = scratch.osimage(["manifest", &name]).ok();
     for (code, says, args) in [
         (
             7,
@@ -255,39 +271,43 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
             &["add", &name, &format!("amd64=oci://{name}")],
         ),
     ] {
-        scratch.ok(&["--store-path", "store", "tag", "onmetal-amd64", "onmetal"]);
-        scratch.refused(code, &[says], &[&["index"], args].concat());
-        assert_eq!(scratch.ok(&["manifest", &name]), before, "{args:?}");
+        scratch.osimage(["--store-path", "store", "tag", "onmetal-amd64", "onmetal"]).ok();
+        scratch.osimage([&["index"], args].concat()).run().says(&[says]).fails(code);
+        assert_eq!(scratch.osimage(["manifest", &name]).ok(), before, "{args:?}");
     }
-    scratch.ok(&["index", "add", &name, "arm64=./store:onmetal-amd64", "--replace"]);
+    scratch.osimage(["index", "add", &name, "arm64=./store:onmetal-amd64", "--replace"]).ok();
     assert_eq!(architectures(&scratch, &name), ["amd64", "arm64", "riscv64"]);
     let riscv64 = entries(&scratch, &name)[2].2.clone();
-    scratch.ok(&["index", "remove", &name, "amd64", &riscv64]);
+    scratch.osimage(["index", "remove", &name, "amd64", &riscv64]).ok();
     assert_eq!(architectures(&scratch, &name), ["arm64"]);
-    scratch.refused(
-        7,
-        &["would have no image left", "osimage delete"],
-        &["index", "remove", &name, "arm64"],
-    );
+    scratch
+        .osimage(["index", "remove", &name, "arm64"])
+        .run()
+        .says(&["would have no image left", "osimage delete"])
+        .fails(7);
     assert_eq!(architectures(&scratch, &name), ["arm64"]);
 
     // A plain image is not changed into an index, and a digest is no place for one.
     let plain = format!("{}/os:plain", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "onmetal-amd64", &plain]);
-    let before = scratch.ok(&["resolve", &plain]);
+    scratch.osimage(["--store-path", "store", "push", "onmetal-amd64", &plain]).ok();
+    let before = scratch.osimage(["resolve", &plain]).ok();
     for command in ["add", "remove"] {
         let what = if command == "add" { &arm64 } else { "arm64" };
-        scratch.refused(7, &["is one image, not an index"], &["index", command, &plain, what]);
+        scratch
+            .osimage(["index", command, &plain, what])
+            .run()
+            .says(&["is one image, not an index"])
+            .fails(7);
     }
-    assert_eq!(scratch.ok(&["resolve", &plain]), before);
+    assert_eq!(scratch.osimage(["resolve", &plain]).ok(), before);
     for wrong in
         [format!("{}/os@{}", registry.host(), before.trim()), format!("{}/os", registry.host())]
     {
-        scratch.refused(2, &["is no tag"], &["index", "add", &wrong, &amd64]);
+        scratch.osimage(["index", "add", &wrong, &amd64]).run().says(&["is no tag"]).fails(2);
     }
-    scratch.refused(
-        3,
-        &["there is no index"],
-        &["index", "remove", &format!("{}/os:none", registry.host()), "arm64"],
-    );
+    scratch
+        .osimage(["index", "remove", &format!("{}/os:none", registry.host()), "arm64"])
+        .run()
+        .says(&["there is no index"])
+        .fails(3);
 }

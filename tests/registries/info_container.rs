@@ -27,7 +27,7 @@ fn build(scratch: &Scratch, log_lines: usize) -> String {
     let archive = format!("{base}.oci.tar.xz");
     let files = ["--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
     let line = ["--command-line", "root=LABEL=ROOT ro", "--output", &archive];
-    scratch.ok(&[&["build"], &files[..], &line[..]].concat());
+    scratch.osimage([&["build"], &files[..], &line[..]].concat()).ok();
     base.to_owned()
 }
 
@@ -39,8 +39,11 @@ fn publish(scratch: &Scratch, base: &str, host: &str, more: &[&str]) -> Value {
     let target = format!("{host}/me");
     json(
         &scratch
-            .ok(&[&["publish", base, &target, "--info-container", "--format", "json"], more]
-                .concat()),
+            .osimage(
+                [&["publish", base, &target, "--info-container", "--format", "json"], more]
+                    .concat(),
+            )
+            .ok(),
     )[0]
     .clone()
 }
@@ -83,7 +86,7 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
         "none",
         &name,
     ];
-    let shown = success(scratch.program(&podman).args(storage).args(run), "podman run");
+    let shown = scratch.program(&podman).args(storage).args(run).ok();
     for line in [
         format!("{name} is an image of an operating system, not a container."),
         "name          Debian ?[2J 12".into(),
@@ -101,10 +104,8 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
     }
     if let Some(skopeo) = peer("skopeo") {
         let docker = format!("docker://{name}");
-        let inspected = json(&success(
-            scratch.program(&skopeo).args(["inspect", "--tls-verify=false", &docker]),
-            "skopeo inspect",
-        ));
+        let inspected =
+            json(&scratch.program(&skopeo).args(["inspect", "--tls-verify=false", &docker]).ok());
         assert_eq!(
             (inspected["Architecture"].as_str(), inspected["Os"].as_str()),
             (Some("amd64"), Some("linux")),
@@ -121,38 +122,39 @@ fn podman_runs_the_tag_and_osimage_gets_the_image() {
             &docker,
             &copied,
         ];
-        success(scratch.program(&skopeo).args(all), "skopeo copy");
+        scratch.program(&skopeo).args(all).ok();
         assert_eq!(
-            scratch.ok(&["resolve", &format!("{host}/copied/os:1")]),
-            scratch.ok(&["resolve", &name])
+            scratch.osimage(["resolve", &format!("{host}/copied/os:1")]).ok(),
+            scratch.osimage(["resolve", &name]).ok()
         );
     }
     // A file out of it, as people look at one.
-    let created =
-        success(scratch.program(&podman).args(storage).args(["create", &name]), "podman create");
+    let created = scratch.program(&podman).args(storage).args(["create", &name]).ok();
     for (path, ending) in
         [("/etc/os-release", "os-release"), ("/build/manifest", "manifest"), ("/build/log", "log")]
     {
         let from = format!("{}:{path}", created.trim());
-        success(scratch.program(&podman).args(storage).args(["cp", &from, "copied"]), "podman cp");
+        scratch.program(&podman).args(storage).args(["cp", &from, "copied"]).ok();
         assert!(
             fs::read(scratch.path("copied")).unwrap()
                 == fs::read(scratch.path(format!("{base}.{ending}"))).unwrap(),
             "{path}"
         );
     }
-    success(scratch.program(&podman).args(storage).args(["rm", "-f", created.trim()]), "podman rm");
+    scratch.program(&podman).args(storage).args(["rm", "-f", created.trim()]).ok();
 
     // osimage's own commands take the tag for the image.
-    scratch.ok(&["pull", &name, "-o", "boot"]);
+    scratch.osimage(["pull", &name, "-o", "boot"]).ok();
     assert!(
         fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap()
     );
-    let url =
-        json(&scratch.ok(&["url", &name, "--layer", "kernel"]))["url"].as_str().unwrap().to_owned();
-    let kernel = scratch.program("curl").args(["-sf", &url]).output().expect("run curl").stdout;
+    let url = json(&scratch.osimage(["url", &name, "--layer", "kernel"]).ok())["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let kernel = scratch.program("curl").args(["-sf", &url]).run().bytes;
     assert!(kernel == fs::read(&scratch.parts(1)[2]).unwrap());
-    assert_eq!(scratch.ok(&["resolve", &name, "--platform", "amd64"]).trim(), image);
+    assert_eq!(scratch.osimage(["resolve", &name, "--platform", "amd64"]).ok().trim(), image);
 }
 
 #[test]
@@ -164,8 +166,9 @@ fn the_image_stands_first_and_the_bytes_repeat() {
         .iter()
         .map(|registry| {
             publish(&scratch, &base, &registry.host(), &["--tag", "1"]);
-            let index =
-                json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registry.host())]));
+            let index = json(
+                &scratch.osimage(["manifest", &format!("{}/me/gcp_oci:1", registry.host())]).ok(),
+            );
             let platforms: Vec<_> = index["manifests"]
                 .as_array()
                 .unwrap()
@@ -186,7 +189,9 @@ fn the_image_stands_first_and_the_bytes_repeat() {
     // it is the same.
     let again = publish(&scratch, &base, &registries[0].host(), &["--tag", "1"]);
     assert_eq!(
-        json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci:1", registries[0].host())])),
+        json(
+            &scratch.osimage(["manifest", &format!("{}/me/gcp_oci:1", registries[0].host())]).ok()
+        ),
         indexes[0]
     );
     let uploads = registries[0].count("POST upload");
@@ -202,32 +207,37 @@ fn a_log_that_is_too_large_is_left_out() {
     let registry = Registry::start();
     publish(&scratch, &base, &registry.host(), &["--tag", "1"]);
     let name = format!("{}/me/gcp_oci:1", registry.host());
-    let index = json(&scratch.ok(&["manifest", &name]));
+    let index = json(&scratch.osimage(["manifest", &name]).ok());
     let container = index["manifests"][1]["digest"].as_str().unwrap();
-    let manifest =
-        json(&scratch.ok(&["manifest", &format!("{}/me/gcp_oci@{container}", registry.host())]));
+    let manifest = json(
+        &scratch.osimage(["manifest", &format!("{}/me/gcp_oci@{container}", registry.host())]).ok(),
+    );
     let layer = &manifest["layers"][0];
     assert!(layer["size"].as_u64().unwrap() <= 3 << 20, "{layer}");
-    scratch.ok(&[
-        "blob",
-        &format!("{}/me/gcp_oci@{}", registry.host(), layer["digest"].as_str().unwrap()),
-        "-o",
-        "layer.tar.gz",
-    ]);
+    scratch
+        .osimage([
+            "blob",
+            &format!("{}/me/gcp_oci@{}", registry.host(), layer["digest"].as_str().unwrap()),
+            "-o",
+            "layer.tar.gz",
+        ])
+        .ok();
     let names =
         success(Command::new("tar").args(["-tzf"]).arg(scratch.path("layer.tar.gz")), "tar");
     assert_eq!(names, "osimage-info\netc/\netc/os-release\nbuild/\nbuild/manifest\n");
     // It is attached all the same.
-    let path = scratch.ok(&[
-        "pull",
-        &name,
-        "--platform",
-        "amd64",
-        "--attached",
-        "build/log",
-        "-o",
-        "attached",
-    ]);
+    let path = scratch
+        .osimage([
+            "pull",
+            &name,
+            "--platform",
+            "amd64",
+            "--attached",
+            "build/log",
+            "-o",
+            "attached",
+        ])
+        .ok();
     assert_eq!(
         fs::read(scratch.path(path.trim())).unwrap().len() as u64,
         fs::metadata(scratch.path(format!("{base}.log"))).unwrap().len()
@@ -243,35 +253,40 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
     let name = published["reference"].as_str().unwrap();
     let image = published["digest"].as_str().unwrap();
     let found = |name: &str| {
-        let root = json(&scratch.ok(&["discover", name, "--format", "json"]));
+        let root = json(&scratch.osimage(["discover", name, "--format", "json"]).ok());
         (root["digest"].as_str().unwrap().to_owned(), root["referrers"].as_array().unwrap().len())
     };
     assert_eq!(found(name), (image.to_owned(), 3));
-    let tree = scratch.ok(&["inspect", "--format", "tree", &format!("oci://{name}")]);
+    let tree = scratch.osimage(["inspect", "--format", "tree", &format!("oci://{name}")]).ok();
     assert!(
         tree.contains("onmetal, ")
             && tree.contains(" container, ")
             && tree.matches("attached: ").count() == 3,
         "{tree}"
     );
-    let path = scratch.ok(&["pull", name, "--attached", "build/manifest", "-o", "attached"]);
+    let path =
+        scratch.osimage(["pull", name, "--attached", "build/manifest", "-o", "attached"]).ok();
     assert!(path.ends_with("/gcp_oci-amd64-1.0-local.manifest\n"), "{path}");
     assert!(scratch.path(path.trim()).exists());
-    scratch.ok(&["attach", name, "--artifact-type", "test/report", "-a", "all=good"]);
+    scratch.osimage(["attach", name, "--artifact-type", "test/report", "-a", "all=good"]).ok();
     assert_eq!(found(name), (image.to_owned(), 4));
     // What was attached to the index, as others do it, is found too; a digest means what it names.
-    let index = format!("{}/me/gcp_oci@{}", registry.host(), scratch.ok(&["resolve", name]).trim());
+    let index = format!(
+        "{}/me/gcp_oci@{}",
+        registry.host(),
+        scratch.osimage(["resolve", name]).ok().trim()
+    );
     assert_eq!(found(&index).1, 0);
     scratch.write("note.txt", "hello");
-    scratch.ok(&["attach", &index, "--artifact-type", "test/note", "note.txt:text/plain"]);
+    scratch.osimage(["attach", &index, "--artifact-type", "test/note", "note.txt:text/plain"]).ok();
     assert_eq!((found(&index).1, found(name)), (1, (image.to_owned(), 5)));
-    assert_eq!(scratch.ok(&["pull", name, "--attached", "test/note", "-o", "-"]), "hello");
+    assert_eq!(scratch.osimage(["pull", name, "--attached", "test/note", "-o", "-"]).ok(), "hello");
     // What the container tells of is not what comes out of a conversion.
     let other = format!("{}/me/gcp_oci:native", registry.host());
-    scratch.ok(&["convert", "--profile", "native", name, &other]);
-    let index = json(&scratch.ok(&["manifest", &other]));
+    scratch.osimage(["convert", "--profile", "native", name, &other]).ok();
+    let index = json(&scratch.osimage(["manifest", &other]).ok());
     assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
-    scratch.ok(&["pull", &other, "-o", "native"]);
+    scratch.osimage(["pull", &other, "-o", "native"]).ok();
     assert!(
         fs::read(scratch.path("native/vmlinuz")).unwrap()
             == fs::read(&scratch.parts(1)[2]).unwrap()
@@ -281,7 +296,7 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
 /// What the container beside an image prints: its program ends in the text.
 fn text_of(scratch: &Scratch, name: &str) -> String {
     let (repository, _) = name.rsplit_once(':').expect("a tag");
-    let index = json(&scratch.ok(&["manifest", name]));
+    let index = json(&scratch.osimage(["manifest", name]).ok());
     let container = index["manifests"]
         .as_array()
         .unwrap()
@@ -290,13 +305,16 @@ fn text_of(scratch: &Scratch, name: &str) -> String {
         .unwrap();
     let manifest = json(
         &scratch
-            .ok(&["manifest", &format!("{repository}@{}", container["digest"].as_str().unwrap())]),
+            .osimage([
+                "manifest",
+                &format!("{repository}@{}", container["digest"].as_str().unwrap()),
+            ])
+            .ok(),
     );
     let layer = manifest["layers"][0]["digest"].as_str().unwrap();
-    scratch.ok(&["blob", &format!("{repository}@{layer}"), "-o", "layer.tar.gz"]);
+    scratch.osimage(["blob", &format!("{repository}@{layer}"), "-o", "layer.tar.gz"]).ok();
     let unpack = ["-xzOf", "layer.tar.gz", "osimage-info"];
-    let program = scratch.program("tar").args(unpack).output().expect("run tar").stdout;
-    let program = String::from_utf8_lossy(&program).into_owned();
+    let program = scratch.program("tar").args(unpack).ok();
     program[program.find(name).expect("the text begins with the name")..].to_owned()
 }
 
@@ -332,17 +350,21 @@ fn the_text_says_what_it_is_without_an_os_release() {
         let make = || match build.is_empty() {
             true => {
                 let amd64 = format!("{image}-amd64");
-                scratch.ok(&["--store-path", "store", "push", "os", &amd64]);
-                scratch.ok(&["index", "create", &image, &amd64, "--info-container"])
+                scratch.osimage(["--store-path", "store", "push", "os", &amd64]).ok();
+                scratch.osimage(["index", "create", &image, &amd64, "--info-container"]).ok()
             }
-            false => scratch.ok(&["publish", &format!("out/{build}"), &image, "--info-container"]),
+            false => scratch
+                .osimage(["publish", &format!("out/{build}"), &image, "--info-container"])
+                .ok(),
         };
         if !build.is_empty() {
             fs::create_dir_all(scratch.path("out")).unwrap();
             if !os_release.is_empty() {
                 scratch.write(format!("out/{build}.os-release"), os_release);
             }
-            scratch.ok(&["--store-path", "store", "export", "os", &format!("out/{build}.oci.tar")]);
+            scratch
+                .osimage(["--store-path", "store", "export", "os", &format!("out/{build}.oci.tar")])
+                .ok();
         }
         let made = make();
         let text = text_of(&scratch, &image);
@@ -359,7 +381,7 @@ fn the_text_says_what_it_is_without_an_os_release() {
 
 /// The platforms of an index's entries, and their digests.
 fn platforms(scratch: &Scratch, index: &str) -> Vec<(String, String)> {
-    let made = json(&scratch.ok(&["manifest", index]));
+    let made = json(&scratch.osimage(["manifest", index]).ok());
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let entries = made["manifests"].as_array().unwrap().iter();
     entries
@@ -380,26 +402,26 @@ fn an_index_with_containers_stays_one() {
     let host = &registry.host();
     let image = |name: &str, seed: u64| {
         scratch.build("store", seed, &["--tag", &format!("{host}/me/os:{name}")]);
-        scratch.ok(&["--store-path", "store", "push", &format!("{host}/me/os:{name}")]);
+        scratch.osimage(["--store-path", "store", "push", &format!("{host}/me/os:{name}")]).ok();
         format!("{host}/me/os:{name}")
     };
     let (amd64, arm64, new) = (image("1-amd64", 1), image("1-arm64", 2), image("2-amd64", 3));
     let index = format!("{host}/me/os:1");
-    let of = |name: &str| scratch.ok(&["resolve", name]).trim().to_owned();
+    let of = |name: &str| scratch.osimage(["resolve", name]).ok().trim().to_owned();
     let shape = || {
         platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect::<Vec<_>>()
     };
-    scratch.ok(&["index", "create", &index, &amd64, "--info-container"]);
+    scratch.osimage(["index", "create", &index, &amd64, "--info-container"]).ok();
     assert_eq!(shape(), ["gardenlinux/amd64", "linux/amd64"]);
-    scratch.ok(&["index", "add", &index, &arm64]);
+    scratch.osimage(["index", "add", &index, &arm64]).ok();
     assert_eq!(shape(), ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
     let before = platforms(&scratch, &index);
-    scratch.ok(&["index", "add", &index, &arm64]);
+    scratch.osimage(["index", "add", &index, &arm64]).ok();
     assert_eq!(platforms(&scratch, &index), before);
     // The container's place is not the new image's.
-    scratch.fails(7, &["index", "add", &index, &new]);
+    scratch.osimage(["index", "add", &index, &new]).fails(7);
     assert_eq!(platforms(&scratch, &index), before);
-    scratch.ok(&["index", "add", "--replace", &index, &new]);
+    scratch.osimage(["index", "add", "--replace", &index, &new]).ok();
     let after = platforms(&scratch, &index);
     assert_eq!(after[0], ("gardenlinux/amd64".to_owned(), of(&new)));
     assert_eq!([&after[1], &after[3]], [&before[1], &before[3]]);
@@ -407,15 +429,15 @@ fn an_index_with_containers_stays_one() {
     assert_eq!(shape(), ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
     // An index over indexes that have containers: they come along, or are made anew, never of
     // containers.
-    scratch.ok(&["index", "create", &format!("{index}-b"), &index, "--info-container"]);
+    scratch.osimage(["index", "create", &format!("{index}-b"), &index, "--info-container"]).ok();
     assert_eq!(platforms(&scratch, &format!("{index}-b")).len(), 4);
-    scratch.ok(&["index", "remove", &index, "amd64"]);
+    scratch.osimage(["index", "remove", &index, "amd64"]).ok();
     assert_eq!(shape(), ["gardenlinux/arm64", "linux/arm64"]);
     // Nor does a container stay whose image goes by its digest.
-    scratch.ok(&["index", "create", &index, &amd64, &arm64, "--info-container"]);
-    scratch.ok(&["index", "remove", &index, &of(&arm64)]);
+    scratch.osimage(["index", "create", &index, &amd64, &arm64, "--info-container"]).ok();
+    scratch.osimage(["index", "remove", &index, &of(&arm64)]).ok();
     assert_eq!(shape(), ["gardenlinux/amd64", "linux/amd64"]);
-    scratch.fails(3, &["resolve", &index, "--platform", "arm64"]);
+    scratch.osimage(["resolve", &index, "--platform", "arm64"]).fails(3);
     // An image that stands there for linux is no container.
     let mixed = format!("{index}-mixed");
     scratch.build(
@@ -423,10 +445,10 @@ fn an_index_with_containers_stays_one() {
         30,
         &["--profile", "gardenlinux", "--tag", "gl", "--annotation", "architecture=amd64"],
     );
-    scratch.ok(&["index", "create", &mixed, "./store:gl", &amd64, &arm64]);
+    scratch.osimage(["index", "create", &mixed, "./store:gl", &amd64, &arm64]).ok();
     let gl = platforms(&scratch, &mixed)[0].clone();
     assert_eq!(gl.0, "gardenlinux/amd64");
-    scratch.ok(&["index", "remove", &mixed, &gl.1]);
+    scratch.osimage(["index", "remove", &mixed, &gl.1]).ok();
     assert_eq!(platforms(&scratch, &mixed).len(), 2);
     // A container is no operating system, of which another could tell.
     let container = format!("arm64={host}/me/os@{}", platforms(&scratch, &index)[1].1);
@@ -435,7 +457,7 @@ fn an_index_with_containers_stays_one() {
         ["index", "create", &index, &container, "--info-container"].as_slice(),
         &["index", "add", &index, &container],
     ] {
-        assert!(scratch.fails(2, args).contains("operating system"));
+        assert!(scratch.osimage(args).fails(2).contains("operating system"));
         assert_eq!(platforms(&scratch, &index), before);
     }
     // Two of one architecture have a container each.
@@ -456,14 +478,14 @@ fn an_index_with_containers_stays_one() {
         format!("./store:{cname}")
     });
     let both = format!("{index}-both");
-    scratch.ok(&["index", "create", &both, &cnames[0], "--info-container"]);
-    scratch.ok(&["index", "add", &both, &cnames[1]]);
+    scratch.osimage(["index", "create", &both, &cnames[0], "--info-container"]).ok();
+    scratch.osimage(["index", "add", &both, &cnames[1]]).ok();
     let shapes: Vec<_> =
         platforms(&scratch, &both).into_iter().map(|(platform, _)| platform).collect();
     assert_eq!(shapes, ["gardenlinux/amd64", "gardenlinux/amd64", "linux/amd64", "linux/amd64"]);
     // One without containers gets none.
-    scratch.ok(&["index", "create", &format!("{index}-plain"), &amd64]);
-    scratch.ok(&["index", "add", &format!("{index}-plain"), &arm64]);
+    scratch.osimage(["index", "create", &format!("{index}-plain"), &amd64]).ok();
+    scratch.osimage(["index", "add", &format!("{index}-plain"), &arm64]).ok();
     assert_eq!(platforms(&scratch, &format!("{index}-plain")).len(), 2);
 }
 
@@ -474,27 +496,29 @@ fn an_index_over_several_architectures_has_a_container_for_each() {
     let host = &registry.host();
     for (seed, arch) in [(1, "amd64"), (2, "arm64")] {
         scratch.build("store", seed, &["--tag", &format!("{host}/me/os:1-{arch}")]);
-        scratch.ok(&["--store-path", "store", "push", &format!("{host}/me/os:1-{arch}")]);
+        scratch.osimage(["--store-path", "store", "push", &format!("{host}/me/os:1-{arch}")]).ok();
     }
     let names = ["amd64", "arm64"].map(|arch| format!("{host}/me/os:1-{arch}"));
     let index = format!("{host}/me/os:1");
-    scratch.ok(&["index", "create", &index, &names[0], &names[1], "--info-container"]);
+    scratch.osimage(["index", "create", &index, &names[0], &names[1], "--info-container"]).ok();
     let platforms: Vec<_> =
         platforms(&scratch, &index).into_iter().map(|(platform, _)| platform).collect();
     assert_eq!(platforms, ["gardenlinux/amd64", "gardenlinux/arm64", "linux/amd64", "linux/arm64"]);
     for (name, arch) in names.iter().zip(["amd64", "arm64"]) {
-        let direct = scratch.ok(&["url", name, "--layer", "kernel"]);
-        assert_eq!(scratch.ok(&["url", &index, "--layer", "kernel", "--platform", arch]), direct);
+        let direct = scratch.osimage(["url", name, "--layer", "kernel"]).ok();
+        assert_eq!(
+            scratch.osimage(["url", &index, "--layer", "kernel", "--platform", arch]).ok(),
+            direct
+        );
     }
-    let refused = scratch.fails(
-        2,
-        &[
+    let refused = scratch
+        .osimage([
             "index",
             "create",
             &format!("{host}/me/os:2"),
             &format!("riscv64={}", names[0]),
             "--info-container",
-        ],
-    );
+        ])
+        .fails(2);
     assert!(refused.contains("riscv64") && refused.contains("--info-container"), "{refused}");
 }

@@ -9,6 +9,7 @@ use crate::common::registry::{Fault, Registry, call_of};
 use crate::common::remote::{CONFIG, KERNEL, MANIFEST, name};
 use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const ROOTFS: &str = "application/vnd.onmetal.image.rootfs.v1alpha1.rootfs";
@@ -44,7 +45,7 @@ fn image(path: &Path) -> Digest {
 /// A registry with the image, and nothing remembered of how it came there.
 fn filled(scratch: &Scratch) -> (Registry, Digest) {
     let (registry, digest) = (Registry::start(), image(&scratch.path("layout")));
-    let run = scratch.run(&["push", "./layout:v1", &name(&registry)]);
+    let run = scratch.osimage(["push", "./layout:v1", &name(&registry)]).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     registry.forget();
     (registry, digest)
@@ -75,9 +76,9 @@ fn nothing_half_written(folder: &Path, what: &str) {
 
 #[test]
 fn a_pull_that_is_ended_goes_on_from_what_is_there() {
-    for signal in ["INT", "TERM", "KILL"] {
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         for target in [["--to", "./pulled"], ["-o", "pulled"]] {
-            let what = format!("{signal} {target:?}");
+            let what = format!("{signal:?} {target:?}");
             let scratch = Scratch::new();
             let (registry, digest) = filled(&scratch);
             let large = Digest::of(&noise(2, LARGE)).to_string();
@@ -88,7 +89,7 @@ fn a_pull_that_is_ended_goes_on_from_what_is_there() {
             });
             let image = name(&registry);
             let args = [["pull", &image].as_slice(), &target].concat();
-            let mut run = scratch.start(&args);
+            let mut run = scratch.osimage(&args).start();
             let kernel = scratch.path("pulled").join(match target[0] {
                 "-o" => "vmlinuz".to_owned(),
                 _ => format!("blobs/sha256/{}", Digest::of(&noise(1, SMALL)).hex()),
@@ -109,7 +110,7 @@ fn a_pull_that_is_ended_goes_on_from_what_is_there() {
             );
             registry.behave();
             registry.forget();
-            let run = scratch.run(&args);
+            let run = scratch.osimage(&args).run();
             assert_eq!(run.code, 0, "{what}: {}", run.stderr);
             let fetched: Vec<_> = registry
                 .requests()
@@ -126,7 +127,7 @@ fn a_pull_that_is_ended_goes_on_from_what_is_there() {
 
 #[test]
 fn a_push_that_is_ended_goes_on_from_what_is_there() {
-    for signal in ["INT", "TERM", "KILL"] {
+    for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let scratch = Scratch::new();
         let (registry, digest) = (Registry::start(), image(&scratch.path("layout")));
         let large = Digest::of(&noise(2, LARGE)).to_string();
@@ -136,19 +137,19 @@ fn a_push_that_is_ended_goes_on_from_what_is_there() {
         });
         let args = ["push", "./layout:v1", &name(&registry)];
         let before = crate::common::listing(&scratch.path("layout"));
-        let mut run = scratch.start(&args);
+        let mut run = scratch.osimage(args).start();
         run.wait_until("the kernel", || {
             registry.blobs("os").len() == 2 && registry.count("PUT upload") == 3
         });
         run.signal(signal);
-        assert!(run.end().code >= 128, "{signal}");
+        assert!(run.end().code >= 128, "{signal:?}");
         assert_eq!(registry.tag("os", "v1"), None);
         registry.behave();
         registry.forget();
-        let run = scratch.run(&args);
-        assert_eq!(run.code, 0, "{signal}: {}", run.stderr);
+        let run = scratch.osimage(args).run();
+        assert_eq!(run.code, 0, "{signal:?}: {}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), Some(digest.to_string()));
-        assert_eq!(registry.count("PUT upload"), 1, "{signal}: only the large one is sent");
+        assert_eq!(registry.count("PUT upload"), 1, "{signal:?}: only the large one is sent");
         assert_eq!(crate::common::listing(&scratch.path("layout")), before);
     }
 }
@@ -174,12 +175,16 @@ fn a_full_disk_ends_a_pull_and_leaves_nothing() {
         &["blob", &blob, "-o", &archive],
     ] {
         let filler = crate::common::disk::fill(&disk, LARGE / 2);
-        let error = scratch.refused(1, &["No space left on device", "free some space"], args);
+        let error = scratch
+            .osimage(args)
+            .run()
+            .says(&["No space left on device", "free some space"])
+            .fails(1);
         assert!(!error.contains("trying again"), "{args:?}: {error}");
         fs::remove_file(&filler).unwrap();
         nothing_half_written(&disk, &format!("{args:?}"));
         assert!(!Path::new(&archive).exists());
-        let run = scratch.run(args);
+        let run = scratch.osimage(args).run();
         assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
         if args.contains(&"pull") && !args.contains(&"-o") && !args.contains(&archive.as_str()) {
             assert!(run.stdout.contains(digest.hex()));
@@ -191,27 +196,9 @@ fn a_full_disk_ends_a_pull_and_leaves_nothing() {
     }
 }
 
-/// The most memory that a run of the program had, in bytes.
-fn peak(scratch: &Scratch, python: &Path, args: &[&str]) -> u64 {
-    const MEASURE: &str = "import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 'KiB at most', file=sys.stderr)
-sys.exit(code)";
-    let mut command = scratch.program(python);
-    command.args(["-c", MEASURE, env!("CARGO_BIN_EXE_osimage")]).args(args);
-    let run = scratch.start_command(command, format!("osimage {args:?}")).end();
-    assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
-    let line = run.stderr.lines().last().unwrap();
-    line.strip_suffix(" KiB at most")
-        .and_then(|number| number.parse::<u64>().ok())
-        .unwrap_or_else(|| panic!("{}", run.stderr))
-        << 10
-}
-
 /// Pushes and pulls a sparse file of this size; the memory it takes does not depend on that.
 fn memory(size: u64) {
     const MOST: u64 = 20 << 20;
-    let Some(python) = crate::common::peer("python3") else { return };
     let scratch = Scratch::new();
     let rootfs = scratch.path("rootfs.raw");
     {
@@ -222,14 +209,17 @@ fn memory(size: u64) {
     }
     scratch.write("kernel", "kernel");
     let parts = ["--rootfs-file", "rootfs.raw", "--kernel-file", "kernel"];
-    scratch.ok(&[
-        ["--store-path", "store", "build", "--profile", "native", "--tag", "v1"].as_slice(),
-        &parts,
-    ]
-    .concat());
+    scratch
+        .osimage(
+            [
+                ["--store-path", "store", "build", "--profile", "native", "--tag", "v1"].as_slice(),
+                &parts,
+            ]
+            .concat(),
+        )
+        .ok();
     let registry = Registry::start();
-    let push = peak(&scratch, &python, &["--store-path", "store", "push", "v1", &name(&registry)]);
-    assert!(push <= MOST, "push: {push} bytes");
+    scratch.osimage(["--store-path", "store", "push", "v1", &name(&registry)]).memory(MOST).ok();
     assert!(registry.blobs("os").iter().any(|(_, len)| *len == size));
     // What is that long, the registry does not keep; the content is made up as it goes.
     let content = crate::common::answer::Content::pages(3, size);
@@ -239,20 +229,11 @@ fn memory(size: u64) {
         "config": {"mediaType": CONFIG, "digest": Digest::of(&config).to_string(), "size": config.len()}});
     registry.put_blob("os", crate::common::answer::Content::bytes(config));
     registry.put_manifest("os", Some("v1"), MANIFEST, manifest.to_string());
-    let pull = peak(&scratch, &python, &["pull", &name(&registry), "-o", "out"]);
-    assert!(pull <= MOST, "pull: {pull} bytes");
+    scratch.osimage(["pull", &name(&registry), "-o", "out"]).memory(MOST).ok();
     assert_eq!(fs::metadata(scratch.path("out/rootfs.raw")).unwrap().len(), size);
     let target = Registry::start();
-    let copy = peak(&scratch, &python, &["copy", &name(&registry), &name(&target)]);
-    assert!(copy <= MOST, "copy: {copy} bytes");
+    scratch.osimage(["copy", &name(&registry), &name(&target)]).memory(MOST).ok();
     assert!(target.blobs("os").iter().any(|(_, len)| *len == size));
-    eprintln!(
-        "{} MiB: push {} MiB, pull {} MiB, copy {} MiB",
-        size >> 20,
-        push >> 20,
-        pull >> 20,
-        copy >> 20
-    );
 }
 
 #[test]

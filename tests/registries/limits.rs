@@ -3,18 +3,7 @@
 
 use crate::common::Scratch;
 use crate::common::registry::Registry;
-
-/// Runs the program in a shell that sets a limit first; its exit code and standard error.
-fn limited(scratch: &Scratch, limit: &str, args: &[&str]) -> (i32, String) {
-    let mut shell = scratch.program("sh");
-    shell.args(["-c", &format!(r#"{limit}; exec "$@""#), "sh", env!("CARGO_BIN_EXE_osimage")]);
-    let output = shell.args(args).output().expect("run a shell");
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    let shown = format!("{limit}: osimage {args:?}: {:?} {error}", output.status);
-    let code = output.status.code().unwrap_or_else(|| panic!("{shown}"));
-    assert!(code < 100 && !error.contains("panicked"), "{shown}");
-    (code, error)
-}
+use crate::common::run::Launch;
 
 /// What a machine is asked to do with images, and each time anew.
 fn work(scratch: &Scratch, registry: &Registry, n: u64) -> Vec<Vec<String>> {
@@ -42,8 +31,10 @@ fn work(scratch: &Scratch, registry: &Registry, n: u64) -> Vec<Vec<String>> {
 fn prepared() -> (Scratch, Registry) {
     let (scratch, registry) = (Scratch::new(), Registry::start());
     scratch.build("store", 1, &["--tag", "os"]);
-    scratch.ok(&["--store-path", "store", "export", "os", "os.oci.tar.xz"]);
-    scratch.ok(&["--store-path", "store", "push", "os", &format!("{}/os:1", registry.host())]);
+    scratch.osimage(["--store-path", "store", "export", "os", "os.oci.tar.xz"]).ok();
+    scratch
+        .osimage(["--store-path", "store", "push", "os", &format!("{}/os:1", registry.host())])
+        .ok();
     (scratch, registry)
 }
 
@@ -53,10 +44,9 @@ fn few_files_may_be_open() {
     // With fewer, the system's loader cannot start the program.
     for n in [5, 6, 7, 8, 9, 10, 11, 12, 14, 17, 20, 24, 32] {
         for args in work(&scratch, &registry, n) {
-            let args: Vec<_> = args.iter().map(String::as_str).collect();
-            let (code, error) = limited(&scratch, &format!("ulimit -n {n}"), &args);
+            let run = scratch.osimage(args).limit('n', n).run();
             let enough = n >= 32;
-            assert!(code == 0 || !enough && !error.is_empty(), "{n} files: {args:?}: {error}");
+            assert!(run.code == 0 || !enough && !run.stderr.is_empty(), "{n} files: {run:?}");
         }
     }
 }
@@ -65,30 +55,28 @@ fn few_files_may_be_open() {
 fn there_are_no_more_threads() {
     let (scratch, registry) = prepared();
     // No thread gets so large a stack.
-    let limit = format!("export RUST_MIN_STACK={}", 1_u64 << 47);
+    let limited = |launch: Launch| launch.env("RUST_MIN_STACK", (1_u64 << 47).to_string());
     for args in work(&scratch, &registry, 0) {
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        let (code, error) = limited(&scratch, &limit, &args);
         // Blocks are encoded and decoded on threads of their own.
         let archive = args.iter().any(|arg| arg.contains(".oci.tar"));
-        assert!(code == 0 || archive && error.contains("Resource"), "{args:?}: {error}");
+        let run = limited(scratch.osimage(args)).run();
+        assert!(run.code == 0 || archive && run.stderr.contains("Resource"), "{run:?}");
     }
     // Fewer than wanted: the rest is done by those that there are.
     let resolve = format!("registry.test:{}:127.0.0.1", registry.address.port());
     let name = format!("registry.test:{}/os", registry.address.port());
     let args = ["--plain-http", "--resolve", &resolve, "tags", &name];
-    assert_eq!(limited(&scratch, &limit, &args).0, 0);
+    limited(scratch.osimage(args)).ok();
     // A name that has to be looked up needs a thread, or this one.
     let args = ["--plain-http", "tags", &format!("localhost:{}/os", registry.address.port())];
-    assert_eq!(limited(&scratch, &limit, &args).0, 0);
+    limited(scratch.osimage(args)).ok();
 }
 
 #[test]
 fn files_may_have_no_size() {
     let (scratch, registry) = prepared();
     for args in work(&scratch, &registry, 0) {
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        let (code, error) = limited(&scratch, "ulimit -f 40", &args);
-        assert!(code == 0 || code == 1 && error.contains("too large"), "{args:?}: {code} {error}");
+        let run = scratch.osimage(args).limit('f', 40).run();
+        assert!(run.code == 0 || run.code == 1 && run.stderr.contains("too large"), "{run:?}");
     }
 }

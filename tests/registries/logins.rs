@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{Scratch, peer, success};
+use crate::common::run::Launch;
+use crate::common::{Scratch, peer};
 use osimage::registry::credentials::{Credential, Credentials, Environment};
 
 /// alice:s3cret and bob:other
@@ -102,22 +103,21 @@ fn credentials(scratch: &Scratch, file: &str) -> Credentials {
 
 /// A program in the scratch folder, with docker's folder, podman's file and our helpers in it, and
 /// a text on its standard input.
-fn command(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> Command {
+fn command(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> Launch {
     let path =
         format!("{}:{}", scratch.path("bin").display(), std::env::var("PATH").unwrap_or_default());
-    let mut command = scratch.program(program);
-    command
+    scratch
+        .program(program)
+        .args(args)
         .env("PATH", path)
         .env("DOCKER_CONFIG", scratch.path("docker"))
-        .env("REGISTRY_AUTH_FILE", scratch.path("auth.json"));
-    let input = scratch.write("input", input);
-    command.args(args).stdin(fs::File::open(input).unwrap());
-    command
+        .env("REGISTRY_AUTH_FILE", scratch.path("auth.json"))
+        .stdin(input)
 }
 
 /// Runs it; it must succeed.
 fn run(scratch: &Scratch, program: &PathBuf, args: &[&str], input: &str) -> String {
-    success(&mut command(scratch, program, args, input), (program, args))
+    command(scratch, program, args, input).ok()
 }
 
 /// Docker's client, where it is installed; no Debian package of it is small enough to be installed
@@ -154,8 +154,8 @@ fn crane() {
             serde_json::from_str(&run(&scratch, &crane, &["auth", "get", theirs], "")).unwrap();
         assert_eq!(got, serde_json::json!({"Username": "bob", "Secret": "other"}), "{host}");
         ours.erase(host).unwrap();
-        let got = command(&scratch, &crane, &["auth", "get", theirs], "").output().unwrap();
-        assert!(!String::from_utf8_lossy(&got.stdout).contains("other"), "{got:?}");
+        let got = command(&scratch, &crane, &["auth", "get", theirs], "").run();
+        assert!(!got.stdout.contains("other"), "{got:?}");
     }
 }
 
@@ -254,9 +254,8 @@ fn docker_itself() {
         assert_eq!(ours.find(&host, "me/os").unwrap(), Some(basic("alice", "s3cret")));
         ours.store(&host, &basic("bob", "other")).unwrap();
         // Without an engine it does not try a password that it has, but it says that it has it.
-        let output =
-            command(&scratch, &docker, &["-H", &socket, "login", &host], "").output().unwrap();
-        assert!(String::from_utf8_lossy(&output.stderr).contains("[Username: bob]"), "{output:?}");
+        let run = command(&scratch, &docker, &["-H", &socket, "login", &host], "").run();
+        assert!(run.stderr.contains("[Username: bob]"), "{run:?}");
         let text = fs::read_to_string(scratch.path("docker/config.json")).unwrap();
         assert_eq!(text.contains("Ym9iOm90aGVy"), !helper, "{text}");
         docker_does(&["logout", &host], "");

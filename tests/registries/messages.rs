@@ -202,10 +202,10 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
             &["is not there"],
         ),
     ];
-    scratch.ok(&["--store-path", "store", "push", "v1", &at(open)]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &at(open)]).ok();
     for (what, code, args, says) in entries {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let run = scratch.run(&args);
+        let run = scratch.osimage(&args).run();
         assert_eq!(run.code, code, "{what}: {}", run.stderr);
         for text in says {
             assert!(run.stderr.contains(text), "{what} does not say {text:?}: {}", run.stderr);
@@ -219,7 +219,7 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
 #[test]
 fn a_name_that_does_not_exist_is_told_at_once() {
     // No name ends so (RFC 6761, 6.4).
-    let run = Scratch::new().run(&["resolve", "registry.invalid/os:v1"]);
+    let run = Scratch::new().osimage(["resolve", "registry.invalid/os:v1"]).run();
     assert!(
         run.code == 6 && run.stderr.contains("registry.invalid cannot be reached"),
         "{}",
@@ -239,22 +239,15 @@ fn a_repository_that_must_be_made_first_is_told_with_the_command() {
     });
     let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
     let proxy = ForwardProxy::start(&[(&format!("{host}:80"), registry.address)], None);
-    let mut command = scratch.osimage();
-    command.env("HTTP_PROXY", proxy.url()).env("http_proxy", proxy.url());
-    command.args([
-        "--plain-http",
-        "--store-path",
-        "store",
-        "push",
-        "--concurrency",
-        "1",
-        "v1",
-        &format!("{host}/me/os:v1"),
-    ]);
-    let run = scratch.start_command(command, "push to ECR".to_owned()).end();
-    assert_eq!(run.code, 3, "{}", run.stderr);
     let hint = "aws ecr create-repository --repository-name me/os --region eu-central-1";
-    assert!(run.stderr.contains(hint) && run.stderr.contains("NAME_UNKNOWN"), "{}", run.stderr);
+    scratch
+        .osimage(["--plain-http", "--store-path", "store", "push", "--concurrency", "1", "v1"])
+        .arg(format!("{host}/me/os:v1"))
+        .env("HTTP_PROXY", proxy.url())
+        .env("http_proxy", proxy.url())
+        .run()
+        .says(&[hint, "NAME_UNKNOWN"])
+        .fails(3);
     assert_eq!(registry.count("POST uploads"), 1, "{:?}", registry.requests());
 }
 
@@ -299,7 +292,7 @@ fn patience_is_announced() {
                 let answer = *answer;
                 registry.first(1, "GET tags", move |_| Fault::Answer(answer()));
                 registry.put_manifest("os", Some("v1"), MANIFEST, "{}");
-                let run = scratch.run(&["tags", &format!("{}/os", registry.host())]);
+                let run = scratch.osimage(["tags", &format!("{}/os", registry.host())]).run();
                 assert_eq!((run.code, run.stdout.as_str()), (0, "v1\n"), "{}", run.stderr);
                 for text in *says {
                     assert!(
@@ -316,11 +309,11 @@ fn patience_is_announced() {
             let scratch = Scratch::new();
             let registry = Registry::start();
             registry.on(|_| Some(Fault::Answer(Response::new(502))));
-            let error = scratch.refused(
-                6,
-                &["(1 of 2)", "(2 of 2)", "502", "try again later"],
-                &["--retry", "2", "tags", &format!("{}/os", registry.host())],
-            );
+            let error = scratch
+                .osimage(["--retry", "2", "tags", &format!("{}/os", registry.host())])
+                .run()
+                .says(&["(1 of 2)", "(2 of 2)", "502", "try again later"])
+                .fails(6);
             assert_eq!(
                 (registry.requests().len(), error.matches("trying again").count()),
                 (3, 2),
@@ -329,11 +322,11 @@ fn patience_is_announced() {
             registry.behave();
             registry.forget();
             registry.on(|_| Some(Fault::Answer(Response::new(429).with("Retry-After", "86400"))));
-            let error = scratch.refused(
-                6,
-                &["left alone for 86400 seconds", "after that time"],
-                &["tags", &format!("{}/os", registry.host())],
-            );
+            let error = scratch
+                .osimage(["tags", &format!("{}/os", registry.host())])
+                .run()
+                .says(&["left alone for 86400 seconds", "after that time"])
+                .fails(6);
             assert!(registry.requests().len() == 1 && !error.contains("trying again"), "{error}");
         });
     });
@@ -346,31 +339,31 @@ fn a_tag_is_not_moved_where_that_is_refused() {
     let to = format!("{}/os:v1", registry.host());
     let push = ["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"];
     index(&scratch, 1);
-    let run = scratch.run(&push);
+    let run = scratch.osimage(push).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     let tags = || ["v1", "v1-amd64", "v1-arm64"].map(|tag| registry.tag("os", tag));
     let before = tags();
     assert!(before.iter().all(Option::is_some), "{before:?}");
     // The same again moves nothing, another image would.
-    assert_eq!(scratch.run(&push).code, 0);
+    assert_eq!(scratch.osimage(push).run().code, 0);
     index(&scratch, 2);
-    scratch.refused(7, &["is another image already", "choose another tag"], &push);
+    scratch.osimage(push).run().says(&["is another image already", "choose another tag"]).fails(7);
     assert_eq!(tags(), before);
     // Nor do the tags of the parts move, where the whole has a new one.
     registry.put_manifest("os", Some("v2-arm64"), MANIFEST, "{}");
     let theirs = registry.tag("os", "v2-arm64");
     let to = format!("{}/os:v2", registry.host());
-    scratch.refused(
-        7,
-        &["v2-arm64 is another image already"],
-        &["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"],
-    );
+    scratch
+        .osimage(["push", "./layout:v1", &to, "--no-clobber", "--push-sub-manifests"])
+        .run()
+        .says(&["v2-arm64 is another image already"])
+        .fails(7);
     assert_eq!(
         (registry.tag("os", "v2"), registry.tag("os", "v2-amd64"), registry.tag("os", "v2-arm64")),
         (None, None, theirs)
     );
-    assert_eq!(scratch.run(&["push", "./layout:v1", &to, "--push-sub-manifests"]).code, 0);
+    assert_eq!(scratch.osimage(["push", "./layout:v1", &to, "--push-sub-manifests"]).run().code, 0);
     let copy = ["copy", &to, &format!("{}/os:v1", registry.host()), "--no-clobber"];
-    scratch.refused(7, &["is another image already"], &copy);
+    scratch.osimage(copy).run().says(&["is another image already"]).fails(7);
     assert_eq!(tags(), before);
 }

@@ -60,7 +60,8 @@ fn one_token_serves_many_requests() {
             std::thread::sleep(Duration::from_millis(100));
             None
         });
-        let run = scratch.run(&["push", "./layout:v1", &name(&registry), "--concurrency", "12"]);
+        let run =
+            scratch.osimage(["push", "./layout:v1", &name(&registry), "--concurrency", "12"]).run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), Some(digest.clone()));
         let asked = tokens.asked();
@@ -71,8 +72,9 @@ fn one_token_serves_many_requests() {
         );
         // Nobody sends a password to a registry that wants a token.
         assert!(registry.requests().iter().all(|request| request.basic().is_none()));
-        let run =
-            scratch.run(&["pull", &name(&registry), "--to", "./pulled", "--concurrency", "12"]);
+        let run = scratch
+            .osimage(["pull", &name(&registry), "--to", "./pulled", "--concurrency", "12"])
+            .run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_eq!(tokens.asked().len(), 2);
         fs::remove_dir_all(scratch.path("pulled")).unwrap();
@@ -103,7 +105,7 @@ fn a_token_may_expire_at_any_moment() {
             args.extend(
                 (call == "PATCH upload").then_some(["--chunk-size", "1M"]).into_iter().flatten(),
             );
-            let run = scratch.run(&args);
+            let run = scratch.osimage(&args).run();
             assert_eq!(run.code, 0, "{call}: {}", run.stderr);
             assert_eq!(registry.tag("os", "v1"), Some(digest.clone()), "{call}");
             let asked = server.lock().unwrap().asked().len();
@@ -115,13 +117,17 @@ fn a_token_may_expire_at_any_moment() {
     tokens.lifetime(Duration::from_secs(1));
     let registry = Registry::with(Auth::Bearer(tokens.tokens.clone()), None);
     scratch.password("alice", "s3cret", &[&registry.host()]);
-    assert_eq!(scratch.run(&["push", "./layout:v1", &name(&registry)]).code, 0);
+    assert_eq!(scratch.osimage(["push", "./layout:v1", &name(&registry)]).run().code, 0);
     let refuses = Registry::with(Auth::Bearer(TokenServer::start(None).tokens.clone()), None);
     refuses.on({
         let challenge = format!("Bearer realm=\"{}\",service=\"registry.test\"", tokens.realm());
         move |_| Some(Fault::Answer(Response::new(401).with("WWW-Authenticate", &challenge)))
     });
-    let error = scratch.refused(4, &["osimage login"], &["push", "./layout:v1", &name(&refuses)]);
+    let error = scratch
+        .osimage(["push", "./layout:v1", &name(&refuses)])
+        .run()
+        .says(&["osimage login"])
+        .fails(4);
     assert!(refuses.requests().len() <= 3 && !error.contains("trying again"), "{error}");
 }
 
@@ -138,7 +144,7 @@ fn a_token_server_may_have_a_moment_too() {
         scratch.password("alice", "s3cret", &[&registry.host()]);
         let mut once = Some(answer.clone());
         tokens.on(move |_| once.take());
-        let run = scratch.run(&["push", "./layout:v1", &name(&registry)]);
+        let run = scratch.osimage(["push", "./layout:v1", &name(&registry)]).run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(
             run.stderr.contains("token server") || run.stderr.contains("which"),
@@ -148,11 +154,11 @@ fn a_token_server_may_have_a_moment_too() {
         assert_eq!(run.stderr.matches("trying again").count(), 1, "{}", run.stderr);
         // For good, it is an error that says who failed.
         tokens.on(move |_| Some(answer.clone()));
-        let error = scratch.refused(
-            6,
-            &["127.0.0.1 (which"],
-            &["--retry", "1", "pull", &name(&registry), "--to", "./pulled"],
-        );
+        let error = scratch
+            .osimage(["--retry", "1", "pull", &name(&registry), "--to", "./pulled"])
+            .run()
+            .says(&["127.0.0.1 (which"])
+            .fails(6);
         assert!(error.contains("(1 of 1)"), "{error}");
     }
 }
@@ -182,13 +188,15 @@ fn layers_go_side_by_side_as_many_as_were_asked_for() {
                 })
             })
         });
-        let run = scratch.run(&[
-            "push",
-            "./layout:v1",
-            &name(&registry),
-            "--concurrency",
-            &concurrency.to_string(),
-        ]);
+        let run = scratch
+            .osimage([
+                "push",
+                "./layout:v1",
+                &name(&registry),
+                "--concurrency",
+                &concurrency.to_string(),
+            ])
+            .run();
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), Some(digest.clone()));
         let most = registry.most_at_once();
@@ -226,7 +234,8 @@ fn one_failure_ends_the_others_soon() {
             }))
         });
         // Twenty seconds each, where nothing ends them.
-        let run = scratch.run(&["push", "./layout:v1", &name(&registry), "--concurrency", "6"]);
+        let run =
+            scratch.osimage(["push", "./layout:v1", &name(&registry), "--concurrency", "6"]).run();
         assert!(run.code != 0 && run.stderr.contains("not this one"), "{}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), None);
         let most = registry.requests().iter().filter(|request| request.status == 201).count();
@@ -240,7 +249,7 @@ fn a_real_proxys_limit_makes_pieces() {
     let digest = layers(&scratch, 2, 3_000_000);
     let Some(server) = docker_registry(&DockerAuth::Open, None) else { return };
     let Some(proxy) = nginx(&server, Nginx::BodyLimit(1 << 20)) else { return };
-    let run = scratch.run(&["push", "./layout:v1", &format!("{}/os:v1", proxy.host)]);
+    let run = scratch.osimage(["push", "./layout:v1", &format!("{}/os:v1", proxy.host)]).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(
         run.stderr.contains("in pieces of") && !run.stderr.contains("trying again"),
@@ -248,14 +257,15 @@ fn a_real_proxys_limit_makes_pieces() {
         run.stderr
     );
     // From behind the proxy, everything is there.
-    let run = scratch.run(&["pull", &format!("{}/os:v1", server.host), "--to", "./pulled"]);
+    let run =
+        scratch.osimage(["pull", &format!("{}/os:v1", server.host), "--to", "./pulled"]).run();
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stdout.contains(&digest[7..]));
     // What is larger than a piece may be is not lost where pieces are too large as well.
     let small = nginx(&server, Nginx::BodyLimit(1000)).unwrap();
-    scratch.refused(
-        1,
-        &["413", "at the proxy before it"],
-        &["push", "./layout:v1", &format!("{}/new:v1", small.host)],
-    );
+    scratch
+        .osimage(["push", "./layout:v1", &format!("{}/new:v1", small.host)])
+        .run()
+        .says(&["413", "at the proxy before it"])
+        .fails(1);
 }

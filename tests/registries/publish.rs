@@ -12,13 +12,15 @@ use serde_json::Value;
 fn build(scratch: &Scratch, name: &str, seed: u64) -> String {
     let id = scratch.build("store", seed, &["--tag", &name.replace('+', "-")]);
     fs::create_dir_all(scratch.path(".build")).unwrap();
-    scratch.ok(&[
-        "--store-path",
-        "store",
-        "export",
-        &name.replace('+', "-"),
-        &format!(".build/{name}.oci.tar"),
-    ]);
+    scratch
+        .osimage([
+            "--store-path",
+            "store",
+            "export",
+            &name.replace('+', "-"),
+            &format!(".build/{name}.oci.tar"),
+        ])
+        .ok();
     id
 }
 
@@ -44,7 +46,8 @@ const TYPES: [&str; 5] = [
 
 fn attached(scratch: &Scratch, name: &str) -> Vec<String> {
     let found: Value =
-        serde_json::from_str(&scratch.ok(&["discover", name, "--format", "json"])).unwrap();
+        serde_json::from_str(&scratch.osimage(["discover", name, "--format", "json"]).ok())
+            .unwrap();
     let mut types: Vec<_> = found["referrers"]
         .as_array()
         .unwrap()
@@ -66,19 +69,20 @@ fn a_build_is_published_with_all_that_lies_beside_it() {
         let id = whole_build(&scratch, "gcp_oci-amd64-1.0-local", 1);
         let name = format!("{host}/me/gcp_oci:1.0-amd64");
         let publish = ["publish", ".build/gcp_oci-amd64-1.0-local", &format!("{host}/me")];
-        let said = scratch.ok(&publish);
+        let said = scratch.osimage(publish).ok();
         assert_eq!(said, format!("Successfully published {name} {id}\n"));
-        assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
+        assert_eq!(scratch.osimage(["resolve", &name]).ok(), format!("sha256:{id}\n"));
         assert_eq!(attached(&scratch, &name), TYPES);
-        let path = scratch.ok(&["pull", &name, "--attached", "build/log", "-o", "out"]);
+        let path = scratch.osimage(["pull", &name, "--attached", "build/log", "-o", "out"]).ok();
         let log = fs::read_to_string(scratch.path(path.trim())).unwrap();
         assert_eq!(log, "built gcp_oci-amd64-1.0-local\n");
         // The commands that it names work.
-        let run = scratch.run(&publish);
+        let run = scratch.osimage(publish).run();
         let next: Vec<_> =
             run.stderr.lines().filter_map(|line| line.trim().strip_prefix("osimage ")).collect();
         assert_eq!(next.len(), 3, "{}", run.stderr);
-        next.iter().for_each(|line| drop(scratch.ok(&line.split(' ').collect::<Vec<_>>())));
+        next.iter()
+            .for_each(|line| drop(scratch.osimage(line.split(' ').collect::<Vec<_>>()).ok()));
         assert!(
             fs::read(scratch.path("boot/vmlinuz")).unwrap()
                 == fs::read(&scratch.parts(1)[2]).unwrap()
@@ -98,26 +102,26 @@ fn publishing_again_changes_nothing_and_mends_what_is_missing() {
             format!("{}/me/gcp_oci:1.0-amd64", registry.host()),
         );
         // The image alone is there already.
-        scratch.ok(&["--store-path", "store", "push", "gcp_oci-amd64-1.0-local", &name]);
+        scratch.osimage(["--store-path", "store", "push", "gcp_oci-amd64-1.0-local", &name]).ok();
         let publish = ["publish", ".build/gcp_oci-amd64-1.0-local", &target, "--no-clobber"];
-        let said = scratch.ok(&publish);
+        let said = scratch.osimage(publish).ok();
         assert_eq!(attached(&scratch, &name), TYPES, "referrers API: {api}");
         registry.forget();
-        assert_eq!(scratch.ok(&publish), said);
+        assert_eq!(scratch.osimage(publish).ok(), said);
         assert_eq!(writes(&registry), [""; 0], "referrers API: {api}");
         // Another image has the name.
         build(&scratch, "gcp_oci-amd64-1.0-other", 2);
         registry.forget();
         let other = ["publish", ".build/gcp_oci-amd64-1.0-other", &target];
-        scratch.refused(
-            7,
-            &["is another image already", &id],
-            &[&other[..], &["--no-clobber"]].concat(),
-        );
+        scratch
+            .osimage([&other[..], &["--no-clobber"]].concat())
+            .run()
+            .says(&["is another image already", &id])
+            .fails(7);
         assert_eq!(writes(&registry), [""; 0], "referrers API: {api}");
-        assert_eq!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
-        scratch.ok(&other);
-        assert_ne!(scratch.ok(&["resolve", &name]), format!("sha256:{id}\n"));
+        assert_eq!(scratch.osimage(["resolve", &name]).ok(), format!("sha256:{id}\n"));
+        scratch.osimage(other).ok();
+        assert_ne!(scratch.osimage(["resolve", &name]).ok(), format!("sha256:{id}\n"));
         // What was attached to the first stays there.
         assert_eq!(
             attached(&scratch, &format!("{}/me/gcp_oci@sha256:{id}", registry.host())),
@@ -151,12 +155,13 @@ fn a_dry_run_says_what_the_run_will_do() {
         let dry = [&publish[..], &["--dry-run"]].concat();
         let text = |args: &[&str]| {
             registry.forget();
-            let run = scratch.run(args);
+            let run = scratch.osimage(args).run();
             assert_eq!(run.code, 0, "{run:?}");
             run
         };
         let json = |args: &[&str]| -> Value {
-            serde_json::from_str(&scratch.ok(&[args, &["--format", "json"]].concat())).unwrap()
+            serde_json::from_str(&scratch.osimage([args, &["--format", "json"]].concat()).ok())
+                .unwrap()
         };
 
         let would = text(&dry);
@@ -188,7 +193,11 @@ fn a_dry_run_says_what_the_run_will_do() {
         registry.forget();
         if container {
             for args in [&dry, &publish] {
-                scratch.refused(7, &[&format!("{tag} is another image already")], args);
+                scratch
+                    .osimage(args)
+                    .run()
+                    .says(&[&format!("{tag} is another image already")])
+                    .fails(7);
             }
         } else {
             assert_eq!(text(&dry).stderr.matches("to send").count(), 2, "the log and its manifest");
@@ -204,7 +213,9 @@ fn a_dry_run_fails_where_the_run_would() {
     let id = build(&scratch, "gcp_oci-amd64-1.0-local", 1);
     build(&scratch, "gcp_oci-amd64-1.0-other", 2);
     let (open, locked) = (Registry::start(), Registry::with(Auth::Basic("alice", "s3cret"), None));
-    scratch.ok(&["publish", ".build/gcp_oci-amd64-1.0-local", &format!("{}/me", open.host())]);
+    scratch
+        .osimage(["publish", ".build/gcp_oci-amd64-1.0-local", &format!("{}/me", open.host())])
+        .ok();
     // A port on which nobody listens any more.
     let gone = Registry::start().host();
     for (code, host, says) in [
@@ -223,7 +234,7 @@ fn a_dry_run_fails_where_the_run_would() {
         for more in [&[][..], &["--info-container"], &["--format", "json"]] {
             open.forget();
             for dry in [&["--dry-run"][..], &[]] {
-                let run = scratch.run(&[&publish[..], more, dry].concat());
+                let run = scratch.osimage([&publish[..], more, dry].concat()).run();
                 assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{more:?}: {run:?}");
                 assert!(run.stderr.contains(&says), "{more:?}: {run:?}");
             }
@@ -267,14 +278,17 @@ fn what_it_is_called() {
         let args: Vec<_> = ["publish"].into_iter().chain(args.iter().map(String::as_str)).collect();
         // Only said first, and nothing is sent or touched.
         let before = listing(&scratch.path(".build"));
-        let would = scratch.ok(&[&args[..], &["--dry-run"]].concat());
+        let would = scratch.osimage([&args[..], &["--dry-run"]].concat()).ok();
         assert!(
             would.starts_with(&format!("Would publish {}/{name} ", registry.host())),
             "{args:?}: {would}"
         );
         assert_eq!(writes(&registry), [""; 0], "{args:?}");
         assert!(registry.count("HEAD manifest") > 0, "{args:?}");
-        assert_eq!(scratch.ok(&args), would.replace("Would publish", "Successfully published"));
+        assert_eq!(
+            scratch.osimage(&args).ok(),
+            would.replace("Would publish", "Successfully published")
+        );
         let (repository, tag) = name.split_once(':').unwrap();
         assert!(registry.tag(repository, tag).is_some(), "{args:?}");
         assert_eq!(listing(&scratch.path(".build")), before);
@@ -286,7 +300,7 @@ fn the_help_says_what_it_is_called() {
     let scratch = Scratch::new();
     let registry = Registry::start();
     build(&scratch, "gcp_oci-amd64-1.0-local", 1);
-    let help = scratch.ok(&["publish", "--help"]);
+    let help = scratch.osimage(["publish", "--help"]).ok();
     let entries: Vec<_> = help.lines().filter(|line| line.starts_with("  ghcr.io/")).collect();
     assert_eq!(entries.len(), 5, "{help}");
     for entry in entries {
@@ -299,7 +313,7 @@ fn the_help_says_what_it_is_called() {
         let args = ["publish", "--dry-run", ".build/gcp_oci-amd64-1.0-local"]
             .into_iter()
             .chain(target.split_whitespace());
-        let said = scratch.ok(&args.collect::<Vec<_>>());
+        let said = scratch.osimage(args.collect::<Vec<_>>()).ok();
         assert!(said.starts_with(&format!("Would publish {name} ")), "{entry}: {said}");
     }
     // As it is shown where nothing tells the width: no example goes on in a line that looks like
@@ -327,16 +341,18 @@ fn several_builds_at_once_and_what_a_job_reads_of_them() {
     ];
     let target = format!("{}/me", registry.host());
     let builds = [".build/gcp_oci-amd64-1.0-local", ".build/gcp_oci-arm64-1.0-local.oci.tar"];
-    let said = scratch.ok(&[
-        "publish",
-        builds[0],
-        builds[1],
-        &target,
-        "--format",
-        "json",
-        "--result-file",
-        "result.json",
-    ]);
+    let said = scratch
+        .osimage([
+            "publish",
+            builds[0],
+            builds[1],
+            &target,
+            "--format",
+            "json",
+            "--result-file",
+            "result.json",
+        ])
+        .ok();
     assert_eq!(fs::read_to_string(scratch.path("result.json")).unwrap(), said);
     let published: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(published.as_array().unwrap().len(), 2);
@@ -363,12 +379,11 @@ fn several_builds_at_once_and_what_a_job_reads_of_them() {
             .map(|layer| layer["role"].as_str().unwrap())
             .collect();
         assert_eq!(roles, ["rootfs", "initramfs", "kernel"]);
-        let found: Value = serde_json::from_str(&scratch.ok(&[
-            "discover",
-            one["reference"].as_str().unwrap(),
-            "--format",
-            "json",
-        ]))
+        let found: Value = serde_json::from_str(
+            &scratch
+                .osimage(["discover", one["reference"].as_str().unwrap(), "--format", "json"])
+                .ok(),
+        )
         .unwrap();
         let field = |list: &Value, field: &str| {
             let mut values: Vec<_> =
@@ -392,13 +407,13 @@ fn what_was_published_is_told_where_a_later_build_fails() {
         names.iter().zip(1..).map(|(name, seed)| build(&scratch, name, seed)).collect();
     let target = format!("{}/me", registry.host());
     let taken = format!("{target}/c_oci:1.0-amd64");
-    scratch.ok(&["--store-path", "store", "push", names[0], &taken]);
+    scratch.osimage(["--store-path", "store", "push", names[0], &taken]).ok();
     let paths = names.map(|name| format!(".build/{name}"));
     let publish = |builds: &[&String], format: &str| {
         let builds = builds.iter().map(|path| path.as_str());
         let more = [&target, "--no-clobber", "--format", format, "--result-file", "result.json"];
         let args: Vec<_> = ["publish"].into_iter().chain(builds).chain(more).collect();
-        let run = scratch.run(&args);
+        let run = scratch.osimage(&args).run();
         assert_eq!(run.code, 7, "{run:?}");
         assert!(run.stderr.contains(&format!("{taken} is another image already")), "{run:?}");
         run.stdout
@@ -506,7 +521,7 @@ fn mistakes_are_found_before_anything_is_sent() {
         let args: Vec<_> =
             builds.chain(more.iter().map(|word| word.replace("HOST", &registry.host()))).collect();
         let args: Vec<_> = ["publish"].into_iter().chain(args.iter().map(String::as_str)).collect();
-        scratch.refused(code, &[says], &args);
+        scratch.osimage(&args).run().says(&[says]).fails(code);
         assert_eq!(registry.calls(), [""; 0], "{args:?}");
     }
 }

@@ -86,7 +86,7 @@ fn all(running: Vec<Running>) {
 
 /// What is attached to an image, or stands in an index, by this annotation or field.
 fn listed(scratch: &Scratch, args: &[&str], pointer: &str) -> Vec<String> {
-    let found: Value = serde_json::from_str(&scratch.ok(args)).unwrap();
+    let found: Value = serde_json::from_str(&scratch.osimage(args).ok()).unwrap();
     let list = found["referrers"].as_array().or(found["manifests"].as_array()).unwrap();
     let mut listed: Vec<_> = list
         .iter()
@@ -117,11 +117,15 @@ fn sixteen_attaches_at_once_are_all_there() {
         scratch.build("store", 1, &["--tag", "v1"]);
         rounds(&host, |round| {
             let name = format!("{host}/os{round}:v1");
-            scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+            scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
             let numbers: Vec<String> = (10..10 + CLIENTS).map(|n| format!("n={n}")).collect();
             all(numbers
                 .iter()
-                .map(|n| scratch.start(&["attach", &name, "--artifact-type", "test/race", "-a", n]))
+                .map(|n| {
+                    scratch
+                        .osimage(["attach", &name, "--artifact-type", "test/race", "-a", n])
+                        .start()
+                })
                 .collect());
             let there =
                 listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n");
@@ -150,7 +154,7 @@ fn eight_architectures_at_once_are_all_in_the_index() {
             let name = format!("{host}/os{round}:v1");
             all(images
                 .iter()
-                .map(|image| scratch.start(&["index", "add", &name, image]))
+                .map(|image| scratch.osimage(["index", "add", &name, image]).start())
                 .collect());
             if listed(&scratch, &["manifest", &name], "/platform/architecture") != architectures {
                 return false;
@@ -158,9 +162,9 @@ fn eight_architectures_at_once_are_all_in_the_index() {
             // Four leave at the same time as another comes again.
             let mut running: Vec<_> = architectures[..4]
                 .iter()
-                .map(|gone| scratch.start(&["index", "remove", &name, gone]))
+                .map(|gone| scratch.osimage(["index", "remove", &name, gone]).start())
                 .collect();
-            running.push(scratch.start(&["index", "add", &name, "mips64=./386:v1"]));
+            running.push(scratch.osimage(["index", "add", &name, "mips64=./386:v1"]).start());
             all(running);
             listed(&scratch, &["manifest", &name], "/platform/architecture")
                 == ["loong64", "mips64", "ppc64le", "riscv64", "s390x"]
@@ -176,7 +180,7 @@ fn what_is_attached_at_one_go_is_listed_at_one_go() {
     let registry = Registry::start();
     registry.ways(|ways| ways.referrers = false);
     let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
     let all = [
         "attach",
         &name,
@@ -189,7 +193,7 @@ fn what_is_attached_at_one_go_is_listed_at_one_go() {
     ];
     for written in [1, 0] {
         registry.forget();
-        scratch.ok(&all);
+        scratch.osimage(all).ok();
         assert_eq!(
             registry.requests().iter().filter(|request| is_put_of_list(request)).count(),
             written
@@ -206,14 +210,14 @@ fn a_list_that_is_never_kept_is_an_error_and_can_be_made_later() {
     let registry = Registry::start();
     registry.ways(|ways| ways.referrers = false);
     let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
     registry.on(|request| is_put_of_list(request).then(|| Fault::Answer(Response::new(201))));
     let attach = ["attach", &name, "--artifact-type", "test/lost", "-a", "n=1"];
-    scratch.refused(6, &["took the change of", "run the command again"], &attach);
+    scratch.osimage(attach).run().says(&["took the change of", "run the command again"]).fails(6);
     // What was to be attached is there by now, but is not listed: the command that is run again
     // lists it.
     registry.behave();
-    scratch.ok(&attach);
+    scratch.osimage(attach).ok();
     assert_eq!(listed(&scratch, &["discover", &name, "--format", "json"], "/annotations/n"), ["1"]);
 }
 
@@ -224,8 +228,8 @@ fn with_one_attached(scratch: &Scratch) -> (Registry, String, String) {
     let registry = Registry::start();
     registry.ways(|ways| ways.referrers = false);
     let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
-    scratch.ok(&["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
+    scratch.osimage(["attach", &name, "--artifact-type", "test/first", "-a", "n=1"]).ok();
     (registry, name, format!("sha256-{id}"))
 }
 
@@ -242,8 +246,9 @@ fn a_write_that_failed_is_not_sent_again_as_it_was() {
     let digest = registry.put_manifest("os", None, MANIFEST, theirs.clone());
     let entry = json!({"mediaType": MANIFEST, "digest": digest.to_string(), "size": theirs.len()});
     list["manifests"].as_array_mut().unwrap().push(entry.clone());
-    let attach =
-        || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    let attach = || {
+        scratch.osimage(["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]).start()
+    };
     let another_writes = || drop(registry.put_manifest("os", Some(&tag), INDEX, list.to_string()));
     let run = in_the_first_write(&registry, true, attach, another_writes).end();
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -260,8 +265,9 @@ fn who_was_slower_takes_nothing_away_unseen() {
     let scratch = Scratch::new();
     let (registry, name, tag) = with_one_attached(&scratch);
     let old = registry.manifest("os", &registry.tag("os", &tag).unwrap()).unwrap();
-    let attach =
-        || scratch.start(&["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]);
+    let attach = || {
+        scratch.osimage(["attach", &name, "--artifact-type", "test/second", "-a", "n=2"]).start()
+    };
     // Another client had read before that write, and writes after it.
     let another_writes = || drop(registry.put_manifest("os", Some(&tag), INDEX, old));
     let run = in_the_first_write(&registry, false, attach, another_writes).end();
@@ -284,7 +290,7 @@ fn a_manifest_whose_blob_another_client_was_writing_is_sent_again() {
         };
         registry.first(times, "PUT manifest", move |_| Fault::Answer(wrong()));
         let name = format!("{}/os:v1", registry.host());
-        let run = scratch.run(&["--store-path", "store", "push", "v1", &name]);
+        let run = scratch.osimage(["--store-path", "store", "push", "v1", &name]).run();
         assert_eq!(run.code, code, "{}", run.stderr);
         assert_eq!(registry.tag("os", "v1"), (code == 0).then(|| format!("sha256:{id}")));
         assert_eq!(registry.count("PUT manifest"), 3);

@@ -5,20 +5,19 @@ use std::fs;
 
 use crate::common::places::{Place, places};
 use crate::common::registry::Registry;
-use crate::common::{Scratch, listing, peer, success};
+use crate::common::{Scratch, listing, peer};
 use serde_json::Value;
 
 /// osimage with the options that the place needs; its standard output.
 fn osimage(scratch: &Scratch, place: &Place, args: &[&str]) -> String {
-    success(scratch.osimage().args(place.options()).args(args), (place.name, args))
+    scratch.osimage(place.options()).args(args).ok()
 }
 
 /// The requests that `-d` shows, without the answers.
 fn requests(scratch: &Scratch, place: &Place, args: &[&str]) -> Vec<String> {
-    let output =
-        scratch.osimage().arg("-d").args(place.options()).args(args).output().expect("run osimage");
-    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(output.status.success(), "{}: {args:?}: {stderr}", place.name);
+    let run = scratch.osimage(["-d"]).args(place.options()).args(args).run();
+    let stderr = run.stderr.clone();
+    run.ok();
     assert!(!stderr.contains("s3cret"), "{stderr}");
     let methods = ["GET ", "HEAD ", "POST ", "PUT ", "PATCH ", "DELETE "];
     stderr
@@ -100,7 +99,10 @@ fn what_is_pushed_comes_back_from_every_registry() {
             Some(format!("Successfully pulled {name} {id}").as_str())
         );
         assert!(
-            scratch.ok(&["--store-path", "pulled", "verify"]).contains("all as they should be")
+            scratch
+                .osimage(["--store-path", "pulled", "verify"])
+                .ok()
+                .contains("all as they should be")
         );
         osimage(&scratch, place, &["pull", &name, "-o", "files"]);
         check_files(&scratch, "files", 1, place.name);
@@ -115,7 +117,8 @@ fn what_is_pushed_comes_back_from_every_registry() {
         );
         osimage(&scratch, place, &["pull", &name, "--to", "os.oci.tar.xz"]);
         for local in ["./layout", "os.oci.tar.xz"] {
-            let inspected: Value = serde_json::from_str(&scratch.ok(&["inspect", local])).unwrap();
+            let inspected: Value =
+                serde_json::from_str(&scratch.osimage(["inspect", local]).ok()).unwrap();
             assert_eq!(
                 inspected["descriptor"]["digest"],
                 format!("sha256:{id}"),
@@ -159,7 +162,7 @@ fn an_image_is_copied_from_any_registry_to_any_other() {
         }
         clear(&scratch, &["end", "files"]);
         osimage(&scratch, widest, &["copy", &from, "./end:1.0"]);
-        scratch.ok(&["extract", "./end:1.0", "-o", "files"]);
+        scratch.osimage(["extract", "./end:1.0", "-o", "files"]).ok();
         check_files(&scratch, "files", 2, "after the ring");
     }
 }
@@ -176,8 +179,7 @@ fn the_digest_stays_with_oras_skopeo_and_crane_both_ways() {
         osimage(&scratch, place, &["--store-path", "store", "push", "v1", &ours]);
         let mut theirs = Vec::new();
         if let Some(oras) = peer("oras") {
-            let run =
-                |args: &[String]| success(scratch.program(&oras).args(args), (place.name, args));
+            let run = |args: &[String]| scratch.program(&oras).args(args).ok();
             let words =
                 |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
             assert_eq!(
@@ -189,15 +191,16 @@ fn the_digest_stays_with_oras_skopeo_and_crane_both_ways() {
             clear(&scratch, &["by-oras"]);
             run(&[words(&["cp", "--to-oci-layout", &ours, "by-oras:v1"]), place.oras("from-")]
                 .concat());
-            assert!(scratch.ok(&["verify", "./by-oras"]).contains("all as they should be"));
+            assert!(
+                scratch.osimage(["verify", "./by-oras"]).ok().contains("all as they should be")
+            );
             let name = place.image("oras:v1");
             run(&[words(&["cp", "--from-oci-layout", "store:v1", &name]), place.oras("to-")]
                 .concat());
             theirs.push(name);
         }
         if let Some(skopeo) = peer("skopeo") {
-            let run =
-                |args: &[&str]| success(scratch.program(&skopeo).args(args), (place.name, args));
+            let run = |args: &[&str]| scratch.program(&skopeo).args(args).ok();
             assert_eq!(
                 run(&["inspect", "--raw", &place.skopeo(""), &format!("docker://{ours}")]),
                 manifest,
@@ -206,15 +209,15 @@ fn the_digest_stays_with_oras_skopeo_and_crane_both_ways() {
             );
             clear(&scratch, &["by-skopeo"]);
             run(&["copy", &place.skopeo("src-"), &format!("docker://{ours}"), "oci:by-skopeo:v1"]);
-            assert!(scratch.ok(&["verify", "./by-skopeo"]).contains("all as they should be"));
+            assert!(
+                scratch.osimage(["verify", "./by-skopeo"]).ok().contains("all as they should be")
+            );
             let name = place.image("skopeo:v1");
             run(&["copy", &place.skopeo("dest-"), "oci:store:v1", &format!("docker://{name}")]);
             theirs.push(name);
         }
         if let Some(crane) = peer("crane") {
-            let run = |args: &[&str]| {
-                Some(success(place.crane(scratch.program(&crane).args(args))?, (place.name, args)))
-            };
+            let run = |args: &[&str]| Some(place.crane(scratch.program(&crane).args(args))?.ok());
             let name = place.image("crane:v1");
             if let Some(resolved) = run(&["digest", &ours]) {
                 assert_eq!(resolved.trim(), digest, "{}", place.name);
@@ -243,7 +246,7 @@ fn the_line_for_curl_fetches_the_kernel_from_every_registry() {
         clear(&scratch, &["vmlinuz"]);
         let line =
             osimage(&scratch, place, &["url", "--layer", "kernel", "--format", "curl", &name]);
-        success(scratch.program("sh").arg("-c").arg(line.trim_end()), (place.name, &line));
+        scratch.program("sh").arg("-c").arg(line.trim_end()).ok();
         assert!(
             fs::read(scratch.path("vmlinuz")).unwrap() == fs::read(&scratch.parts(4)[2]).unwrap(),
             "{}",
@@ -258,7 +261,7 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
     let registry = Registry::start();
     let id = scratch.build("store", 1, &["--tag", "v1"]);
     let name = format!("{}/os:v1", registry.host());
-    scratch.ok(&["--store-path", "store", "push", "v1", &name]);
+    scratch.osimage(["--store-path", "store", "push", "v1", &name]).ok();
     for (to, read, called) in [
         ("layout", "./layout", name.as_str()),
         ("./named:one", "./named:one", "one"),
@@ -268,8 +271,8 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
         ("./whole:ghcr.io/me/os:1.0", "./whole", "ghcr.io/me/os:1.0"),
         ("my.target:v1.tar.d", "./my.target", "v1.tar.d"),
     ] {
-        scratch.ok(&["pull", &name, "--to", to]);
-        let list = scratch.ok(&["list", "--format", "json", read]);
+        scratch.osimage(["pull", &name, "--to", to]).ok();
+        let list = scratch.osimage(["list", "--format", "json", read]).ok();
         assert!(
             list.contains(&format!("\"name\": \"{called}\"")) && list.contains(&id),
             "{to}: {list}"
@@ -278,31 +281,38 @@ fn what_is_pulled_to_a_path_can_have_a_name_there() {
     assert!(!scratch.path("named:two").exists());
     // A mistyped archive is no folder.
     for to in ["os.oci.tar.bz2", "os.oci.tarxz"] {
-        scratch.refused(2, &["no ending of an archive", ".tar.xz"], &["pull", &name, "--to", to]);
-        scratch.refused(2, &["no ending of an archive"], &["copy", &name, &format!("./{to}")]);
+        scratch
+            .osimage(["pull", &name, "--to", to])
+            .run()
+            .says(&["no ending of an archive", ".tar.xz"])
+            .fails(2);
+        scratch
+            .osimage(["copy", &name, &format!("./{to}")])
+            .run()
+            .says(&["no ending of an archive"])
+            .fails(2);
         assert!(!scratch.path(to).exists());
     }
-    scratch.refused(
-        2,
-        &["no folder", "osimage copy"],
-        &["pull", &name, "--to", &format!("oci://{name}-b")],
-    );
+    scratch
+        .osimage(["pull", &name, "--to", &format!("oci://{name}-b")])
+        .run()
+        .says(&["no folder", "osimage copy"])
+        .fails(2);
     assert!(!scratch.path("oci:").exists());
     // An image of the store is not looked for in a registry.
     for command in ["copy", "attach", "convert"] {
-        let mut run = scratch.osimage();
-        run.env("OSIMAGE_STORE", scratch.path("store"));
         let more: &[&str] = match command {
             "copy" => &[&name],
             "attach" => &["--artifact-type", "a/b", "-a", "c=d"],
             _ => &[&name, "--profile", "native"],
         };
-        let output = run.args([command, &id[..12]]).args(more).output().unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert!(
-            output.status.code() == Some(2) && error.contains(&format!("/store:{}", &id[..12])),
-            "{command}: {error}"
-        );
+        scratch
+            .osimage([command, &id[..12]])
+            .args(more)
+            .env("OSIMAGE_STORE", scratch.path("store"))
+            .run()
+            .says(&[&format!("/store:{}", &id[..12])])
+            .fails(2);
     }
 }
 
@@ -325,32 +335,36 @@ fn a_file_that_cannot_be_written_is_found_before_the_first_request() {
         (1, "folder/file/file", "a folder is needed there"),
         (2, "/dev/null", "/dev/null is not a regular file"),
     ] {
-        scratch.refused(code, &[says], &[&push[..], &[path]].concat());
-        scratch.refused(code, &[says], &[&push[..], &[path, "--dry-run"]].concat());
-        scratch.refused(code, &[says], &["blob", &blob, "-o", path]);
+        scratch.osimage([&push[..], &[path]].concat()).run().says(&[says]).fails(code);
+        scratch.osimage([&push[..], &[path, "--dry-run"]].concat()).run().says(&[says]).fails(code);
+        scratch.osimage(["blob", &blob, "-o", path]).run().says(&[says]).fails(code);
         assert_eq!(registry.calls(), [""; 0], "{path}");
     }
     assert_eq!(listing(&scratch.path("folder")), before, "trying leaves nothing behind");
     // A link stays one.
     std::os::unix::fs::symlink("folder/result", scratch.path("to-result")).unwrap();
     fs::write(scratch.path("folder/result"), "old").unwrap();
-    scratch.ok(&[&push[..], &["to-result"]].concat());
+    scratch.osimage([&push[..], &["to-result"]].concat()).ok();
     assert_eq!(fs::read_to_string(scratch.path("folder/result")).unwrap(), format!("sha256:{id}"));
     assert!(scratch.path("to-result").is_symlink());
     fs::remove_file(scratch.path("folder/result")).unwrap();
-    scratch.refused(2, &["not a regular file"], &[&push[..], &["/dev/stdout"]].concat());
+    scratch
+        .osimage([&push[..], &["/dev/stdout"]].concat())
+        .run()
+        .says(&["not a regular file"])
+        .fails(2);
     registry.forget();
     // What is there is replaced only by the whole result.
-    scratch.ok(&[&push[..], &["folder/file", "--dry-run"]].concat());
+    scratch.osimage([&push[..], &["folder/file", "--dry-run"]].concat()).ok();
     assert_eq!(listing(&scratch.path("folder")), before);
-    scratch.ok(&[&push[..], &["folder/file"]].concat());
+    scratch.osimage([&push[..], &["folder/file"]].concat()).ok();
     assert_eq!(fs::read_to_string(scratch.path("folder/file")).unwrap(), format!("sha256:{id}"));
     // An archive is not fetched for a place that cannot take it.
     registry.forget();
-    scratch.refused(
-        3,
-        &["cannot open the folder ./nowhere"],
-        &["pull", &name, "--to", "nowhere/os.oci.tar"],
-    );
+    scratch
+        .osimage(["pull", &name, "--to", "nowhere/os.oci.tar"])
+        .run()
+        .says(&["cannot open the folder ./nowhere"])
+        .fails(3);
     assert_eq!(registry.count("GET blob"), 0);
 }
