@@ -18,6 +18,7 @@
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building,
 //!   reading.
+//! - [`platform`]: platforms as they are asked for, and what fits.
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
@@ -67,6 +68,7 @@ pub mod json;
 pub mod layout;
 pub mod names;
 pub mod oci;
+pub mod platform;
 pub mod referrers;
 pub mod registry;
 mod threads;

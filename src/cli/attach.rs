@@ -9,6 +9,7 @@ use osimage::content::{self, Overlay, Source};
 use osimage::copy;
 use osimage::digest::Digest;
 use osimage::image::build::Inputs;
+use osimage::image::select;
 use osimage::json::Annotations;
 use osimage::names::Location;
 use osimage::oci::{self, Descriptor};
@@ -17,7 +18,7 @@ use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
-use super::context::{self, Context, parse_annotations};
+use super::context::{self, Context, parse_annotations, wanted};
 use super::output;
 use super::remote::Transfer;
 
@@ -133,20 +134,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.archive.refuse_without_output()?;
     }
     let inputs = Inputs::default();
-    let build =
-        |source: &dyn Source, entry: &Descriptor| -> Result<(Descriptor, Vec<Descriptor>)> {
-            let subject = context::subject(
-                source,
-                entry,
-                args.platform.as_deref(),
-                context::is_by_digest(&args.image),
-            )?;
-            let entries = attachments
-                .iter()
-                .map(|attachment| attachment.build(&subject, &inputs))
-                .collect::<Result<_>>()?;
-            Ok((subject, entries))
-        };
+    let platform = wanted(args.platform.as_deref())?;
+    let build = |source: &dyn Source,
+                 entry: &Descriptor|
+     -> Result<(Descriptor, Vec<Descriptor>)> {
+        let subject =
+            select::subject(source, entry, platform.as_ref(), context::is_by_digest(&args.image))?;
+        let entries = attachments
+            .iter()
+            .map(|attachment| attachment.build(&subject, &inputs))
+            .collect::<Result<_>>()?;
+        Ok((subject, entries))
+    };
     let (place, subject, entries) = match location {
         Location::Registry(reference) => {
             let image = context.client().image(&reference)?;

@@ -6,6 +6,7 @@ use osimage::image::build::{self, Built, Inputs, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::names::EntryName;
 use osimage::oci::MAX_CONFIG;
+use osimage::platform::Wanted;
 use osimage::{Error, Result, copy, file};
 
 use super::archive::ArchiveArgs;
@@ -118,7 +119,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 /// The Go tools' words; scripts take the id from the end of the last line.
 fn report(recipe: &Recipe, built: &Built) -> Result<()> {
     let tag = recipe.tag.as_ref().map(EntryName::as_str);
-    if let Parts::ByArchitecture(parts) = &recipe.parts {
+    if let Parts::ByPlatform(parts) = &recipe.parts {
         for (architecture, _) in parts {
             output::line(&format!("Successfully built and pushed image for arch {architecture}"))?;
         }
@@ -136,7 +137,7 @@ fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
     let parts = if args.config.is_empty() {
         Parts::One(one_part(args)?)
     } else {
-        Parts::ByArchitecture(configs(&args.config)?)
+        Parts::ByPlatform(configs(&args.config)?)
     };
     let by_default =
         if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
@@ -165,7 +166,7 @@ fn one_part(args: &Args) -> Result<Part> {
 }
 
 /// ironcore-image's `--config` values.
-fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
+fn configs(values: &[String]) -> Result<Vec<(Wanted, Part)>> {
     let keys = "the keys are arch, rootfs, initramfs, kernel, squashfs, uki, iso and cmdline";
     values
         .iter()
@@ -180,7 +181,8 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
                     "arch" | "cmdline" if !given.insert(key) => {
                         return Err(Error::usage(format!("--config {value:?} names {key} twice")));
                     }
-                    "arch" => architecture = Some(value.to_owned()),
+                    "arch" if value.is_empty() => {}
+                    "arch" => architecture = Some(value.parse()?),
                     "cmdline" => part.command_line = read_command_line(value.as_ref())?,
                     role => {
                         let role: Role = role.parse().map_err(|_| {
@@ -190,11 +192,10 @@ fn configs(values: &[String]) -> Result<Vec<(String, Part)>> {
                     }
                 }
             }
-            let architecture = architecture.filter(|architecture| !architecture.is_empty());
             Ok((
                 architecture.ok_or_else(|| {
                     Error::usage(format!("--config {value:?} names no architecture"))
-                        .with_hint("add arch=amd64 or arch=arm64")
+                        .with_hint("add arch=amd64, arch=arm64 or arch=linux/arm/v7")
                 })?,
                 part,
             ))

@@ -7,17 +7,16 @@ use std::sync::OnceLock;
 
 use osimage::archive::{self, Archive};
 use osimage::content::{self, Inventory, Source};
-use osimage::image::{self, Image, Profile};
+use osimage::image::Profile;
 use osimage::json::Annotations;
 use osimage::layout::{self, Layout};
 use osimage::names::{
     ARCHIVE_ENDINGS, Host, Location, PathKind, Reference, Selector, looks_like_path,
 };
-use osimage::oci::{self, Descriptor};
+use osimage::platform::Wanted;
 use osimage::registry::Client;
 use osimage::{Error, Kind, Result};
 
-use super::output;
 use super::remote::RegistryArgs;
 
 /// Options of every command.
@@ -375,67 +374,12 @@ pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Res
     Ok(annotations)
 }
 
-/// The one image that is meant: itself, or that of an index which is for a platform.
-pub fn one(source: &dyn Source, entry: &Descriptor, platform: Option<&str>) -> Result<Descriptor> {
-    let wanted = platform.map(architecture);
-    wanted.map_or(Ok(()), |wanted| check_architecture(source, entry, wanted))?;
-    image::select(source, entry, wanted)
-}
-
-/// The image or the whole index; where a platform was asked for, the one image.
-pub fn chosen(
-    source: &dyn Source,
-    entry: &Descriptor,
-    platform: Option<&str>,
-) -> Result<Descriptor> {
-    if platform.is_some() { one(source, entry, platform) } else { Ok(entry.clone()) }
-}
-
-/// What something is attached to: what a digest names is that, and nothing below it.
-pub fn subject(
-    source: &dyn Source,
-    entry: &Descriptor,
-    platform: Option<&str>,
-    by_digest: bool,
-) -> Result<Descriptor> {
-    match platform {
-        Some(_) => one(source, entry, platform),
-        None if by_digest => Ok(entry.clone()),
-        None => image::subject(source, entry),
-    }
+/// The platform that an option names.
+pub fn wanted(platform: Option<&str>) -> Result<Option<Wanted>> {
+    platform.map(str::parse).transpose()
 }
 
 /// Whether an argument names an image by its digest.
 pub fn is_by_digest(argument: &str) -> bool {
     argument.contains("sha256:") || argument.contains("sha512:")
-}
-
-/// A single image is for what its manifest says; where that says nothing, it is taken at its word
-/// who asks for it.
-fn check_architecture(source: &dyn Source, entry: &Descriptor, wanted: &str) -> Result<()> {
-    if oci::is_index(&entry.media_type) || entry.platform.is_some() {
-        return Ok(());
-    }
-    match Image::read(source, entry)?.manifest.annotations.get("architecture") {
-        Some(own) if own != wanted => Err(Error::not_found(format!(
-            "the image {} is for {}, not for {wanted}",
-            entry.digest,
-            output::visible(own)
-        ))
-        .with_hint("name an image for it, or leave out --platform")),
-        Some(_) => Ok(()),
-        None => {
-            output::say(&format!(
-                "osimage: the image {} does not say for which architecture it is",
-                entry.digest
-            ));
-            Ok(())
-        }
-    }
-}
-
-/// The architecture that a platform names: `arm64`, `linux/arm64` and `linux/arm64/v8` all mean the
-/// same.
-pub fn architecture(platform: &str) -> &str {
-    platform.split('/').nth(1).unwrap_or(platform)
 }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use osimage::content::{self, MAX_DEPTH, Source};
 use osimage::digest::Digest;
+use osimage::image::select;
 use osimage::json::Annotations;
 use osimage::oci::{Descriptor, ManifestOrIndex};
 use osimage::{Result, referrers};
 use serde::Serialize;
 
-use super::context::{self, Context};
+use super::context::{self, Context, wanted};
 use super::output::{self, visible};
 use super::yaml;
 
@@ -63,10 +64,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, source, name) = context.open_remote(&args.image)?;
     let entry = content::resolve(&*source, name.as_ref())?;
     let named = entry;
-    let entry = context::subject(
+    let entry = select::subject(
         &*source,
         &named,
-        args.platform.as_deref(),
+        wanted(args.platform.as_deref())?.as_ref(),
         context::is_by_digest(&args.image),
     )?;
     // In a registry, a name is all that the entry could have, and it was given to it here.

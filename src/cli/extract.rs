@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::content::{self, Source};
 use osimage::extract::{Files, Options};
-use osimage::image::{Image, Role};
+use osimage::image::{Image, Role, select};
 use osimage::{Error, Result};
 
-use super::context::{self, Context};
+use super::context::{Context, wanted};
 use super::output::{self, Stdout};
 use super::progress::Watched;
 use super::remote::JOBS;
@@ -56,7 +56,8 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (source, name) = context.open_any(args.image.as_deref())?;
     let entry = content::resolve(&*source, name.as_ref())?;
-    let entry = context::one(&*source, &entry, args.choice.platform.as_deref())?;
+    let platform = wanted(args.choice.platform.as_deref())?;
+    let entry = select::one(&*source, &entry, platform.as_ref())?;
     let files = Files::of(&Image::read(&*source, &entry)?, &args.choice.layer)?;
     write(&*source, &files, &args.output, &Options::new().jobs(JOBS))
 }

@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use osimage::content::Source;
 use osimage::copy;
 use osimage::extract::{Files, Options, attached_folder};
-use osimage::image::Image;
+use osimage::image::{Image, select};
 use osimage::layout::Layout;
 use osimage::names::{EntryName, Location, looks_like_path};
+use osimage::platform::Wanted;
 use osimage::referrers;
 use osimage::registry::RemoteImage;
 use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
-use super::context::{self, Context};
+use super::context::{Context, wanted};
 use super::extract::{self, Choice};
 use super::output;
 use super::progress::Watched;
@@ -78,20 +78,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.archive.refuse_without_output()?;
     }
     let reference = context.reference(&args.image)?;
+    let platform = wanted(args.choice.platform.as_deref())?;
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
-        return pull_attached(args, &image, reference.digest().is_some(), kind, output);
+        let by_digest = reference.digest().is_some();
+        return pull_attached(args, &image, platform.as_ref(), by_digest, kind, output);
     }
     if let Some(output) = &args.output {
-        let entry = context::one(&image, image.descriptor(), args.choice.platform.as_deref())?;
+        let entry = select::one(&image, image.descriptor(), platform.as_ref())?;
         let files = Files::of(&Image::read(&image, &entry)?, &args.choice.layer)?;
         return extract::write(&image, &files, output, &options(args));
     }
-    let entry = context::chosen(
-        &image as &dyn Source,
-        image.descriptor(),
-        args.choice.platform.as_deref(),
-    )?;
+    let entry = select::chosen(&image, image.descriptor(), platform.as_ref())?;
     let given = match &to {
         Location::Layout(_, Some(name)) | Location::Archive(_, Some(name)) => {
             Some(name.new_name()?)
@@ -129,12 +127,13 @@ fn options(args: &Args) -> Options {
 fn pull_attached(
     args: &Args,
     image: &RemoteImage<'_>,
+    platform: Option<&Wanted>,
     by_digest: bool,
     kind: &str,
     output: &Path,
 ) -> Result<()> {
-    let (entry, platform) = (image.descriptor(), args.choice.platform.as_deref());
-    let subject = context::subject(image as &dyn Source, entry, platform, by_digest)?;
+    let entry = image.descriptor();
+    let subject = select::subject(image, entry, platform, by_digest)?;
     let mut all = referrers::of(image, &subject.digest)?;
     // Others attach to the index over an image and its info container.
     if subject.digest != entry.digest && platform.is_none() {

@@ -7,6 +7,7 @@ use osimage::content::{self, Source};
 use osimage::copy::{self, Graph, Target};
 use osimage::names::{Location, Reference, RepositoryName};
 use osimage::oci::{self, Descriptor, ManifestOrIndex};
+use osimage::platform;
 use osimage::registry::{self, Access, Client, Repository};
 use osimage::{Error, Result, file, json};
 use serde::Serialize;
@@ -325,8 +326,8 @@ fn sub_manifests<'a>(
     let mut found = Vec::new();
     for entry in index.manifests {
         if let (Some(platform), Some(bytes)) = (&entry.platform, document(entry.digest.clone())) {
-            let own =
-                format!("{}:{tag}-{}", reference.repository(), platform.architecture).parse()?;
+            let own = format!("{}:{tag}{}", reference.repository(), platform::tag_suffix(platform))
+                .parse()?;
             found.push((own, entry, bytes));
         }
     }

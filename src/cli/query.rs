@@ -3,15 +3,15 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use osimage::content::Source;
 use osimage::digest::Verifying;
 use osimage::file::{self, NewFile};
+use osimage::image::select;
 use osimage::names::Host;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
-use super::context::{self, Context};
+use super::context::{Context, wanted};
 use super::output::{self, Stdout};
 
 /// Print the digest that a tag points to
@@ -35,7 +35,7 @@ pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
 
 /// The image, or the one of an index that is for a platform.
 fn chosen(image: &RemoteImage<'_>, platform: Option<&str>) -> Result<Descriptor> {
-    context::chosen(image as &dyn Source, image.descriptor(), platform)
+    select::chosen(image, image.descriptor(), wanted(platform)?.as_ref())
 }
 
 /// List the tags of a repository

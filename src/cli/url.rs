@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use osimage::content::Source;
-use osimage::image::{Image, Role};
+use osimage::image::{Image, Role, select};
 use osimage::oci::Descriptor;
 use osimage::registry::{Locator, RemoteImage};
 use osimage::{Error, Result};
 use serde::Serialize;
 
-use super::context::{self, Context};
+use super::context::{Context, wanted};
 use super::output;
 
 /// Print the URL and the headers with which a manifest or a blob is fetched
@@ -82,7 +81,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let found = match args.layer {
         None => {
             let entry = image.descriptor();
-            let chosen = context::chosen(&image as &dyn Source, entry, args.platform.as_deref())?;
+            let chosen = select::chosen(&image, entry, wanted(args.platform.as_deref())?.as_ref())?;
             let wanted = if chosen.digest == entry.digest {
                 reference.tag_or_digest()?
             } else {
@@ -117,7 +116,7 @@ fn blob(
     part: Part,
     platform: Option<&str>,
 ) -> Result<(Descriptor, String)> {
-    let chosen = context::one(image as &dyn Source, image.descriptor(), platform)?;
+    let chosen = select::one(image, image.descriptor(), wanted(platform)?.as_ref())?;
     let read = Image::read(image, &chosen)?;
     let role = match part {
         Part::Config => return Ok((read.manifest.config.clone(), "config.json".into())),

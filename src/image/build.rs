@@ -20,6 +20,7 @@ use crate::json::{self, Annotations, Extra};
 use crate::layout::Session;
 use crate::names::EntryName;
 use crate::oci::{self, Descriptor, Index, Manifest, Platform};
+use crate::platform::{self, Wanted};
 use crate::{Error, Result, threads};
 
 /// What is to be built.
@@ -44,28 +45,36 @@ impl Recipe {
     pub fn check(&self) -> Result<()> {
         let parts = match &self.parts {
             Parts::One(part) => return check_part(self.profile, part),
-            Parts::ByArchitecture(parts) => parts,
+            Parts::ByPlatform(parts) => parts,
         };
-        for (n, (architecture, part)) in parts.iter().enumerate() {
-            if parts[..n].iter().any(|(other, _)| other == architecture) {
-                return Err(Error::usage(format!(
-                    "the architecture {architecture} is given twice"
-                ))
-                .with_hint("give one config for each architecture"));
+        let mut known: Vec<Platform> = Vec::new();
+        for (wanted, part) in parts {
+            let platform = platform_of(self.profile, wanted);
+            if known.iter().any(|other| platform::is_same(other, &platform)) {
+                return Err(Error::usage(format!("the architecture {wanted} is given twice"))
+                    .with_hint("give one config for each architecture"));
             }
-            self.tag
-                .as_ref()
-                .map_or(Ok(()), |tag| architecture_name(tag, architecture).map(drop))?;
+            self.tag.as_ref().map_or(Ok(()), |tag| name_of(tag, &platform).map(drop))?;
+            known.push(platform);
             check_part(self.profile, part)?;
         }
         Ok(())
     }
 }
 
-/// What the image of an architecture is called beside the index over it, as ironcore-image calls
-/// it.
-fn architecture_name(tag: &EntryName, architecture: &str) -> Result<EntryName> {
-    tag.with_suffix(&format!("-{architecture}"))
+/// What the image for a platform is called beside the index over it.
+fn name_of(tag: &EntryName, platform: &Platform) -> Result<EntryName> {
+    tag.with_suffix(&platform::tag_suffix(platform))
+}
+
+/// The platform of an index's entry; the operating system is the profile's where none is said.
+fn platform_of(profile: Profile, wanted: &Wanted) -> Platform {
+    Platform {
+        architecture: wanted.architecture().to_owned(),
+        os: wanted.os().unwrap_or(profile.os()).to_owned(),
+        variant: wanted.variant().map(str::to_owned),
+        ..Platform::default()
+    }
 }
 
 /// One image, or several under an index.
@@ -73,8 +82,8 @@ fn architecture_name(tag: &EntryName, architecture: &str) -> Result<EntryName> {
 pub enum Parts {
     /// One image.
     One(Part),
-    /// An image for each architecture, as Go names it, and an index over them.
-    ByArchitecture(Vec<(String, Part)>),
+    /// An image for each platform, and an index over them.
+    ByPlatform(Vec<(Wanted, Part)>),
 }
 
 /// The files of one image.
@@ -147,7 +156,7 @@ pub fn build(recipe: &Recipe, sink: &dyn BlobSink) -> Result<Built> {
                 image(recipe, part, &recipe.annotations, sink)?.named(recipe.tag.as_ref());
             (vec![descriptor.clone()], descriptor)
         }
-        Parts::ByArchitecture(parts) => index(recipe, parts, sink)?,
+        Parts::ByPlatform(parts) => index(recipe, parts, sink)?,
     };
     Ok(Built { descriptor, entries })
 }
@@ -155,28 +164,24 @@ pub fn build(recipe: &Recipe, sink: &dyn BlobSink) -> Result<Built> {
 /// An index over an image for each architecture, as ironcore-image and Garden Linux's tool make it.
 fn index(
     recipe: &Recipe,
-    parts: &[(String, Part)],
+    parts: &[(Wanted, Part)],
     sink: &dyn BlobSink,
 ) -> Result<(Vec<Descriptor>, Descriptor)> {
     let mut index = Index::over(Vec::new());
     let mut entries = Vec::new();
-    for (architecture, part) in parts {
+    for (wanted, part) in parts {
+        let platform = platform_of(recipe.profile, wanted);
         let descriptor = image(recipe, part, &Annotations::default(), sink)?;
         if let Some(tag) = &recipe.tag {
-            entries.push(descriptor.named(Some(&architecture_name(tag, architecture)?)));
+            entries.push(descriptor.named(Some(&name_of(tag, &platform)?)));
         }
         let mut entry = descriptor;
-        let platform = Platform {
-            architecture: architecture.clone(),
-            os: recipe.profile.os().into(),
-            ..Default::default()
-        };
         entry.platform = Some(Box::new(platform));
         if recipe.profile == Profile::Gardenlinux {
             entry.platform.iter_mut().for_each(|platform| {
                 platform.os_version = recipe.annotations.get("version").map(str::to_owned);
             });
-            entry.annotations.set("architecture", architecture);
+            entry.annotations.set("architecture", wanted.architecture());
             for key in ["cname", "feature_set"] {
                 recipe
                     .annotations

@@ -26,7 +26,7 @@ pub fn convert(
     index.media_type = Some(oci::INDEX.into());
     index.annotations = before.annotations;
     for entry in before.manifests {
-        if super::is_info_container(source, &entry) {
+        if super::select::is_info_container(source, &entry) {
             continue;
         }
         let new = convert_image(source, &entry, profile, sink)?;

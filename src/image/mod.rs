@@ -2,19 +2,19 @@
 //! else boots.
 //!
 //! [`profile`] says which media type stands for which role, [`build`] makes images, [`convert`]
-//! makes one of another profile out of one, [`info`] makes the container beside one, and [`Image`]
-//! reads them.
+//! makes one of another profile out of one, [`info`] makes the container beside one, [`select`] finds
+//! the one of an index that is meant, and [`Image`] reads them.
 
 pub mod build;
 pub mod convert;
 mod files;
 pub mod info;
 pub mod profile;
+pub mod select;
 
-use crate::content::{self, MAX_DEPTH, Source};
-use crate::error::Advice;
+use crate::content::{self, Source};
 use crate::json::{self, Extra};
-use crate::oci::{self, Descriptor, Index, MAX_CONFIG, Manifest, ManifestOrIndex};
+use crate::oci::{Descriptor, Index, MAX_CONFIG, Manifest, ManifestOrIndex};
 use crate::{Error, Result};
 pub use files::SHA256SUMS;
 pub use profile::{Profile, Role};
@@ -57,7 +57,7 @@ impl Image {
     /// Reads the image that a manifest's descriptor describes.
     ///
     /// # Errors
-    /// Where it is missing, or not what it should be, or an index: see [`select`].
+    /// Where it is missing, or not what it should be, or an index: see [`select::one`].
     pub fn read(source: &dyn Source, descriptor: &Descriptor) -> Result<Self> {
         let ManifestOrIndex::Manifest(manifest) = content::document(source, descriptor)?.0 else {
             return Err(Error::usage(format!(
@@ -99,129 +99,6 @@ impl Image {
     pub fn size(&self) -> u64 {
         let parts = self.manifest.layers.iter().chain([&self.manifest.config, &self.descriptor]);
         parts.fold(0, |sum, part| part.size.saturating_add(sum))
-    }
-}
-
-/// Finds the one image that an entry means: itself, or that entry of an index which is for
-/// `architecture`.
-///
-/// # Errors
-/// [`Error::NotFound`] where there is none for it, [`Error::Usage`] where it has several and none
-/// was asked for.
-pub fn select(
-    source: &dyn Source,
-    descriptor: &Descriptor,
-    architecture: Option<&str>,
-) -> Result<Descriptor> {
-    select_below(source, descriptor, architecture, 0)
-}
-
-/// Finds what is meant where something is attached to an image, or is looked for there, and nobody
-/// says which: what the descriptor describes, but of an index with a container that tells of a
-/// single operating system, that one.
-///
-/// # Errors
-/// Where the index cannot be read.
-pub fn subject(source: &dyn Source, descriptor: &Descriptor) -> Result<Descriptor> {
-    if oci::is_index(&descriptor.media_type) {
-        let index = read_index(source, descriptor)?;
-        // At the second image it is clear that there is no single one.
-        let images: Vec<_> = index
-            .manifests
-            .iter()
-            .filter(|entry| !is_info_container(source, entry))
-            .take(2)
-            .collect();
-        if let ([image], true) = (images.as_slice(), index.manifests.len() > 1) {
-            return Ok((*image).clone());
-        }
-    }
-    Ok(descriptor.clone())
-}
-
-/// Whether an entry is a container that tells of an operating system beside it.
-fn is_info_container(source: &dyn Source, entry: &Descriptor) -> bool {
-    matches!(content::document(source, entry), Ok((ManifestOrIndex::Manifest(manifest), _)) if info::is_container(&manifest))
-}
-
-fn select_below(
-    source: &dyn Source,
-    descriptor: &Descriptor,
-    architecture: Option<&str>,
-    depth: usize,
-) -> Result<Descriptor> {
-    if !oci::is_index(&descriptor.media_type) {
-        return match (&descriptor.platform, architecture) {
-            (Some(own), Some(wanted)) if own.architecture != wanted => {
-                Err(Error::not_found(format!(
-                    "the image {} is for {}, not for {wanted}",
-                    descriptor.digest, own.architecture
-                ))
-                .with_advice(Advice::Platform))
-            }
-            _ => Ok(descriptor.clone()),
-        };
-    }
-    if depth >= MAX_DEPTH {
-        return Err(Error::invalid(format!(
-            "{} lies below {MAX_DEPTH} indexes; deeper is not read",
-            descriptor.digest
-        )));
-    }
-    let index = read_index(source, descriptor)?;
-    let of = |entry: &Descriptor| {
-        entry
-            .platform
-            .as_ref()
-            .map_or("unknown".to_owned(), |platform| platform.architecture.clone())
-    };
-    let mut fits: Vec<_> = index
-        .manifests
-        .iter()
-        .filter(|entry| architecture.is_none_or(|wanted| of(entry) == wanted))
-        .collect();
-    let is_for = |entry: &Descriptor, os: &str| {
-        entry.platform.as_ref().is_some_and(|platform| platform.os == os)
-    };
-    // The container of an image that has gone, perhaps.
-    let alone = fits.iter().all(|entry| is_for(entry, "linux"))
-        && index.manifests.iter().any(|entry| is_for(entry, Profile::Gardenlinux.os()));
-    if fits.len() > 1 || alone {
-        // Beside an operating system may lie a container that tells of it.
-        fits.retain(|entry| !is_info_container(source, entry));
-    }
-    let there =
-        || format!("it has {}", index.manifests.iter().map(of).collect::<Vec<_>>().join(", "));
-    match (fits.as_slice(), architecture) {
-        ([entry], _) => select_below(source, entry, None, depth + 1),
-        ([], Some(wanted)) => Err(Error::not_found(format!(
-            "the index {} has no image for {wanted}",
-            descriptor.digest
-        ))
-        .with_hint(there())),
-        ([], None) => {
-            Err(Error::not_found(format!("the index {} has no image", descriptor.digest)))
-        }
-        (several, Some(wanted)) => {
-            let cname = |entry: &Descriptor| {
-                entry
-                    .annotations
-                    .get("cname")
-                    .map_or_else(String::new, |cname| format!(" ({cname})"))
-            };
-            let list: Vec<_> =
-                several.iter().map(|entry| format!("{}{}", entry.digest, cname(entry))).collect();
-            Err(Error::usage(format!(
-                "the index {} has several images for {wanted}",
-                descriptor.digest
-            ))
-            .with_hint(format!("name one by its digest: {}", list.join(", "))))
-        }
-        (_, None) => Err(Error::usage(format!(
-            "{} is an index over several images; say which platform",
-            descriptor.digest
-        ))
-        .with_hint(there())),
     }
 }
 

@@ -453,7 +453,7 @@ fn extract_takes_one_architecture_of_an_index() {
         scratch
             .osimage(["extract", "store:os:2", "-o", "no"])
             .fails(2)
-            .contains("it has amd64, arm64")
+            .contains("it has linux/amd64, linux/arm64")
     );
     assert!(
         scratch
@@ -474,9 +474,65 @@ fn extract_takes_one_architecture_of_an_index() {
         scratch
             .osimage(["extract", &format!("store@{arm64}"), "--platform", "amd64", "-o", "no"])
             .fails(3)
-            .contains("is for arm64")
+            .contains("is for linux/arm64")
     );
     assert!(!scratch.path("no").exists());
+}
+
+/// The operating system, the architecture and its variant all count.
+#[test]
+fn an_image_of_another_platform_is_not_taken_for_the_one_that_is_wanted() {
+    let scratch = Scratch::new();
+    let mut args = vec!["--store-path", "store", "build", "--tag", "os:1"];
+    let there = [("armhf", 1), ("linux/arm/v5", 2), ("x86_64", 3), ("aarch64", 4)];
+    let configs: Vec<_> = there
+        .iter()
+        .map(|(arch, seed)| {
+            let [_, initramfs, kernel] = scratch.parts(*seed);
+            let (kernel, initramfs) = (kernel.display(), initramfs.display());
+            format!("--config=arch={arch},kernel={kernel},initramfs={initramfs}")
+        })
+        .collect();
+    args.extend(configs.iter().map(String::as_str));
+    scratch.osimage(&args).ok();
+    let listed = scratch.osimage(["--store-path", "store", "list"]).ok();
+    for tag in ["1-arm-v7", "1-arm-v5", "1-amd64", "1-arm64"] {
+        assert!(listed.contains(tag), "{tag}: {listed}");
+    }
+    for (wanted, seed) in [
+        ("arm", Some(1)),
+        ("linux/arm/v7", Some(1)),
+        ("linux/arm/7", Some(1)),
+        ("linux/arm/v6", Some(2)),
+        ("armel", Some(2)),
+        ("arm/v8", Some(1)),
+        ("linux/arm/v4", None),
+        ("windows/amd64", None),
+        ("linux/amd64", Some(3)),
+        ("x86_64", Some(3)),
+        ("arm64", Some(4)),
+        ("linux/arm64/v8", Some(4)),
+        ("linux/aarch64", Some(4)),
+        ("linux/riscv64", None),
+    ] {
+        let args = ["extract", "store:os:1", "--platform", wanted, "--layer=kernel", "-o", "out"];
+        match seed {
+            Some(seed) => {
+                scratch.osimage(args).ok();
+                let kernel = hex(scratch.path(format!("parts-{seed}/kernel")));
+                assert_eq!(hex(scratch.path("out/vmlinuz")), kernel, "{wanted}");
+            }
+            None => {
+                let said = scratch.osimage(args).fails(3);
+                let has = "it has linux/arm/v7, linux/arm/v5, linux/amd64, linux/arm64";
+                assert!(said.contains(has), "{wanted}: {said}");
+            }
+        }
+    }
+    // The same platform under two names is one.
+    let other_name = configs[0].replace("armhf", "arm/v7");
+    let twice = [&args[..6], &[other_name.as_str()]].concat();
+    assert!(scratch.osimage(twice).fails(2).contains("is given twice"));
 }
 
 /// Holes cost nothing: not in the store, not in an archive, not where it is extracted.

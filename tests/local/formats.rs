@@ -193,9 +193,9 @@ fn annotations_are_sorted_and_stand_at_the_end() {
 #[test]
 fn the_index_over_architectures_is_that_of_ironcore_image() {
     let scratch = Scratch::new();
-    let parts = Parts::ByArchitecture(vec![
-        ("amd64".into(), part(&scratch, &SIX[..3], "ro\n")),
-        ("arm64".into(), part(&scratch, &SIX[1..4], "")),
+    let parts = Parts::ByPlatform(vec![
+        ("amd64".parse().unwrap(), part(&scratch, &SIX[..3], "ro\n")),
+        ("arm64".parse().unwrap(), part(&scratch, &SIX[1..4], "")),
     ]);
     let annotations = annotations(&[("version", "1.2"), ("cname", "x")]);
     let recipe = Recipe {
@@ -235,7 +235,8 @@ fn the_index_over_architectures_is_that_of_ironcore_image() {
 #[test]
 fn the_index_of_gardenlinux_has_the_os_and_annotations_of_its_own_tool() {
     let scratch = Scratch::new();
-    let parts = Parts::ByArchitecture(vec![("arm64".into(), part(&scratch, &SIX[1..3], "ro"))]);
+    let parts =
+        Parts::ByPlatform(vec![("arm64".parse().unwrap(), part(&scratch, &SIX[1..3], "ro"))]);
     let annotations = annotations(&[
         ("cname", "kvm-arm64"),
         ("feature_set", "base,kvm"),

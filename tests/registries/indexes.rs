@@ -203,7 +203,7 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
     scratch
         .osimage(["resolve", &one, "--platform", "arm64"])
         .run()
-        .says(&["is for amd64, not for arm64"])
+        .says(&["is for gardenlinux/amd64, not for arm64"])
         .fails(3);
     // Two of one platform stand there by their cnames; a third of one of these is too many.
     let annotations = [

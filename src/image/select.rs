@@ -1,0 +1,175 @@
+//! Which image of an index is meant.
+
+use super::{Image, Profile, info, read_index};
+use crate::content::{self, MAX_DEPTH, Source};
+use crate::error::Advice;
+use crate::oci::{self, Descriptor, ManifestOrIndex, Platform};
+use crate::platform::Wanted;
+use crate::{Error, Result};
+
+/// Finds the one image that an entry means: itself, or that entry of an index which is for a
+/// platform. Where an image does not say what it is for, it is taken at the word of who asks, and a
+/// warning is logged.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none for it, [`Error::Usage`] where there are several and
+/// nothing tells which one.
+pub fn one(source: &dyn Source, entry: &Descriptor, wanted: Option<&Wanted>) -> Result<Descriptor> {
+    one_below(source, entry, wanted, 0)
+}
+
+/// The image or the whole index; where a platform is asked for, the one image.
+///
+/// # Errors
+/// As [`one`].
+pub fn chosen(
+    source: &dyn Source,
+    entry: &Descriptor,
+    wanted: Option<&Wanted>,
+) -> Result<Descriptor> {
+    if wanted.is_some() { one(source, entry, wanted) } else { Ok(entry.clone()) }
+}
+
+/// Finds what something is attached to. What was named by its digest is that, and nothing below
+/// it; of an index with a container that tells of a single operating system, it is that one.
+///
+/// # Errors
+/// As [`one`]; where the index cannot be read.
+pub fn subject(
+    source: &dyn Source,
+    entry: &Descriptor,
+    wanted: Option<&Wanted>,
+    by_digest: bool,
+) -> Result<Descriptor> {
+    if wanted.is_some() {
+        return one(source, entry, wanted);
+    }
+    if !by_digest && oci::is_index(&entry.media_type) {
+        let index = read_index(source, entry)?;
+        // At the second image it is clear that there is no single one.
+        let images: Vec<_> = index
+            .manifests
+            .iter()
+            .filter(|entry| !is_info_container(source, entry))
+            .take(2)
+            .collect();
+        if let ([image], true) = (images.as_slice(), index.manifests.len() > 1) {
+            return Ok((*image).clone());
+        }
+    }
+    Ok(entry.clone())
+}
+
+/// Whether an entry is a container that tells of an operating system beside it.
+pub(super) fn is_info_container(source: &dyn Source, entry: &Descriptor) -> bool {
+    matches!(content::document(source, entry), Ok((ManifestOrIndex::Manifest(manifest), _)) if info::is_container(&manifest))
+}
+
+fn one_below(
+    source: &dyn Source,
+    entry: &Descriptor,
+    wanted: Option<&Wanted>,
+    depth: usize,
+) -> Result<Descriptor> {
+    if !oci::is_index(&entry.media_type) {
+        wanted.map_or(Ok(()), |wanted| check(source, entry, wanted))?;
+        return Ok(entry.clone());
+    }
+    if depth >= MAX_DEPTH {
+        return Err(Error::invalid(format!(
+            "{} lies below {MAX_DEPTH} indexes; deeper is not read",
+            entry.digest
+        )));
+    }
+    let index = read_index(source, entry)?;
+    let shown = |entry: &Descriptor| {
+        entry.platform.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)
+    };
+    let there =
+        || format!("it has {}", index.manifests.iter().map(shown).collect::<Vec<_>>().join(", "));
+    let mut fits: Vec<_> =
+        index.manifests.iter().filter_map(|entry| Some((rank(entry, wanted)?, entry))).collect();
+    let is_for = |entry: &Descriptor, os: &str| {
+        entry.platform.as_ref().is_some_and(|platform| platform.os == os)
+    };
+    // The container of an image that has gone, perhaps.
+    let alone = fits.iter().all(|(_, entry)| is_for(entry, "linux"))
+        && index.manifests.iter().any(|entry| is_for(entry, Profile::Gardenlinux.os()));
+    if fits.len() > 1 || alone {
+        // Beside an operating system may lie a container that tells of it.
+        fits.retain(|(_, entry)| !is_info_container(source, entry));
+    }
+    let best = fits.iter().map(|(rank, _)| *rank).min();
+    fits.retain(|(rank, _)| Some(*rank) == best);
+    match (fits.as_slice(), wanted) {
+        ([(_, entry)], _) => one_below(source, entry, None, depth + 1),
+        ([], Some(wanted)) => {
+            Err(Error::not_found(format!("the index {} has no image for {wanted}", entry.digest))
+                .with_hint(there()))
+        }
+        ([], None) => Err(Error::not_found(format!("the index {} has no image", entry.digest))),
+        (several, Some(wanted)) => {
+            let cname = |entry: &Descriptor| {
+                entry
+                    .annotations
+                    .get("cname")
+                    .map_or_else(String::new, |cname| format!(" ({cname})"))
+            };
+            let list: Vec<_> = several
+                .iter()
+                .map(|(_, entry)| format!("{}{}", entry.digest, cname(entry)))
+                .collect();
+            Err(Error::usage(format!("the index {} has several images for {wanted}", entry.digest))
+                .with_hint(format!("name one by its digest: {}", list.join(", "))))
+        }
+        (_, None) => Err(Error::usage(format!(
+            "{} is an index over several images; say which platform",
+            entry.digest
+        ))
+        .with_hint(there())),
+    }
+}
+
+/// How well an entry of an index fits; where nothing is asked for, all fit alike.
+fn rank(entry: &Descriptor, wanted: Option<&Wanted>) -> Option<u32> {
+    match (wanted, &entry.platform) {
+        (None, _) => Some(0),
+        (Some(wanted), Some(platform)) => wanted.rank(platform),
+        (Some(_), None) => None,
+    }
+}
+
+/// Whether a single image is for a platform, as its entry says, else its config or its manifest.
+fn check(source: &dyn Source, entry: &Descriptor, wanted: &Wanted) -> Result<()> {
+    let own = match entry.platform.as_deref() {
+        Some(platform) => Some(platform.clone()),
+        None => own_platform(&Image::read(source, entry)?),
+    };
+    match own {
+        Some(own) if wanted.rank(&own).is_none() => Err(Error::not_found(format!(
+            "the image {} is for {own}, not for {wanted}",
+            entry.digest
+        ))
+        .with_advice(Advice::Platform)),
+        Some(_) => Ok(()),
+        None => {
+            log::warn!("the image {} does not say for which architecture it is", entry.digest);
+            Ok(())
+        }
+    }
+}
+
+/// What an image says that it is for: in the config where it is an ordinary container, else in
+/// Garden Linux's annotation of the manifest.
+fn own_platform(image: &Image) -> Option<Platform> {
+    let of_config = |key: &str| Some(image.config.as_ref()?.get(key)?.as_str()?.to_owned());
+    if let (true, Some(architecture), Some(os)) =
+        (info::is_container(&image.manifest), of_config("architecture"), of_config("os"))
+    {
+        let variant = of_config("variant");
+        return Some(Platform { architecture, os, variant, ..Platform::default() });
+    }
+    let architecture = image.manifest.annotations.get("architecture")?.to_owned();
+    let os = image.profile().unwrap_or(Profile::Native).os().to_owned();
+    Some(Platform { architecture, os, ..Platform::default() })
+}
