@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::image::build::BlobSink;
-use crate::json::{self, Annotations, Extra};
+use crate::json::{Annotations, Extra};
 use crate::oci::{self, Descriptor, Manifest};
 use crate::{Error, Result, file};
 
@@ -118,7 +118,7 @@ impl Attachment {
             annotations: self.annotations.clone(),
             extra: Extra::default(),
         };
-        let bytes = json::to_vec(&manifest);
+        let bytes = manifest.to_bytes()?;
         let mut descriptor = Descriptor::of(oci::MANIFEST, &bytes);
         descriptor.artifact_type = manifest.artifact_type;
         let stored: Digest = sink.bytes(bytes)?;

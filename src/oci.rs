@@ -7,10 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::Serialize;
-
 use crate::digest::Digest;
-use crate::json::{self, Annotations, Extra};
+use crate::json::{self, Annotations, Extra, Raw};
 use crate::names::EntryName;
 use crate::{Error, Result};
 
@@ -55,8 +53,7 @@ pub fn is_manifest_or_index(media_type: &str) -> bool {
 }
 
 /// What a piece of content is: its type, digest and size (image-spec, descriptor.md).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Descriptor {
     /// The type of the content.
     pub media_type: String,
@@ -65,35 +62,29 @@ pub struct Descriptor {
     /// The size in bytes.
     pub size: u64,
     /// Other places of the content; kept, never followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub urls: Option<Vec<String>>,
+    pub urls: Option<Raw>,
     /// Free annotations.
-    #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// The content itself in base64; kept, never used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
+    pub data: Option<Raw>,
     /// The machine that the content is for, in entries of an index; in a box, since most
     /// descriptors have none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Box<Platform>>,
     /// The type of artifact that a manifest describes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Fields beyond these.
-    #[serde(flatten)]
     pub extra: Extra,
 }
 
 json::document!(Descriptor {
-    required "mediaType" media_type,
+    media_type "mediaType" media_type,
     required "digest" digest,
     required "size" size,
     optional "urls" urls,
     optional "annotations" annotations,
     optional "data" data,
     optional "platform" platform,
-    optional "artifactType" artifact_type,
+    maybe_media_type "artifactType" artifact_type,
 });
 
 impl Descriptor {
@@ -135,32 +126,28 @@ impl Descriptor {
 }
 
 /// The machine that an image is for (image-spec, image-index.md, `platform`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Platform {
     /// The processor, as Go names it: `amd64`, `arm64`.
     pub architecture: String,
     /// The operating system, such as `linux`.
     pub os: String,
     /// The operating system's version.
-    #[serde(rename = "os.version", skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
     /// Features that the operating system must have.
-    #[serde(rename = "os.features", skip_serializing_if = "Option::is_none")]
-    pub os_features: Option<Vec<String>>,
+    pub os_features: Option<Raw>,
     /// The variant of the processor.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
     /// Fields beyond these.
-    #[serde(flatten)]
     pub extra: Extra,
 }
 
 json::document!(Platform {
-    required "architecture" architecture,
-    required "os" os,
-    optional "os.version" os_version,
+    string "architecture" architecture,
+    string "os" os,
+    maybe_string "os.version" os_version,
     optional "os.features" os_features,
-    optional "variant" variant,
+    maybe_string "variant" variant,
 });
 
 impl std::fmt::Display for Platform {
@@ -171,36 +158,30 @@ impl std::fmt::Display for Platform {
 }
 
 /// An image manifest (image-spec, manifest.md).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
     /// Always 2.
     pub schema_version: u32,
     /// The manifest's own type; the Go tools leave it out.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The type of artifact, where the image is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The config.
     pub config: Descriptor,
     /// The layers, in order.
     pub layers: Vec<Descriptor>,
     /// The manifest that this one is attached to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free annotations.
-    #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// Fields beyond these.
-    #[serde(flatten)]
     pub extra: Extra,
 }
 
 json::document!(Manifest {
     required "schemaVersion" schema_version,
-    optional "mediaType" media_type,
-    optional "artifactType" artifact_type,
+    maybe_media_type "mediaType" media_type,
+    maybe_media_type "artifactType" artifact_type,
     required "config" config,
     list "layers" layers,
     optional "subject" subject,
@@ -208,40 +189,64 @@ json::document!(Manifest {
 });
 
 /// An image index (image-spec, image-index.md), which a layout's `index.json` is too.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Index {
     /// Always 2.
     pub schema_version: u32,
     /// The index's own type.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The type of artifact, where the index is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The entries, in order.
     pub manifests: Vec<Descriptor>,
     /// The manifest that this index is attached to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Free annotations.
-    #[serde(skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
     /// Fields beyond these.
-    #[serde(flatten)]
     pub extra: Extra,
 }
 
 json::document!(Index {
     required "schemaVersion" schema_version,
-    optional "mediaType" media_type,
-    optional "artifactType" artifact_type,
+    maybe_media_type "mediaType" media_type,
+    maybe_media_type "artifactType" artifact_type,
     list "manifests" manifests,
     optional "subject" subject,
     optional "annotations" annotations,
 });
 
+impl Manifest {
+    /// Its bytes, as Go writes them: what a digest is taken over.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it would not be read again: it is larger than [`MAX_MANIFEST`], or
+    /// a media type in it is none.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        json::to_vec(self, MAX_MANIFEST, "the manifest")
+    }
+}
+
 impl Index {
+    /// Its bytes, as Go writes them: what a digest is taken over. What another tool put into it is
+    /// as it was.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it would not be read again: it is larger than [`MAX_MANIFEST`], or
+    /// has more entries than are read, or a media type in it is none.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        json::to_vec(self, MAX_MANIFEST, "the index")
+    }
+
+    /// Its bytes as the `index.json` of a layout or an archive, which may have
+    /// [`MAX_STORE_INDEX`] of them.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Index::to_bytes).
+    pub fn to_layout_bytes(&self) -> Result<Vec<u8>> {
+        json::to_vec(self, MAX_STORE_INDEX, "index.json")
+    }
+
     /// An index over these entries, without a `mediaType`, as the Go tools write `index.json`.
     pub fn over(manifests: Vec<Descriptor>) -> Self {
         Index {
@@ -367,17 +372,15 @@ impl ManifestOrIndex {
 }
 
 /// The file `oci-layout` (image-spec, image-layout.md).
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LayoutFile {
     /// Always `1.0.0`.
     pub image_layout_version: String,
     /// Fields beyond this.
-    #[serde(flatten)]
     pub extra: Extra,
 }
 
-json::document!(LayoutFile { required "imageLayoutVersion" image_layout_version });
+json::document!(LayoutFile { string "imageLayoutVersion" image_layout_version });
 
 impl LayoutFile {
     /// The file's name.
@@ -454,6 +457,6 @@ mod tests {
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST}","digest":"sha256:{HEX}","size":713,"annotations":{{"a":"1","b":"2"}},"platform":{{"architecture":"amd64","os":"linux"}},"x-mine":[1]}}],"x-top":{{"k":"v"}}}}"#
         );
         let index: Index = json::from_slice(json.as_bytes(), "the test").unwrap();
-        assert_eq!(String::from_utf8(json::to_vec(&index)).unwrap(), json);
+        assert_eq!(String::from_utf8(index.to_bytes().unwrap()).unwrap(), json);
     }
 }

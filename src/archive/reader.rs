@@ -137,12 +137,12 @@ impl Archive {
             }
             let (offset, size) = (entry.raw_file_position(), entry.size());
             let mut read = |limit: u64| -> Result<Vec<u8>> {
-                let mut bytes = Vec::new();
                 if size > limit {
                     return Err(bad(format!(
                         "{name:?} has {size} bytes; at most {limit} are read"
                     )));
                 }
+                let mut bytes = Vec::with_capacity(size as usize + 1);
                 (&mut entry).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
                 if bytes.len() as u64 != size {
                     Err(bad(format!("{name:?} is cut short")))

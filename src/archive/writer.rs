@@ -13,7 +13,7 @@ use crate::error::Advice;
 use crate::file::{self, NewFile};
 use crate::layout::{BLOBS, INDEX_FILE};
 use crate::oci::{Index, LayoutFile};
-use crate::{Error, Result, compress, json};
+use crate::{Error, Result, compress};
 
 /// Members from this size on begin a block of their own; smaller ones would only make the archive
 /// larger.
@@ -63,7 +63,7 @@ fn fill(
     let writer = Writer::new(BufWriter::with_capacity(BLOCK, out), &options.settings)?;
     let mut members = Members { tar: Builder::new(writer), top: options.top.as_deref(), path };
 
-    let index = json::to_vec(&Index::over(graph.entries.clone()));
+    let index = Index::over(graph.entries.clone()).to_layout_bytes()?;
     let mut nodes: Vec<&Node> = graph.nodes.iter().collect();
     nodes.sort_by_key(|node| {
         (node.document.is_none(), node.descriptor.size, &node.descriptor.digest)

@@ -236,7 +236,7 @@ pub fn put_index(
 ) -> Result<Descriptor> {
     let tag = tag_of(reference)?;
     index.media_type = Some(oci::INDEX.into());
-    let bytes = json::to_vec(index);
+    let bytes = index.to_bytes()?;
     let descriptor = Descriptor::of(oci::INDEX, &bytes);
     match repository.find(tag)? {
         Some(there) if there.digest == descriptor.digest => {}

@@ -361,7 +361,7 @@ impl WithContainers {
         })?;
         let mut index = Index::over(entries);
         index.media_type = Some(oci::INDEX.into());
-        let entry = Descriptor::of(oci::INDEX, &json::to_vec(&index));
+        let entry = Descriptor::of(oci::INDEX, &index.to_bytes()?);
         Ok(WithContainers { index, entry, containers })
     }
 }

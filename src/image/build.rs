@@ -194,7 +194,7 @@ fn index(
     }
     index.media_type = Some(oci::INDEX.into());
     index.annotations = recipe.annotations.clone();
-    let bytes = json::to_vec(&index);
+    let bytes = index.to_bytes()?;
     let descriptor = Descriptor::of(oci::INDEX, &bytes).named(recipe.tag.as_ref());
     sink.bytes(bytes)?;
     entries.push(descriptor.clone());
@@ -236,7 +236,7 @@ pub(super) fn assemble(
         layers.push((Role::CommandLine, Descriptor::of(media_type, command_line.as_bytes())));
         sink.bytes(command_line.as_bytes().to_vec())?;
     } else if !command_line.is_empty() {
-        config = config_of(command_line);
+        config = config_of(command_line)?;
     }
     if profile.has_titles() {
         for (role, layer) in &mut layers {
@@ -251,7 +251,7 @@ pub(super) fn assemble(
         layers.into_iter().map(|(_, layer)| layer).collect(),
         annotations,
     );
-    let bytes = json::to_vec(&manifest);
+    let bytes = manifest.to_bytes()?;
     let descriptor = Descriptor::of(oci::MANIFEST, &bytes);
     sink.bytes(config)?;
     sink.bytes(bytes)?;
@@ -259,13 +259,13 @@ pub(super) fn assemble(
 }
 
 /// The config that holds a command line, as both Go tools write it.
-fn config_of(command_line: &str) -> Vec<u8> {
+fn config_of(command_line: &str) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Config<'a> {
         command_line: &'a str,
     }
-    json::to_vec(&Config { command_line })
+    json::plain_to_vec(&Config { command_line }, oci::MAX_CONFIG, "the config")
 }
 
 /// The manifest of a profile over a config and layers.

@@ -4,7 +4,7 @@ use super::build::{BlobSink, assemble};
 use super::{Image, Profile, Role};
 use crate::content::{self, Source};
 use crate::oci::{self, Descriptor, Index, MAX_CONFIG};
-use crate::{Error, Result, json};
+use crate::{Error, Result};
 
 /// Makes an image of another profile out of one, or an index of such images out of an index. New
 /// manifests and configs go to `sink`; layers stay where they are. Containers that tell of the
@@ -40,7 +40,7 @@ pub fn convert(
         }
         index.manifests.push(entry);
     }
-    let bytes = json::to_vec(&index);
+    let bytes = index.to_bytes()?;
     let descriptor = Descriptor::of(oci::INDEX, &bytes);
     sink.bytes(bytes)?;
     Ok(descriptor)

@@ -47,7 +47,7 @@ pub struct Layer {
 /// The config of every profile that has the command line in it.
 struct Config {
     command_line: Option<String>,
-    #[expect(dead_code, reason = "it is read only to refuse a second spelling of commandLine")]
+    /// Other fields; they are read to refuse a second spelling of `commandLine`.
     extra: Extra,
 }
 

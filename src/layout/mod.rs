@@ -113,7 +113,7 @@ impl Layout {
         layout.make_folder(Algorithm::Sha256)?;
         drop(lock);
         // An index that is lost or torn is found before anything is added, not after.
-        layout.read_index()?;
+        layout.index()?;
         Layout::open(path)
     }
 
@@ -176,22 +176,25 @@ impl Layout {
     /// [`Error::Invalid`] where it is missing or does not parse: that is never taken for an empty
     /// store.
     pub fn index(&self) -> Result<Index> {
-        Ok(self.read_index()?.0)
+        self.parse_index(&self.read_index()?)
     }
 
-    /// The index, and its bytes as they are.
-    fn read_index(&self) -> Result<(Index, Vec<u8>)> {
+    /// The bytes of the index.
+    fn read_index(&self) -> Result<Vec<u8>> {
+        self.read_small(INDEX_FILE, MAX_STORE_INDEX)?.ok_or_else(|| {
+            Error::invalid(format!("index.json in {} is missing", self.origin()))
+                .with_hint(INDEX_HINT)
+        })
+    }
+
+    fn parse_index(&self, bytes: &[u8]) -> Result<Index> {
         let what = format!("index.json in {}", self.origin());
-        let hint = "restore it from a backup or an archive; the blobs are not touched";
-        let bytes = self
-            .read_small(INDEX_FILE, MAX_STORE_INDEX)?
-            .ok_or_else(|| Error::invalid(format!("{what} is missing")).with_hint(hint))?;
-        let index: Index = json::from_slice(&bytes, &what).map_err(|e| e.with_hint(hint))?;
+        let index: Index = json::from_slice(bytes, &what).map_err(|e| e.with_hint(INDEX_HINT))?;
         match index.schema_version {
-            2 => Ok((index, bytes)),
+            2 => Ok(index),
             other => {
                 Err(Error::invalid(format!("{what} has schema version {other}; only 2 is known"))
-                    .with_hint(hint))
+                    .with_hint(INDEX_HINT))
             }
         }
     }
@@ -390,9 +393,12 @@ fn open_folder(dir: &File, name: &str) -> rustix::io::Result<File> {
     rustix::fs::openat(dir, name, flags, Mode::empty()).map(File::from)
 }
 
+/// What can be done about an index that cannot be read.
+const INDEX_HINT: &str = "restore it from a backup or an archive; the blobs are not touched";
+
 /// The index of a store without images.
 fn empty_index() -> Vec<u8> {
-    json::to_vec(&Index::over(Vec::new()))
+    Index::over(Vec::new()).to_layout_bytes().expect("it is small")
 }
 
 /// What there is at a path, for [`crate::names::Location::parse`].

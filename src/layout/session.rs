@@ -13,7 +13,7 @@ use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::file::{self, NewFile, State};
 use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
-use crate::{Error, Result, json};
+use crate::{Error, Result};
 
 /// The mode of a blob: nobody should write to it.
 const BLOB_MODE: u32 = 0o444;
@@ -160,10 +160,13 @@ impl Layout {
 
     /// Reads, changes and replaces `index.json`; the caller holds the lock on the folder.
     pub(super) fn rewrite_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
-        let (mut index, before) = self.read_index()?;
+        let bytes = self.read_index()?;
+        let (mut index, before) = (self.parse_index(&bytes)?, Digest::of(&bytes));
+        // An index may be large; what was read of it is not kept beside what is written.
+        drop(bytes);
         let result = change(&mut index);
-        let after = json::to_vec(&index);
-        if after != before {
+        let after = index.to_layout_bytes()?;
+        if Digest::of(&after) != before {
             self.write_small(INDEX_FILE, &after)?;
         }
         Ok(result)

@@ -25,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::Advice;
 use crate::names::Tag;
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
-use crate::{Error, Kind, Result, json};
+use crate::{Error, Kind, Result};
 
 /// How often a change is made again.
 const TRIES: u32 = 20;
@@ -72,7 +72,7 @@ impl Repository<'_> {
                 (None, before) => before.map(|(descriptor, _)| descriptor.digest),
                 (Some(mut index), _) => {
                     index.media_type = Some(oci::INDEX.to_owned());
-                    let bytes = json::to_vec(&index);
+                    let bytes = index.to_bytes()?;
                     let descriptor = Descriptor::of(oci::INDEX, &bytes);
                     if self.try_to_put(&tag.into(), &descriptor, &bytes, &mut attempts)?.is_none() {
                         continue;

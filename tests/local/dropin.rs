@@ -354,7 +354,7 @@ fn stores_of_the_go_tools_are_read_and_changed() {
                 "REPOSITORY  TAG         IMAGE ID\n<none>      <none>      f0dcfde4f8b4\n<none>      other       f0dcfde4f8b4\n".into(),
                 Some(foreign.replace(
                     r#""x-entry":{"b":1,"a":[null,1.5]}}]"#,
-                    &format!(r#""x-entry":{{"a":[null,1.5],"b":1}}}},{}]"#, row_named("a:b")),
+                    &format!(r#""x-entry":{{"b":1,"a":[null,1.5]}}}},{}]"#, row_named("a:b")),
                 )),
             ),
         ]

@@ -659,7 +659,7 @@ fn names_annotations_and_command_lines_do_not_steer_the_terminal() {
         );
         let layers = [
             layer(layout, ROOTFS, "a rootfs", ""),
-            layer(layout, &format!("application/{evil}"), "something", &title),
+            layer(layout, "application/evil", "something", &title),
         ]
         .join(",");
         format!(

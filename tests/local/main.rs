@@ -17,6 +17,7 @@ mod docs;
 mod dropin;
 mod errors;
 mod features;
+mod foreign;
 mod formats;
 mod hostile;
 mod hostile_archives;

@@ -753,7 +753,7 @@ fn large_store(path: &Path, images: usize) {
                 annotations: [("n", n.to_string())].into_iter().collect(),
                 extra: Default::default(),
             };
-            let bytes = osimage::json::to_vec(&manifest);
+            let bytes = manifest.to_bytes().unwrap();
             let entry = Descriptor::of(oci::MANIFEST, &bytes)
                 .named(Some(&format!("ghcr.io/example/os:{n}").parse().unwrap()));
             fs::write(path.join("blobs/sha256").join(entry.digest.hex()), bytes).unwrap();

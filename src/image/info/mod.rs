@@ -86,7 +86,7 @@ pub fn container(
         ))
         .with_advice(Advice::NoInfoContainer));
     }
-    let config = config(architecture, &diff_id);
+    let config = config(architecture, &diff_id)?;
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(oci::MANIFEST.into()),
@@ -97,7 +97,7 @@ pub fn container(
         annotations: Annotations::default(),
         extra: Extra::default(),
     };
-    let bytes = json::to_vec(&manifest);
+    let bytes = manifest.to_bytes()?;
     let mut entry = Descriptor::of(oci::MANIFEST, &bytes);
     entry.platform = Some(Box::new(Platform {
         architecture: architecture.into(),
@@ -278,7 +278,7 @@ fn layer(program: &[u8], found: &Found) -> Result<(Vec<u8>, Digest)> {
 }
 
 /// The container's config (image-spec, config.md).
-fn config(architecture: &str, diff_id: &Digest) -> Vec<u8> {
+fn config(architecture: &str, diff_id: &Digest) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Config<'a> {
         architecture: &'a str,
@@ -296,10 +296,11 @@ fn config(architecture: &str, diff_id: &Digest) -> Vec<u8> {
         r#type: &'a str,
         diff_ids: [&'a Digest; 1],
     }
-    json::to_vec(&Config {
+    let config = Config {
         architecture,
         os: "linux",
         config: Run { entrypoint: ["/osimage-info"] },
         rootfs: RootFs { r#type: "layers", diff_ids: [diff_id] },
-    })
+    };
+    json::plain_to_vec(&config, oci::MAX_CONFIG, "the info container's config")
 }
