@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::common::Scratch;
 use crate::common::hostile::*;
+use crate::common::run::Run;
 use osimage::compress::Format;
 
 /// Writes the `index.json` of a layout with the image `evil:1`, whose entry has these further
@@ -17,14 +18,9 @@ fn layout_with(scratch: &Scratch, name: &str, annotations: &str, entry: &str, in
     fs::write(path, format!("{start}{annotations}}}{entry}}}]{index}}}")).unwrap();
 }
 
-/// Runs the program with 256 MiB for all that it has in memory, and gives its exit code.
-fn small(scratch: &Scratch, args: &[&str]) -> i32 {
-    let mut command = scratch.program("sh");
-    let program = env!("CARGO_BIN_EXE_osimage");
-    command.args(["-c", r#"ulimit -d 262144; exec "$@""#, "sh", program]).args(args);
-    let run = scratch.start_command(command, format!("osimage {args:?} with little memory")).end();
-    assert!((0..100).contains(&run.code), "osimage {args:?}: {run:?}");
-    run.code
+/// Runs the program with 256 MiB of memory at most.
+fn small(scratch: &Scratch, args: &[&str]) -> Run {
+    scratch.osimage(args).memory(256 << 20).run()
 }
 
 /// The same as a small archive.
@@ -99,11 +95,11 @@ fn an_index_that_is_rewritten_does_not_outgrow_what_is_read() {
     ] {
         layout_with(&scratch, name, &annotations, &entry, &index);
         let before = fs::metadata(scratch.path(name).join("index.json")).unwrap().len();
-        assert_eq!(small(&scratch, &["tag", &format!("./{name}:evil:1"), "new:1"]), 0, "{name}");
+        small(&scratch, &["tag", &format!("./{name}:evil:1"), "new:1"]).ok();
         let after = fs::metadata(scratch.path(name).join("index.json")).unwrap().len();
         assert!(after < before * 2, "{name}: {before} bytes became {after}");
         let archive = archive_of(&scratch, name);
-        assert_eq!(small(&scratch, &["--store-path", "store", "import", &archive]), 0, "{name}");
+        small(&scratch, &["--store-path", "store", "import", &archive]).ok();
         scratch.ok(&["--store-path", "store", "delete", "evil:1"]);
     }
     // Each of them fits, but not all: the one too many is refused, and the store stays whole.
@@ -114,7 +110,8 @@ fn an_index_that_is_rewritten_does_not_outgrow_what_is_read() {
         let index = fs::read_to_string(scratch.path(&name).join("index.json")).unwrap();
         let index = index.replace("evil:1", &format!("evil:{n}"));
         fs::write(scratch.path(&name).join("index.json"), index).unwrap();
-        codes.push(run(&scratch, &["--store-path", "store", "import", &format!("./{name}")]).0);
+        let args = ["--store-path", "store", "import", &format!("./{name}")];
+        codes.push(scratch.run(&args).code);
     }
     assert_eq!(codes, [0, 0, 0, 0, 0, 5]);
     scratch.ok(&["--store-path", "store", "verify"]);
@@ -171,10 +168,10 @@ fn a_document_takes_little_more_memory_than_it_has_bytes() {
         ),
     ] {
         layout_with(&scratch, name, &annotations, &entry, &index);
-        assert_eq!(small(&scratch, &["list", &format!("./{name}")]), code, "{name}");
+        assert_eq!(small(&scratch, &["list", &format!("./{name}")]).code, code, "{name}");
         if code == 0 {
             let archive = archive_of(&scratch, name);
-            assert_eq!(small(&scratch, &["list", &archive]), code, "{archive}");
+            assert_eq!(small(&scratch, &["list", &archive]).code, code, "{archive}");
         }
     }
 }
@@ -187,10 +184,10 @@ fn a_media_type_that_is_none_is_refused_wherever_it_stands() {
         [r"a\u000db", "a b", "a/b/c", r#"a\"b"#, "${x}", "a;b", "ä", r"a/\u202e", &"a".repeat(256)]
     {
         layout_with_entries(&scratch, "evil", &[descriptor(bad, &digest, 1, &named("evil:1"))]);
-        refused(&scratch, &["list", "./evil"]);
+        scratch.fails(5, &["list", "./evil"]);
         let more = format!(r#","artifactType":"{bad}""#);
         layout_with_entries(&scratch, "evil", &[descriptor("a/b", &digest, 1, &more)]);
-        refused(&scratch, &["list", "./evil"]);
+        scratch.fails(5, &["list", "./evil"]);
     }
     for good in ["a/b", "application/vnd.x-y_z.v1+json", "x", "a/b$&^!#"] {
         layout_with_entries(&scratch, "evil", &[descriptor(good, &digest, 1, &named("evil:1"))]);
