@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+use rustix::fs::AtFlags;
 
 use super::{BLOBS, INDEX_FILE, Layout};
 use crate::content::{self, Source};
@@ -15,6 +17,8 @@ use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
 use crate::{Error, Result};
 
+/// From this size on it costs less to look for a file among the blobs than to copy it.
+const LARGE: u64 = 1 << 20;
 /// The mode of a blob: nobody should write to it.
 const BLOB_MODE: u32 = 0o444;
 
@@ -82,26 +86,43 @@ impl<'a> Session<'a> {
 
     /// Stores a file's content, read once: it is hashed while it is copied. Its holes are kept.
     ///
-    /// Where the file system shares blocks between files (a reflink), nothing is copied, and the
-    /// new file is hashed. A hard link is never made: the file's owner could write to it later.
+    /// Where a blob of that size is there, the file is hashed first, and nothing is written where it
+    /// is that blob. Where the file system shares blocks between files (a reflink), nothing is
+    /// copied, and the new file is hashed. A hard link is never made: the file's owner could write
+    /// to it later.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] where the file changes while it is read.
     pub fn put_file(&self, path: &Path) -> Result<(Digest, u64)> {
-        let (mut input, before) = file::open_regular(path)?;
+        let (input, before) = file::open_regular(path)?;
+        let unchanged = |size| {
+            let after = input.metadata().map_err(|e| Error::io("read", path, e))?;
+            match size == before.len() && State::of(&after) == State::of(&before) {
+                true => Ok(()),
+                false => Err(file::changed(path)),
+            }
+        };
         let (dir, dir_path) = self.folder(Algorithm::Sha256)?;
-        let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
+        if before.len() >= LARGE && holds_size(&dir, &dir_path, before.len())? {
+            let mut first = hasher.clone();
+            let size = hash_all(&mut &input, &mut first).map_err(|e| Error::io("read", path, e))?;
+            unchanged(size)?;
+            let digest = first.finish();
+            if self.size(&digest)? == Some(size) {
+                self.touch(&digest);
+                return Ok((digest, size));
+            }
+            (&input).rewind().map_err(|e| Error::io("read", path, e))?;
+        }
+        let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
         let size = if rustix::fs::ioctl_ficlone(new.file(), &input).is_ok() {
             hash_all(&mut new.file(), &mut hasher).map_err(|e| Error::io("read", path, e))?
         } else {
-            file::copy_sparse(&mut input, new.file(), |bytes| hasher.update(bytes))
+            file::copy_sparse(&mut &input, new.file(), |bytes| hasher.update(bytes))
                 .map_err(|e| Error::io("copy", path, e))?
         };
-        let after = input.metadata().map_err(|e| Error::io("read", path, e))?;
-        if size != before.len() || State::of(&after) != State::of(&before) {
-            return Err(file::changed(path));
-        }
+        unchanged(size)?;
         let digest = hasher.finish();
         self.keep(new, &digest, size)?;
         Ok((digest, size))
@@ -197,6 +218,15 @@ impl Target for Session<'_> {
             ),
         }
     }
+}
+
+/// Whether a folder of blobs has one of that size.
+fn holds_size(dir: &File, path: &Path, size: u64) -> Result<bool> {
+    Ok(file::names(dir, path)?.iter().any(|name| {
+        // What cannot be looked at is not taken for anything.
+        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|found| u64::try_from(found.st_size) == Ok(size))
+    }))
 }
 
 /// Hashes to the end; gives the number of bytes.

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -40,6 +40,9 @@ pub(super) struct Host {
     pub auth: Auth,
     /// Until when nobody asks it for anything: back-off belongs to the registry, not to a request.
     rest: Mutex<Option<Instant>>,
+    /// The longest that an answer about a manifest took, in microseconds, without making a
+    /// connection.
+    slowest: AtomicU64,
     /// Whether it has ever answered: one that never did is more likely misspelt than down.
     answered: AtomicBool,
 }
@@ -87,8 +90,14 @@ impl Host {
             base,
             auth: Auth::default(),
             rest: Mutex::default(),
+            slowest: AtomicU64::new(0),
             answered: AtomicBool::new(false),
         }
+    }
+
+    /// The longest that an answer about a manifest took so far.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.load(Ordering::Relaxed))
     }
 
     /// Waits as long as the registry is to be left alone.
@@ -329,7 +338,12 @@ impl Client {
             if let (true, Some(authorization)) = (own, authorization) {
                 headers.insert(AUTHORIZATION, authorization.clone());
             }
+            let began = Instant::now();
             let response = self.send(call, url.clone(), headers, own)?;
+            if own && !response.fresh && url.path().contains("/manifests/") {
+                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                host.slowest.fetch_max(took, Ordering::Relaxed);
+            }
             host.answered.store(true, Ordering::Relaxed);
             let reads = matches!(call.method, Method::GET | Method::HEAD);
             let to = match response.headers.get(LOCATION).and_then(|to| to.to_str().ok()) {

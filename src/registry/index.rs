@@ -10,8 +10,10 @@
 //! - What was read is written at once or not at all: a write that fails is not sent again, the
 //!   index is read anew.
 //! - The look comes later than another needs from reading to writing, by the measure of what we
-//!   needed ourselves.
-//! - Who sees that others are writing looks again, until nothing has changed between two looks.
+//!   needed ourselves, and of the slowest answer about a manifest that we got: where many press, or
+//!   the registry is far, both are long.
+//! - Who sees that others are writing waits longer, and looks again until nothing has changed
+//!   between two looks.
 //! - Chance has a part in each pause, so that those who met once do not meet again.
 //!
 //! What remains is a client that stands still between reading and writing for longer than that, a
@@ -33,6 +35,8 @@ const TRIES: u32 = 20;
 /// and at most.
 const PATIENCE: u32 = 4;
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
+/// How much shorter the part of chance in a pause is as long as nobody else was seen.
+const ALONE: u32 = 5;
 /// How often an index that has the change is looked at, while others go on changing it.
 const LOOKS: u32 = 100;
 
@@ -80,8 +84,13 @@ impl Repository<'_> {
                     Some(descriptor.digest)
                 }
             };
-            let patience = (read.elapsed() * PATIENCE).min(MAX_PATIENCE);
-            let pause = || self.client.jitter(attempt) + patience;
+            let needed = read.elapsed().max(self.host.slowest());
+            let patience = (needed * PATIENCE).min(MAX_PATIENCE);
+            // Nobody was seen before the first look of the first try.
+            let pause = |look| match (attempt, look) {
+                (0, 1) => patience + self.client.jitter(0) / ALONE,
+                _ => patience + self.client.jitter(attempt),
+            };
             if let Some(after) = self.look(tag, subject, written, pause, &holds)? {
                 return Ok(after);
             }
@@ -101,11 +110,11 @@ impl Repository<'_> {
         tag: &Tag,
         subject: Option<&Digest>,
         mut last: Option<Digest>,
-        pause: impl Fn() -> Duration,
+        pause: impl Fn(u32) -> Duration,
         holds: impl Fn(&Index) -> bool,
     ) -> Result<Option<(Descriptor, Index)>> {
         for look in 1.. {
-            std::thread::sleep(pause());
+            std::thread::sleep(pause(look));
             let Some(found) = self.tagged_index(tag, subject)?.filter(|(_, index)| holds(index))
             else {
                 break;

@@ -86,6 +86,8 @@ pub(super) struct Response {
     pub headers: HeaderMap,
     pub url: Url,
     pub body: Incoming,
+    /// A connection may have been made for it.
+    pub fresh: bool,
 }
 
 /// Why nothing came back.
@@ -158,8 +160,10 @@ impl Transport {
     pub fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
         let origin = (request.url.origin().ascii_serialization(), request.own);
         let mut seat = self.seat(&origin).map_err(Failure::Own)?;
-        let client = match seat.get().clients.get(&origin) {
-            Some(client) => client.clone(),
+        let known = seat.get().clients.get(&origin).cloned();
+        let fresh = known.is_none();
+        let client = match known {
+            Some(client) => client,
             None => {
                 let client = self.client(&request.url, request.own).map_err(Failure::Own)?;
                 seat.get_mut().clients.insert(origin, client.clone());
@@ -187,6 +191,7 @@ impl Transport {
             status: answered.status(),
             headers: answered.headers().clone(),
             url: request.url,
+            fresh,
             body: Incoming {
                 stall: self.settings.stall,
                 pace: self.pace(),
