@@ -100,6 +100,12 @@ pub trait Inventory: Source {
     /// # Errors
     /// Where it cannot be read.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>>;
+
+    /// Checks what no blob's digest vouches for, once all blobs have been read.
+    ///
+    /// # Errors
+    /// Where it is damaged, or may be read as something else than what this source reads.
+    fn check_rest(&self) -> Result<()>;
 }
 
 /// How deep indexes may point to indexes, and these to manifests.

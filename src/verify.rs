@@ -79,6 +79,10 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
             Some(_) => {}
         }
     }
+    match source.check_rest() {
+        Err(e) if e.kind() == Kind::Verification => report.problems.push(e.to_string()),
+        checked => checked?,
+    }
     let missing = reached.keys().filter(|digest| !there.contains(*digest));
     report.problems.extend(missing.map(|digest| format!("{digest} is missing")));
     // A damaged manifest is noticed when it is followed and when it is hashed; it is told once.

@@ -1,48 +1,35 @@
-//! Reading an archive: one pass over the members' headers, then content by its offset.
+//! Reading an archive: content by its offset, which the first pass over the members has found.
 
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Mutex;
 
-use tar::EntryType;
-
-use super::{Member, classify};
+use super::scan::{self, Kept};
 use crate::compress::{self, Format, Reader};
 use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
-use crate::error::Advice;
-use crate::layout::INDEX_FILE;
-use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
-use crate::{Error, Result, file, json};
+use crate::oci::{Descriptor, Index};
+use crate::{Error, Result, file};
 
 /// How much an archive may unfold to by default, 64 GiB: a small file can hold any amount of zeros.
 pub const MAX_SIZE: u64 = 64 << 30;
 
-/// How much of a member's headers is read, its long name included.
-const MAX_HEADERS: u64 = 1 << 20;
-/// How many members an archive may have.
-const MAX_MEMBERS: usize = 1_000_000;
-/// How much small content is kept in memory from the first pass over an archive that cannot be
-/// sought in.
-const MAX_KEPT: usize = 64 << 20;
-
 /// An archive that is open for reading. Nothing of it is extracted; content is read where it lies.
 pub struct Archive {
     path: PathBuf,
-    file: File,
-    max_size: u64,
     top: Option<String>,
-    entries: Vec<Descriptor>,
+    index: Index,
     /// Where each blob's content begins in the decompressed archive, and its size.
     blobs: HashMap<Digest, (u64, u64)>,
     /// Small content from the first pass, where going back would mean decoding everything again.
-    kept: HashMap<Digest, Vec<u8>>,
+    kept: Kept,
+    /// Where the tar file ends in what the archive unfolds to.
+    end: u64,
     /// Whether it is not compressed.
     plain: bool,
+    /// The reader that others are made of.
+    first: Mutex<Reader>,
     /// Readers that are not in use, wherever they stand.
     idle: Mutex<Vec<Reader>>,
 }
@@ -52,25 +39,24 @@ impl Archive {
     /// unfold to.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it is damaged, is no layout, or holds anything that has no place in
-    /// one.
+    /// [`Error::Invalid`] where it is damaged, is no layout, holds what no layout may hold, or can
+    /// be read in two ways.
     pub fn open(path: &Path, max_size: u64) -> Result<Self> {
-        let file = file::open_regular(path)?.0;
-        let mut archive = Archive {
+        let failed = |e| compress::error("read", path, e);
+        let first = Reader::open(file::open_regular(path)?.0, path)?.with_limit(max_size);
+        first.check_size()?;
+        let (found, reader) = scan::scan(first.another().map_err(failed)?, path)?;
+        Ok(Archive {
             path: path.to_owned(),
-            file,
-            max_size,
-            top: None,
-            entries: Vec::new(),
-            blobs: HashMap::new(),
-            kept: HashMap::new(),
-            plain: false,
-            idle: Mutex::default(),
-        };
-        let reader = archive.reader()?;
-        archive.plain = reader.format() == Format::None;
-        archive.scan(reader)?;
-        Ok(archive)
+            top: found.top,
+            index: found.index,
+            blobs: found.blobs,
+            kept: found.kept,
+            end: found.end,
+            plain: first.format() == Format::None,
+            first: Mutex::new(first),
+            idle: Mutex::new(vec![reader]),
+        })
     }
 
     /// The name of its top folder, if it has one.
@@ -78,152 +64,15 @@ impl Archive {
         self.top.as_deref()
     }
 
-    fn reader(&self) -> Result<Reader> {
-        let file = self.file.try_clone().map_err(|e| Error::io("read", &self.path, e))?;
-        Ok(Reader::open(file, &self.path)?.with_limit(self.max_size))
+    /// A reader at an offset in what the archive unfolds to, of which `left` bytes are read.
+    fn reader(&self, offset: u64, left: u64) -> Result<Lent<'_>> {
+        let failed = |e| compress::error("read", &self.path, e);
+        let idle = self.idle.lock().expect("nothing panics with this lock").pop();
+        let new = || self.first.lock().expect("nothing panics with this lock").another();
+        let mut reader = idle.map_or_else(new, Ok).map_err(failed)?;
+        reader.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        Ok(Lent { archive: self, reader: Some(reader), left })
     }
-
-    fn scan(&mut self, reader: Reader) -> Result<()> {
-        let path = self.path.clone();
-        let failed = |e| compress::error("read", &path, e);
-        let damaged = |e| tar_error(&path, e);
-        let bad = |why: String| {
-            Error::invalid(format!("{} is not an archive of an OCI layout: {why}", path.display()))
-                .with_hint("check that it is the right file; an export makes one, and tar on a layout's folder")
-        };
-        let seekable = reader.is_seekable();
-        let budget = Rc::new(Cell::new(MAX_HEADERS));
-        let mut tar = tar::Archive::new(Guarded { reader, budget: budget.clone() });
-        let (mut top, mut index, mut layout): (Option<Option<String>>, _, _) = (None, None, None);
-        let (mut members, mut kept, mut index_end) = (0, 0, 0);
-        let entries = if seekable { tar.entries_with_seek() } else { tar.entries() };
-        for entry in entries.map_err(damaged)? {
-            let mut entry = entry.map_err(damaged)?;
-            budget.set(u64::MAX);
-            members += 1;
-            if members > MAX_MEMBERS {
-                return Err(bad(format!("it has more than {MAX_MEMBERS} members")));
-            }
-            let raw = entry.path_bytes();
-            let name = std::str::from_utf8(&raw)
-                .map_err(|_| bad("a member's name is not UTF-8".into()))?
-                .to_owned();
-            let is_folder = match entry.header().entry_type() {
-                EntryType::Directory => true,
-                EntryType::Regular | EntryType::Continuous => false,
-                // It says nothing of a member; its content is passed over like a member's.
-                EntryType::XGlobalHeader => {
-                    if !seekable {
-                        io::copy(&mut entry, &mut io::sink()).map_err(failed)?;
-                    }
-                    budget.set(MAX_HEADERS);
-                    continue;
-                }
-                EntryType::GNUSparse => {
-                    return Err(bad(format!(
-                        "{name:?} was packed as a sparse file; pack it without tar's --sparse"
-                    )));
-                }
-                _ => return Err(bad(format!("{name:?} is neither a folder nor a regular file"))),
-            };
-            let (own_top, member) = classify(&name, is_folder)
-                .ok_or_else(|| bad(format!("{name:?} has no place in one")))?;
-            // The folder `./` says nothing about the top folder.
-            if own_top.is_some() || !(is_folder && matches!(name.as_str(), "." | "./")) {
-                let first = top.get_or_insert_with(|| own_top.map(str::to_owned));
-                if first.as_deref() != own_top {
-                    return Err(bad(format!("{name:?} lies outside of its top folder")));
-                }
-            }
-            let (offset, size) = (entry.raw_file_position(), entry.size());
-            let mut read = |limit: u64| -> Result<Vec<u8>> {
-                if size > limit {
-                    return Err(bad(format!(
-                        "{name:?} has {size} bytes; at most {limit} are read"
-                    )));
-                }
-                let mut bytes = Vec::with_capacity(size as usize + 1);
-                (&mut entry).take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-                if bytes.len() as u64 != size {
-                    Err(bad(format!("{name:?} is cut short")))
-                } else {
-                    Ok(bytes)
-                }
-            };
-            let twice = match member {
-                Member::Folder => false,
-                Member::Layout => layout.replace(read(MAX_CONFIG)?).is_some(),
-                Member::Index => {
-                    index_end = offset + size;
-                    index.replace(read(MAX_STORE_INDEX)?).is_some()
-                }
-                Member::Blob(digest) => {
-                    if !seekable && size <= MAX_MANIFEST && kept + size as usize <= MAX_KEPT {
-                        kept += size as usize;
-                        self.kept.insert(digest.clone(), read(MAX_MANIFEST)?);
-                    }
-                    self.blobs.insert(digest, (offset, size)).is_some()
-                }
-            };
-            if twice {
-                return Err(bad(format!("{name:?} is in it twice")));
-            }
-            if !seekable {
-                io::copy(&mut entry, &mut io::sink()).map_err(failed)?;
-            }
-            budget.set(MAX_HEADERS);
-        }
-        let mut reader = tar.into_inner().reader;
-        // Blobs have digests; all that vouches for the index is the checksum behind what it was
-        // compressed with. And behind the last member is padding only: a file that is cut
-        // short there is noticed by reading it.
-        match seekable {
-            true => reader.check_block(index_end.saturating_sub(1)).map_err(failed)?,
-            false => drop(io::copy(&mut reader, &mut io::sink()).map_err(failed)?),
-        }
-        self.top = top.flatten();
-        let layout = layout.ok_or_else(|| bad(format!("it has no file {}", LayoutFile::NAME)))?;
-        LayoutFile::check(&layout, self.origin())?;
-        let index = index.ok_or_else(|| bad(format!("it has no file {INDEX_FILE}")))?;
-        self.entries =
-            json::from_slice::<Index>(&index, format_args!("{INDEX_FILE} in {}", self.origin()))?
-                .manifests;
-        if let Some(len) = reader.len()
-            && let Some((digest, _)) = self
-                .blobs
-                .iter()
-                .find(|(_, (offset, size))| offset.checked_add(*size).is_none_or(|end| end > len))
-        {
-            return Err(Error::invalid(format!(
-                "{} is cut short: {digest} goes beyond its end",
-                path.display()
-            ))
-            .with_hint("get it again"));
-        }
-        self.idle.lock().expect("nothing panics with this lock").push(reader);
-        Ok(())
-    }
-}
-
-/// What tar finds wrong: a read that failed stays one, all else is the fault of what was read.
-fn tar_error(path: &Path, error: io::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if let Some(own) = error.downcast_ref::<Error>() {
-            return Error::invalid(own.to_string()).with_advice(
-                own.advice().unwrap_or_else(|| Advice::Text(compress::DAMAGED.into())),
-            );
-        }
-        cause = match error.downcast_ref::<io::Error>() {
-            Some(io) if io.raw_os_error().is_some() => {
-                return Error::io("read", path, io::Error::from(io.kind()));
-            }
-            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
-            None => error.source(),
-        };
-    }
-    Error::invalid(format!("{} is damaged or cut short: {error}", path.display()))
-        .with_hint(compress::DAMAGED)
 }
 
 /// A reader of an archive that goes back to the others when it is done with.
@@ -233,10 +82,16 @@ struct Lent<'a> {
     left: u64,
 }
 
+impl Lent<'_> {
+    fn reader(&mut self) -> &mut Reader {
+        self.reader.as_mut().expect("it is there until the drop")
+    }
+}
+
 impl Read for Lent<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let max = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let n = self.reader.as_mut().expect("it is there until the drop").read(&mut buf[..max])?;
+        let n = self.reader().read(&mut buf[..max])?;
         self.left -= n as u64;
         Ok(n)
     }
@@ -256,7 +111,7 @@ impl Source for Archive {
     }
 
     fn entries(&self) -> Result<Vec<Descriptor>> {
-        Ok(self.entries.clone())
+        Ok(self.index.manifests.clone())
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
@@ -267,15 +122,10 @@ impl Source for Archive {
             return Err(content::wrong_size(self, descriptor, size));
         }
         let offset = offset.min(size);
-        if let Some(bytes) = self.kept.get(digest) {
-            return Ok(Box::new(&bytes[offset as usize..]));
+        match self.kept.get(digest) {
+            Some(bytes) => Ok(Box::new(&bytes[offset as usize..])),
+            None => Ok(Box::new(self.reader(start + offset, size - offset)?)),
         }
-        let idle = self.idle.lock().expect("nothing panics with this lock").pop();
-        let mut reader = idle.map_or_else(|| self.reader(), Ok)?;
-        reader
-            .seek(SeekFrom::Start(start + offset))
-            .map_err(|e| compress::error("read", &self.path, e))?;
-        Ok(Box::new(Lent { archive: self, reader: Some(reader), left: size - offset }))
     }
 
     fn position(&self, digest: &Digest) -> u64 {
@@ -296,30 +146,27 @@ impl Inventory for Archive {
         blobs.sort_by_key(|(digest, _)| self.position(digest));
         Ok(blobs)
     }
-}
 
-/// Bounds what is read between two members: tar keeps a long name in memory, whatever its length.
-struct Guarded {
-    reader: Reader,
-    budget: Rc<Cell<u64>>,
-}
-
-impl Read for Guarded {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.reader.read(buf)?;
-        let left = self.budget.get().checked_sub(n as u64).ok_or_else(|| {
-            let what = format!(
-                "the archive has a member whose headers are larger than {MAX_HEADERS} bytes"
-            );
-            io::Error::new(io::ErrorKind::InvalidData, Error::invalid(what))
-        })?;
-        self.budget.set(left);
-        Ok(n)
-    }
-}
-
-impl Seek for Guarded {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.reader.seek(to)
+    /// Decodes what no blob's reader has come by, so that all of the file is what its table of
+    /// blocks says; and there is nothing behind the last member, which some tools would go on to
+    /// read.
+    fn check_rest(&self) -> Result<()> {
+        let failed = |e| compress::error("read", &self.path, e);
+        let mut lent = self.reader(self.end, u64::MAX)?;
+        lent.reader().check_rest().map_err(failed)?;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match lent.read(&mut buffer).map_err(failed)? {
+                0 => return Ok(()),
+                read if buffer[..read].iter().all(|byte| *byte == 0) => {}
+                _ => {
+                    return Err(Error::invalid(format!(
+                        "{} goes on behind its last member",
+                        self.path.display()
+                    ))
+                    .with_hint("two archives in one file are read in two ways; get it again"));
+                }
+            }
+        }
     }
 }

@@ -77,4 +77,8 @@ impl<S: Inventory + ?Sized> Inventory for Watched<'_, S> {
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         self.source.blobs()
     }
+
+    fn check_rest(&self) -> Result<()> {
+        self.source.check_rest()
+    }
 }

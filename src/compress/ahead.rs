@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::blocks::{BlockDecoder, Blocks};
+use super::blocks::BlockDecoder;
+use super::table::Blocks;
 
 /// Decoded content travels in slices of this size, and no more than so many wait in one thread's
 /// queue: 16 MiB. A larger block is decoded as far as that, and then at the reader's pace.
 const SLICE: usize = 256 << 10;
 const QUEUE: usize = 64;
+
+/// How much memory decoding ahead may need in all.
+const MEMORY: u64 = 96 << 20;
 
 /// The blocks that are being decoded, in order.
 pub(super) struct Ahead {
@@ -35,6 +39,13 @@ impl Ahead {
     /// Begins with the block of this number.
     pub(super) fn new(file: Arc<File>, blocks: Arc<Blocks>, next: usize) -> Ahead {
         Ahead { file, blocks, next, jobs: VecDeque::new() }
+    }
+
+    /// How many blocks of a table can be decoded ahead at once, within the memory for that.
+    pub(super) fn most(table: &Blocks) -> usize {
+        let len = table.blocks.iter().map(|block| block.len).max().unwrap_or(0);
+        let each = table.memory + len.min((QUEUE * SLICE) as u64);
+        usize::try_from(MEMORY / each.max(1)).unwrap_or(usize::MAX)
     }
 
     /// Has blocks decoded until `threads` are at work.
@@ -74,11 +85,11 @@ impl Job {
 /// Sends a block's content slice by slice, until the receiver is gone.
 fn decode(
     file: &Arc<File>,
-    blocks: &Blocks,
+    blocks: &Arc<Blocks>,
     number: usize,
     sender: &SyncSender<io::Result<Vec<u8>>>,
 ) -> io::Result<()> {
-    let mut decoder = BlockDecoder::new(file, blocks.codec, &blocks.blocks[number])?;
+    let mut decoder = BlockDecoder::new(file, blocks, number)?;
     loop {
         let mut slice = Vec::with_capacity(SLICE);
         decoder.by_ref().take(SLICE as u64).read_to_end(&mut slice)?;

@@ -1,87 +1,25 @@
-//! A file's table of blocks, and the decoder of one block.
+//! The decoder of one block.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use liblzma::stream::{Action, Error as XzError, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
+use super::table::{Block, Blocks, Codec, Section};
 use super::xz::{self, Record};
 use super::zstd::WINDOW_LOG_MAX;
-
-/// More blocks than this are refused: at the size of the smallest ones, 64 KiB, they are 64 GiB.
-pub(super) const MAX_BLOCKS: usize = 1 << 20;
 
 /// How much memory decoding one block of xz may need.
 const XZ_MEMORY: u64 = 128 << 20;
 
-/// How the blocks are encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
-    Xz,
-    Zstd,
-}
-
-/// Where a block is in the file, and where its content is in the whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Block {
-    /// Its first byte in the file.
-    pub(super) start: u64,
-    /// Its size in the file; for xz, without its padding.
-    pub(super) size: u64,
-    /// Its content's first byte in the decompressed whole.
-    pub(super) offset: u64,
-    /// Its content's size.
-    pub(super) len: u64,
-    /// The number of the integrity check of its stream, for xz.
-    pub(super) check: u8,
-}
-
-/// The table.
-#[derive(Debug)]
-pub(super) struct Blocks {
-    pub(super) codec: Codec,
-    pub(super) blocks: Vec<Block>,
-    /// The size of the decompressed whole.
-    pub(super) total: u64,
-}
-
-impl Blocks {
-    /// The number of the block that holds the byte at `offset`, which must be less than the total.
-    pub(super) fn find(&self, offset: u64) -> usize {
-        // Of several blocks that begin at the same place all but the last are empty.
-        self.blocks.partition_point(|block| block.offset <= offset).saturating_sub(1)
-    }
-}
-
-/// A stretch of a file, read without moving the file's own offset, so that several threads can do
-/// so.
-pub(super) struct Section {
-    file: Arc<File>,
-    at: u64,
-    end: u64,
-}
-
-impl Section {
-    pub(super) fn new(file: Arc<File>, at: u64, len: u64) -> Section {
-        Section { file, at, end: at.saturating_add(len) }
-    }
-}
-
-impl Read for Section {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
-        let read = self.file.read_at(&mut buffer[..most], self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
 /// Decodes one block. The bytes that end it are handed out only when its checks have been passed.
 pub(super) struct BlockDecoder {
     inner: Inner,
+    table: Arc<Blocks>,
+    number: usize,
     left: u64,
+    done: bool,
 }
 
 enum Inner {
@@ -90,8 +28,13 @@ enum Inner {
 }
 
 impl BlockDecoder {
-    pub(super) fn new(file: &Arc<File>, codec: Codec, block: &Block) -> io::Result<BlockDecoder> {
-        let inner = match codec {
+    pub(super) fn new(
+        file: &Arc<File>,
+        table: &Arc<Blocks>,
+        number: usize,
+    ) -> io::Result<BlockDecoder> {
+        let block = &table.blocks[number];
+        let inner = match table.codec {
             Codec::Xz => Inner::Xz(Box::new(XzDecoder::new(file, block)?)),
             Codec::Zstd => {
                 let section = BufReader::new(Section::new(file.clone(), block.start, block.size));
@@ -100,33 +43,38 @@ impl BlockDecoder {
                 Inner::Zstd(Box::new(decoder))
             }
         };
-        Ok(BlockDecoder { inner, left: block.len })
+        Ok(BlockDecoder { inner, table: table.clone(), number, left: block.len, done: false })
+    }
+
+    fn decode(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.inner {
+            Inner::Xz(decoder) => decoder.read(buffer),
+            Inner::Zstd(decoder) => decoder.read(buffer),
+        }
     }
 }
 
 impl Read for BlockDecoder {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 || buffer.is_empty() {
+        if self.done || buffer.is_empty() {
             return Ok(0);
         }
         let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let buffer = &mut buffer[..most];
-        let read = match &mut self.inner {
-            Inner::Xz(decoder) => decoder.read(buffer)?,
-            Inner::Zstd(decoder) => decoder.read(buffer)?,
+        let read = match most {
+            // The table says that there is nothing in it; whether that is so, its decoder tells.
+            0 => 0,
+            most => self.decode(&mut buffer[..most])?,
         };
-        if read == 0 {
+        if read == 0 && most > 0 {
             return Err(super::invalid("a block is shorter than the archive's index says"));
         }
         self.left -= read as u64;
         if self.left == 0 {
-            let more = match &mut self.inner {
-                Inner::Xz(decoder) => decoder.read(&mut [0])?,
-                Inner::Zstd(decoder) => decoder.read(&mut [0])?,
-            };
-            if more != 0 {
+            if self.decode(&mut [0])? != 0 {
                 return Err(super::invalid("a block is longer than the archive's index says"));
             }
+            self.done = true;
+            self.table.set_decoded(self.number);
         }
         Ok(read)
     }

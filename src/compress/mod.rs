@@ -22,6 +22,7 @@ mod cutter;
 mod level;
 mod pool;
 mod reader;
+mod table;
 mod writer;
 mod xz;
 mod xz_index;

@@ -7,9 +7,11 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::ahead::{Ahead, Job};
-use super::blocks::{BlockDecoder, Blocks, Section};
+use super::blocks::BlockDecoder;
+use super::table::{Blocks, Section};
 use super::zstd::WINDOW_LOG_MAX;
 use super::{Format, cores, invalid, xz_index, zstd};
 use crate::error::Advice;
@@ -22,6 +24,11 @@ const SEQUENTIAL: u64 = 1 << 20;
 /// More threads than this decode faster than anybody reads, and each has its queue.
 const MAX_THREADS: usize = 8;
 
+/// How much may be decoded for nothing, since what is read lies behind it: so many times the whole
+/// content, and this much in any case. Beyond, the time would grow with the square of the size.
+const MAX_AGAIN: u64 = 8;
+const MIN_AGAIN: u64 = 256 << 20;
+
 /// The decompressed content of an archive.
 pub struct Reader {
     path: PathBuf,
@@ -29,6 +36,8 @@ pub struct Reader {
     source: Source,
     position: u64,
     limit: u64,
+    /// How much of what was decoded was not read; counted for all readers of the file.
+    passed_over: Arc<AtomicU64>,
 }
 
 enum Source {
@@ -83,7 +92,44 @@ impl Reader {
                 }
             }
         };
-        Ok(Reader { path: path.to_owned(), format, source, position: 0, limit: u64::MAX })
+        let passed_over = Arc::default();
+        Ok(Reader {
+            path: path.to_owned(),
+            format,
+            source,
+            position: 0,
+            limit: u64::MAX,
+            passed_over,
+        })
+    }
+
+    /// Another reader of the same file, at its start. What one of them has found out about the file
+    /// holds for all.
+    ///
+    /// # Errors
+    /// Where there is no memory for a decoder.
+    pub fn another(&self) -> io::Result<Reader> {
+        let source = match &self.source {
+            Source::Plain { file, len } => Source::Plain { file: file.clone(), len: *len },
+            Source::Blocks(blocks) => Source::Blocks(BlockReader {
+                file: blocks.file.clone(),
+                table: blocks.table.clone(),
+                threads: blocks.threads,
+                cursor: None,
+            }),
+            Source::Stream(stream) => Source::Stream(StreamReader {
+                seen: stream.seen.clone(),
+                ..StreamReader::new(stream.file.clone(), stream.format)?
+            }),
+        };
+        Ok(Reader {
+            path: self.path.clone(),
+            format: self.format,
+            source,
+            position: 0,
+            limit: self.limit,
+            passed_over: self.passed_over.clone(),
+        })
     }
 
     /// Refuses to read more than the first `bytes` of the content: what a few bytes unfold to has
@@ -94,11 +140,25 @@ impl Reader {
         self
     }
 
+    /// Whether what the file says of its size is within the limit; so a file that unfolds to more is
+    /// refused before anything of it is decoded.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where a compressed file says that it unfolds to more.
+    pub fn check_size(&self) -> Result<()> {
+        match &self.source {
+            Source::Blocks(blocks) if blocks.table.total > self.limit => {
+                Err(super::error("read", &self.path, self.beyond_limit()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many threads decode; as many as there are cores if not set.
     #[must_use]
     pub fn with_threads(mut self, threads: NonZero<usize>) -> Reader {
         if let Source::Blocks(blocks) = &mut self.source {
-            blocks.threads = threads.get();
+            blocks.threads = threads.get().min(1 + Ahead::most(&blocks.table));
         }
         self
     }
@@ -108,11 +168,15 @@ impl Reader {
         self.format
     }
 
-    /// Whether a seek costs no more than decoding a part of the file.
+    /// Whether a seek costs no more than decoding a part of the file, and leads where reading from
+    /// the start comes to.
+    ///
+    /// A table of blocks alone is not enough: its blocks must say the same of themselves. Where they
+    /// do not, [`check_rest`](Reader::check_rest) finds out whether the table is right.
     pub fn is_seekable(&self) -> bool {
         match &self.source {
             Source::Plain { .. } => true,
-            Source::Blocks(blocks) => blocks.table.blocks.len() > 1,
+            Source::Blocks(blocks) => blocks.table.vouched && blocks.table.blocks.len() > 1,
             Source::Stream(_) => false,
         }
     }
@@ -135,17 +199,41 @@ impl Reader {
     /// of a block has not checked that part. There is nothing to do where there are no blocks.
     ///
     /// # Errors
-    /// What [`Read::read`] fails with, for a block that is damaged or cannot be read.
+    /// Where the block is damaged or cannot be read.
     pub fn check_block(&mut self, offset: u64) -> io::Result<()> {
-        let Source::Blocks(blocks) = &self.source else { return Ok(()) };
-        if offset >= blocks.table.total {
-            return Ok(());
+        match &self.source {
+            Source::Blocks(blocks) if offset < blocks.table.total => {
+                let number = blocks.table.find(offset);
+                blocks.check(number).map_err(|error| self.located(error))
+            }
+            _ => Ok(()),
         }
-        let mut cursor =
-            blocks.begin(blocks.table.find(offset)).map_err(|error| self.located(error))?;
-        let unfolded = io::copy(&mut cursor.content.by_ref().take(self.limit), &mut io::sink())
-            .map_err(|error| self.located(error))?;
-        if unfolded >= self.limit { Err(self.beyond_limit()) } else { Ok(()) }
+    }
+
+    /// Decodes whatever no reader of this file has decoded to its end so far, and checks that it is
+    /// what the table of blocks says, and behind it what is at the end of a file without one. Then
+    /// a decoder that takes the file from its front comes to the same content.
+    ///
+    /// # Errors
+    /// Where the file is damaged, cut short, or not what its table says.
+    pub fn check_rest(&mut self) -> io::Result<()> {
+        match &self.source {
+            Source::Plain { .. } => Ok(()),
+            Source::Blocks(blocks) => {
+                let mut next = 0;
+                while let Some(number) = blocks.table.next_undecoded(next) {
+                    blocks.check(number).map_err(|error| self.located(error))?;
+                    next = number + 1;
+                }
+                Ok(())
+            }
+            Source::Stream(stream) if stream.seen.whole.load(Ordering::Relaxed) => Ok(()),
+            Source::Stream(_) => {
+                let mut buffer = vec![0; 64 << 10];
+                while self.read(&mut buffer)? > 0 {}
+                Ok(())
+            }
+        }
     }
 
     fn beyond_limit(&self) -> io::Error {
@@ -154,6 +242,36 @@ impl Reader {
             Error::invalid(format!("{path} unfolds to more than the limit of {limit} bytes"))
                 .with_advice(Advice::RaiseLimit);
         io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    /// Counts what must be decoded to come to the next byte, and refuses what would be too much.
+    fn pass_over(&self) -> io::Result<()> {
+        let (position, total) = (self.position, self.len());
+        let (cost, total) = match &self.source {
+            Source::Plain { .. } => return Ok(()),
+            Source::Blocks(blocks) => (blocks.distance(position), total),
+            Source::Stream(stream) => {
+                let reached = stream.seen.reached.load(Ordering::Relaxed).max(position);
+                (position.checked_sub(stream.at).unwrap_or(position), Some(reached))
+            }
+        };
+        if cost == 0 {
+            return Ok(());
+        }
+        let most = total.unwrap_or(0).saturating_mul(MAX_AGAIN).saturating_add(MIN_AGAIN);
+        let before = self.passed_over.fetch_add(cost, Ordering::Relaxed);
+        if before.saturating_add(cost) <= most {
+            return Ok(());
+        }
+        let error = Error::invalid(format!(
+            "{} can be decoded only in large pieces, and what is wanted of it would take decoding \
+             it again and again: more than {MAX_AGAIN} times its content",
+            self.path.display()
+        ))
+        .with_hint(
+            "decompress it first with xz, zstd or gzip: a plain archive is read at any place",
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Puts the file's name before what is wrong with it.
@@ -192,6 +310,7 @@ impl Read for Reader {
         let left = self.limit.saturating_sub(self.position);
         // At the limit, one byte more tells whether it is the end.
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX)).max(1);
+        self.pass_over()?;
         let read = match &mut self.source {
             // The system takes no offset of more than 63 bits.
             Source::Plain { len, .. } if self.position >= *len => Ok(0),
@@ -262,8 +381,8 @@ impl BlockReader {
     fn new(file: Arc<File>, table: Blocks) -> BlockReader {
         BlockReader {
             file,
+            threads: cores().get().min(MAX_THREADS).min(1 + Ahead::most(&table)),
             table: Arc::new(table),
-            threads: cores().get().min(MAX_THREADS),
             cursor: None,
         }
     }
@@ -274,8 +393,7 @@ impl BlockReader {
         }
         // After an error the cursor is gone, so that the next read begins anew and finds it again.
         let mut cursor = match self.cursor.take() {
-            Some(cursor) if cursor.at == offset => cursor,
-            Some(cursor) if cursor.at < offset && offset < self.end(cursor.block) => cursor,
+            Some(cursor) if self.leads_to(&cursor, offset) => cursor,
             _ => self.begin(self.table.find(offset))?,
         };
         if cursor.at < offset {
@@ -289,6 +407,9 @@ impl BlockReader {
         }
         while cursor.at == self.end(cursor.block) {
             cursor = self.advance(cursor)?;
+            if self.table.blocks[cursor.block].len == 0 && cursor.content.read(&mut [0])? > 0 {
+                return Err(invalid("a block is longer than the archive's index says"));
+            }
         }
         let read = cursor.content.read(buffer)?;
         if read == 0 {
@@ -308,15 +429,37 @@ impl BlockReader {
         Ok(read)
     }
 
+    /// Whether an offset is where the cursor is, or behind it in the same block.
+    fn leads_to(&self, cursor: &Cursor, offset: u64) -> bool {
+        cursor.at == offset || (cursor.at < offset && offset < self.end(cursor.block))
+    }
+
+    /// How much must be decoded before the byte at an offset.
+    fn distance(&self, offset: u64) -> u64 {
+        match &self.cursor {
+            _ if offset >= self.table.total => 0,
+            Some(cursor) if self.leads_to(cursor, offset) => offset - cursor.at,
+            _ => offset - self.table.blocks[self.table.find(offset)].offset,
+        }
+    }
+
+    /// Decodes a block to its end.
+    fn check(&self, number: usize) -> io::Result<()> {
+        let mut decoder = BlockDecoder::new(&self.file, &self.table, number)?;
+        let mut buffer = vec![0; 64 << 10];
+        while decoder.read(&mut buffer)? > 0 {}
+        Ok(())
+    }
+
     /// The offset at which a block's content ends.
     fn end(&self, block: usize) -> u64 {
         self.table.blocks[block].offset + self.table.blocks[block].len
     }
 
     fn begin(&self, block: usize) -> io::Result<Cursor> {
-        let entry = &self.table.blocks[block];
-        let content = Content::Here(BlockDecoder::new(&self.file, self.table.codec, entry)?);
-        Ok(Cursor { block, content, at: entry.offset, sequential: 0, ahead: None })
+        let content = Content::Here(BlockDecoder::new(&self.file, &self.table, block)?);
+        let at = self.table.blocks[block].offset;
+        Ok(Cursor { block, content, at, sequential: 0, ahead: None })
     }
 
     /// Goes on to the block behind the cursor's own, which there must be.
@@ -345,12 +488,22 @@ struct StreamReader {
     format: Format,
     decoder: Box<dyn Read + Send>,
     at: u64,
+    seen: Arc<Seen>,
+}
+
+/// What the readers of a stream have seen of it.
+#[derive(Default)]
+struct Seen {
+    /// How far any of them has come.
+    reached: AtomicU64,
+    /// Whether any of them has come to the end.
+    whole: AtomicBool,
 }
 
 impl StreamReader {
     fn new(file: Arc<File>, format: Format) -> io::Result<StreamReader> {
         let decoder = Self::decoder(&file, format)?;
-        Ok(StreamReader { file, format, decoder, at: 0 })
+        Ok(StreamReader { file, format, decoder, at: 0, seen: Arc::default() })
     }
 
     fn decoder(file: &Arc<File>, format: Format) -> io::Result<Box<dyn Read + Send>> {
@@ -372,11 +525,16 @@ impl StreamReader {
             self.at +=
                 io::copy(&mut self.decoder.by_ref().take(offset - self.at), &mut io::sink())?;
             if self.at < offset {
+                self.seen.whole.store(true, Ordering::Relaxed);
                 return Ok(0);
             }
         }
         let read = self.decoder.read(buffer)?;
+        if read == 0 {
+            self.seen.whole.store(true, Ordering::Relaxed);
+        }
         self.at += read as u64;
+        self.seen.reached.fetch_max(self.at, Ordering::Relaxed);
         Ok(read)
     }
 }

@@ -19,7 +19,7 @@ const CHECK_CRC32: u8 = 1;
 /// Filter IDs (5.3).
 const FILTER_X86: u8 = 0x04;
 const FILTER_ARM64: u8 = 0x0a;
-const FILTER_LZMA2: u8 = 0x21;
+pub(super) const FILTER_LZMA2: u8 = 0x21;
 /// The smallest dictionary that can be named (5.3.1).
 const MIN_DICT: u32 = 4 << 10;
 
@@ -315,9 +315,12 @@ impl Unfinished {
 
 /// The smallest dictionary size that can be written (5.3.1) and is not less than `size`.
 fn dict_property(size: u32) -> u8 {
-    (0..40)
-        .find(|&bits: &u8| u64::from(2 | (bits & 1)) << (bits / 2 + 11) >= u64::from(size))
-        .unwrap_or(40)
+    (0..40).find(|&bits| dict_size(bits) >= u64::from(size)).unwrap_or(40)
+}
+
+/// The dictionary size that a property names (5.3.1).
+pub(super) fn dict_size(property: u8) -> u64 {
+    u64::from(2 | (property & 1)) << (property.min(40) / 2 + 11)
 }
 
 /// What liblzma says when encoding fails, which is lack of memory or a mistake of ours.

@@ -1,12 +1,12 @@
 //! The blocks of an .xz file, found from its end: footer, index, header of each stream, the last
-//! stream first.
+//! stream first; and then what each block says of itself.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::blocks::{Block, Blocks, Codec, MAX_BLOCKS};
-use super::xz::{FOOTER_MAGIC, HEADER_LEN, header, take_number};
+use super::table::{Block, Blocks, Claim, Codec, MAX_BLOCKS, Peek};
+use super::xz::{FILTER_LZMA2, FOOTER_MAGIC, HEADER_LEN, dict_size, header, take_number};
 
 /// Stream Footer (2.1.2).
 const FOOTER_LEN: u64 = 12;
@@ -14,18 +14,29 @@ const FOOTER_LEN: u64 = 12;
 /// CRC32 included, is too many blocks.
 const MAX_INDEX: u64 = MAX_BLOCKS as u64 * 18 + 32;
 
+/// How much Stream Padding (2.2) is read: a tape's blocks have some, and a sparse file may have any
+/// amount.
+const MAX_PADDING: u64 = 16 << 20;
+
 /// Reads the table of blocks of a file of `len` bytes. An error's text goes on from "is corrupt: ".
 pub(super) fn read(file: &File, len: u64) -> io::Result<Result<Blocks, String>> {
     let mut parts: Vec<Vec<Block>> = Vec::new();
     let mut count = 0;
     let mut end = len;
+    let mut padding = MAX_PADDING;
     while end > 0 {
         // Stream Padding (2.2): zeros, four at a time.
         let padded = end;
-        end = match skip_zeros(file, end)? {
+        end = match skip_zeros(file, end, padding)? {
             Some(end) => end,
-            None => return Ok(Err("there is nothing but zeros where a stream should be".into())),
+            None => {
+                return Ok(Err(format!(
+                    "there are only zeros where a stream should be, or more than {MAX_PADDING} \
+                     bytes of padding"
+                )));
+            }
         };
+        padding -= padded - end;
         if padded == end && parts.is_empty() && !end.is_multiple_of(4) {
             return Ok(Err(format!(
                 "its size, {end} bytes, is no multiple of four: it is cut short, or something is behind it"
@@ -40,26 +51,77 @@ pub(super) fn read(file: &File, len: u64) -> io::Result<Result<Blocks, String>> 
             Err(what) => return Ok(Err(what)),
         }
     }
-    let mut blocks: Vec<Block> = parts.into_iter().rev().flatten().collect();
-    let mut total: u64 = 0;
-    for block in &mut blocks {
-        block.offset = total;
-        total = match total.checked_add(block.len) {
-            Some(total) => total,
-            None => return Ok(Err("its blocks are larger than any file can be".into())),
-        };
+    let blocks: Vec<Block> = parts.into_iter().rev().flatten().collect();
+    let (mut peek, mut claims) = (Peek::new(file), Vec::with_capacity(blocks.len()));
+    for block in &blocks {
+        match claim(&mut peek, block)? {
+            Some(claim) => claims.push(claim),
+            None => {
+                return Ok(Err("a block's header is damaged, or not what the index says".into()));
+            }
+        }
     }
-    Ok(Ok(Blocks { codec: Codec::Xz, blocks, total }))
+    Ok(Blocks::new(Codec::Xz, blocks, &claims)
+        .ok_or_else(|| "its blocks are larger than any file can be".into()))
 }
 
-/// The end of what is before the zeros at `end`, in whole groups of four.
-fn skip_zeros(file: &File, mut end: u64) -> io::Result<Option<u64>> {
+/// What a block's header (3.1) says of it: where it names both sizes, a decoder holds the block to
+/// them. `None` where it is damaged or says something else than the index.
+fn claim(peek: &mut Peek, block: &Block) -> io::Result<Option<Claim>> {
+    let end = block.start + block.size;
+    // 3.1.1: zero would be the index.
+    let len = match peek.get(block.start, end, 1)? {
+        [0] | [] => return Ok(None),
+        [size, ..] => (usize::from(*size) + 1) * 4,
+    };
+    let header = peek.get(block.start, end, len)?;
+    Ok(parse(header, len, block))
+}
+
+fn parse(header: &[u8], len: usize, block: &Block) -> Option<Claim> {
+    let (content, crc) = header.split_at_checked(len - 4)?;
+    if crc32fast::hash(content).to_le_bytes() != crc {
+        return None;
+    }
+    let (flags, mut rest) = content[1..].split_first()?;
+    let (has_size, has_len) = (flags & 0x40 != 0, flags & 0x80 != 0);
+    if flags & 0x3c != 0 {
+        return None;
+    }
+    // 2.1.1.2: the sizes of the checks.
+    let check = [0, 4, 8, 16, 32, 64][usize::from(block.check).div_ceil(3)];
+    if has_size {
+        let size = take_number(&mut rest)?.checked_add(len as u64 + check)?;
+        (size == block.size).then_some(())?;
+    }
+    if has_len {
+        (take_number(&mut rest)? == block.len).then_some(())?;
+    }
+    let mut memory = 0;
+    for _ in 0..=(flags & 3) {
+        let (id, properties) = (take_number(&mut rest)?, take_number(&mut rest)?);
+        let (properties, behind) = rest.split_at_checked(usize::try_from(properties).ok()?)?;
+        rest = behind;
+        if let ([bits], true) = (properties, id == u64::from(FILTER_LZMA2)) {
+            memory += dict_size(*bits);
+        }
+    }
+    Some(Claim { vouches: has_size && has_len, memory })
+}
+
+/// The end of what is before the zeros at `end`, in whole groups of four; `None` where there is
+/// nothing before them, or more than `most` of them.
+fn skip_zeros(file: &File, mut end: u64, most: u64) -> io::Result<Option<u64>> {
     let mut buffer = [0; 16 << 10];
-    while end > 0 {
+    let last = end.saturating_sub(most);
+    while end > last {
         let window = &mut buffer[..(16 << 10).min(end) as usize];
         file.read_exact_at(window, end - window.len() as u64)?;
         match window.iter().rposition(|&byte| byte != 0) {
-            Some(last) => return Ok(Some(end - ((window.len() - 1 - last) / 4 * 4) as u64)),
+            Some(at) => {
+                let end = end - ((window.len() - 1 - at) / 4 * 4) as u64;
+                return Ok((end >= last).then_some(end));
+            }
             None => end -= window.len() as u64,
         }
     }

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::blocks::{Block, Blocks, Codec, MAX_BLOCKS};
+use super::table::{Block, Blocks, Claim, Codec, MAX_BLOCKS, Peek};
 
+/// The magic of a frame (RFC 8878, 3.1.1).
+const FRAME: u32 = 0xfd2f_b528;
 /// The magic of a skippable frame (RFC 8878, 3.1.2), as the seek table has it, and that of the
 /// table's own footer.
 pub(super) const SKIPPABLE: u32 = 0x184d_2a5e;
@@ -66,16 +68,111 @@ pub(super) fn read_seek_table(file: &File, len: u64) -> io::Result<Result<Option
     if number(&table) != SKIPPABLE || number(&table[4..]) as usize != size {
         return wrong();
     }
-    let (mut at, mut offset) = (0, 0);
-    let mut blocks = Vec::with_capacity(count);
+    let mut at = 0;
+    let (mut blocks, mut claims) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut peek = Peek::new(file);
     for entry in table[8..8 + count * entry].chunks_exact(entry) {
         let (size, len) = (u64::from(number(entry)), u64::from(number(&entry[4..])));
-        blocks.push(Block { start: at, size, offset, len, check: 0 });
+        match claim(&mut peek, at, at + size, len)? {
+            Some(claim) => claims.push(claim),
+            None => {
+                return Ok(Err("a frame is damaged, or not what the seek table says".to_owned()));
+            }
+        }
+        blocks.push(Block { start: at, size, offset: 0, len, check: 0 });
         at += size;
-        offset += len;
     }
     if at != start {
         return wrong();
     }
-    Ok(Ok(Some(Blocks { codec: Codec::Zstd, blocks, total: offset })))
+    Ok(Blocks::new(Codec::Zstd, blocks, &claims)
+        .map(Some)
+        .ok_or_else(|| "its frames are larger than any file can be".to_owned()))
+}
+
+/// What the frames (RFC 8878, 3.1) between two offsets say of themselves, which a decoder holds
+/// them to. `None` where they do not end where the table says, or say another size.
+///
+/// No frame says how long it is: its blocks are followed to its end, since else a table could lead
+/// into the middle of a frame, to content that looks like one.
+fn claim(peek: &mut Peek, mut at: u64, end: u64, len: u64) -> io::Result<Option<Claim>> {
+    let (mut total, mut vouches, mut memory) = (0_u64, true, 0);
+    while at < end {
+        let Some((header, frame)) = frame_header(peek.get(at, end, MAX_HEADER)?) else {
+            return Ok(None);
+        };
+        at = at.saturating_add(header);
+        let Some(frame) = frame else { continue };
+        memory = memory.max(frame.window);
+        vouches &= frame.len.is_some();
+        total = total.saturating_add(frame.len.unwrap_or(0));
+        loop {
+            let &[a, b, c] = peek.get(at, end, 3)? else { return Ok(None) };
+            // 3.1.1.2: last block, type, size.
+            let block = u32::from_le_bytes([a, b, c, 0]);
+            at += 3 + match block >> 1 & 3 {
+                1 => 1,
+                0 | 2 => u64::from(block >> 3),
+                _ => return Ok(None),
+            };
+            if block & 1 == 1 {
+                break;
+            }
+        }
+        at += if frame.has_checksum { 4 } else { 0 };
+    }
+    let fits = at == end && if vouches { total == len } else { total <= len };
+    Ok(fits.then_some(Claim { vouches, memory }))
+}
+
+/// The largest frame header with its magic (3.1.1.1).
+const MAX_HEADER: usize = 18;
+
+/// What a frame's header says.
+struct FrameHeader {
+    has_checksum: bool,
+    /// The size of the content.
+    len: Option<u64>,
+    /// The memory that decoding needs.
+    window: u64,
+}
+
+/// How many bytes a frame's header has, and what it says; for a skippable frame the size of all of
+/// it. `None` where it is no header that is decoded.
+fn frame_header(bytes: &[u8]) -> Option<(u64, Option<FrameHeader>)> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let magic = u32::from_le_bytes(*magic);
+    if magic & !0xf == SKIPPABLE & !0xf {
+        let (size, _) = rest.split_first_chunk::<4>()?;
+        return Some((8 + u64::from(u32::from_le_bytes(*size)), None));
+    }
+    let (&descriptor, rest) = rest.split_first()?;
+    // A bit that is reserved, and dictionaries, which nobody has here.
+    if magic != FRAME || descriptor & 0b1011 != 0 {
+        return None;
+    }
+    let single_segment = descriptor & 0x20 != 0;
+    let (window, rest) = match single_segment {
+        true => (None, rest),
+        false => rest.split_first().map(|(byte, rest)| (Some(*byte), rest))?,
+    };
+    let size = match descriptor >> 6 {
+        0 => usize::from(single_segment),
+        flag => 1 << flag,
+    };
+    let mut field = [0; 8];
+    field[..size].copy_from_slice(rest.get(..size)?);
+    // The field of two bytes counts from 256.
+    let len = u64::from_le_bytes(field) + if size == 2 { 256 } else { 0 };
+    let len = (size > 0).then_some(len);
+    let window = match window {
+        Some(byte) => {
+            let base = 1_u64 << (10 + (byte >> 3));
+            base + base / 8 * u64::from(byte & 7)
+        }
+        None => len?,
+    };
+    let header = 4 + 1 + usize::from(!single_segment) + size;
+    let has_checksum = descriptor & 4 != 0;
+    Some((header as u64, Some(FrameHeader { has_checksum, len, window })))
 }

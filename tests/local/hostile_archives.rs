@@ -67,11 +67,14 @@ fn a_member_of_an_archive_that_has_no_place_in_a_layout_is_refused() {
         ("the index twice, once with a dot", "./index.json", Regular, index.clone()),
         ("the layout file twice", "oci-layout", Regular, oci::LayoutFile::CONTENT.into()),
         ("a second top folder", "onmetal/index.json", Regular, index),
-        ("a folder that is a second top folder", "onmetal/", Directory, Vec::new()),
         ("a blob below two folders", &deep, Regular, b"evil".into()),
         ("upper case", &upper, Regular, b"evil".into()),
         ("another algorithm", "blobs/md5/d41d8cd98f00b204e9800998ecf8427e", Regular, Vec::new()),
-        ("another file", "evil.sh", Regular, b"evil".into()),
+        ("a file among the blobs", "blobs/sha256/evil.sh", Regular, b"evil".into()),
+        ("a file among the folders of blobs", "blobs/evil.sh", Regular, b"evil".into()),
+        ("a link of no part", "evil", Symlink, Vec::new()),
+        ("a device of no part", "evil", Char, Vec::new()),
+        ("a way out of no part", "../evil", Regular, b"evil".into()),
         ("a file in ingest", "ingest/evil", Regular, b"evil".into()),
         ("a name that is not UTF-8", "blobs\u{0}", Regular, b"evil".into()),
         ("no name", "", Regular, b"evil".into()),
@@ -85,11 +88,25 @@ fn a_member_of_an_archive_that_has_no_place_in_a_layout_is_refused() {
         first.insert(0, (name, kind, content));
         archive_refused(&scratch, what, &tar_file(&first));
     }
-    // onmetal-image leaves such a folder in its stores; that is no attack.
-    let mut ingest = borrowed();
-    ingest.insert(0, ("ingest/", Directory, Vec::new()));
-    fs::write(scratch.path("good.oci.tar"), tar_file(&ingest)).unwrap();
-    assert_eq!(scratch.osimage(["verify", "good.oci.tar"]).run().code, 0);
+    // onmetal-image leaves such a folder in its stores, and docker such files in its archives; that
+    // is no attack.
+    for (name, kind, content) in [
+        ("ingest/", Directory, &b""[..]),
+        ("manifest.json", Regular, b"[]"),
+        ("x/", Directory, b""),
+    ] {
+        let mut more = borrowed();
+        more.insert(0, (name, kind, content.into()));
+        fs::write(scratch.path("good.oci.tar"), tar_file(&more)).unwrap();
+        let run = scratch.osimage(["verify", "good.oci.tar"]).run();
+        let stderr = run.stderr;
+        assert_eq!(run.code, 0, "{name}: {stderr}");
+        assert_eq!(
+            stderr.matches("manifest.json").count(),
+            usize::from(kind == Regular),
+            "{stderr}"
+        );
+    }
     unharmed(&scratch);
 }
 
@@ -215,7 +232,7 @@ fn a_long_name_or_header_that_fills_the_memory_is_refused() {
                 &mut tar,
                 "././@LongLink",
                 *kind,
-                if last { b"" } else { b"12 comment=x\n" },
+                if last { b"" } else { b"13 comment=x\n" },
                 last.then_some(size),
             );
         }

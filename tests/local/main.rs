@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archive_meanings;
 mod cli;
 mod compress;
 mod credentials;
