@@ -6,6 +6,7 @@
 //! wait for it, and again when it has expired.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,11 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Client;
+use super::address::{Class, Reach};
 use super::answer::{self, MAX_ANSWER, Refusal};
 use super::credentials::Credential;
 use super::http::{Attempts, Host, redacted, unreachable};
-use super::tls::{is_link_local, is_local};
-use super::transport::{Body, Failure, Request};
+use super::transport::{Body, Failure, Request, Response};
 use crate::error::Advice;
 use crate::{Error, Result};
 
@@ -89,7 +90,14 @@ struct State {
 #[derive(Debug, Clone, PartialEq)]
 enum Scheme {
     Basic,
-    Bearer { realm: Url, service: Option<String> },
+    Bearer { realm: Realm, service: Option<String> },
+}
+
+/// Where tokens come from, and how far inside that may be.
+#[derive(Debug, Clone, PartialEq)]
+struct Realm {
+    url: Url,
+    reach: Reach,
 }
 
 struct Token {
@@ -121,7 +129,7 @@ impl Client {
         &self,
         host: &Host,
         scopes: &[Scope],
-        headers: &HeaderMap,
+        refused: &Response,
         used: Option<&HeaderValue>,
     ) -> Result<()> {
         let mut state = host.auth.state.lock().expect("nothing panics with this lock");
@@ -129,7 +137,7 @@ impl Client {
         if state.tokens.get(scopes).is_some_and(|token| Some(&token.header) != used) {
             return Ok(());
         }
-        let scheme = scheme(host, headers)?;
+        let scheme = scheme(host, refused)?;
         if used.is_some() && scheme == Scheme::Basic {
             return Err(not_accepted(host));
         }
@@ -193,12 +201,16 @@ impl Client {
     fn fetch_token(
         &self,
         host: &Host,
-        realm: &Url,
+        realm: &Realm,
         service: Option<&str>,
         scopes: &[Scope],
         credential: Option<Credential>,
     ) -> Result<(HeaderValue, Duration)> {
+        let Realm { url: realm, reach } = realm;
         log::debug!("{}: a token comes from {}", host.name, realm.host_str().unwrap_or_default());
+        if credential.is_some() && *reach != Reach::Registry && is_open(host, realm) {
+            return Err(refuse(host, realm.as_str(), "would get the credentials in the clear"));
+        }
         let scopes: Vec<_> =
             scopes.iter().filter(|scope| **scope != Scope::None).map(ToString::to_string).collect();
         let mut headers = HeaderMap::new();
@@ -233,14 +245,13 @@ impl Client {
                 url.query_pairs_mut().extend_pairs(pairs);
             }
         }
-        let own = realm.origin() == host.base.origin();
         let at = format!("{} (which {} names)", realm.host_str().unwrap_or_default(), host.name);
         let request = || Request {
             method: method.clone(),
             url: url.clone(),
             headers: headers.clone(),
             body: body.clone().map_or(Body::Empty, Body::Bytes),
-            own,
+            reach: *reach,
         };
         let (status, bytes) = self.ask_token_server(host, realm, &at, request)?;
         match status {
@@ -309,6 +320,9 @@ impl Client {
             let (mut response, bytes) = match answered {
                 Ok(answered) => answered,
                 Err(Failure::Own(error)) => return Err(error),
+                Err(Failure::OutOfReach) => {
+                    return Err(refuse(host, realm.as_str(), "leads into your own network"));
+                }
                 Err(failure @ Failure::Broken(_)) => {
                     attempts.again(&format!("{at}: {failure}"), None, || {
                         unreachable(at, realm, &failure)
@@ -334,9 +348,11 @@ impl Client {
 }
 
 /// The best scheme among those that a registry offers.
-fn scheme(host: &Host, headers: &HeaderMap) -> Result<Scheme> {
+fn scheme(host: &Host, refused: &Response) -> Result<Scheme> {
     let mut basic = false;
-    for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
+    for value in
+        refused.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok())
+    {
         for challenge in http_auth::parser::ChallengeParser::new(value).map_while(Result::ok) {
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let param = |name: &str| {
@@ -345,7 +361,7 @@ fn scheme(host: &Host, headers: &HeaderMap) -> Result<Scheme> {
                     found.map(|(_, value)| value.to_unescaped())
                 };
                 return Ok(Scheme::Bearer {
-                    realm: realm(host, &param("realm").unwrap_or_default())?,
+                    realm: realm(host, &param("realm").unwrap_or_default(), refused.peer)?,
                     service: param("service"),
                 });
             }
@@ -363,20 +379,10 @@ fn scheme(host: &Host, headers: &HeaderMap) -> Result<Scheme> {
 }
 
 /// The place where tokens come from. A registry must not be able to turn us against something that
-/// only we can reach, nor to have our password sent in the clear.
-fn realm(host: &Host, text: &str) -> Result<Url> {
-    let refuse = |why: &str| {
-        let shown: String = Url::parse(text)
-            .map_or(text.to_owned(), |url| redacted(&url))
-            .chars()
-            .take(200)
-            .collect();
-        Err(Error::unauthorised(format!(
-            "{} wants its tokens fetched from {shown:?}, which {why}",
-            host.name
-        ))
-        .with_hint("nothing was sent there; tell whoever runs the registry"))
-    };
+/// only we can reach, nor to have our password sent in the clear. What the host's name leads to is
+/// checked where it is looked up.
+fn realm(host: &Host, text: &str, peer: Option<IpAddr>) -> Result<Realm> {
+    let refuse = |why| Err(refuse(host, text, why));
     let Ok(url) = Url::parse(text) else { return refuse("is not an address") };
     if !matches!(url.scheme(), "http" | "https") {
         return refuse("is not an address of the web");
@@ -384,14 +390,41 @@ fn realm(host: &Host, text: &str) -> Result<Url> {
     if host.base.scheme() == "https" && url.scheme() == "http" {
         return refuse("is not protected as the registry itself is");
     }
-    if is_local(&url) && !is_local(&host.base) || is_link_local(&url) && !is_link_local(&host.base)
-    {
-        return refuse("is an address inside of your own network");
-    }
     if !url.username().is_empty() || url.password().is_some() {
         return refuse("has a user in it");
     }
-    Ok(url)
+    if url.origin() == host.base.origin() {
+        return Ok(Realm { url, reach: Reach::Registry });
+    }
+    // A name that leads to this machine may be anybody's, who wants to be taken for us.
+    let class = Class::told_by(&host.base).unwrap_or_else(|| match peer.map(Class::of) {
+        Some(class @ (Class::Private | Class::Reserved)) => class,
+        _ => Class::Public,
+    });
+    let reach = Reach::TokenServer(class);
+    if Class::told_by(&url).is_some_and(|class| !reach.allows(class)) {
+        return refuse("leads into your own network");
+    }
+    Ok(Realm { url, reach })
+}
+
+/// Whether others can read what is sent there: without TLS, from one machine to another.
+fn is_open(host: &Host, realm: &Url) -> bool {
+    let here = |url| Class::told_by(url) == Some(Class::Loopback);
+    realm.scheme() == "http" && !(here(realm) && here(&host.base))
+}
+
+fn refuse(host: &Host, realm: &str, why: &str) -> Error {
+    let shown: String = Url::parse(realm)
+        .map_or(realm.to_owned(), |url| redacted(&url))
+        .chars()
+        .take(200)
+        .collect();
+    Error::unauthorised(format!(
+        "{} wants its tokens fetched from {shown:?}, which {why}",
+        host.name
+    ))
+    .with_hint("nothing was sent there; tell whoever runs the registry")
 }
 
 fn secret(text: String) -> Result<HeaderValue> {

@@ -15,6 +15,7 @@ use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::Client;
+use super::address::Reach;
 use super::answer::{self, Refusal};
 use super::auth::{Auth, Scope};
 use super::tls::Remedy;
@@ -201,7 +202,7 @@ impl<'a> Attempts<'a> {
     pub fn again_after(&mut self, failure: Failure) -> Result<()> {
         let error = |failure: &Failure| unreachable(&self.host.name, &self.host.base, failure);
         let hopeless = match &failure {
-            Failure::Own(_) | Failure::NotHttp(_) => true,
+            Failure::Own(_) | Failure::NotHttp(_) | Failure::OutOfReach => true,
             Failure::Tls(..) | Failure::Connect(_) | Failure::Proxy(..) => {
                 !self.host.answered.load(Ordering::Relaxed)
             }
@@ -319,7 +320,7 @@ impl Client {
             if challenged > 2 || (challenged == 2 && authorization.is_none()) {
                 return Ok(response);
             }
-            self.answer_challenge(host, call.scopes, &response.headers, authorization.as_ref())
+            self.answer_challenge(host, call.scopes, &response, authorization.as_ref())
                 .map_err(Failure::Own)?;
         }
     }
@@ -333,14 +334,29 @@ impl Client {
     ) -> Result<Response, Failure> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_HOPS {
-            let own = url.origin() == host.base.origin();
+            let reach = match url.origin() == host.base.origin() {
+                true => Reach::Registry,
+                false => Reach::Content,
+            };
             let mut headers = call.headers.clone();
-            if let (true, Some(authorization)) = (own, authorization) {
+            if let (Reach::Registry, Some(authorization)) = (reach, authorization) {
                 headers.insert(AUTHORIZATION, authorization.clone());
             }
             let began = Instant::now();
-            let response = self.send(call, url.clone(), headers, own)?;
-            if own && !response.fresh && url.path().contains("/manifests/") {
+            let response = match self.send(call, url.clone(), headers, reach) {
+                Err(Failure::OutOfReach) => {
+                    return Err(Failure::Own(
+                        Error::invalid(format!(
+                            "{} sends to {}, which is for this machine alone; nothing was sent there",
+                            host.name,
+                            url.origin().ascii_serialization()
+                        ))
+                        .with_hint("tell whoever runs the registry"),
+                    ));
+                }
+                answered => answered?,
+            };
+            if reach == Reach::Registry && !response.fresh && url.path().contains("/manifests/") {
                 let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 host.slowest.fetch_max(took, Ordering::Relaxed);
             }
@@ -379,20 +395,20 @@ impl Client {
         call: &Call<'_>,
         url: Url,
         headers: HeaderMap,
-        own: bool,
+        reach: Reach,
     ) -> Result<Response, Failure> {
         log::debug!("-> {} {}{}", call.method, redacted(&url), shown(&headers));
         let method = call.method.clone();
         let result = match &call.content {
             Content::Empty => {
-                self.transport.send(Request { method, url, headers, body: Body::Empty, own })
+                self.transport.send(Request { method, url, headers, body: Body::Empty, reach })
             }
             Content::Bytes(bytes) => self.transport.send(Request {
                 method,
                 url,
                 headers,
                 body: Body::Bytes(bytes.clone()),
-                own,
+                reach,
             }),
             Content::Stream(len, open) => {
                 let mut content = open().map_err(Failure::Own)?;
@@ -401,7 +417,7 @@ impl Client {
                     url,
                     headers,
                     body: Body::Stream(*len, &mut *content),
-                    own,
+                    reach,
                 })
             }
         };
@@ -426,7 +442,7 @@ fn host_repository(url: &Url) -> String {
 /// The error for a registry that cannot be talked to.
 pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
     match failure {
-        Failure::Own(_) => Error::network(failure.to_string()),
+        Failure::Own(_) | Failure::OutOfReach => Error::network(failure.to_string()),
         Failure::Proxy(proxy, why) => Error::network(format!("{name} cannot be reached through the proxy {proxy}: {why}"))
             .with_hint("check the proxy, which HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names hosts that need none"),
         Failure::Connect(why) => Error::network(format!("{name} cannot be reached: {why}"))

@@ -15,6 +15,7 @@
 //! A tag is looked up once; from then on only digests are asked for, so a tag that moves in between
 //! changes nothing.
 
+mod address;
 mod answer;
 mod auth;
 pub mod credentials;
@@ -53,6 +54,7 @@ pub use repository::{Access, Locator, Repository};
 
 use crate::names::{Host as HostName, Reference, RepositoryName};
 use crate::{Error, Result};
+use address::Reach;
 use auth::Scope;
 use credentials::{Credential, Credentials};
 use http::{Call, Host};
@@ -244,7 +246,7 @@ impl Client {
             url: url.clone(),
             headers: HeaderMap::new(),
             body: Body::Empty,
-            own: true,
+            reach: Reach::Registry,
         };
         matches!(self.transport.send(request), Err(Failure::Tls(_, TlsFailure::NotTls)))
     }

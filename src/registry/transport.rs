@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::address::{Class, Reach};
 use super::pace::Pace;
 use super::tls::{self, Distrust, Remedy};
 use super::{Settings, proxy, resolver};
@@ -58,8 +60,8 @@ struct Seat {
     clients: HashMap<Origin, Client>,
 }
 
-/// Where a client's connections lead; `true` for those that show our client certificate.
-type Origin = (String, bool);
+/// Where a client's connections lead, and what they may lead to.
+type Origin = (String, Reach);
 
 /// What is sent.
 pub(super) struct Request<'a> {
@@ -67,9 +69,8 @@ pub(super) struct Request<'a> {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Body<'a>,
-    /// Whether it goes to the registry itself, which may see our client certificate, and not to
-    /// where it sent us.
-    pub own: bool,
+    /// Whether it goes to the registry itself, or to where it sent us.
+    pub reach: Reach,
 }
 
 /// What follows the headers of a request.
@@ -85,6 +86,8 @@ pub(super) struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub url: Url,
+    /// Who answered, where that was no proxy.
+    pub peer: Option<IpAddr>,
     pub body: Incoming,
     /// A connection may have been made for it.
     pub fresh: bool,
@@ -95,6 +98,8 @@ pub(super) struct Response {
 pub(super) enum Failure {
     /// There was no connection.
     Connect(String),
+    /// It was not to be connected to; nothing was sent there.
+    OutOfReach,
     /// There was none through the proxy of this name.
     Proxy(String, String),
     /// The other side's certificate, or its speaking TLS at all, is the trouble.
@@ -129,6 +134,7 @@ impl std::fmt::Display for Failure {
             | Failure::Broken(why)
             | Failure::Slow(why)
             | Failure::NotHttp(why) => f.write_str(why),
+            Failure::OutOfReach => f.write_str("it leads inside, and nothing was sent there"),
             Failure::Own(error) => error.fmt(f),
         }
     }
@@ -158,14 +164,17 @@ impl Transport {
     /// # Errors
     /// [`Failure`]; an answer of whatever status is none.
     pub fn send(&self, request: Request<'_>) -> Result<Response, Failure> {
-        let origin = (request.url.origin().ascii_serialization(), request.own);
+        if Class::told_by(&request.url).is_some_and(|class| !request.reach.allows(class)) {
+            return Err(Failure::OutOfReach);
+        }
+        let origin = (request.url.origin().ascii_serialization(), request.reach);
         let mut seat = self.seat(&origin).map_err(Failure::Own)?;
         let known = seat.get().clients.get(&origin).cloned();
         let fresh = known.is_none();
         let client = match known {
             Some(client) => client,
             None => {
-                let client = self.client(&request.url, request.own).map_err(Failure::Own)?;
+                let client = self.client(&request.url, request.reach).map_err(Failure::Own)?;
                 seat.get_mut().clients.insert(origin, client.clone());
                 client
             }
@@ -187,9 +196,11 @@ impl Transport {
             (Failure::Connect(why), Some(proxy)) => Failure::Proxy(proxy, why),
             (failure, _) => failure,
         })?;
+        let peer = answered.remote_addr().map(|address| address.ip());
         Ok(Response {
             status: answered.status(),
             headers: answered.headers().clone(),
+            peer: peer.filter(|_| proxy::to(&request.url).is_none()),
             url: request.url,
             fresh,
             body: Incoming {
@@ -275,7 +286,8 @@ impl Transport {
     }
 
     /// A client for an origin.
-    fn client(&self, url: &Url, own: bool) -> Result<Client> {
+    fn client(&self, url: &Url, reach: Reach) -> Result<Client> {
+        let shows = reach == Reach::Registry;
         let mut builder = Client::builder()
             .user_agent(concat!("osimage/", env!("CARGO_PKG_VERSION")))
             .http1_only()
@@ -289,29 +301,33 @@ impl Transport {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT.min(self.settings.stall))
-            .dns_resolver(resolver::Resolver)
             .tcp_nodelay(true)
             .tcp_keepalive(self.settings.stall)
             .tcp_user_timeout(self.settings.stall);
         let (host, port) =
             (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        if let Some(resolve) = self
+        let given = self
             .settings
             .resolve
             .iter()
             .find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port)
-        {
-            builder = builder.resolve(host, (resolve.address, port).into());
-        }
-        // The library finds the same proxies, and passes fewer of them by.
-        if proxy::to(url).is_none() {
-            builder = builder.no_proxy();
-        }
+            .map(|resolve| resolve.address);
+        // The library finds the same proxies, and passes fewer of them by. What it looks up for
+        // one is the proxy's own name, which the user gave.
+        let reach = match proxy::to(url) {
+            None => {
+                builder = builder.no_proxy();
+                reach
+            }
+            Some(_) => Reach::Registry,
+        };
         let tls = match url.scheme() {
-            "https" => tls::config(url, own, &self.settings)?,
+            "https" => tls::config(url, shows, &self.settings)?,
             _ => tls::unused(),
         };
-        builder.tls_backend_preconfigured(tls).build().map_err(|e| {
+        let resolver =
+            resolver::Resolver { given: given.map(|address| (host.to_owned(), address)), reach };
+        builder.dns_resolver(resolver).tls_backend_preconfigured(tls).build().map_err(|e| {
             Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e)))
         })
     }
@@ -578,6 +594,9 @@ fn failure(error: reqwest::Error) -> Failure {
                 }
                 _ => Failure::Tls(tls.to_string(), TlsFailure::Other),
             };
+        }
+        if error.is::<resolver::Unreachable>() {
+            return Failure::OutOfReach;
         }
         if error.downcast_ref().is_some_and(hyper::Error::is_parse) {
             return Failure::NotHttp(innermost(error));

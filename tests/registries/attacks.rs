@@ -254,6 +254,30 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
         "https://192.168.1.1/token",
         "https://100.64.0.1/token",
         "https://255.255.255.255/token",
+        // Metadata services outside of link-local addresses.
+        "https://100.100.100.200/token",
+        "https://168.63.129.16/token",
+        "https://192.0.0.192/token",
+        "https://[fd00:ec2::254]/token",
+        // What is reserved, for benchmarks, for documentation.
+        "https://192.0.0.1/token",
+        "https://192.0.2.1/token",
+        "https://198.18.0.1/token",
+        "https://240.0.0.1/token",
+        "https://[2001:db8::1]/token",
+        // IPv4 within IPv6: NAT64, 6to4, Teredo, compatible, translated, ISATAP.
+        "https://[64:ff9b::127.0.0.1]:PORT/token",
+        "https://[64:ff9b::a9fe:a9fe]/token",
+        "https://[64:ff9b:1::1]/token",
+        "https://[2002:7f00:1::]:PORT/token",
+        "https://[2002:a9fe:a9fe::]/token",
+        "https://[2001:0:1::f5ff:fffe]/token",
+        "https://[::127.0.0.1]:PORT/token",
+        "https://[::ffff:0:10.0.0.1]/token",
+        "https://[2606:4700::5efe:10.0.0.1]/token",
+        // Names that lead there.
+        "https://inside.test:PORT/token",
+        "https://metadata.test:PORT/token",
         "https://h1dden:s3cret@token.example/token",
         "file:///etc/passwd",
         "gopher://127.0.0.1:PORT/x",
@@ -261,7 +285,11 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
         "",
     ] {
         demand(realm);
-        let args = ["--ca-file", ca, "--resolve", &resolve, "resolve", &format!("{host}/os:v1")];
+        let inside = format!("inside.test:{port}:127.0.0.1");
+        let metadata = format!("metadata.test:{port}:169.254.169.254");
+        let resolve = ["--resolve", &resolve, "--resolve", &inside, "--resolve", &metadata];
+        let image = format!("{host}/os:v1");
+        let args = [&["--ca-file", ca], &resolve[..], &["resolve", &image]].concat();
         let error = scratch.osimage(args).run().says(&["nothing was sent there"]).fails(4);
         assert!(!error.contains("s3cret") && !error.contains("h1dden"), "{realm}: {error}");
     }
@@ -276,6 +304,84 @@ fn a_realm_reaches_nothing_inside_and_gets_nothing_in_the_clear() {
             .fails(4);
     }
     assert!(inside.requests().is_empty(), "{:?}", inside.requests());
+}
+
+#[test]
+fn a_password_goes_over_http_to_the_registry_that_was_named_alone() {
+    let scratch = Scratch::new();
+    let elsewhere = elsewhere(Response::json(200, &json!({"token": "t"})));
+    let registry = Registry::start();
+    let (port, other) = (registry.address.port(), elsewhere.address.port());
+    let host = format!("registry.test:{port}");
+    let (here, there) = (format!("{host}:127.0.0.1"), format!("token.test:{other}:127.0.0.1"));
+    let image = format!("{host}/os:v1");
+    let args = ["--plain-http", "--resolve", &here, "--resolve", &there, "resolve", &image];
+    for password in [true, false] {
+        for realm in
+            [format!("http://token.test:{other}/token"), format!("http://127.0.0.1:{other}/t")]
+        {
+            if password {
+                scratch.password("alice", "s3cret", &[&host]);
+            }
+            registry.behave();
+            registry.on(move |_| {
+                let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");
+                Some(Fault::Answer(Response::new(401).with("WWW-Authenticate", &challenge)))
+            });
+            scratch.osimage(args).run().says(&["nothing was sent there"]).fails(4);
+        }
+        fs::remove_dir_all(scratch.path(".docker")).unwrap_or_default();
+    }
+    assert!(elsewhere.requests().is_empty(), "{:?}", elsewhere.requests());
+    // The registry itself may give tokens for it.
+    scratch.password("alice", "s3cret", &[&host]);
+    registry.behave();
+    registry.forget();
+    registry.on(move |request| {
+        let challenge = format!("Bearer realm=\"http://registry.test:{port}/token\",service=\"s\"");
+        Some(Fault::Answer(match request.path.as_str() {
+            "/token" => Response::json(200, &json!({"token": "t"})),
+            _ => Response::new(401).with("WWW-Authenticate", &challenge),
+        }))
+    });
+    scratch.osimage(args).run().says(&["does not allow it"]).fails(4);
+    assert!(registry.requests().iter().any(|request| request.basic().is_some()));
+}
+
+#[test]
+fn nobody_is_sent_to_what_tells_a_machine_its_secrets() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    image(&registry, |_| ());
+    for place in [
+        "http://169.254.169.254/latest/meta-data",
+        "http://[fe80::a9fe:a9fe]/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://[fd00:ec2::254]/",
+        "http://100.100.100.200/",
+        "http://metadata.test/",
+    ] {
+        for call in ["GET blob", "GET manifest", "GET tags"] {
+            registry.behave();
+            registry.forget();
+            registry
+                .first(usize::MAX, call, move |_| Fault::Answer(Response::redirect(307, place)));
+            let tags = format!("{}/os", registry.host());
+            let args = match call {
+                "GET tags" => vec!["tags", &tags],
+                _ => vec!["pull", &tags, "-o", "out"],
+            };
+            let image = format!("{tags}:v1");
+            let args: Vec<_> = args
+                .into_iter()
+                .map(|arg| if arg == tags && call != "GET tags" { &*image } else { arg })
+                .collect();
+            let resolve = ["--resolve", "metadata.test:80:169.254.169.254"];
+            let run = scratch.osimage([&resolve, &args[..]].concat()).run();
+            run.says(&["nothing was sent there"]).fails(5);
+        }
+    }
 }
 
 #[test]
