@@ -3,8 +3,9 @@
 use osimage::Error;
 use osimage::error::Advice;
 
-/// What the user can do.
-pub fn words(advice: &Advice) -> String {
+/// What the user can do. `end` tells what goes before the name of an option that is to hold for one
+/// registry alone.
+pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
     match advice {
         Advice::LogIn { registry, why: "" } => format!("`osimage login {registry}`"),
         Advice::LogIn { registry, why } => format!("`osimage login {registry}`; {why}"),
@@ -26,19 +27,24 @@ pub fn words(advice: &Advice) -> String {
         Advice::Verify => {
             "`osimage verify` lists all that is damaged or missing; get that image again".into()
         }
-        Advice::PlainHttp { .. } => {
-            "--plain-http asks without protection; not for production".into()
+        Advice::PlainHttp { registry } => {
+            format!("--{}plain-http asks without protection; not for production", end(registry))
         }
-        Advice::NoPlainHttp { .. } => "leave out --plain-http, or give --plain-http=false; check \
-                                       that a registry answers there"
-            .into(),
+        Advice::NoPlainHttp { registry } => match end(registry) {
+            "" => "leave out --plain-http, or give --plain-http=false; check that a registry \
+                   answers there"
+                .into(),
+            end => format!("give --{end}plain-http=false; check that a registry answers there"),
+        },
         Advice::TrustAuthority { registry } => format!(
-            "name its authority's certificate with --ca-file, or put it into \
-             /etc/containers/certs.d/{registry}/"
+            "name its authority's certificate with --{}ca-file, or put it into \
+             /etc/containers/certs.d/{registry}/",
+            end(registry)
         ),
         Advice::TrustCertificate { registry } => format!(
-            "name exactly the certificate that it shows with --ca-file, or put it into \
-             /etc/containers/certs.d/{registry}/"
+            "name exactly the certificate that it shows with --{}ca-file, or put it into \
+             /etc/containers/certs.d/{registry}/",
+            end(registry)
         ),
         Advice::NameOfCertificate => {
             "ask for it by a name that its certificate is for; --resolve gives a name an address"
@@ -113,7 +119,7 @@ mod tests {
             (Advice::ListImages { why: "say which".into() }, "say which; `osimage list` shows all"),
             (Advice::Text("check the path".into()), "check the path"),
         ] {
-            assert_eq!(words(&advice), text);
+            assert_eq!(words(&advice, |_| ""), text);
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Context {
     max_size: u64,
     pub registry: RegistryArgs,
     client: OnceLock<Client>,
+    /// The registries of a copy's source and target.
+    ends: OnceLock<[Host; 2]>,
 }
 
 impl Context {
@@ -76,22 +78,36 @@ impl Context {
             max_size: global.max_size,
             registry: global.registry,
             client: OnceLock::new(),
+            ends: OnceLock::new(),
         }
     }
 
     /// The client for every registry.
     pub fn client(&self) -> &Client {
-        self.client_for(None, Vec::new())
+        self.client_for(None)
     }
 
-    /// The client, for a command that says how blobs are uploaded, or which registry is asked
-    /// without TLS; its first call.
-    pub fn client_for(
-        &self,
-        chunk_size: Option<NonZero<u64>>,
-        plain_http_at: Vec<(Host, bool)>,
-    ) -> &Client {
-        self.client.get_or_init(|| self.registry.client(chunk_size, plain_http_at))
+    /// The client, for a command that says how blobs are uploaded; its first call.
+    pub fn client_for(&self, chunk_size: Option<NonZero<u64>>) -> &Client {
+        self.client.get_or_init(|| self.registry.client(chunk_size))
+    }
+
+    /// Says that the command works with two registries.
+    pub fn set_ends(&self, source: Host, target: Host) {
+        // A command has one source and one target.
+        let _ = self.ends.set([source, target]);
+    }
+
+    /// What goes before the name of an option that is to hold for this registry alone.
+    pub fn end_of(&self, registry: &str) -> &'static str {
+        match self.ends.get() {
+            Some([source, target]) if source != target => match registry {
+                host if host == source.as_str() => "from-",
+                host if host == target.as_str() => "to-",
+                _ => "",
+            },
+            _ => "",
+        }
     }
 
     /// The most that an archive may unfold to, in bytes.

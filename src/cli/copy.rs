@@ -3,13 +3,14 @@
 use osimage::content::{self, Source};
 use osimage::copy::{self, Graph};
 use osimage::layout::Layout;
-use osimage::names::{Host, Location, Selector};
+use osimage::names::{Location, Selector};
 use osimage::oci::Descriptor;
 use osimage::registry::{self, Access};
 use osimage::{Error, Result, referrers};
 
 use super::archive::ArchiveArgs;
 use super::context::Context;
+use super::ends::{self, EndArgs};
 use super::output;
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
@@ -36,12 +37,8 @@ pub struct Args {
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
-    /// Ask the source's registry without TLS
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    from_plain_http: Option<bool>,
-    /// Ask the target's registry without TLS
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    to_plain_http: Option<bool>,
+    #[command(flatten)]
+    ends: EndArgs,
     #[command(flatten)]
     archive: ArchiveArgs,
     #[command(flatten)]
@@ -59,11 +56,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }
-    let client = context.client_for(args.upload.chunk_size, plain_http_at(args, &from, &to));
+    if let (Some(from), Some(to)) = (ends::host(&from), ends::host(&to)) {
+        context.set_ends(from.clone(), to.clone());
+    }
+    let clients = args.ends.clients(&context.registry, args.upload.chunk_size, [&from, &to])?;
+    let [reader, writer] = clients.each_ref().map(|client| {
+        client.as_ref().unwrap_or_else(|| context.client_for(args.upload.chunk_size))
+    });
     let mut mount_from = None;
     let (source, name): (Box<dyn Source + '_>, _) = match from {
         Location::Registry(reference) => {
-            let image = client.image(&reference)?;
+            let image = reader.image(&reference)?;
             mount_from = Some(image.repository().name().clone());
             (Box::new(image), None)
         }
@@ -83,7 +86,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let watched = Watched::new(&*source, &both, "copying");
     match to {
         Location::Registry(reference) => {
-            let mut repository = client.repository(reference.repository(), Access::Push)?;
+            let mut repository = writer.repository(reference.repository(), Access::Push)?;
             if let Some(from) = args.upload.mount_from.as_deref() {
                 repository = repository.mounting_from(&super::push::mounted(from, &reference)?);
             } else if let Some(from) = &mount_from {
@@ -141,17 +144,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.target,
         entry.digest.hex()
     ))
-}
-
-/// Which of the two registries is asked without TLS.
-fn plain_http_at(args: &Args, from: &Location, to: &Location) -> Vec<(Host, bool)> {
-    let mut said = Vec::new();
-    for (location, plain) in [(from, args.from_plain_http), (to, args.to_plain_http)] {
-        if let (Location::Registry(reference), Some(plain)) = (location, plain) {
-            said.push((reference.repository().host().clone(), plain));
-        }
-    }
-    said
 }
 
 /// The entries that a layout gets: the image under its new name or the one that it had, and what is

@@ -124,7 +124,7 @@ fn credential(
 }
 
 /// A secret from standard input, without the end of the line that most programs put behind it.
-fn secret(stdin: &mut dyn Read, what: &str) -> Result<String> {
+pub fn secret(stdin: &mut dyn Read, what: &str) -> Result<String> {
     let mut bytes = Vec::new();
     stdin
         .take(MAX_SECRET + 1)

@@ -13,6 +13,7 @@ mod context;
 mod convert;
 mod copy;
 mod discover;
+mod ends;
 mod extract;
 mod features;
 mod index;
@@ -34,11 +35,12 @@ mod upkeep;
 mod url;
 mod yaml;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use osimage::Result;
+use osimage::{Error, Kind, Result};
 
 use context::{Context, Global, Persona};
 
@@ -105,9 +107,26 @@ enum Command {
     Man(shell::ManArgs),
 }
 
+/// Prints help or the version, or what is wrong with the arguments.
+fn tell(told: &clap::Error) -> ExitCode {
+    let printed = told.print().and_then(|()| io::stdout().flush());
+    match printed {
+        // Nobody listens.
+        _ if told.use_stderr() => ExitCode::from(Kind::Usage as u8),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            output::say(&format!("osimage: {}", Error::io("write", "standard output", e)));
+            ExitCode::from(Kind::Other as u8)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 /// Runs the program; what went wrong goes to stderr, its class into the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return tell(&told),
+    };
     take_file_limit_as_error();
     let context = Context::new(cli.global, Persona::of_program());
     match run(cli.command, &context) {
@@ -118,7 +137,10 @@ pub fn main() -> ExitCode {
                 output::say(&format!("  because: {}", output::visible(&cause)));
             }
             if let Some(advice) = error.advice() {
-                output::say(&format!("  {}", output::visible(&advice::words(&advice))));
+                output::say(&format!(
+                    "  {}",
+                    output::visible(&advice::words(&advice, |registry| context.end_of(registry)))
+                ));
             }
             ExitCode::from(error.kind() as u8)
         }

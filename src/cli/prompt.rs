@@ -2,12 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use osimage::{Error, Result};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
+use signal_hook::SigId;
+use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
 
 /// Whether an answer is seen while it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +35,69 @@ pub fn ask(question: &str, answer: Answer) -> Result<String> {
         .write(true)
         .open("/dev/tty")
         .map_err(|e| Error::io("open", terminal, e))?;
-    read_line(&tty, question, answer).map_err(|e| {
+    let ending = Ending::watch().map_err(|e| Error::io("watch", terminal, e))?;
+    read_line(&tty, question, answer, &ending).map_err(|e| {
         if e.kind() == io::ErrorKind::Interrupted {
-            // The terminal is as it was; now the key does what it does everywhere.
-            let _ = kill_process(getpid(), Signal::INT);
+            // The terminal is as it was; now the signal, or the key, does what it does everywhere.
+            let _ = emulate_default_handler(ending.came().unwrap_or(Signal::INT.as_raw()));
         }
         Error::io("read", terminal, e)
     })
+}
+
+/// The signals that end a program which does nothing about them, noticed while a terminal waits to
+/// get its modes back.
+struct Ending {
+    /// Can be read as soon as one came.
+    notice: UnixStream,
+    which: Arc<AtomicUsize>,
+    handlers: Vec<SigId>,
+}
+
+impl Ending {
+    const SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+
+    fn watch() -> io::Result<Self> {
+        let (notice, noticed) = UnixStream::pair()?;
+        let mut ending = Ending { notice, which: Arc::default(), handlers: Vec::new() };
+        for signal in Self::SIGNALS.map(Signal::as_raw) {
+            let number = usize::try_from(signal).expect("a signal's number is small");
+            let which = ending.which.clone();
+            ending.handlers.push(signal_hook::flag::register_usize(signal, which, number)?);
+            ending.handlers.push(pipe::register(signal, noticed.try_clone()?)?);
+        }
+        Ok(ending)
+    }
+
+    /// The signal that came.
+    fn came(&self) -> Option<i32> {
+        i32::try_from(self.which.load(Ordering::SeqCst)).ok().filter(|signal| *signal != 0)
+    }
+
+    /// Waits until something can be read from a terminal.
+    fn wait_for(&self, tty: &File) -> io::Result<()> {
+        let mut both = [PollFd::new(tty, PollFlags::IN), PollFd::new(&self.notice, PollFlags::IN)];
+        loop {
+            match poll(&mut both, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                polled => drop(polled?),
+            }
+            if self.came().is_some() {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "a signal came"));
+            }
+            if !both[0].revents().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        for handler in self.handlers.drain(..) {
+            unregister(handler);
+        }
+    }
 }
 
 /// The modes of a terminal, which it gets back.
@@ -51,14 +113,20 @@ impl Drop for Restore<'_> {
 }
 
 /// Asks, and reads a line. Where it is hidden, keys such as Ctrl-C come as bytes and not as
-/// signals, so that the terminal gets its modes back whatever is typed.
-fn read_line(mut tty: &File, question: &str, answer: Answer) -> io::Result<String> {
+/// signals, so that the terminal gets its modes back whatever is typed, and whatever signal another
+/// program sends.
+fn read_line(
+    mut tty: &File,
+    question: &str,
+    answer: Answer,
+    ending: &Ending,
+) -> io::Result<String> {
     let restore = match answer {
         Answer::Seen => None,
         Answer::Hidden => Some(hide(tty)?),
     };
     tty.write_all(question.as_bytes())?;
-    let line = read_keys(tty);
+    let line = read_keys(tty, ending);
     if restore.is_some() {
         tty.write_all(b"\n")?;
     }
@@ -84,7 +152,7 @@ fn hide(tty: &File) -> io::Result<Restore<'_>> {
 }
 
 /// Reads to the end of the line. A terminal that edits lines itself sends none of the keys below.
-fn read_keys(mut tty: &File) -> io::Result<String> {
+fn read_keys(mut tty: &File, ending: &Ending) -> io::Result<String> {
     const CTRL_C: u8 = 3;
     const CTRL_D: u8 = 4;
     const BACKSPACE: u8 = 8;
@@ -94,6 +162,7 @@ fn read_keys(mut tty: &File) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "what was typed is not UTF-8");
     let (mut line, mut block) = (Vec::new(), [0; 256]);
     loop {
+        ending.wait_for(tty)?;
         let n = tty.read(&mut block)?;
         if n == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed"));
@@ -161,7 +230,7 @@ mod tests {
         let theirs = tty.try_clone().unwrap();
         // Whoever waits too long below fails, and the thread ends with the test's process.
         std::thread::spawn(move || {
-            let line = read_line(&theirs, QUESTION, answer);
+            let line = read_line(&theirs, QUESTION, answer, &Ending::watch().unwrap());
             sender.send(line).unwrap();
         });
         let (shown_to, shown_by) = mpsc::channel();

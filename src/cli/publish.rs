@@ -240,7 +240,7 @@ fn publish(
     context: &Context,
 ) -> Result<Published> {
     let Ready { build, archive, entry, attached, .. } = ready;
-    let client = context.client_for(args.upload.chunk_size, Vec::new());
+    let client = context.client_for(args.upload.chunk_size);
     let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(&push::mounted(from, reference)?);

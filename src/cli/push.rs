@@ -66,7 +66,7 @@ enum Format {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.digest_file.as_deref().map_or(Ok(()), file::check_writable)?;
-    let client = context.client_for(args.upload.chunk_size, Vec::new());
+    let client = context.client_for(args.upload.chunk_size);
     let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes
         .iter()

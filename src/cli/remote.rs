@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Once;
 
-use osimage::names::Host;
 use osimage::registry::credentials::Credentials;
 use osimage::registry::{Client, Resolve, Settings};
 use osimage::{Error, Result};
 
 use super::context::parse_size;
+use super::ends::End;
 use super::output;
 
 /// How registries are reached; shown by `--help`, not by `-h`.
@@ -83,19 +84,35 @@ pub struct Upload {
 
 impl RegistryArgs {
     /// A client as the options say.
-    pub fn client(
+    pub fn client(&self, chunk_size: Option<NonZero<u64>>) -> Client {
+        Client::new(self.settings(chunk_size), self.credentials())
+    }
+
+    /// A client for the registry at one end of a copy.
+    pub fn client_with(
         &self,
         chunk_size: Option<NonZero<u64>>,
-        plain_http_at: Vec<(Host, bool)>,
+        end: &End<'_>,
+        credentials: Credentials,
     ) -> Client {
+        let mut settings = self.settings(chunk_size);
+        settings.plain_http = end.plain_http.or(settings.plain_http);
+        settings.ca_files.extend_from_slice(end.ca_files);
+        Client::new(settings, credentials)
+    }
+
+    fn settings(&self, chunk_size: Option<NonZero<u64>>) -> Settings {
+        static WARNED: Once = Once::new();
         if self.insecure {
-            output::say(
-                "osimage: certificates are not checked (--insecure): anybody in between can read and change what is sent",
-            );
+            WARNED.call_once(|| {
+                output::say(
+                    "osimage: certificates are not checked (--insecure): anybody in between can \
+                     read and change what is sent",
+                );
+            });
         }
-        let settings = Settings {
+        Settings {
             plain_http: self.plain_http,
-            plain_http_at,
             insecure: self.insecure,
             ca_files: self.ca_file.clone(),
             client_certificate: self.cert_file.clone().zip(self.key_file.clone()),
@@ -103,8 +120,7 @@ impl RegistryArgs {
             retries: self.retry,
             chunk_size,
             ..Settings::default()
-        };
-        Client::new(settings, self.credentials())
+        }
     }
 
     /// The files that a command line of another program needs too: authorities, a client

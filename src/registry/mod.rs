@@ -66,8 +66,6 @@ pub struct Settings {
     /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses
     /// for which there are no certificates.
     pub plain_http: Option<bool>,
-    /// The same for single registries, by host; it goes before `plain_http`.
-    pub plain_http_at: Vec<(HostName, bool)>,
     /// Certificates are not checked.
     pub insecure: bool,
     /// Files with certificates of authorities that are trusted beside the system's.
@@ -96,7 +94,6 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             plain_http: None,
-            plain_http_at: Vec::new(),
             insecure: false,
             ca_files: Vec::new(),
             client_certificate: None,
@@ -273,17 +270,8 @@ impl Client {
                 tls::is_loopback(&secure) && !tls::has_own_certificates(&secure, &self.settings);
             loopback && (!tls::may_be_used(&self.settings) || self.lacks_tls(&secure))
         };
-        let said = self
-            .settings
-            .plain_http_at
-            .iter()
-            .find(|(host, _)| host == name)
-            .map(|(_, plain)| *plain);
-        let base = if said.or(self.settings.plain_http).unwrap_or_else(by_itself) {
-            url("http")?
-        } else {
-            secure
-        };
+        let base =
+            if self.settings.plain_http.unwrap_or_else(by_itself) { url("http")? } else { secure };
         let host = Arc::new(Host::new(name.as_str(), base));
         hosts.insert(name.clone(), host.clone());
         Ok(host)

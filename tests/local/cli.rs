@@ -916,3 +916,24 @@ fn completions_and_manual_pages() {
     assert!(scratch.osimage(["man"]).ok().contains(".TH "));
     assert!(scratch.osimage(["--version"]).ok().starts_with("osimage "));
 }
+
+/// Help that cannot be printed is a failure, as all other output is.
+#[test]
+fn help_that_cannot_be_printed_is_a_failure() {
+    let scratch = Scratch::new();
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["--version"],
+        &["help"],
+        &["push", "--help"],
+        &["help", "pull"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let run = scratch.osimage(args).stdout(full).run();
+        run.says(&["cannot write standard output"]).fails(1);
+        let run = scratch.osimage(args).run();
+        assert!(run.stderr.is_empty() && !run.ok().is_empty(), "{args:?}");
+    }
+    scratch.osimage(["--no-such"]).fails(2);
+}

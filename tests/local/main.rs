@@ -25,3 +25,4 @@ mod hostile_archives;
 mod interop;
 mod mkosi;
 mod store;
+mod terminal;

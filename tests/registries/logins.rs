@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::answer::Response;
+use crate::common::pki::Pki;
+use crate::common::registry::{Auth, Fault, Registry};
+use crate::common::remote::{image, name};
 use crate::common::run::Launch;
 use crate::common::{Scratch, peer};
 use osimage::registry::credentials::{Credential, Credentials, Environment};
@@ -260,5 +264,128 @@ fn docker_itself() {
         assert_eq!(text.contains("Ym9iOm90aGVy"), !helper, "{text}");
         docker_does(&["logout", &host], "");
         assert_eq!(ours.find(&host, "me/os").unwrap(), None, "{helper}");
+    }
+}
+
+/// A repository that asks everybody but one for a password.
+fn door_of(registry: &Registry, repository: &'static str, user: &'static str) {
+    let entry = format!("/v2/{repository}/");
+    registry.on(move |request| {
+        let let_in = request.basic().is_some_and(|(name, _)| name == user);
+        let answer = || Response::new(401).with("WWW-Authenticate", "Basic realm=\"door\"");
+        (request.path.starts_with(&entry) && !let_in).then(|| Fault::Answer(answer()))
+    });
+}
+
+#[test]
+fn a_copy_has_credentials_of_its_own_at_each_end() {
+    let (one, two) = (Registry::start(), Registry::start());
+    // Two registries, and two repositories of one.
+    for target in [&two, &one] {
+        let scratch = Scratch::new();
+        image(&one, |_| ());
+        let digest = image(&two, |_| ());
+        one.behave();
+        two.behave();
+        door_of(&one, "os", "reader");
+        door_of(target, "copy", "writer");
+        let auths = |name: &str, user: &str| {
+            let auth = crate::common::encode::base64(format!("{user}:pw").as_bytes());
+            let hosts =
+                [one.host(), two.host()].map(|host| (host, serde_json::json!({"auth": auth})));
+            let auths: serde_json::Map<_, _> = hosts.into_iter().collect();
+            scratch.write(name, serde_json::json!({"auths": auths}).to_string());
+        };
+        auths("reader.json", "reader");
+        auths("writer.json", "writer");
+        let (from, to) = (name(&one), format!("{}/copy:1", target.host()));
+        let copy = ["copy", &from, &to];
+        for (options, input, code) in [
+            (
+                &["--from-registry-config", "reader.json", "--to-registry-config", "writer.json"][..],
+                "",
+                0,
+            ),
+            (&["--registry-config", "reader.json", "--to-registry-config", "writer.json"], "", 0),
+            (&["--registry-config", "writer.json", "--from-registry-config", "reader.json"], "", 0),
+            (
+                &[
+                    "--registry-config",
+                    "reader.json",
+                    "--to-username",
+                    "writer",
+                    "--to-password-stdin",
+                ],
+                "pw\n",
+                0,
+            ),
+            (
+                &[
+                    "--registry-config",
+                    "writer.json",
+                    "--from-username",
+                    "reader",
+                    "--from-password-stdin",
+                ],
+                "pw",
+                0,
+            ),
+            (&["--registry-config", "reader.json"], "", 4),
+            (&["--registry-config", "writer.json"], "", 4),
+            (
+                &["--from-registry-config", "writer.json", "--to-registry-config", "reader.json"],
+                "",
+                4,
+            ),
+            (&["--from-username", "reader"], "", 2),
+            (&["--to-password-stdin"], "", 2),
+        ] {
+            target.forget();
+            let run = scratch.osimage(copy).args(options).stdin(input).run();
+            assert_eq!(run.code, code, "{options:?}: {}", run.stderr);
+            if code == 0 {
+                assert!(run.ok().trim_end().ends_with(digest.hex()));
+            }
+        }
+        let local = ["copy", "--from-registry-config", "reader.json", "./layout:x", &to];
+        scratch.osimage(local).run().says(&["--from-…", "leave them out"]).fails(2);
+    }
+}
+
+#[test]
+fn a_copy_trusts_and_advises_at_each_end() {
+    let scratch = Scratch::new();
+    let (a, b) = (Pki::new(&scratch, "a"), Pki::new(&scratch, "b"));
+    let [one, two] = [&a, &b].map(|pki| Registry::with(Auth::Open, Some(pki.tls())));
+    let plain = Registry::start();
+    for registry in [&one, &two, &plain] {
+        image(registry, |_| ());
+    }
+    let [a, b] = [&a, &b].map(|pki| pki.ca.to_str().unwrap());
+    let host = |registry: &Registry| format!("registry.test:{}", registry.address.port());
+    let resolve = [&one, &two, &plain].map(|one| format!("{}:127.0.0.1", host(one)));
+    let copy = |from: &Registry, to: &Registry, options: &[&str]| {
+        let (from, to) = (format!("{}/os:v1", host(from)), format!("{}/copy:1", host(to)));
+        let mut args = vec!["copy", &from, &to];
+        args.extend(options);
+        args.extend(resolve.iter().flat_map(|one| ["--resolve", one]));
+        scratch.osimage(&args).run()
+    };
+    for (from, to, options, code, says) in [
+        (&one, &two, &["--from-ca-file", a, "--to-ca-file", b][..], 0, ""),
+        (&one, &two, &["--ca-file", a, "--to-ca-file", b], 0, ""),
+        (&one, &two, &["--ca-file", b, "--from-ca-file", a], 0, ""),
+        (&one, &two, &["--ca-file", a, "--ca-file", b], 0, ""),
+        (&one, &two, &["--to-ca-file", b], 6, "--from-ca-file"),
+        (&one, &two, &["--from-ca-file", a], 6, "--to-ca-file"),
+        (&plain, &two, &["--to-ca-file", b], 6, "--from-plain-http asks"),
+        (&one, &plain, &["--from-ca-file", a], 6, "--to-plain-http asks"),
+        (&one, &plain, &["--from-ca-file", a, "--to-plain-http"], 0, ""),
+        (&plain, &two, &["--to-ca-file", b, "--from-plain-http"], 0, ""),
+        (&plain, &two, &["--to-ca-file", b, "--plain-http"], 6, "--to-plain-http=false"),
+    ] {
+        let run = copy(from, to, options);
+        assert_eq!(run.code, code, "{options:?}: {}", run.stderr);
+        assert!(run.stderr.contains(says), "{options:?} {says}: {}", run.stderr);
     }
 }

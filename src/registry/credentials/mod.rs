@@ -92,6 +92,8 @@ impl fmt::Debug for Credential {
 pub struct Credentials {
     /// How long a helper may take before it is ended.
     pub helper_limit: Duration,
+    /// What was given for single hosts.
+    given: Vec<(Host, Credential)>,
     sources: Sources,
     path: OsString,
     /// What has been warned of: the helpers that are not installed, the files that cannot be read.
@@ -103,6 +105,7 @@ impl Credentials {
     pub fn new(explicit: Vec<PathBuf>, environment: Environment) -> Self {
         Credentials {
             helper_limit: HELPER_LIMIT,
+            given: Vec::new(),
             sources: Sources::new(explicit, &environment),
             path: environment.path,
             warned: Mutex::default(),
@@ -114,6 +117,15 @@ impl Credentials {
         Credentials::new(explicit, Environment::of_process())
     }
 
+    /// With a credential for a host that goes before all that is stored.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the host is none.
+    pub fn with(mut self, host: &str, credential: Credential) -> Result<Self> {
+        self.given.push((Host::parse(host)?, credential));
+        Ok(self)
+    }
+
     /// The credential for a repository of a host (with its port): of the first source that has one,
     /// the one with the longest matching path.
     ///
@@ -123,6 +135,9 @@ impl Credentials {
     /// [`Error::Io`] where a file that was named cannot be read, or a helper fails.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
         let host = Host::parse(host)?;
+        if let Some((_, credential)) = self.given.iter().find(|(given, _)| *given == host) {
+            return Ok(Some(credential.clone()));
+        }
         self.sources.check_named()?;
         for file in self.sources.all() {
             let Some(config) = self.read(file)? else { continue };
