@@ -2,9 +2,11 @@
 //! (image-spec, "Guidelines for Artifact Usage"), as `oras attach` makes it, but without a time of
 //! its own, so that the same files give the same digest.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::digest::Digest;
 use crate::error::Advice;
@@ -20,9 +22,18 @@ pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY_CONTENT: &[u8] = b"{}";
 const EMPTY_DATA: &str = "e30=";
 /// The media type of a file for which none is given, as oras has it.
-pub const UNTYPED: &str = "application/vnd.oci.image.layer.v1.tar";
+const UNTYPED: &str = "application/vnd.oci.image.layer.v1.tar";
+/// The media type of the text files of a build.
+const TEXT: &str = "text/plain";
+/// The types of bills of materials, of the file as of the artifact.
+const SPDX: &str = "application/spdx+json";
+const CYCLONE_DX: &str = "application/vnd.cyclonedx+json";
+/// The artifact types of what a build leaves beside its image.
+const LOG: &str = "build/log";
+const OS_RELEASE: &str = "build/os-release";
+const PACKAGE_MANIFEST: &str = "build/manifest";
 /// The largest bill of materials that is looked into.
-const MAX_SBOM: u64 = 256 << 20;
+const MAX_SBOM: u64 = 128 << 20;
 
 /// What is to be attached.
 #[derive(Debug, Clone)]
@@ -38,25 +49,37 @@ pub struct Attachment {
 impl Attachment {
     /// The log of a build.
     pub fn log(path: PathBuf) -> Self {
-        Self::of_build("build/log", path)
+        Self::of(LOG, vec![(path, None)])
     }
 
     /// The file os-release of a build.
     pub fn os_release(path: PathBuf) -> Self {
-        Self::of_build("build/os-release", path)
+        Self::of(OS_RELEASE, vec![(path, None)])
     }
 
     /// The list of a build's packages.
     pub fn package_manifest(path: PathBuf) -> Self {
-        Self::of_build("build/manifest", path)
+        Self::of(PACKAGE_MANIFEST, vec![(path, None)])
     }
 
-    fn of_build(artifact_type: &str, path: PathBuf) -> Self {
-        Attachment {
-            artifact_type: artifact_type.into(),
-            files: vec![(path, "text/plain".into())],
-            annotations: Annotations::default(),
-        }
+    /// Files of any type of artifact. A file without a media type gets the one that all files of
+    /// that artifact type have, so that the same file is the same artifact, whoever attaches it.
+    pub fn of(
+        artifact_type: impl Into<String>,
+        files: impl IntoIterator<Item = (PathBuf, Option<String>)>,
+    ) -> Self {
+        let artifact_type = artifact_type.into();
+        let by_default = match artifact_type.as_str() {
+            LOG | OS_RELEASE | PACKAGE_MANIFEST => TEXT,
+            SPDX => SPDX,
+            CYCLONE_DX => CYCLONE_DX,
+            _ => UNTYPED,
+        };
+        let typed = |(path, media_type): (PathBuf, Option<String>)| {
+            (path, media_type.unwrap_or_else(|| by_default.to_owned()))
+        };
+        let files = files.into_iter().map(typed).collect();
+        Attachment { artifact_type, files, annotations: Annotations::default() }
     }
 
     /// A bill of materials; SPDX and CycloneDX are told apart by their content.
@@ -64,13 +87,7 @@ impl Attachment {
     /// # Errors
     /// [`Error::Invalid`] where it is neither; [`Error::Io`].
     pub fn sbom(path: PathBuf) -> Result<Self> {
-        let media_type = sbom_type(&path)?;
-        let files = vec![(path, media_type.to_owned())];
-        Ok(Attachment {
-            artifact_type: media_type.into(),
-            files,
-            annotations: Annotations::default(),
-        })
+        Ok(Self::of(sbom_type(&path)?, [(path, None)]))
     }
 
     /// Makes the manifest; it, its config and its files go to `sink`.
@@ -149,10 +166,12 @@ fn sbom_type(path: &Path) -> Result<&'static str> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Sbom {
-        spdx_version: Option<String>,
-        bom_format: Option<String>,
-        #[serde(rename = "@context")]
-        context: Option<serde_json::Value>,
+        #[serde(default)]
+        spdx_version: Says,
+        #[serde(default)]
+        bom_format: Says,
+        #[serde(default, rename = "@context")]
+        context: Says,
     }
     let (input, metadata) = file::open_regular(path)?;
     let neither = || {
@@ -164,15 +183,92 @@ fn sbom_type(path: &Path) -> Result<&'static str> {
     }
     let sbom: Sbom =
         serde_json::from_reader(std::io::BufReader::new(input)).map_err(|_| neither())?;
-    if sbom.bom_format.as_deref() == Some("CycloneDX") {
-        return Ok("application/vnd.cyclonedx+json");
+    match sbom {
+        Sbom { bom_format: Says { cyclone_dx: true, .. }, .. } => Ok(CYCLONE_DX),
+        // SPDX 3 is JSON-LD, and says so by its context alone.
+        Sbom { spdx_version: Says { spdx: true, .. }, .. }
+        | Sbom { context: Says { spdx_context: true, .. }, .. } => Ok(SPDX),
+        _ => Err(neither()),
     }
-    // SPDX 3 is JSON-LD, and says so by its context alone.
-    let is_spdx_3 = sbom.context.is_some_and(|context| context.to_string().contains("spdx.org"));
-    if sbom.spdx_version.is_some_and(|version| version.starts_with("SPDX-")) || is_spdx_3 {
-        return Ok("application/spdx+json");
+}
+
+/// What any string in a value says of the format; the value itself, which may be as large as the
+/// file, is not kept.
+#[derive(Debug, Clone, Copy, Default)]
+struct Says {
+    cyclone_dx: bool,
+    spdx: bool,
+    spdx_context: bool,
+}
+
+impl Says {
+    fn or(self, other: Says) -> Says {
+        Says {
+            cyclone_dx: self.cyclone_dx || other.cyclone_dx,
+            spdx: self.spdx || other.spdx,
+            spdx_context: self.spdx_context || other.spdx_context,
+        }
     }
-    Err(neither())
+}
+
+impl<'de> Deserialize<'de> for Says {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SaysVisitor)
+    }
+}
+
+struct SaysVisitor;
+
+impl<'de> Visitor<'de> for SaysVisitor {
+    type Value = Says;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Says, E> {
+        Ok(Says {
+            cyclone_dx: text == "CycloneDX",
+            spdx: text.starts_with("SPDX-"),
+            spdx_context: text.contains("spdx.org"),
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Says, A::Error> {
+        let mut all = Says::default();
+        while let Some(says) = items.next_element()? {
+            all = all.or(says);
+        }
+        Ok(all)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Says, A::Error> {
+        let mut all = Says::default();
+        while let Some((IgnoredAny, says)) = fields.next_entry()? {
+            all = all.or(says);
+        }
+        Ok(all)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Says, E> {
+        Ok(Says::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Says, E> {
+        Ok(Says::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Says, E> {
+        Ok(Says::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Says, E> {
+        Ok(Says::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Says, E> {
+        Ok(Says::default())
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +316,9 @@ mod tests {
                 r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#,
                 Some("application/vnd.cyclonedx+json"),
             ),
+            (r#"{"@context":[{"a":1.5},"https://spdx.org/rdf/3.0.1/x"]}"#, Some(SPDX)),
+            (r#"{"@context":[{"spdx.org":null},true]}"#, None),
+            (r#"{"spdxVersion":7,"bomFormat":"SPDX-2.3"}"#, None),
             (r#"{"@context":"https://schema.org"}"#, None),
             ("{}", None),
             ("<bom/>", None),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use osimage::archive::Archive;
-use osimage::attach::{Attachment, UNTYPED};
+use osimage::attach::Attachment;
 use osimage::content::{self, Overlay, Source};
 use osimage::copy;
 use osimage::digest::Digest;
@@ -114,12 +114,8 @@ struct Attached {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut attachments = args.build.attachments()?;
     if let Some(artifact_type) = &args.artifact_type {
-        let files = args.files.iter().map(|text| typed(text)).collect();
-        attachments.push(Attachment {
-            artifact_type: artifact_type.clone(),
-            files,
-            annotations: Annotations::default(),
-        });
+        let files = args.files.iter().map(|text| typed(text));
+        attachments.push(Attachment::of(artifact_type, files));
     }
     if attachments.is_empty() {
         return Err(Error::usage("nothing is named to be attached").with_hint(
@@ -232,12 +228,12 @@ fn show(
 }
 
 /// `FILE[:TYPE]`; a file whose own name has a colon is found before its name is split.
-fn typed(text: &str) -> (PathBuf, String) {
+fn typed(text: &str) -> (PathBuf, Option<String>) {
     match text.rsplit_once(':') {
         Some((path, media_type)) if media_type.contains('/') && !PathBuf::from(text).exists() => {
-            (path.into(), media_type.to_owned())
+            (path.into(), Some(media_type.to_owned()))
         }
-        _ => (text.into(), UNTYPED.to_owned()),
+        _ => (text.into(), None),
     }
 }
 

@@ -479,6 +479,57 @@ fn a_killed_attach_leaves_the_old_archive() {
 }
 
 #[test]
+fn one_file_is_one_artifact_however_it_is_attached() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    build_files(&scratch);
+    for (option, file, artifact_type) in [
+        ("--log", "build.log", "build/log"),
+        ("--os-release", "os-release", "build/os-release"),
+        ("--package-manifest", "packages.txt", "build/manifest"),
+        ("--sbom", "os.spdx.json", "application/spdx+json"),
+        ("--sbom", "os.cdx.json", "application/vnd.cyclonedx+json"),
+    ] {
+        let digest = |args: &[&str]| {
+            let attach = ["attach", "./store:v1", "--format", "json"];
+            let said = json(&scratch.osimage(attach).args(args).ok());
+            said["digest"].as_str().unwrap().to_owned()
+        };
+        let by_option = digest(&[option, file]);
+        assert_eq!(by_option, digest(&[file, "--artifact-type", artifact_type]), "{option}");
+        // Who says another type means another artifact.
+        let typed = format!("{file}:text/x-other");
+        assert_ne!(by_option, digest(&[&typed, "--artifact-type", artifact_type]), "{option}");
+    }
+    let found = scratch.osimage(["discover", "./store:v1", "--format", "json"]).ok();
+    assert_eq!(types(&found).len(), 10);
+}
+
+#[test]
+fn a_bill_of_materials_of_any_shape_is_looked_into_with_little_memory() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    let many = |item: &str, len: usize| vec![item; len / (item.len() + 1)].join(",");
+    let len = 20 << 20;
+    for (n, (text, code)) in [
+        (format!(r#"{{"spdxVersion":"SPDX-2.3","@context":[{}]}}"#, many("[]", len)), 0),
+        (format!(r#"{{"@context":[{},"https://spdx.org/x"]}}"#, many("{\"\":0}", len)), 0),
+        (format!(r#"{{"bomFormat":"CycloneDX","components":[{}]}}"#, many("[]", len)), 0),
+        (format!(r#"{{"bomFormat":[{}]}}"#, many("0", len)), 5),
+        (format!(r#"{{"spdxVersion":"{}"}}"#, "x".repeat(len)), 5),
+        (format!(r#"{{"{}":0}}"#, "x".repeat(len)), 5),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{n}.json");
+        scratch.write(&name, text);
+        let run = scratch.osimage(["attach", "./store:v1", "--sbom", &name]).memory(128 << 20);
+        assert_eq!(run.run().code, code, "{n}");
+    }
+}
+
+#[test]
 fn a_time_is_recorded_only_where_one_is_given() {
     let scratch = Scratch::new();
     scratch.build("store", 1, &["--tag", "v1"]);
