@@ -325,6 +325,13 @@ pub enum Advice {
     RunAgain,
     /// Let the tag move to another image, or choose another one.
     MoveTag,
+    /// Replace what is there.
+    Replace,
+    /// Delete the tag as a whole.
+    DeleteTag {
+        /// The tag.
+        reference: String,
+    },
     /// Make an index over the image, under another tag.
     CreateIndex,
     /// Say which platform is meant.
@@ -392,6 +399,8 @@ impl fmt::Display for Advice {
             ),
             Advice::RunAgain => f.write_str("try again; what has arrived is not sent again"),
             Advice::MoveTag => f.write_str("choose another tag, or let the tag move"),
+            Advice::Replace => f.write_str("let the new one take its place"),
+            Advice::DeleteTag { reference } => write!(f, "delete {reference} as a whole"),
             Advice::CreateIndex => {
                 f.write_str("choose another tag for the index; it can be made over that image too")
             }

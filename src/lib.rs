@@ -20,6 +20,7 @@
 //!   reading.
 //! - [`platform`]: platforms as they are asked for, and what fits.
 //! - [`extract`]: an image's layers as files, with their checksums.
+//! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
@@ -64,6 +65,7 @@ pub mod extract;
 pub mod features;
 pub mod file;
 pub mod image;
+pub mod index;
 pub mod json;
 pub mod layout;
 pub mod names;

@@ -55,6 +55,8 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
         }
         Advice::RunAgain => "run the command again; what has arrived is not sent again".into(),
         Advice::MoveTag => "choose another tag; without --no-clobber the tag would move".into(),
+        Advice::Replace => "--replace puts the new one in its place".into(),
+        Advice::DeleteTag { reference } => format!("osimage delete --remote {reference}"),
         Advice::CreateIndex => "choose another tag for the index; `osimage index create` makes \
                                 one over that image too"
             .into(),

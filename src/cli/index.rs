@@ -1,19 +1,21 @@
 //! `osimage index`: one tag for the images of several architectures.
 
-use std::cell::Cell;
-
-use osimage::content::{self, Source};
+use osimage::content;
 use osimage::copy;
-use osimage::image::{Image, Profile};
-use osimage::json;
-use osimage::names::{Reference, Tag};
-use osimage::oci::{self, Descriptor, Index, Platform};
+use osimage::image::info::Known;
+use osimage::image::read_index;
+use osimage::index::containers::{self, Containers};
+use osimage::index::remote::{RemoteIndex, Written};
+use osimage::index::{self, Member, Selection, Told};
+use osimage::names::{Location, Reference, split_tag};
+use osimage::oci::{self, Descriptor};
+use osimage::platform::Wanted;
 use osimage::registry::{Access, Repository};
 use osimage::{Error, Kind, Result};
 
 use super::context::{Context, parse_annotations};
+use super::output;
 use super::remote::Transfer;
-use super::{info_container, output};
 
 /// Make and change an index: one tag for the images of several architectures
 #[derive(Debug, clap::Args)]
@@ -23,9 +25,10 @@ use super::{info_container, output};
   osimage index add ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-riscv64          from a build job of its own
   osimage index remove ghcr.io/me/os:1.0 riscv64
 
-An image of another place is copied first. Its architecture is what it, its index or its tag's ending says, or ARCH= before
-it. Jobs may add to one index at the same time: each looks afterwards whether its image is there, and adds it again if not.
-Where the images of an index have info containers, those that are added get one too.")]
+An image of another place is copied first. Its architecture is what it, its index or its tag's
+ending says, or what stands before it, such as arm64= or linux/arm/v7=. Jobs may add to one index at
+the same time: each looks afterwards whether its image is there, and adds it again if not. Where the
+images of an index have info containers, those that are added get one too.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -42,7 +45,7 @@ enum Command {
         #[arg(value_name = "REF")]
         index: String,
         /// Images
-        #[arg(value_name = "[ARCH=]IMAGE", required = true)]
+        #[arg(value_name = "[PLATFORM=]IMAGE", required = true)]
         images: Vec<String>,
         /// Annotation of the index; can be repeated
         #[arg(long, short, value_name = "KEY=VALUE")]
@@ -66,7 +69,7 @@ enum Command {
         #[arg(value_name = "REF")]
         index: String,
         /// Images
-        #[arg(value_name = "[ARCH=]IMAGE", required = true)]
+        #[arg(value_name = "[PLATFORM=]IMAGE", required = true)]
         images: Vec<String>,
         /// Take the place of an image of the same platform
         #[arg(long)]
@@ -81,190 +84,51 @@ enum Command {
         /// The index's name in a registry
         #[arg(value_name = "REF")]
         index: String,
-        /// Architectures, or digests
-        #[arg(value_name = "ARCH|DIGEST", required = true)]
+        /// Architectures, platforms or digests
+        #[arg(value_name = "PLATFORM|DIGEST", required = true)]
         entries: Vec<String>,
     },
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    match &args.command {
-        Command::Create {
-            index,
-            images,
-            annotation,
-            info_container: with_containers,
-            no_clobber,
-            transfer,
-        } => {
-            let (reference, repository) = open(index, context)?;
-            let mut entries =
-                entries(images, &reference, &repository, context, transfer.concurrency)?;
-            let images = entries.clone();
-            if *with_containers {
-                info_container::add(
-                    &mut entries,
-                    &reference,
-                    &repository,
-                    context,
-                    transfer.concurrency,
-                )?;
-            }
-            let mut made = Index::over(Vec::new());
-            entries.iter().try_for_each(|entry| put(&mut made, entry, false))?;
-            made.annotations = parse_annotations(annotation)?;
-            let descriptor = put_index(&mut made, &reference, &repository, *no_clobber)?;
-            tag_images(&images, &reference, &repository)?;
-            done(&reference, &descriptor, &made)
+    let (Command::Create { index, .. }
+    | Command::Add { index, .. }
+    | Command::Remove { index, .. }) = &args.command;
+    let reference = context.reference(index)?;
+    let repository = context.client().repository(reference.repository(), Access::Push)?;
+    let remote = RemoteIndex::new(&reference, &repository)?;
+    let written = match &args.command {
+        Command::Create { images, annotation, info_container, no_clobber, transfer, .. } => {
+            let annotations = parse_annotations(annotation)?;
+            let jobs = transfer.concurrency;
+            let entries = entries(images, &reference, &repository, context, jobs)?;
+            let members =
+                members(entries, *info_container, &reference, &repository, context, jobs)?;
+            remote.create(&members, annotations, *no_clobber)?
         }
-        Command::Add { index, images, replace, transfer } => {
-            let (reference, repository) = open(index, context)?;
-            let mut entries =
-                entries(images, &reference, &repository, context, transfer.concurrency)?;
+        Command::Add { images, replace, transfer, .. } => {
+            let jobs = transfer.concurrency;
+            let entries = entries(images, &reference, &repository, context, jobs)?;
             // Where the images that are there have containers beside them, the new ones get some
             // too.
-            let with_containers = info_container::stand_in(&reference, context)?;
-            let images = entries.clone();
-            if with_containers {
-                info_container::add(
-                    &mut entries,
-                    &reference,
-                    &repository,
-                    context,
-                    transfer.concurrency,
-                )?;
-            }
-            let has_all =
-                |index: &Index| entries.iter().all(|entry| index.manifests.contains(entry));
-            let change = |before: Option<Index>| {
-                let mut index = before.unwrap_or_else(|| Index::over(Vec::new()));
-                if has_all(&index) {
-                    return Ok(None);
+            let with_containers = match context.client().image(&reference) {
+                Err(e) if e.kind() == Kind::NotFound => false,
+                there => {
+                    let there = there?;
+                    containers::stand_in(&there, there.descriptor())?
                 }
-                let (images, containers) = entries.split_at(if with_containers {
-                    entries.len() / 2
-                } else {
-                    entries.len()
-                });
-                for (n, image) in images.iter().enumerate() {
-                    // A container goes with its image.
-                    let known = index.manifests.iter().any(|other| key(other) == key(image));
-                    put(&mut index, image, *replace)?;
-                    containers
-                        .get(n)
-                        .map_or(Ok(()), |container| put(&mut index, container, known))?;
-                }
-                if with_containers {
-                    info_container::order(&mut index);
-                }
-                Ok(Some(index))
             };
-            let (descriptor, index) =
-                repository.rewrite_index(tag_of(&reference)?, change, has_all)?;
-            tag_images(&images, &reference, &repository)?;
-            done(&reference, &descriptor, &index)
+            let members =
+                members(entries, with_containers, &reference, &repository, context, jobs)?;
+            remote.add(&members, *replace)?
         }
-        Command::Remove { index, entries } => {
-            let (reference, repository) = open(index, context)?;
-            let names = |text: &str, entry: &Descriptor| {
-                let architecture =
-                    entry.platform.as_ref().map(|platform| platform.architecture.as_str());
-                Some(text) == architecture || text == entry.digest.to_string()
-            };
-            let named = |entry: &Descriptor| entries.iter().any(|text| names(text, entry));
-            let missing = |what: &str| {
-                Error::not_found(format!("{reference} has no image of {what}"))
-                    .with_hint(format!("`osimage inspect oci://{reference}` shows what it has"))
-            };
-            let begun = Cell::new(false);
-            let change = |before: Option<Index>| {
-                let mut index = before.ok_or_else(|| {
-                    Error::not_found(format!("there is no index {reference}")).with_hint(format!(
-                        "`osimage tags {}` lists what there is",
-                        reference.repository()
-                    ))
-                })?;
-                let unknown = entries
-                    .iter()
-                    .find(|text| !index.manifests.iter().any(|entry| names(text, entry)));
-                // Only at first: what is gone at a later try is gone by what we wrote.
-                if let (false, Some(unknown)) = (begun.replace(true), unknown) {
-                    return Err(missing(unknown));
-                }
-                let count = index.manifests.len();
-                for text in entries {
-                    // An image and its info container go together; two images do not.
-                    let of: Vec<_> =
-                        index.manifests.iter().filter(|entry| names(text, entry)).collect();
-                    if of.iter().enumerate().any(|(n, entry)| {
-                        of[..n].iter().any(|other| other.platform == entry.platform)
-                    }) {
-                        let list: Vec<_> =
-                            of.iter().map(|entry| entry.digest.to_string()).collect();
-                        return Err(Error::usage(format!(
-                            "{reference} has several images for {text}"
-                        ))
-                        .with_hint(format!("name one by its digest: {}", list.join(", "))));
-                    }
-                }
-                let (gone, left) =
-                    std::mem::take(&mut index.manifests).into_iter().partition::<Vec<_>, _>(named);
-                index.manifests = left;
-                info_container::drop_forsaken(&mut index, &gone, &repository)?;
-                match index.manifests.len() {
-                    left if left == count => Ok(None),
-                    0 => Err(Error::refused(format!("{reference} would have no image left"))
-                        .with_hint(format!("osimage delete --remote {reference}"))),
-                    _ => Ok(Some(index)),
-                }
-            };
-            let (descriptor, index) =
-                repository.rewrite_index(tag_of(&reference)?, change, |index| {
-                    !index.manifests.iter().any(named)
-                })?;
-            done(&reference, &descriptor, &index)
+        Command::Remove { entries, .. } => {
+            let selections =
+                entries.iter().map(|text| text.parse()).collect::<Result<Vec<Selection>>>()?;
+            remote.remove(&selections)?
         }
-    }
-}
-
-/// Puts an index under the reference's tag.
-pub fn put_index(
-    index: &mut Index,
-    reference: &Reference,
-    repository: &Repository<'_>,
-    no_clobber: bool,
-) -> Result<Descriptor> {
-    let tag = tag_of(reference)?;
-    index.media_type = Some(oci::INDEX.into());
-    let bytes = index.to_bytes()?;
-    let descriptor = Descriptor::of(oci::INDEX, &bytes);
-    match repository.find(tag)? {
-        Some(there) if there.digest == descriptor.digest => {}
-        Some(there) if no_clobber => {
-            return Err(Error::refused(format!(
-                "{reference} is something else already, {}",
-                there.digest
-            ))
-            .with_hint("choose another tag"));
-        }
-        _ => drop(repository.put_manifest(tag, &descriptor, &bytes)?),
-    }
-    Ok(descriptor)
-}
-
-fn open<'a>(index: &str, context: &'a Context) -> Result<(Reference, Repository<'a>)> {
-    let reference = context.reference(index)?;
-    tag_of(&reference)?;
-    let repository = context.client().repository(reference.repository(), Access::Push)?;
-    Ok((reference, repository))
-}
-
-fn tag_of(reference: &Reference) -> Result<&Tag> {
-    match (reference.tag(), reference.digest()) {
-        (Some(tag), None) => Ok(tag),
-        _ => Err(Error::usage(format!("{reference} is no tag, under which an index could lie"))
-            .with_hint(format!("name it {}:TAG", reference.repository()))),
-    }
+    };
+    done(&reference, &written)
 }
 
 /// Brings the images into the index's repository, and says what stands in the index for each.
@@ -277,151 +141,74 @@ fn entries(
 ) -> Result<Vec<Descriptor>> {
     let mut entries: Vec<Descriptor> = Vec::new();
     for text in images {
-        let (architecture, image) = match text.split_once('=') {
-            Some((architecture, image)) if !architecture.contains(['/', ':', '.']) => {
-                (Some(architecture), image)
-            }
-            _ => (None, text.as_str()),
-        };
-        if architecture.is_some_and(|name| {
-            name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        }) {
-            return Err(Error::usage(format!("{text:?} does not begin with an architecture"))
-                .with_hint(format!("write it as amd64={image}")));
-        }
-        let (place, source, name) = context.open_remote(image)?;
+        let (platform, image) = split_platform(text)?;
+        let is_here = matches!(context.locate_remote(image)?,
+            Location::Registry(own) if own.repository() == reference.repository());
+        let (_, source, name) = context.open_remote(image)?;
         let named = content::resolve(&*source, name.as_ref())?;
         let found = match oci::is_index(&named.media_type) {
-            true => osimage::image::read_index(&*source, &named)?.manifests,
+            true => read_index(&*source, &named)?.manifests,
             false => vec![named],
         };
-        if found.len() > 1 && architecture.is_some() {
+        if found.len() > 1 && platform.is_some() {
             return Err(Error::usage(format!("{image} is an index over several architectures"))
-                .with_hint("leave out ARCH=, or name one of its images"));
+                .with_hint("leave out what stands before =, or name one of its images"));
         }
-        let graph = copy::walk(&*source, &found)?;
-        if place != reference.repository().to_string() {
+        if !is_here {
+            let graph = copy::walk(&*source, &found)?;
             copy::transfer(&*source, &graph, repository, jobs)?;
         }
+        let told = Told::new().platform(platform.as_ref()).tag(split_tag(image).1);
         for found in found {
-            let entry = entry(&*source, &found, architecture, image)?;
-            if let Some(other) = entries
-                .iter()
-                .find(|other| key(other) == key(&entry) && other.digest != entry.digest)
-            {
-                return Err(clash(other, &entry).with_hint("name only one of them"));
-            }
+            let entry = index::entry(&*source, &found, &told).map_err(|e| match e.kind() {
+                Kind::Usage => e.with_hint(format!("say it: amd64={image}")),
+                _ => e,
+            })?;
             entries.push(entry);
+            index::check_distinct(&entries)?;
         }
     }
     Ok(entries)
 }
 
-/// What stands in an index for an image, as its profile has it.
-pub fn entry(
-    source: &dyn Source,
-    found: &Descriptor,
-    architecture: Option<&str>,
-    image: &str,
-) -> Result<Descriptor> {
-    let read = Image::read(source, found)?;
-    let of_image = &read.manifest.annotations;
-    let by_tag = || {
-        let tag = osimage::names::split_tag(image).1?;
-        let last = tag.rsplit_once('-')?.1;
-        ["amd64", "arm64", "riscv64", "ppc64le", "s390x", "arm", "386"]
-            .into_iter()
-            .find(|known| *known == last)
-    };
-    let own = found.platform.as_ref().map(|platform| platform.architecture.clone());
-    let told = architecture
-        .map(str::to_owned)
-        .or(own)
-        .or_else(|| of_image.get("architecture").map(str::to_owned));
-    let architecture = told.or_else(|| by_tag().map(str::to_owned)).ok_or_else(|| {
-        Error::usage(format!("nothing tells the architecture of {image}"))
-            .with_hint(format!("say it: amd64={image}"))
-    })?;
-    let profile = read.profile().unwrap_or(Profile::Native);
-    let mut entry = Descriptor::new(&*found.media_type, found.digest.clone(), found.size);
-    // An index that the image comes from may say more, such as a variant.
-    let mut platform = found
-        .platform
-        .as_deref()
-        .cloned()
-        .unwrap_or_else(|| Platform { os: profile.os().into(), ..Platform::default() });
-    platform.architecture.clone_from(&architecture);
-    if profile == Profile::Gardenlinux {
-        platform.os_version = of_image.get("version").map(str::to_owned).or(platform.os_version);
-        entry.annotations.set("architecture", architecture);
+/// What stands before the name of an image, in `PLATFORM=IMAGE`, and the name. A path may have a
+/// `=` of its own.
+fn split_platform(text: &str) -> Result<(Option<Wanted>, &str)> {
+    let Some((platform, image)) = text.split_once('=') else { return Ok((None, text)) };
+    if platform.contains([':', '.']) || std::path::Path::new(text).exists() {
+        return Ok((None, text));
     }
-    for key in ["cname", "feature_set"] {
-        of_image
-            .get(key)
-            .or_else(|| found.annotations.get(key))
-            .into_iter()
-            .for_each(|value| entry.annotations.set(key, value));
-    }
-    entry.platform = Some(Box::new(platform));
-    Ok(entry)
+    platform.parse().map(|platform| (Some(platform), image)).map_err(|_| {
+        Error::usage(format!("{text:?} does not begin with an architecture"))
+            .with_hint(format!("write it as amd64={image} or linux/arm/v7={image}"))
+    })
 }
 
-/// What two images of an index may not share.
-fn key(entry: &Descriptor) -> (Option<String>, Option<&str>) {
-    (entry.platform.as_ref().map(ToString::to_string), entry.annotations.get("cname"))
-}
-
-fn clash(there: &Descriptor, new: &Descriptor) -> Error {
-    let platform = new.platform.as_ref().map_or_else(String::new, ToString::to_string);
-    let cname =
-        new.annotations.get("cname").map_or_else(String::new, |cname| format!(" and {cname}"));
-    Error::refused(format!("there is an image for {platform}{cname} already, {}", there.digest))
-}
-
-/// Puts an entry into an index.
-fn put(index: &mut Index, entry: &Descriptor, replace: bool) -> Result<()> {
-    match index.manifests.iter_mut().find(|other| key(other) == key(entry)) {
-        Some(other) if other.digest == entry.digest || replace => *other = entry.clone(),
-        Some(other) => {
-            return Err(clash(other, entry).with_hint("--replace puts the new one in its place"));
-        }
-        None => index.manifests.push(entry.clone()),
-    }
-    Ok(())
-}
-
-/// Gives each image a tag of its own where its profile has that.
-fn tag_images(
-    entries: &[Descriptor],
+/// The images, with a container for each where that is asked for, which is put into the repository.
+fn members(
+    entries: Vec<Descriptor>,
+    with_containers: bool,
     reference: &Reference,
     repository: &Repository<'_>,
-) -> Result<()> {
-    let tag = tag_of(reference)?;
-    for entry in entries {
-        let (_, bytes) = match repository.manifest(&entry.digest) {
-            Err(e) if e.kind() == Kind::NotFound => continue,
-            found => found?,
-        };
-        let manifest: oci::Manifest =
-            json::from_slice(&bytes, format_args!("the manifest {}", entry.digest))?;
-        let (Some(Profile::Ironcore), Some(platform)) =
-            (Profile::of_config(&manifest.config.media_type), &entry.platform)
-        else {
-            continue;
-        };
-        let own: Reference =
-            format!("{}:{tag}-{}", reference.repository(), platform.architecture).parse()?;
-        repository.put_manifest(tag_of(&own)?, entry, &bytes)?;
-        output::say(&format!("tagged {own}"));
+    context: &Context,
+    jobs: usize,
+) -> Result<Vec<Member>> {
+    if !with_containers {
+        return Ok(entries.into_iter().map(Member::from).collect());
     }
-    Ok(())
+    let made = Containers::make(entries, reference, &Known::default(), |entry| {
+        context.client().image(&reference.with_digest(&entry.digest))
+    })?;
+    made.send(repository, jobs)?;
+    Ok(made.members().to_vec())
 }
 
-fn done(reference: &Reference, descriptor: &Descriptor, index: &Index) -> Result<()> {
-    for entry in &index.manifests {
+fn done(reference: &Reference, written: &Written) -> Result<()> {
+    written.tagged.iter().for_each(|own| output::say(&format!("tagged {own}")));
+    for entry in &written.index.manifests {
         let platform =
             entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
         output::say(&format!("  {:<20} {}", output::visible(&platform), entry.digest));
     }
-    output::line(&format!("Successfully indexed {reference} {}", descriptor.digest.hex()))
+    output::line(&format!("Successfully indexed {reference} {}", written.descriptor.digest.hex()))
 }

@@ -17,7 +17,6 @@ mod ends;
 mod extract;
 mod features;
 mod index;
-mod info_container;
 mod inspect;
 mod list;
 mod login;

@@ -11,8 +11,11 @@ use osimage::digest::Digest;
 use osimage::image::build::Inputs;
 use osimage::image::info::Known;
 use osimage::image::{self, Image, Role};
+use osimage::index::containers::Containers;
+use osimage::index::remote::RemoteIndex;
+use osimage::index::{self, Told};
 use osimage::json;
-use osimage::names::Reference;
+use osimage::names::{Reference, Tag};
 use osimage::oci::{self, Descriptor, Index};
 use osimage::registry::{self, Access, Repository};
 use osimage::{Error, Result, file};
@@ -20,10 +23,9 @@ use serde::Serialize;
 
 use super::build_result::Build;
 use super::context::Context;
-use super::info_container::{self, Containers};
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
-use super::{index, output, push};
+use super::{output, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
 /// materials
@@ -303,7 +305,7 @@ fn send(
     copy::transfer(inputs, &copy::walk(inputs, attached)?, repository, jobs)?;
     if let Some(WithContainers { index, containers, .. }) = index {
         containers.send(repository, jobs)?;
-        index::put_index(&mut index.clone(), reference, repository, args.no_clobber)?;
+        RemoteIndex::new(reference, repository)?.put(&mut index.clone(), args.no_clobber)?;
     }
     Ok(())
 }
@@ -345,21 +347,23 @@ impl WithContainers {
             true => image::read_index(archive, entry)?.manifests,
             false => vec![entry.clone()],
         };
-        let arch = build.arch.as_deref().filter(|_| images.len() == 1);
+        let arch =
+            build.arch.as_deref().filter(|_| images.len() == 1).map(str::parse).transpose()?;
+        let tag = reference.tag().map(Tag::as_str);
+        let told = Told::new().platform(arch.as_ref()).tag(tag);
         let entries = images
             .iter()
-            .map(|entry| index::entry(archive, entry, arch, &reference.to_string()))
-            .collect::<Result<Vec<_>>>();
-        let mut entries = entries?;
+            .map(|entry| index::entry(archive, entry, &told))
+            .collect::<Result<Vec<_>>>()?;
         let known = Known {
             cname: Some(build.cname.clone()),
             version: build.version.clone(),
             commit: build.commit.clone(),
         };
-        let containers = info_container::make(&mut entries, reference, &known, |_| {
-            Ok(Coming { ready, repository })
-        })?;
-        let mut index = Index::over(entries);
+        let containers =
+            Containers::make(entries, reference, &known, |_| Ok(Coming { ready, repository }))?;
+        let mut index = Index::over(Vec::new());
+        index::insert(&mut index, containers.members(), false)?;
         index.media_type = Some(oci::INDEX.into());
         let entry = Descriptor::of(oci::INDEX, &index.to_bytes()?);
         Ok(WithContainers { index, entry, containers })

@@ -158,6 +158,51 @@ fn an_index_is_made_as_the_profile_has_it_and_everybody_reads_it() {
 }
 
 #[test]
+fn variants_of_an_architecture_stand_side_by_side() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let name = format!("{}/os:1.0", registry.host());
+    for seed in 1..=4 {
+        scratch.build("store", seed, &["--profile", "ironcore", "--tag", &format!("v{seed}")]);
+    }
+    let add = ["index", "add", &name, "linux/arm/v7=./store:v1", "linux/arm/v6=./store:v2"];
+    scratch.osimage(add).ok();
+    scratch.osimage(["index", "add", &name, "aarch64=./store:v3"]).ok();
+    let platforms = |name: &str| {
+        let made = scratch.osimage(["manifest", name]).ok();
+        let made: Value = serde_json::from_str(&made).unwrap();
+        let manifests = made["manifests"].as_array().unwrap().clone();
+        manifests.iter().map(|entry| entry["platform"].clone()).collect::<Vec<_>>()
+    };
+    let (v7, v6, arm64) = (
+        json!({"architecture": "arm", "os": "linux", "variant": "v7"}),
+        json!({"architecture": "arm", "os": "linux", "variant": "v6"}),
+        json!({"architecture": "arm64", "os": "linux"}),
+    );
+    assert_eq!(platforms(&name), [v7.clone(), v6.clone(), arm64.clone()]);
+    // Each has a tag of its own.
+    let tags = scratch.osimage(["tags", name.strip_suffix(":1.0").unwrap()]).ok();
+    assert_eq!(tags, "1.0\n1.0-arm-v6\n1.0-arm-v7\n1.0-arm64\n");
+    for (platform, tag) in [("arm", "arm-v7"), ("linux/arm/v6", "arm-v6"), ("armel", "arm-v6")] {
+        let of = |args: &[&str]| scratch.osimage(["resolve"]).args(args).ok();
+        assert_eq!(of(&[&name, "--platform", platform]), of(&[&format!("{name}-{tag}")]));
+    }
+    scratch.osimage(["resolve", &name, "--platform", "linux/arm/v5"]).fails(3);
+    scratch.osimage(["resolve", &name, "--platform", "windows/arm64"]).fails(3);
+    // arm64 is arm64/v8, and armhf is arm/v7.
+    for same in ["linux/arm64/v8=./store:v4", "armhf=./store:v4"] {
+        scratch.osimage(["index", "add", &name, same]).fails(7);
+    }
+    // Two are meant by arm, one of them by its variant.
+    scratch.osimage(["index", "remove", &name, "arm"]).fails(2);
+    scratch.osimage(["index", "remove", &name, "linux/arm/v5"]).fails(3);
+    scratch.osimage(["index", "remove", &name, "arm/v6"]).ok();
+    assert_eq!(platforms(&name), [v7.clone(), arm64]);
+    scratch.osimage(["index", "remove", &name, "linux/arm64/v8"]).ok();
+    assert_eq!(platforms(&name), [v7]);
+}
+
+#[test]
 fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
     let scratch = Scratch::new();
     let registry = Registry::start();
