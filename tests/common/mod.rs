@@ -16,6 +16,7 @@ pub mod remote;
 pub mod run;
 pub mod servers;
 pub mod token;
+pub mod turns;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

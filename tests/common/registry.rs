@@ -23,6 +23,8 @@ pub enum Fault {
     Answer(Response),
     /// What was asked is done; the answer is what this makes of the right one.
     Change(Box<dyn FnOnce(Response) -> Response + Send>),
+    /// As `Change`, once the first function has come back: what was asked waits for that.
+    Wait(Box<dyn FnOnce() + Send>, Box<dyn FnOnce(Response) -> Response + Send>),
     /// The connection ends after so many bytes of the request's body.
     CutRequest(u64),
     /// After so many bytes of the request's body nothing more is read, and the connection stays
@@ -329,6 +331,10 @@ impl State {
         match fault {
             Some(Fault::Answer(response)) => response,
             Some(Fault::Change(change)) => change(self.right_answer(request, body)),
+            Some(Fault::Wait(wait, change)) => {
+                wait();
+                change(self.right_answer(request, body))
+            }
             Some(Fault::CutRequest(after)) => {
                 body.stop_after(after, false);
                 self.right_answer(request, body)

@@ -63,10 +63,10 @@ fn what_another_tool_wrote_stays_byte_for_byte_when_an_index_is_rewritten() {
     let all = |parts: &[&str]| parts.iter().map(|part| format!(",{part}")).collect::<String>();
     layout_with(&scratch, "layout", &all(&annotations), &all(&entry), &all(&index));
     let archive = archive_of(&scratch, "layout");
-    scratch.ok(&["tag", "./layout:evil:1", "new:1"]);
-    scratch.ok(&["--store-path", "store", "import", &archive]);
-    scratch.ok(&["--store-path", "store", "tag", "evil:1", "new:1"]);
-    scratch.ok(&["export", "./layout", "again.oci.tar"]);
+    scratch.osimage(["tag", "./layout:evil:1", "new:1"]).ok();
+    scratch.osimage(["--store-path", "store", "import", &archive]).ok();
+    scratch.osimage(["--store-path", "store", "tag", "evil:1", "new:1"]).ok();
+    scratch.osimage(["export", "./layout", "again.oci.tar"]).ok();
     let read = |path: &str| fs::read_to_string(scratch.path(path)).unwrap();
     for (what, text, expected) in [
         ("the layout", read("layout/index.json"), [&annotations[..], &entry, &index].concat()),
@@ -77,8 +77,8 @@ fn what_another_tool_wrote_stays_byte_for_byte_when_an_index_is_rewritten() {
             assert!(text.contains(part), "{what} has no {part} any more:\n{text}");
         }
     }
-    scratch.ok(&["list", "./layout"]);
-    scratch.ok(&["--store-path", "store", "verify"]);
+    scratch.osimage(["list", "./layout"]).ok();
+    scratch.osimage(["--store-path", "store", "verify"]).ok();
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn an_index_that_is_rewritten_does_not_outgrow_what_is_read() {
         assert!(after < before * 2, "{name}: {before} bytes became {after}");
         let archive = archive_of(&scratch, name);
         small(&scratch, &["--store-path", "store", "import", &archive]).ok();
-        scratch.ok(&["--store-path", "store", "delete", "evil:1"]);
+        scratch.osimage(["--store-path", "store", "delete", "evil:1"]).ok();
     }
     // Each of them fits, but not all: the one too many is refused, and the store stays whole.
     let mut codes = Vec::new();
@@ -111,12 +111,12 @@ fn an_index_that_is_rewritten_does_not_outgrow_what_is_read() {
         let index = index.replace("evil:1", &format!("evil:{n}"));
         fs::write(scratch.path(&name).join("index.json"), index).unwrap();
         let args = ["--store-path", "store", "import", &format!("./{name}")];
-        codes.push(scratch.run(&args).code);
+        codes.push(scratch.osimage(args).run().code);
     }
     assert_eq!(codes, [0, 0, 0, 0, 0, 5]);
-    scratch.ok(&["--store-path", "store", "verify"]);
+    scratch.osimage(["--store-path", "store", "verify"]).ok();
     (0..5).for_each(|n| {
-        scratch.ok(&["--store-path", "store", "delete", &format!("evil:{n}")]);
+        scratch.osimage(["--store-path", "store", "delete", &format!("evil:{n}")]).ok();
     });
     unharmed(&scratch);
 }
@@ -184,13 +184,13 @@ fn a_media_type_that_is_none_is_refused_wherever_it_stands() {
         [r"a\u000db", "a b", "a/b/c", r#"a\"b"#, "${x}", "a;b", "ä", r"a/\u202e", &"a".repeat(256)]
     {
         layout_with_entries(&scratch, "evil", &[descriptor(bad, &digest, 1, &named("evil:1"))]);
-        scratch.fails(5, &["list", "./evil"]);
+        scratch.osimage(["list", "./evil"]).fails(5);
         let more = format!(r#","artifactType":"{bad}""#);
         layout_with_entries(&scratch, "evil", &[descriptor("a/b", &digest, 1, &more)]);
-        scratch.fails(5, &["list", "./evil"]);
+        scratch.osimage(["list", "./evil"]).fails(5);
     }
     for good in ["a/b", "application/vnd.x-y_z.v1+json", "x", "a/b$&^!#"] {
         layout_with_entries(&scratch, "evil", &[descriptor(good, &digest, 1, &named("evil:1"))]);
-        scratch.ok(&["list", "./evil"]);
+        scratch.osimage(["list", "./evil"]).ok();
     }
 }

@@ -20,6 +20,7 @@ mod errors;
 mod features;
 mod foreign;
 mod formats;
+mod harness;
 mod hostile;
 mod hostile_archives;
 mod interop;
