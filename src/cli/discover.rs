@@ -7,7 +7,8 @@ use osimage::digest::Digest;
 use osimage::image::select;
 use osimage::json::Annotations;
 use osimage::oci::{Descriptor, ManifestOrIndex};
-use osimage::{Result, referrers};
+use osimage::referrers::{self, MAX_REFERRERS};
+use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::context::{self, Context, wanted};
@@ -75,16 +76,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         if name.is_some() { entry.annotations.clone() } else { Annotations::default() };
     let mut root = node(&place, &entry, annotations, None);
     let depth = args.depth.min(MAX_DEPTH as u64) as usize;
-    let below = |subject: &Digest| {
-        attached(
-            &*source,
-            &place,
-            subject,
-            depth,
-            args.artifact_type.as_deref(),
-            &mut vec![subject.clone()],
-        )
+    let mut finder = Finder {
+        source: &*source,
+        place: &place,
+        only: args.artifact_type.as_deref(),
+        left: MAX_REFERRERS,
     };
+    let mut below = |subject: &Digest| finder.attached(subject, depth, &mut vec![subject.clone()]);
     root.referrers = below(&entry.digest)?;
     // Others attach to the index over an image and its info container.
     if named.digest != entry.digest && args.platform.is_none() {
@@ -119,43 +117,57 @@ fn node(
     }
 }
 
-/// What is attached to a manifest; `above` are the manifests that it is attached to, which nothing
-/// below can be.
-fn attached(
-    source: &dyn Source,
-    place: &str,
-    subject: &Digest,
-    depth: usize,
-    only: Option<&str>,
-    above: &mut Vec<Digest>,
-) -> Result<Vec<Node>> {
-    if depth == 0 {
-        return Ok(Vec::new());
-    }
-    let mut nodes = Vec::new();
-    for referrer in referrers::of(source, subject)? {
-        if only.is_some_and(|only| referrer.artifact_type() != Some(only))
-            || above.contains(&referrer.descriptor.digest)
-        {
-            continue;
+/// What finds out what is attached, and to that, and so on.
+struct Finder<'a> {
+    source: &'a dyn Source,
+    place: &'a str,
+    only: Option<&'a str>,
+    /// How many more may be found: a registry could invent what is attached to what it invented.
+    left: usize,
+}
+
+impl Finder<'_> {
+    /// What is attached to a manifest; `above` are the manifests that it is attached to, which
+    /// nothing below can be.
+    fn attached(
+        &mut self,
+        subject: &Digest,
+        depth: usize,
+        above: &mut Vec<Digest>,
+    ) -> Result<Vec<Node>> {
+        if depth == 0 {
+            return Ok(Vec::new());
         }
-        let annotations = match &referrer.document {
-            ManifestOrIndex::Manifest(manifest) => manifest.annotations.clone(),
-            ManifestOrIndex::Index(index) => index.annotations.clone(),
-        };
-        let mut node = node(
-            place,
-            &referrer.descriptor,
-            annotations,
-            referrer.artifact_type().map(str::to_owned),
-        );
-        above.push(referrer.descriptor.digest.clone());
-        node.referrers =
-            attached(source, place, &referrer.descriptor.digest, depth - 1, only, above)?;
-        above.pop();
-        nodes.push(node);
+        let mut nodes = Vec::new();
+        for referrer in referrers::of(self.source, subject)? {
+            if self.only.is_some_and(|only| referrer.artifact_type() != Some(only))
+                || above.contains(&referrer.descriptor.digest)
+            {
+                continue;
+            }
+            self.left = self.left.checked_sub(1).ok_or_else(|| {
+                Error::invalid(format!(
+                    "more than {MAX_REFERRERS} manifests are attached to one another below the image"
+                ))
+                .with_hint("--depth 1 shows what is attached to the image itself")
+            })?;
+            let annotations = match &referrer.document {
+                ManifestOrIndex::Manifest(manifest) => manifest.annotations.clone(),
+                ManifestOrIndex::Index(index) => index.annotations.clone(),
+            };
+            let mut node = node(
+                self.place,
+                &referrer.descriptor,
+                annotations,
+                referrer.artifact_type().map(str::to_owned),
+            );
+            above.push(referrer.descriptor.digest.clone());
+            node.referrers = self.attached(&referrer.descriptor.digest, depth - 1, above)?;
+            above.pop();
+            nodes.push(node);
+        }
+        Ok(nodes)
     }
-    Ok(nodes)
 }
 
 /// Draws what hangs below a manifest: its annotations, then what is attached, by type.

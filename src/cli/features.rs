@@ -1,14 +1,16 @@
 //! `osimage features`: what a target of an OS build stands for.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Subcommand, ValueEnum};
-use osimage::features::{Arch, Build, Dropped, Feature, FeatureType, Graph, Selection, Target};
-use osimage::{Error, Result};
+use osimage::features::{
+    Arch, Build, BuildListing, Dropped, Feature, FeatureType, Graph, GraphListing, Selection,
+    Target,
+};
+use osimage::{Error, Result, features};
 use serde::Serialize;
-use serde_json::json;
 
 /// Resolve the features of an OS build
 #[derive(Debug, clap::Args)]
@@ -112,7 +114,7 @@ fn resolve(args: Resolve) -> Result<String> {
     };
     let version = match either(args.version, target.version, "versions")? {
         Some(version) => version,
-        None => version_file(&args.features_dir)?.unwrap_or_else(|| "today".to_owned()),
+        None => features::version_file(&args.features_dir)?.unwrap_or_else(|| "today".to_owned()),
     };
     let ci_commit = || {
         ["GITHUB_SHA", "CI_COMMIT_SHA"]
@@ -130,7 +132,7 @@ fn resolve(args: Resolve) -> Result<String> {
         ResolveFormat::Text => {
             build.selection.names().into_iter().map(|name| format!("{name}\n")).collect()
         }
-        ResolveFormat::Json => json_lines(&BuildJson::of(&build)),
+        ResolveFormat::Json => json_lines(&BuildListing::of(&build)),
         ResolveFormat::Env => build
             .environment()
             .iter()
@@ -151,23 +153,6 @@ fn either<T: PartialEq + std::fmt::Display>(
         ))
         .with_hint("leave one of them out")),
         (option, target) => Ok(option.or(target)),
-    }
-}
-
-/// The first line with content in the file VERSION beside the features folder, `#` comments apart.
-fn version_file(features_dir: &Path) -> Result<Option<String>> {
-    let path = match features_dir.file_name() {
-        Some(_) => features_dir.with_file_name("VERSION"),
-        None => features_dir.join("../VERSION"),
-    };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text
-            .lines()
-            .map(str::trim)
-            .find(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(str::to_owned)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read", path, e)),
     }
 }
 
@@ -194,41 +179,6 @@ fn json_lines(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("plain data") + "\n"
 }
 
-/// What `resolve --format json` prints.
-#[derive(Serialize)]
-struct BuildJson<'a> {
-    name: String,
-    cname: String,
-    cname_base: &'a str,
-    arch: String,
-    version: &'a str,
-    commit: &'a str,
-    timestamp: u64,
-    features: Vec<&'a str>,
-    platform: &'a str,
-    elements: Vec<&'a str>,
-    flags: Vec<&'a str>,
-}
-
-impl<'a> BuildJson<'a> {
-    fn of(build: &'a Build) -> Self {
-        let selection = &build.selection;
-        BuildJson {
-            name: build.name(),
-            cname: build.cname(),
-            cname_base: &selection.cname,
-            arch: build.arch().to_string(),
-            version: build.version(),
-            commit: build.commit(),
-            timestamp: build.timestamp(),
-            features: selection.names(),
-            platform: selection.of_type(FeatureType::Platform)[0],
-            elements: selection.of_type(FeatureType::Element),
-            flags: selection.of_type(FeatureType::Flag),
-        }
-    }
-}
-
 fn graph(args: &ShowGraph) -> Result<String> {
     let graph = Graph::load(&args.features_dir)?;
     let (features, dropped) = match &args.target {
@@ -241,13 +191,7 @@ fn graph(args: &ShowGraph) -> Result<String> {
     };
     Ok(match args.format {
         GraphFormat::Text => graph_text(&features, &dropped),
-        GraphFormat::Json => {
-            let dropped: Vec<_> = dropped
-                .iter()
-                .map(|d| json!({ "name": d.feature.name, "by": d.by.name }))
-                .collect();
-            json_lines(&json!({ "features": features, "dropped": dropped }))
-        }
+        GraphFormat::Json => json_lines(&GraphListing::of(&features, &dropped)),
         GraphFormat::Dot => graph_dot(&features, &dropped),
     })
 }

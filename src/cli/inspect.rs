@@ -70,39 +70,109 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
-/// The image, or the index and its images, drawn with lines.
+/// The image, or the index and its images, drawn with lines; a terminal of 80 columns shows it.
 fn tree(source: &dyn Source, entry: &Descriptor) -> Result<String> {
-    let mut text = format!("{}\n", visible(entry.name().unwrap_or("<none>")));
+    let name = visible(entry.name().unwrap_or("<none>"));
     if !oci::is_index(&entry.media_type) {
-        branch(&mut text, "", &Image::read(source, entry)?, &entry.digest.to_string());
-        write_attached(&mut text, "", source, entry);
+        let image = Image::read(source, entry)?;
+        let mut text = format!("{name}, {}\n{}\n", summary(&image), entry.digest);
+        let mut lines = parts(&image);
+        lines.extend(attached_lines(source, entry));
+        draw(&mut text, "", &lines);
         return Ok(text);
     }
     let index = image::read_index(source, entry)?;
-    let _ = writeln!(text, "{} index", entry.digest);
+    let mut text = format!("{name}, index\n{}\n", entry.digest);
+    let attached = attached_lines(source, entry);
     for (n, entry) in index.manifests.iter().enumerate() {
-        let (corner, line) = if n + 1 == index.manifests.len() {
-            ("└── ", "    ")
-        } else {
-            ("├── ", "│   ")
-        };
+        let (corner, below) = branches(n + 1 == index.manifests.len() && attached.is_empty());
         let platform =
             entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
-        let _ = writeln!(text, "{corner}{}", visible(&platform));
+        let _ = write!(text, "{corner}{}", visible(&platform));
         match Image::read(source, entry) {
             Ok(image) => {
-                branch(&mut text, line, &image, &entry.digest.to_string());
-                write_attached(&mut text, line, source, entry);
+                let _ = writeln!(text, ", {}\n{below}{}", summary(&image), entry.digest);
+                let mut lines = parts(&image);
+                lines.extend(attached_lines(source, entry));
+                draw(&mut text, below, &lines);
             }
             // An index may name images that are not in the layout (image-spec, image-layout.md).
             Err(e) if e.kind() == Kind::NotFound => {
-                let _ = writeln!(text, "{line}{} is not here", entry.digest);
+                let _ = writeln!(text, "\n{below}{} is not here", entry.digest);
             }
             Err(e) => return Err(e),
         }
     }
-    write_attached(&mut text, "", source, entry);
+    draw(&mut text, "", &attached);
     Ok(text)
+}
+
+/// The corner before a line of the tree, and what stands before the lines below that.
+fn branches(last: bool) -> (&'static str, &'static str) {
+    if last { ("└── ", "    ") } else { ("├── ", "│   ") }
+}
+
+fn draw(text: &mut String, indent: &str, lines: &[String]) {
+    for (n, line) in lines.iter().enumerate() {
+        let (corner, _) = branches(n + 1 == lines.len());
+        let _ = writeln!(text, "{indent}{corner}{line}");
+    }
+}
+
+/// What kind of an image it is, and how large.
+fn summary(image: &Image) -> String {
+    let profile = match image.profile() {
+        Some(profile) => profile.to_string(),
+        None if info::is_container(&image.manifest) => "container".into(),
+        None => "unknown profile".into(),
+    };
+    format!("{profile}, {}", output::size(image.size()))
+}
+
+/// The config, the layers and the command line, a line each. A media type is shown where it is not
+/// the one that the profile has for that part.
+fn parts(image: &Image) -> Vec<String> {
+    let profile = image.profile();
+    let line = |name: &str, descriptor: &Descriptor, is_profiles_own: bool| {
+        let media_type = match is_profiles_own {
+            true => String::new(),
+            false => format!("  {}", visible(&descriptor.media_type)),
+        };
+        format!(
+            "{name:<10} {:>8}  {}{media_type}",
+            output::size(descriptor.size),
+            short(descriptor)
+        )
+    };
+    // The config tells the profile.
+    let mut lines = vec![line("config", &image.manifest.config, profile.is_some())];
+    for layer in &image.layers() {
+        let descriptor = &layer.descriptor;
+        let own = profile
+            .zip(layer.role)
+            .is_some_and(|(profile, role)| profile.has_media_type(role, &descriptor.media_type));
+        let name = match layer.role {
+            Some(role) => role.name().to_owned(),
+            None => visible(&layer.file_name),
+        };
+        lines.push(line(&name, descriptor, own));
+    }
+    lines
+        .extend(image.command_line.as_ref().map(|text| format!("command line: {}", visible(text))));
+    lines
+}
+
+/// What is attached to an image, a line each.
+fn attached_lines(source: &dyn Source, entry: &Descriptor) -> Vec<String> {
+    let line = |referrer: Referrer| {
+        let kind = visible(referrer.artifact_type().unwrap_or("of no type"));
+        format!("{:<19}  {}  {kind}", "attached", short(&referrer.descriptor))
+    };
+    attached(source, entry).into_iter().map(line).collect()
+}
+
+fn short(descriptor: &Descriptor) -> String {
+    format!("{}:{}", descriptor.digest.algorithm().name(), descriptor.digest.short())
 }
 
 /// What is attached to an image. Where the list cannot be had, the image itself can be shown all
@@ -112,46 +182,4 @@ fn attached(source: &dyn Source, entry: &Descriptor) -> Vec<Referrer> {
         output::say(&visible(&format!("osimage: what is attached to it is not known: {e}")));
         Vec::new()
     })
-}
-
-/// What is attached to an image, a line each.
-fn write_attached(text: &mut String, indent: &str, source: &dyn Source, entry: &Descriptor) {
-    for referrer in attached(source, entry) {
-        let kind = visible(referrer.artifact_type().unwrap_or("of no type"));
-        let _ = writeln!(text, "{indent}attached: {kind}  {}", referrer.descriptor.digest);
-    }
-}
-
-fn branch(text: &mut String, indent: &str, image: &Image, digest: &str) {
-    let profile = match image.profile() {
-        Some(profile) => profile.to_string(),
-        None if info::is_container(&image.manifest) => "container".into(),
-        None => "unknown profile".into(),
-    };
-    let _ = writeln!(text, "{indent}{digest} {profile}, {}", output::size(image.size()));
-    let layers = image.layers();
-    let mut lines = vec![("config".to_owned(), &image.manifest.config)];
-    lines.extend(layers.iter().map(|layer| {
-        (
-            layer.role.map_or_else(|| visible(&layer.file_name), |role| role.to_string()),
-            &layer.descriptor,
-        )
-    }));
-    for (n, (what, descriptor)) in lines.iter().enumerate() {
-        let corner = if n + 1 == lines.len() && image.command_line.is_none() {
-            "└──"
-        } else {
-            "├──"
-        };
-        let (size, media_type) = (output::size(descriptor.size), visible(&descriptor.media_type));
-        let _ = writeln!(
-            text,
-            "{indent}{corner} {what:<10} {size:>9}  {}:{}  {media_type}",
-            descriptor.digest.algorithm().name(),
-            descriptor.digest.short()
-        );
-    }
-    if let Some(command_line) = &image.command_line {
-        let _ = writeln!(text, "{indent}└── command line: {}", visible(command_line));
-    }
 }

@@ -68,13 +68,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Some(_) => vec![content::resolve(&*source, name.as_ref())?],
         None => source.entries()?,
     };
+    entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
+    // onmetal-image adds a further entry without a name each time it builds an image again.
+    entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
     entries.retain(|entry| {
         oci::is_manifest_or_index(&entry.media_type)
             && (name.is_some() || !content::is_attached(&*source, entry))
     });
-    entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
-    // onmetal-image adds a further entry without a name each time it builds an image again.
-    entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
     show(args, Some(&*source), entries)
 }
 

@@ -30,6 +30,7 @@ mod push;
 mod query;
 mod remote;
 mod shell;
+mod tags;
 mod upkeep;
 mod url;
 mod yaml;
@@ -96,8 +97,8 @@ enum Command {
     Convert(convert::Args),
     Url(url::Args),
     Resolve(query::ResolveArgs),
-    Tags(query::TagsArgs),
-    Repos(query::ReposArgs),
+    Tags(tags::TagsArgs),
+    Repos(tags::ReposArgs),
     Manifest(query::ManifestArgs),
     Blob(query::BlobArgs),
     Compress(compress::Args),
@@ -188,8 +189,8 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),
-        Command::Tags(args) => query::tags(&args, context),
-        Command::Repos(args) => query::repos(&args, context),
+        Command::Tags(args) => tags::tags(&args, context),
+        Command::Repos(args) => tags::repos(&args, context),
         Command::Manifest(args) => query::manifest(&args, context),
         Command::Blob(args) => query::blob(&args, context),
         Command::Compress(args) => compress::run(&args),

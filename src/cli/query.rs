@@ -1,24 +1,25 @@
-//! `osimage resolve`, `tags`, `repos`, `manifest` and `blob`: single questions to a registry.
+//! `osimage resolve`, `manifest` and `blob`: what a registry has under a name or a digest.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use osimage::digest::Verifying;
 use osimage::file::{self, NewFile};
 use osimage::image::select;
-use osimage::names::Host;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
 use super::context::{Context, wanted};
 use super::output::{self, Stdout};
+use super::tags::Format;
 
 /// Print the digest that a tag points to
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage resolve ghcr.io/me/os:1.0
-  osimage resolve ghcr.io/me/os:1.0 --platform arm64     the digest of one architecture's image")]
+  osimage resolve ghcr.io/me/os:1.0 --platform arm64     the digest of one architecture's image
+  osimage resolve ghcr.io/me/os:1.0 --format json        its media type and size too")]
 pub struct ResolveArgs {
     /// Image in a registry
     #[arg(value_name = "REF")]
@@ -26,53 +27,24 @@ pub struct ResolveArgs {
     /// Architecture, for an image of several
     #[arg(long, value_name = "ARCH")]
     platform: Option<String>,
+    /// The digest, or a JSON object with the descriptor
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
     let image = context.client().image(&context.reference(&args.image)?)?;
-    output::line(&chosen(&image, args.platform.as_deref())?.digest.to_string())
+    let chosen = chosen(&image, args.platform.as_deref())?;
+    match args.format {
+        Format::Text => output::line(&chosen.digest.to_string()),
+        // A name is the user's word for it and no part of what the registry has.
+        Format::Json => output::json(&chosen.named(None)),
+    }
 }
 
 /// The image, or the one of an index that is for a platform.
 fn chosen(image: &RemoteImage<'_>, platform: Option<&str>) -> Result<Descriptor> {
     select::chosen(image, image.descriptor(), wanted(platform)?.as_ref())
-}
-
-/// List the tags of a repository
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  osimage tags ghcr.io/me/os")]
-pub struct TagsArgs {
-    /// Repository
-    #[arg(value_name = "REPOSITORY")]
-    repository: String,
-}
-
-pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
-    let reference = context.reference(&args.repository)?;
-    if reference.tag().is_some() || reference.digest().is_some() {
-        return Err(Error::usage(format!(
-            "{} is an image; tags belong to a repository",
-            args.repository
-        ))
-        .with_hint(format!("osimage tags {}", reference.repository())));
-    }
-    let tags = context.client().repository(reference.repository(), Access::Pull)?.tags()?;
-    tags.iter().try_for_each(|tag| output::line(&output::visible(tag)))
-}
-
-/// List the repositories of a registry, where it allows that
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  osimage repos localhost:5000")]
-pub struct ReposArgs {
-    /// The registry's host
-    #[arg(value_name = "HOST")]
-    host: String,
-}
-
-pub fn repos(args: &ReposArgs, context: &Context) -> Result<()> {
-    let host = Host::from_address(&args.host)?;
-    let repositories = context.client().repositories(&host)?;
-    repositories.iter().try_for_each(|repository| output::line(&output::visible(repository)))
 }
 
 /// Print a manifest or an index of a registry, byte for byte
@@ -93,20 +65,19 @@ pub fn manifest(args: &ManifestArgs, context: &Context) -> Result<()> {
     let image = context.client().image(&context.reference(&args.image)?)?;
     let (_, bytes) =
         osimage::content::document(&image, &chosen(&image, args.platform.as_deref())?)?;
-    match std::io::stdout().is_terminal() {
-        // A program reads it as it is; a terminal must not be steered by it.
-        true => output::line(
-            &String::from_utf8_lossy(&bytes)
-                .lines()
-                .map(output::visible)
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ),
-        false => Stdout
-            .write_all(&bytes)
-            .and_then(|()| Stdout.flush())
-            .map_err(|e| Error::io("write", "standard output", e)),
+    // A program reads it as it is; a terminal must not be steered by it.
+    if std::io::stdout().is_terminal() {
+        return show(&String::from_utf8_lossy(&bytes));
     }
+    Stdout
+        .write_all(&bytes)
+        .and_then(|()| Stdout.flush())
+        .map_err(|e| Error::io("write", "standard output", e))
+}
+
+/// Prints text from elsewhere for a terminal.
+fn show(text: &str) -> Result<()> {
+    output::line(&text.lines().map(output::visible).collect::<Vec<_>>().join("\n"))
 }
 
 /// Fetch one blob of a registry, checked against its digest
@@ -124,7 +95,13 @@ pub struct BlobArgs {
     /// File to write to [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Write to a terminal what is no text
+    #[arg(long)]
+    force: bool,
 }
+
+/// The longest text that is shown on a terminal, as long as a manifest may be.
+const MAX_TEXT: u64 = 4 << 20;
 
 pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.blob)?;
@@ -146,6 +123,19 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
         reference.repository().to_string(),
     );
     match output {
+        None if std::io::stdout().is_terminal() && !args.force => {
+            // What is longer than a document is no text that somebody wants to read there.
+            let mut bytes = Vec::new();
+            (&mut content)
+                .take(MAX_TEXT + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|e| Error::io("read", &args.blob, e))?;
+            match String::from_utf8(bytes) {
+                Ok(text) if text.len() as u64 <= MAX_TEXT && !text.contains('\0') => show(&text),
+                _ => Err(Error::refused("the blob is no text, and would go to a terminal")
+                    .with_hint("-o FILE writes it to a file; --force writes it all the same")),
+            }
+        }
         None => std::io::copy(&mut content, &mut Stdout)
             .and_then(|_| Stdout.flush())
             .map_err(|e| Error::io("write", "standard output", e)),

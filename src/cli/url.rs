@@ -143,7 +143,28 @@ struct Shown<'a> {
     url: &'a str,
 }
 
+/// Words that a registry or an image has a say in, for a command line: none of them has what means
+/// something to a shell or to HTTP, whoever takes the line apart.
+fn check_words(found: &Found) -> Result<()> {
+    let Locator { url, headers } = &found.locator;
+    let words = [url.as_str(), &found.file_name];
+    let words = headers.iter().flat_map(|(name, value)| [name.as_str(), value]).chain(words);
+    for word in words {
+        let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !"\"'`$\\".contains(c);
+        if !word.chars().all(is_plain) {
+            return Err(Error::invalid(format!(
+                "{word:?} comes from elsewhere and cannot stand in a command line"
+            ))
+            .with_hint("--format json shows it; look at what it is before you use it"));
+        }
+    }
+    Ok(())
+}
+
 fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
+    if matches!(format, Format::Curl | Format::Wget) {
+        check_words(found)?;
+    }
     let Locator { url, headers } = &found.locator;
     let url = url.as_str();
     let word = |option: &str, text: &str| format!(" {option} {}", quoted(text));

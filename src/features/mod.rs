@@ -18,6 +18,7 @@
 //! 5. Exactly one platform is selected.
 
 mod info;
+mod listing;
 mod target;
 
 use std::cmp::Reverse;
@@ -28,7 +29,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-pub use target::{Arch, Build, Target};
+pub use listing::{BuildListing, DroppedListing, GraphListing};
+pub use target::{Arch, Build, Target, version_file};
 
 /// What a feature is; the order of the variants is the order in names and among hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

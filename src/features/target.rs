@@ -1,12 +1,14 @@
-//! A build's target, `CNAME[-ARCH[-VERSION]]`, and what a build of it is called. Pure text, no
-//! files.
+//! A build's target, `CNAME[-ARCH[-VERSION]]`, and what a build of it is called.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Read;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::{FeatureType, Selection};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::file;
 
 /// The architectures that a target can name, by their Debian names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,4 +216,41 @@ impl<'a> Build<'a> {
             ("BUILDER_FEATURES_FLAGS", self.selection.of_type(FeatureType::Flag).join(",")),
         ]
     }
+}
+
+/// The longest file VERSION that is read.
+const MAX_VERSION_FILE: u64 = 64 << 10;
+
+/// The version of whatever is built: the first line with content in the file VERSION beside the
+/// features folder, `#` comments apart.
+///
+/// # Errors
+/// [`Error::Usage`] where it is no regular file, [`Error::Invalid`] where it is far too long,
+/// [`Error::Io`].
+pub fn version_file(features_dir: &Path) -> Result<Option<String>> {
+    let path = match features_dir.file_name() {
+        Some(_) => features_dir.with_file_name("VERSION"),
+        None => features_dir.join("../VERSION"),
+    };
+    // It could be anything that has this name, such as a FIFO, which would never end.
+    let file = match file::open_regular(&path) {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+        opened => opened?.0,
+    };
+    let mut text = String::new();
+    file.take(MAX_VERSION_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| Error::io("read", &path, e))?;
+    if text.len() as u64 > MAX_VERSION_FILE {
+        return Err(Error::invalid(format!(
+            "{} is longer than {MAX_VERSION_FILE} bytes",
+            path.display()
+        ))
+        .with_hint("its first line is the version"));
+    }
+    Ok(text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned))
 }

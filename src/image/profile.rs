@@ -133,6 +133,11 @@ impl Profile {
         }
     }
 
+    /// Whether this is one of the profile's media types for a layer of this role.
+    pub fn has_media_type(self, role: Role, media_type: &str) -> bool {
+        self.media_types(role).contains(&media_type)
+    }
+
     /// The config's media type.
     pub fn config_media_type(self) -> &'static str {
         match self {

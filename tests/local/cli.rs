@@ -221,12 +221,12 @@ fn inspect_draws_a_tree() {
     let short = |descriptor: &Value| descriptor["digest"].as_str().unwrap()[..19].to_owned();
     let expected = format!(
         "\
-ghcr.io/me/os:1.0
-sha256:{id} onmetal, 460.7 kB
-├── config          38 B  {}  application/vnd.onmetal.image.config.v1alpha1+json
-├── rootfs      300.0 kB  {}  application/vnd.onmetal.image.rootfs.v1alpha1.rootfs
-├── initramfs    70.0 kB  {}  application/vnd.onmetal.image.initramfs.v1alpha1.initramfs
-├── kernel       90.0 kB  {}  application/vnd.onmetal.image.vmlinuz.v1alpha1.vmlinuz
+ghcr.io/me/os:1.0, onmetal, 460.7 kB
+sha256:{id}
+├── config         38 B  {}
+├── rootfs     300.0 kB  {}
+├── initramfs   70.0 kB  {}
+├── kernel      90.0 kB  {}
 └── command line: ro <quiet>
 ",
         short(&manifest["config"]),
@@ -239,16 +239,32 @@ sha256:{id} onmetal, 460.7 kB
     let index = build_index(&scratch);
     let tree = scratch.osimage(["inspect", "store:os:2", "--format", "tree"]).ok();
     let lines: Vec<_> = tree.lines().collect();
+    let digest = |n: usize| index["manifests"][n]["digest"].as_str().unwrap();
     assert_eq!(
-        (lines[0], lines[2], lines[8]),
-        ("os:2", "├── linux/amd64", "└── linux/arm64"),
+        (lines[0], lines[3], lines[9]),
+        (
+            "os:2, index",
+            format!("│   {}", digest(0)).as_str(),
+            format!("    {}", digest(1)).as_str()
+        ),
         "{tree}"
     );
+    assert!(lines[2].starts_with("├── linux/amd64, ironcore, "), "{tree}");
+    assert!(lines[8].starts_with("└── linux/arm64, ironcore, "), "{tree}");
+    // With what is attached to an image of it and to itself, and its types, it fits a terminal.
+    for subject in [digest(1), "os:2"] {
+        let name = if subject == "os:2" { "./store:os:2" } else { &format!("./store@{subject}") };
+        let kind = "application/vnd.cyclonedx+json";
+        scratch.ok(&["attach", name, "--artifact-type", kind, "-a", "a=b"]);
+    }
+    let tree = scratch.ok(&["inspect", "store:os:2", "--format", "tree"]);
+    assert!(tree.lines().all(|line| line.chars().count() <= 80), "{tree}");
+    let lines: Vec<_> = tree.lines().collect();
+    let attached = lines.iter().filter(|line| line.contains("── attached "));
+    assert_eq!(attached.clone().count(), 2, "{tree}");
+    assert!(lines.last().is_some_and(|line| line.starts_with("└── attached ")), "{tree}");
     assert!(
-        lines[3].starts_with(&format!(
-            "│   {} ironcore",
-            index["manifests"][0]["digest"].as_str().unwrap()
-        )),
+        attached.clone().all(|line| line.ends_with("  application/vnd.cyclonedx+json")),
         "{tree}"
     );
     // One image of an index, by its digest; and an index one of whose images is elsewhere.

@@ -238,6 +238,23 @@ fn only_folders_with_an_info_yaml_are_features() {
 }
 
 #[test]
+fn a_version_that_is_no_file_is_an_error() {
+    let root = folder("gcp platform");
+    let version = root.path("VERSION");
+    let resolve = || root.run(&["features", "resolve", "gcp", "--format", "json"]);
+    rustix::fs::mknodat(rustix::fs::CWD, &version, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let run = resolve();
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("VERSION is not a regular file"), "{run:?}");
+    fs::remove_file(&version).unwrap();
+    fs::write(&version, "1".repeat(100_000)).unwrap();
+    assert_eq!(resolve().code, 5);
+    fs::write(&version, "# which\n\n 1.2 \n").unwrap();
+    assert!(resolve().stdout.contains("\"version\": \"1.2\""));
+}
+
+#[test]
 fn unknown_fields_and_empty_lists_are_tolerated() {
     let root = folder("base element");
     let text = "description: |\n  two\n  lines\ntype: platform\nmaintainer: {name: x}\n";

@@ -260,8 +260,8 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
     let tree = scratch.osimage(["inspect", "--format", "tree", &format!("oci://{name}")]).ok();
     assert!(
         tree.contains("onmetal, ")
-            && tree.contains(" container, ")
-            && tree.matches("attached: ").count() == 3,
+            && tree.contains(", container, ")
+            && tree.matches("── attached ").count() == 3,
         "{tree}"
     );
     let path =

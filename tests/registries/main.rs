@@ -22,6 +22,7 @@ mod logins;
 mod messages;
 mod parallel;
 mod publish;
+mod queries;
 mod races;
 mod servers;
 mod transfers;
