@@ -5,19 +5,25 @@
 //! an offset and never loaded whole; only manifests, indexes and configs are read into memory,
 //! within their limits.
 
-use std::collections::HashSet;
 use std::io::Read;
+use std::sync::Arc;
 
 use crate::digest::{Digest, Verifying};
 use crate::error::Advice;
+use crate::manifest::RawManifest;
 use crate::names::Selector;
-use crate::oci::{self, Descriptor, MAX_MANIFEST, ManifestOrIndex};
+use crate::oci::{self, Descriptor, MAX_MANIFEST};
 use crate::{Error, Result};
 
 /// The fewest digits by which an image can be called.
 pub const MIN_PREFIX: usize = 6;
 
 /// Something that holds images, and that several threads may read at once.
+///
+/// No method has a default: a source that stands before another one must pass each on, and the
+/// compiler says which it has forgotten. Most sources answer [`sequence`](Source::sequence) with
+/// `None`, [`manifest`](Source::manifest) by [`read_manifest`], and
+/// [`listed_referrers`](Source::listed_referrers) with their entries.
 pub trait Source: Sync {
     /// What it is, for a sentence: `the layout /srv/store`.
     fn origin(&self) -> String;
@@ -35,25 +41,22 @@ pub trait Source: Sync {
     /// descriptor's.
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>>;
 
-    /// Where the content lies: reading in ascending order is cheapest. Without meaning where any
-    /// order is as good.
-    fn position(&self, _digest: &Digest) -> u64 {
-        0
-    }
+    /// Reads a manifest or an index, checked; what was read before may be given again.
+    ///
+    /// # Errors
+    /// As [`read_manifest`].
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>>;
 
-    /// How many pieces of content can be read side by side without doing any work twice.
-    fn readers(&self) -> usize {
-        usize::MAX
-    }
+    /// Where content lies, for a source that is read without doing any work twice only by one
+    /// reader and in ascending order; `None` where any order and any number of readers is as good.
+    fn sequence(&self, digest: &Digest) -> Option<u64>;
 
     /// What may be attached to a manifest; whether it is, [`crate::referrers`] checks. A layout has
     /// no list but its index.
     ///
     /// # Errors
     /// Where the list cannot be read.
-    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.entries()
-    }
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
 }
 
 /// Content that is new, over a source that has the rest.
@@ -80,12 +83,15 @@ impl Source for Overlay<'_> {
         }
     }
 
-    fn position(&self, digest: &Digest) -> u64 {
-        self.below.position(digest)
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        match self.top.manifest(descriptor) {
+            Err(Error::NotFound { .. }) => self.below.manifest(descriptor),
+            read => read,
+        }
     }
 
-    fn readers(&self) -> usize {
-        self.below.readers()
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.below.sequence(digest)
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
@@ -106,57 +112,6 @@ pub trait Inventory: Source {
     /// # Errors
     /// Where it is damaged, or may be read as something else than what this source reads.
     fn check_rest(&self) -> Result<()>;
-}
-
-/// How deep indexes may point to indexes, and these to manifests.
-pub const MAX_DEPTH: usize = 8;
-
-/// What a walk over manifests has met, and what it has followed. These are two things: a manifest
-/// that something else lists as a mere layer is met there, but what it points to is found only
-/// where it is listed as a manifest.
-#[derive(Debug, Default)]
-pub(crate) struct Visited {
-    met: HashSet<Digest>,
-    followed: HashSet<Digest>,
-}
-
-/// What a walk is to do with a descriptor.
-pub(crate) struct Visit {
-    /// The content was not met before.
-    pub new: bool,
-    /// It is a manifest or an index that was not followed before.
-    pub follow: bool,
-}
-
-impl Visited {
-    /// Meets what a descriptor describes, `depth` steps below the top index.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] beyond [`MAX_DEPTH`].
-    pub fn meet(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Visit> {
-        let digest = &descriptor.digest;
-        let is_manifest_or_index = oci::is_manifest_or_index(&descriptor.media_type);
-        let visit = Visit {
-            new: self.met.insert(digest.clone()),
-            follow: is_manifest_or_index && self.followed.insert(digest.clone()),
-        };
-        if visit.follow && depth > MAX_DEPTH {
-            return Err(Error::invalid(format!(
-                "{digest} lies below more than {MAX_DEPTH} indexes; deeper is not read"
-            )));
-        }
-        Ok(visit)
-    }
-
-    /// How much was met.
-    pub fn len(&self) -> usize {
-        self.met.len()
-    }
-
-    /// Everything that was met.
-    pub fn into_met(self) -> HashSet<Digest> {
-        self.met
-    }
 }
 
 /// Opens content from its beginning, checked: it reads to its end without an error only where it is
@@ -210,21 +165,19 @@ pub(crate) fn wrong_size(source: &dyn Source, descriptor: &Descriptor, size: u64
     .with_hint("it is damaged or was changed; get the image again")
 }
 
-/// Reads a manifest or an index: what it says, and its bytes as they are.
+/// Reads a manifest or an index from a source, hashed and parsed; what a source that keeps nothing
+/// does in [`Source::manifest`].
 ///
 /// # Errors
-/// As [`read`] and [`ManifestOrIndex::parse`].
-pub fn document(
-    source: &dyn Source,
-    descriptor: &Descriptor,
-) -> Result<(ManifestOrIndex, Vec<u8>)> {
+/// As [`read`] and [`RawManifest::parse`].
+pub fn read_manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
     let bytes = read(source, descriptor, MAX_MANIFEST)?;
-    let document = ManifestOrIndex::parse(&bytes, descriptor).map_err(|e| {
+    let manifest = RawManifest::parse(descriptor, bytes).map_err(|e| {
         e.with_hint(
             "it is not what the image-spec allows; ask whoever made the image for a sound one",
         )
     })?;
-    Ok((document, bytes))
+    Ok(Arc::new(manifest))
 }
 
 /// Finds the one image that a name means: by the name of its entry, by its digest, by the beginning
@@ -313,10 +266,10 @@ pub(crate) fn resolve_among(
         return Ok(entry.clone());
     }
     for entry in entries.iter().filter(|entry| oci::is_index(&entry.media_type)) {
-        if let Ok((ManifestOrIndex::Index(index), _)) = document(source, entry)
-            && let Some(child) = index.manifests.into_iter().find(|child| child.digest == *digest)
+        if let Ok(found) = source.manifest(entry)
+            && let Some(child) = found.children().into_iter().find(|child| child.digest == *digest)
         {
-            return Ok(child);
+            return Ok(child.clone());
         }
     }
     Err(unknown())
@@ -325,8 +278,8 @@ pub(crate) fn resolve_among(
 /// Whether an entry without a name is a manifest that is attached to another which is there, and so
 /// no image of its own.
 pub fn is_attached(source: &dyn Source, entry: &Descriptor) -> bool {
-    let subject_is_there = || match document(source, entry) {
-        Ok((found, _)) => found.subject().is_some_and(|subject| document(source, subject).is_ok()),
+    let subject_is_there = || match source.manifest(entry) {
+        Ok(found) => found.subject().is_some_and(|subject| source.manifest(subject).is_ok()),
         Err(_) => false,
     };
     entry.name().is_none() && oci::is_manifest_or_index(&entry.media_type) && subject_is_there()

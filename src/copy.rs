@@ -1,40 +1,18 @@
-//! The one walk over a graph of manifests: import, export, push, pull and every other transfer are
-//! this walk.
+//! The one transfer: import, export, push, pull and every other copying is this one.
 //!
 //! Children come before what points to them, so that a target never holds a manifest whose layers
 //! are missing; naming what was copied is the target's last step.
 
 use std::io::{self, Read};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::content::{self, Source, Visited};
+use crate::content::Source;
 use crate::digest::Digest;
-use crate::oci::{self, Descriptor};
+use crate::graph::Node;
+use crate::manifest::RawManifest;
+use crate::oci::Descriptor;
 use crate::{Error, Result, threads};
-
-/// How many pieces of content one transfer may have.
-const MAX_NODES: usize = 200_000;
-
-/// Everything that some entries of an index reach.
-#[derive(Debug, Clone, Default)]
-pub struct Graph {
-    /// The entries themselves, with their names.
-    pub entries: Vec<Descriptor>,
-    /// Every piece of content once, children before what points to them.
-    pub nodes: Vec<Node>,
-}
-
-/// One piece of content.
-#[derive(Debug, Clone)]
-pub struct Node {
-    /// What it is.
-    pub descriptor: Descriptor,
-    /// The bytes of a manifest or an index; configs and layers are not read by the walk.
-    pub document: Option<Vec<u8>>,
-    /// How many steps it is above the configs and layers, which are at 0.
-    pub height: usize,
-}
 
 /// Something that takes content, from several threads at once.
 pub trait Target: Sync {
@@ -62,85 +40,54 @@ pub trait Target: Sync {
     }
 }
 
-/// Reads the manifests and indexes that `entries` reach.
-///
-/// # Errors
-/// Where one of them is missing or not what it should be, or where the graph is deeper or larger
-/// than the limits.
-pub fn walk(source: &dyn Source, entries: &[Descriptor]) -> Result<Graph> {
-    let mut walk = Walk::new(source);
-    entries.iter().try_for_each(|entry| walk.add(entry))?;
-    Ok(walk.graph)
+/// How a transfer is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    jobs: usize,
 }
 
-/// A walk to which entries can be added.
-pub(crate) struct Walk<'a> {
-    source: &'a dyn Source,
-    visited: Visited,
-    pub graph: Graph,
-}
-
-impl<'a> Walk<'a> {
-    pub fn new(source: &'a dyn Source) -> Self {
-        Walk { source, visited: Visited::default(), graph: Graph::default() }
+impl Options {
+    /// One piece after the other.
+    pub fn new() -> Self {
+        Options { jobs: 1 }
     }
 
-    /// Adds an entry and everything that it reaches.
-    pub fn add(&mut self, entry: &Descriptor) -> Result<()> {
-        self.visit(entry, 0)?;
-        self.graph.entries.push(entry.clone());
-        Ok(())
-    }
-
-    /// Visits what a descriptor describes; gives its height.
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<usize> {
-        let met = self.visited.meet(descriptor, depth)?;
-        if self.visited.len() > MAX_NODES {
-            return Err(Error::invalid(format!(
-                "{} reaches more than {MAX_NODES} pieces of content",
-                self.source.origin()
-            )));
-        }
-        let (mut document, mut height) = (None, 0);
-        if met.follow {
-            let (parsed, bytes) = content::document(self.source, descriptor)?;
-            height = 1;
-            for child in parsed.children() {
-                height = height.max(1 + self.visit(child, depth + 1)?);
-            }
-            document = Some(bytes);
-        }
-        if met.new {
-            self.graph.nodes.push(Node { descriptor: descriptor.clone(), document, height });
-        } else if !met.follow && oci::is_manifest_or_index(&descriptor.media_type) {
-            height = self
-                .graph
-                .nodes
-                .iter()
-                .find(|node| node.descriptor.digest == descriptor.digest)
-                .map_or(0, |node| node.height);
-        }
-        Ok(height)
+    /// How many pieces are transferred at once.
+    #[must_use]
+    pub fn jobs(mut self, jobs: usize) -> Self {
+        self.jobs = jobs;
+        self
     }
 }
 
-/// Copies everything in `graph` that the target does not have yet, up to `jobs` pieces at once.
+impl Default for Options {
+    fn default() -> Self {
+        Options::new()
+    }
+}
+
+/// Copies those of `nodes` that the target does not have yet.
 ///
 /// # Errors
 /// What the source or the target gives; what was copied until then stays, unnamed.
-pub fn transfer(
+pub fn transfer<'n>(
     source: &dyn Source,
-    graph: &Graph,
+    nodes: impl IntoIterator<Item = &'n Node>,
     target: &dyn Target,
-    jobs: usize,
+    options: &Options,
 ) -> Result<()> {
     // From the bottom up, so that what points to something comes after it; side by side is only
     // what has the same height.
-    let top = graph.nodes.iter().map(|node| node.height).max().unwrap_or(0);
-    for height in 0..=top {
-        let mut level: Vec<_> = graph.nodes.iter().filter(|node| node.height == height).collect();
-        level.sort_by_key(|node| source.position(&node.descriptor.digest));
-        transfer_level(source, &level, target, jobs.min(source.readers()))?;
+    let mut nodes: Vec<_> = nodes
+        .into_iter()
+        .map(|node| (node.height(), source.sequence(&node.descriptor().digest), node))
+        .collect();
+    nodes.sort_by_key(|(height, sequence, _)| (*height, *sequence));
+    for level in nodes.chunk_by(|a, b| a.0 == b.0) {
+        // A source that is read in one sequence is read by one reader.
+        let jobs = if level.iter().any(|node| node.1.is_some()) { 1 } else { options.jobs };
+        let level: Vec<_> = level.iter().map(|(_, _, node)| *node).collect();
+        transfer_level(source, &level, target, jobs)?;
         target.flush()?;
     }
     Ok(())
@@ -202,8 +149,12 @@ impl Source for Stoppable<'_> {
         }
     }
 
-    fn position(&self, digest: &Digest) -> u64 {
-        self.source.position(digest)
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        self.source.manifest(descriptor)
+    }
+
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.source.sequence(digest)
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

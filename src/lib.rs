@@ -9,7 +9,8 @@
 //!   strictly and without I/O.
 //! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in
 //!   common, and finding an image by its name.
-//! - [`copy`]: the one walk over a graph of manifests, and the trait [`Target`](copy::Target).
+//! - [`manifest`] and [`graph`]: manifests and indexes as they came, and all that an image reaches,
+//!   read once; [`copy`]: the one transfer of it, and the trait [`Target`](copy::Target).
 //! - [`file`](mod@file): new files that nobody sees before they are whole.
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
 //! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the
@@ -31,7 +32,8 @@
 //! use osimage::compress::{Format, Settings};
 //! use osimage::image::build::{Inputs, Part, Parts, Recipe, build};
 //! use osimage::image::{Image, Profile, Role};
-//! use osimage::{content, copy};
+//! use osimage::content;
+//! use osimage::graph::Graph;
 //!
 //! # fn main() -> osimage::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
@@ -44,7 +46,7 @@
 //!
 //! let inputs = Inputs::default();
 //! let built = build(&recipe, &inputs)?;
-//! let graph = copy::walk(&inputs, &built.entries)?;
+//! let graph = Graph::read(&inputs, &built.entries, 1)?;
 //! archive::write(&path, &inputs, &graph, &Options { top: Some("onmetal".into()), settings: Settings::new(Format::Xz) })?;
 //!
 //! let archive = Archive::open(&path, archive::MAX_SIZE)?;
@@ -64,10 +66,12 @@ pub mod error;
 pub mod extract;
 pub mod features;
 pub mod file;
+pub mod graph;
 pub mod image;
 pub mod index;
 pub mod json;
 pub mod layout;
+pub mod manifest;
 pub mod names;
 pub mod oci;
 pub mod platform;

@@ -1,5 +1,7 @@
 //! Work on several threads, and on fewer where the system has no more to give.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, scope};
 
 use rustix::process::{Resource, getrlimit};
@@ -22,6 +24,40 @@ pub(crate) fn run(wanted: usize, work: impl Fn() + Sync) {
         }
         work();
     });
+}
+
+/// Does something to each item, on up to `wanted` threads at once; what came of each, in their order.
+///
+/// # Errors
+/// The first failure; what has not begun by then is left out.
+pub(crate) fn map<T: Sync, R: Send, E: Send>(
+    wanted: usize,
+    items: &[T],
+    each: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let next = AtomicUsize::new(0);
+    let (results, failure) = (Mutex::new(Vec::with_capacity(items.len())), Mutex::new(None));
+    run(wanted.min(items.len()).max(1), || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { break };
+            match each(item) {
+                Ok(result) => {
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+                }
+                Err(e) => {
+                    next.store(items.len(), Ordering::Relaxed);
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                }
+            }
+        }
+    });
+    if let Some(e) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(e);
+    }
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(at, _)| *at);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 /// How many of so many pieces of work may go on at once, by the number of files that this process

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
-use crate::content::{self, Inventory, Visited};
+use crate::content::{self, Inventory};
 use crate::digest::{BLOCK, Digest};
+use crate::graph::Visited;
 use crate::oci::Descriptor;
 use crate::{Error, Kind, Result};
 
@@ -54,7 +55,7 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
     report.problems = walk.problems;
     let mut there: HashSet<Digest> = HashSet::new();
     let mut blobs = source.blobs()?;
-    blobs.sort_by_key(|(digest, _)| source.position(digest));
+    blobs.sort_by_key(|(digest, _)| source.sequence(digest));
     for (digest, size) in blobs {
         let wanted = reached.get(&digest);
         if wanted.is_none() && only.is_some() {
@@ -114,8 +115,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn reach(&mut self, descriptor: &Descriptor, depth: usize) {
-        let met = match self.visited.meet(descriptor, depth) {
-            Ok(met) => met,
+        let follow = match self.visited.meet(descriptor, depth) {
+            Ok(follow) => follow,
             Err(e) => return self.problems.push(e.to_string()),
         };
         let (digest, size) = (&descriptor.digest, descriptor.size);
@@ -123,12 +124,12 @@ impl Walk<'_> {
         if promised != size {
             self.problems.push(format!("{digest} has two descriptors, one of which says {promised} bytes and the other {size}"));
         }
-        if !met.follow {
+        if !follow {
             return;
         }
-        match content::document(self.source, descriptor) {
-            Ok((document, _)) => {
-                document.children().into_iter().for_each(|child| self.reach(child, depth + 1));
+        match self.source.manifest(descriptor) {
+            Ok(read) => {
+                read.children().into_iter().for_each(|child| self.reach(child, depth + 1));
             }
             // What is missing or does not hash is told once, with the blobs.
             Err(e) if e.kind() == Kind::NotFound => {}

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::scan::{self, Kept};
 use crate::compress::{self, Format, Reader};
 use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
+use crate::manifest::{Manifests, RawManifest};
 use crate::oci::{Descriptor, Index};
 use crate::{Error, Result, file};
 
@@ -30,6 +31,7 @@ pub struct Archive {
     plain: bool,
     /// The reader that others are made of.
     first: Mutex<Reader>,
+    manifests: Manifests,
     /// Readers that are not in use, wherever they stand.
     idle: Mutex<Vec<Reader>>,
 }
@@ -55,6 +57,7 @@ impl Archive {
             end: found.end,
             plain: first.format() == Format::None,
             first: Mutex::new(first),
+            manifests: Manifests::default(),
             idle: Mutex::new(vec![reader]),
         })
     }
@@ -128,14 +131,19 @@ impl Source for Archive {
         }
     }
 
-    fn position(&self, digest: &Digest) -> u64 {
-        self.blobs.get(digest).map_or(0, |(offset, _)| *offset)
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        self.manifests.get(descriptor, || content::read_manifest(self, descriptor))
     }
 
-    /// One, but for a plain archive: decoding uses every core anyway, and going back may mean
-    /// decoding again.
-    fn readers(&self) -> usize {
-        if self.plain { usize::MAX } else { 1 }
+    /// By its place, but for a plain archive: decoding uses every core anyway, and going back may
+    /// mean decoding again.
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        let place = self.blobs.get(digest).map(|(offset, _)| *offset);
+        place.filter(|_| !self.plain)
+    }
+
+    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.entries()
     }
 }
 
@@ -143,7 +151,7 @@ impl Inventory for Archive {
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         let mut blobs: Vec<_> =
             self.blobs.iter().map(|(digest, (_, size))| (digest.clone(), *size)).collect();
-        blobs.sort_by_key(|(digest, _)| self.position(digest));
+        blobs.sort_by_key(|(digest, _)| self.blobs[digest]);
         Ok(blobs)
     }
 

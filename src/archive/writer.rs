@@ -7,10 +7,10 @@ use tar::{Builder, EntryType, Header};
 
 use crate::compress::{Settings, Writer};
 use crate::content::{self, Source};
-use crate::copy::{Graph, Node};
 use crate::digest::BLOCK;
 use crate::error::Advice;
 use crate::file::{self, NewFile};
+use crate::graph::{Graph, Node};
 use crate::layout::{BLOBS, INDEX_FILE};
 use crate::oci::{Index, LayoutFile};
 use crate::{Error, Result, compress};
@@ -63,14 +63,15 @@ fn fill(
     let writer = Writer::new(BufWriter::with_capacity(BLOCK, out), &options.settings)?;
     let mut members = Members { tar: Builder::new(writer), top: options.top.as_deref(), path };
 
-    let index = Index::over(graph.entries.clone()).to_layout_bytes()?;
-    let mut nodes: Vec<&Node> = graph.nodes.iter().collect();
+    let index = Index::over(graph.entries().to_vec()).to_layout_bytes()?;
+    let mut nodes: Vec<&Node> = graph.nodes().iter().collect();
     nodes.sort_by_key(|node| {
-        (node.document.is_none(), node.descriptor.size, &node.descriptor.digest)
+        let descriptor = node.descriptor();
+        (node.manifest().is_none(), descriptor.size, &descriptor.digest)
     });
     let mut folders = vec!["".to_owned(), BLOBS.to_owned()];
     folders.extend(
-        nodes.iter().map(|node| format!("{BLOBS}/{}", node.descriptor.digest.algorithm().name())),
+        nodes.iter().map(|node| format!("{BLOBS}/{}", node.descriptor().digest.algorithm().name())),
     );
     folders.dedup();
     folders[2..].sort();
@@ -85,15 +86,15 @@ fn fill(
     members.add(INDEX_FILE, index.len() as u64, 0o644, &mut index.as_slice())?;
     folders[1..].iter().try_for_each(|folder| members.add_folder(folder))?;
     for node in nodes {
-        let (digest, size) = (&node.descriptor.digest, node.descriptor.size);
+        let (digest, size) = (&node.descriptor().digest, node.descriptor().size);
         let name = format!("{BLOBS}/{}/{}", digest.algorithm().name(), digest.hex());
-        match &node.document {
-            Some(bytes) => members.add(&name, size, 0o444, &mut bytes.as_slice())?,
+        match node.manifest() {
+            Some(manifest) => members.add(&name, size, 0o444, &mut manifest.bytes())?,
             None => members.add(
                 &name,
                 size,
                 0o444,
-                &mut content::verified(source, &node.descriptor)?,
+                &mut content::verified(source, node.descriptor())?,
             )?,
         }
     }

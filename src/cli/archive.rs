@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use osimage::archive::{self, Options};
 use osimage::compress::{Format, Settings};
 use osimage::content::{self, Inventory, Source};
-use osimage::copy::{self, Graph};
+use osimage::copy;
+use osimage::graph::Graph;
 use osimage::names::{Location, Selector, is_archive_name};
 use osimage::oci::Descriptor;
 use osimage::{Error, Result};
@@ -14,6 +15,7 @@ use osimage::{Error, Result};
 use super::context::Context;
 use super::output;
 use super::progress::Watched;
+use super::remote::JOBS;
 
 /// The top folder of an archive that Garden Linux's hook packs.
 const DEFAULT_TOP: &str = "onmetal";
@@ -58,7 +60,7 @@ impl ArchiveArgs {
             top: self.top.as_deref().or(top).filter(|_| !self.flat).map(str::to_owned),
             settings: settings(path, self.level, self.threads),
         };
-        let watched = Watched::new(source, graph, "writing");
+        let watched = Watched::new(source, graph.nodes(), "writing");
         let size = archive::write(path, &watched, graph, &options)?;
         drop(watched);
         output::say(&format!("{}: {}", path.display(), output::size(size)));
@@ -112,7 +114,7 @@ pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
     let (output, source) = args.paths.split_last().expect("there is at least one");
     let (source, name) = context.open(source.first().map(String::as_str))?;
     let entries = chosen(&*source, name.as_ref())?;
-    let graph = copy::walk(&*source, &entries)?;
+    let graph = Graph::read(&*source, &entries, JOBS)?;
     let path = PathBuf::from(output);
     args.archive.write(&path, &*source, &graph)?;
     entries
@@ -150,10 +152,15 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     };
     let (source, name) = context.open_location(location)?;
     let entries = chosen(&*source, name.as_ref())?;
-    let graph = copy::walk(&*source, &entries)?;
+    let graph = Graph::read(&*source, &entries, JOBS)?;
     let store = context.writable_store()?;
     let session = store.session()?;
-    copy::transfer(&Watched::new(&*source, &graph, "importing"), &graph, &session, 1)?;
+    copy::transfer(
+        &Watched::new(&*source, graph.nodes(), "importing"),
+        graph.nodes(),
+        &session,
+        &copy::Options::new(),
+    )?;
     session.update(|index| index.extend(entries.clone()))?;
     entries
         .iter()

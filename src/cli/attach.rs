@@ -8,6 +8,7 @@ use osimage::attach::Attachment;
 use osimage::content::{self, Overlay, Source};
 use osimage::copy;
 use osimage::digest::Digest;
+use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::select;
 use osimage::json::Annotations;
@@ -20,7 +21,7 @@ use serde::Serialize;
 use super::archive::ArchiveArgs;
 use super::context::{self, Context, parse_annotations, wanted};
 use super::output;
-use super::remote::Transfer;
+use super::remote::{JOBS, Transfer};
 
 /// Attach files to an image: a build's log, its os-release, its packages, or anything else
 #[derive(Debug, clap::Args)]
@@ -150,9 +151,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let repository = context.client().repository(&name, Access::Push)?;
             copy::transfer(
                 &inputs,
-                &copy::walk(&inputs, &entries)?,
+                Graph::read(&inputs, &entries, 1)?.nodes(),
                 &repository,
-                args.transfer.concurrency,
+                &args.transfer.options(),
             )?;
             (name.to_string(), subject, entries)
         }
@@ -171,7 +172,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             if !new.is_empty() {
                 all.extend(new);
                 let both = Overlay { top: &inputs, below: &archive };
-                args.archive.write_as(&target, archive.top(), &both, &copy::walk(&both, &all)?)?;
+                args.archive.write_as(
+                    &target,
+                    archive.top(),
+                    &both,
+                    &Graph::read(&both, &all, JOBS)?,
+                )?;
             }
             (path.display().to_string(), subject, entries)
         }
@@ -181,9 +187,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let session = layout.session()?;
             copy::transfer(
                 &inputs,
-                &copy::walk(&inputs, &entries)?,
+                Graph::read(&inputs, &entries, 1)?.nodes(),
                 &session,
-                args.transfer.concurrency,
+                &args.transfer.options(),
             )?;
             session.update(|index| {
                 let new = entries.iter().filter(|entry| {

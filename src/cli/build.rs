@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use osimage::graph::Graph;
 use osimage::image::build::{self, Built, Inputs, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::names::EntryName;
 use osimage::oci::MAX_CONFIG;
 use osimage::platform::Wanted;
-use osimage::{Error, Result, copy, file};
+use osimage::{Error, Result, file};
 
 use super::archive::ArchiveArgs;
 use super::context::{Context, parse_annotations};
@@ -108,7 +109,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Some(path) => {
             let inputs = Inputs::default();
             let built = build::build(&recipe, &inputs)?;
-            let graph = copy::walk(&inputs, &built.entries)?;
+            let graph = Graph::read(&inputs, &built.entries, 1)?;
             args.archive.write(path, &inputs, &graph)?;
             built
         }

@@ -1,13 +1,14 @@
 //! `osimage convert`: the same image under another profile's media types, without sending a layer
 //! again.
 
-use osimage::content::{self, Overlay, Source};
+use osimage::content::{self, Overlay};
 use osimage::copy;
+use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::convert;
 use osimage::layout::Layout;
 use osimage::names::Location;
-use osimage::registry::{self, Access};
+use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result};
 
 use super::build::ProfileArg;
@@ -42,7 +43,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let inputs = Inputs::default();
     let new = convert::convert(&*source, &entry, args.profile.into(), &inputs)?;
     let both = Overlay { top: &inputs, below: &*source };
-    let graph = copy::walk(&both as &dyn Source, std::slice::from_ref(&new))?;
+    let graph = Graph::read(&both, std::slice::from_ref(&new), args.transfer.concurrency)?;
     match context.locate_target(&args.new)? {
         Location::Registry(reference) => {
             reference.tag_or_digest()?;
@@ -51,15 +52,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             if let Ok(from) = place.parse() {
                 repository = repository.mounting_from(&from);
             }
-            registry::push(
-                &both,
-                &graph,
-                &new,
-                &repository,
-                &reference,
-                false,
-                args.transfer.concurrency,
-            )?;
+            let nothing = Graph::default();
+            let shipment = Shipment { entry: &new, graph: &graph, attached: &nothing };
+            let options = args.transfer.options();
+            registry::push(&both, shipment, &repository, &reference, false, &options)?;
         }
         local @ (Location::Layout(..) | Location::Store(_)) => {
             let (layout, name) = match local {
@@ -76,7 +72,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 })?
                 .new_name()?;
             let session = layout.session()?;
-            copy::transfer(&both, &graph, &session, args.transfer.concurrency)?;
+            copy::transfer(&both, graph.nodes(), &session, &args.transfer.options())?;
             session.update(|index| index.add(new.named(Some(&name))))?;
         }
         Location::Archive(path, _) => {

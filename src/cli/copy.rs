@@ -1,11 +1,12 @@
 //! `osimage copy`: between any two of registry, layout and archive.
 
 use osimage::content::{self, Source};
-use osimage::copy::{self, Graph};
+use osimage::copy;
+use osimage::graph::Graph;
 use osimage::layout::Layout;
 use osimage::names::{Location, Selector};
 use osimage::oci::Descriptor;
-use osimage::registry::{self, Access};
+use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result, referrers};
 
 use super::archive::ArchiveArgs;
@@ -75,15 +76,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     };
     let entry = content::resolve(&*source, name.as_ref())?;
-    let (graph, attached) = match args.recursive {
-        true => referrers::walk(&*source, std::slice::from_ref(&entry))?,
-        false => (copy::walk(&*source, std::slice::from_ref(&entry))?, Graph::default()),
+    let graph = Graph::read(&*source, std::slice::from_ref(&entry), args.transfer.concurrency)?;
+    let attached = match args.recursive {
+        true => referrers::attached(&*source, &graph, args.transfer.concurrency)?,
+        false => Graph::default(),
     };
-    let both = Graph {
-        entries: Vec::new(),
-        nodes: graph.nodes.iter().chain(&attached.nodes).cloned().collect(),
-    };
-    let watched = Watched::new(&*source, &both, "copying");
+    let both = graph.joined(&attached);
+    let watched = Watched::new(&*source, both.nodes(), "copying");
     match to {
         Location::Registry(reference) => {
             let mut repository = writer.repository(reference.repository(), Access::Push)?;
@@ -92,16 +91,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             } else if let Some(from) = &mount_from {
                 repository = repository.mounting_from(from);
             }
-            registry::push(
-                &watched,
-                &graph,
-                &entry,
-                &repository,
-                &reference,
-                args.no_clobber,
-                args.transfer.concurrency,
-            )?;
-            copy::transfer(&watched, &attached, &repository, args.transfer.concurrency)?;
+            let shipment = Shipment { entry: &entry, graph: &graph, attached: &attached };
+            let options = args.transfer.options();
+            registry::push(&watched, shipment, &repository, &reference, args.no_clobber, &options)?;
         }
         local @ (Location::Layout(..) | Location::Store(_)) => {
             let (layout, name) = match local {
@@ -109,12 +101,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 Location::Store(name) => (context.writable_store()?, name),
                 _ => unreachable!("the pattern above has these two"),
             };
-            let entries = named(&entry, name.as_ref(), &attached.entries)?;
+            let named = named(&entry, name.as_ref())?;
             if args.no_clobber {
                 let clash = |entry: &Descriptor| {
-                    entries[0].name().is_some()
-                        && entry.name() == entries[0].name()
-                        && entry.digest != entries[0].digest
+                    named.name().is_some()
+                        && entry.name() == named.name()
+                        && entry.digest != named.digest
                 };
                 if let Some(other) = layout.entries()?.iter().find(|entry| clash(entry)) {
                     return Err(Error::refused(format!(
@@ -125,7 +117,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 }
             }
             let session = layout.session()?;
-            copy::transfer(&watched, &both, &session, args.transfer.concurrency)?;
+            copy::transfer(&watched, both.nodes(), &session, &args.transfer.options())?;
+            let entries = both.with_entry(&named).entries().to_vec();
             session.update(|index| index.extend(entries))?;
         }
         Location::Archive(path, name) => {
@@ -133,8 +126,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 return Err(Error::refused(format!("{} is there already", path.display()))
                     .with_hint("choose another name"));
             }
-            let entries = named(&entry, name.as_ref(), &attached.entries)?;
-            args.archive.write(&path, &watched, &Graph { entries, ..both.clone() })?;
+            let named = named(&entry, name.as_ref())?;
+            args.archive.write(&path, &watched, &both.clone().with_entry(&named))?;
         }
     }
     drop(watched);
@@ -146,16 +139,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     ))
 }
 
-/// The entries that a layout gets: the image under its new name or the one that it had, and what is
-/// attached, which has none.
-fn named(
-    entry: &Descriptor,
-    name: Option<&Selector>,
-    attached: &[Descriptor],
-) -> Result<Vec<Descriptor>> {
-    let named = match name {
-        Some(name) => entry.named(Some(&name.new_name()?)),
-        None => entry.clone(),
-    };
-    Ok(std::iter::once(named).chain(attached.iter().cloned()).collect())
+/// The image under its new name, or the one that it had.
+fn named(entry: &Descriptor, name: Option<&Selector>) -> Result<Descriptor> {
+    match name {
+        Some(name) => Ok(entry.named(Some(&name.new_name()?))),
+        None => Ok(entry.clone()),
+    }
 }

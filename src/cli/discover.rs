@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use osimage::content::{self, MAX_DEPTH, Source};
+use osimage::content::{self, Source};
 use osimage::digest::Digest;
+use osimage::graph::MAX_DEPTH;
 use osimage::image::select;
 use osimage::json::Annotations;
 use osimage::oci::{Descriptor, ManifestOrIndex};
@@ -141,7 +142,7 @@ impl Finder<'_> {
         let mut nodes = Vec::new();
         for referrer in referrers::of(self.source, subject)? {
             if self.only.is_some_and(|only| referrer.artifact_type() != Some(only))
-                || above.contains(&referrer.descriptor.digest)
+                || above.contains(&referrer.descriptor().digest)
             {
                 continue;
             }
@@ -151,18 +152,18 @@ impl Finder<'_> {
                 ))
                 .with_hint("--depth 1 shows what is attached to the image itself")
             })?;
-            let annotations = match &referrer.document {
+            let annotations = match referrer.manifest().parsed() {
                 ManifestOrIndex::Manifest(manifest) => manifest.annotations.clone(),
                 ManifestOrIndex::Index(index) => index.annotations.clone(),
             };
             let mut node = node(
                 self.place,
-                &referrer.descriptor,
+                referrer.descriptor(),
                 annotations,
                 referrer.artifact_type().map(str::to_owned),
             );
-            above.push(referrer.descriptor.digest.clone());
-            node.referrers = self.attached(&referrer.descriptor.digest, depth - 1, above)?;
+            above.push(referrer.descriptor().digest.clone());
+            node.referrers = self.attached(&referrer.descriptor().digest, depth - 1, above)?;
             above.pop();
             nodes.push(node);
         }

@@ -73,7 +73,7 @@ pub fn write(source: &dyn Source, files: &Files, output: &Path, options: &Option
             .and_then(|_| Stdout.flush())
             .map_err(|e| Error::io("write", "standard output", e));
     }
-    let watched = Watched::new(source, &files.graph(), "extracting");
+    let watched = Watched::new(source, &files.nodes(), "extracting");
     files.write(&watched, output, options, |path| {
         output::line(&output::visible(&path.display().to_string()))
     })

@@ -2,6 +2,7 @@
 
 use osimage::content;
 use osimage::copy;
+use osimage::graph::Graph;
 use osimage::image::info::Known;
 use osimage::image::read_index;
 use osimage::index::containers::{self, Containers};
@@ -155,8 +156,9 @@ fn entries(
                 .with_hint("leave out what stands before =, or name one of its images"));
         }
         if !is_here {
-            let graph = copy::walk(&*source, &found)?;
-            copy::transfer(&*source, &graph, repository, jobs)?;
+            let graph = Graph::read(&*source, &found, jobs)?;
+            let options = copy::Options::new().jobs(jobs);
+            copy::transfer(&*source, graph.nodes(), repository, &options)?;
         }
         let told = Told::new().platform(platform.as_ref()).tag(split_tag(image).1);
         for found in found {

@@ -58,8 +58,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         Format::Json => {
             let image = Image::read(&*source, &entry)?;
-            let attached =
-                attached(&*source, &entry).into_iter().map(Referrer::into_descriptor).collect();
+            let attached = attached(&*source, &entry).iter().map(Referrer::listed).collect();
             output::json(&Inspected {
                 descriptor: &entry,
                 manifest: &image.manifest,
@@ -166,7 +165,7 @@ fn parts(image: &Image) -> Vec<String> {
 fn attached_lines(source: &dyn Source, entry: &Descriptor) -> Vec<String> {
     let line = |referrer: Referrer| {
         let kind = visible(referrer.artifact_type().unwrap_or("of no type"));
-        format!("{:<19}  {}  {kind}", "attached", short(&referrer.descriptor))
+        format!("{:<19}  {}  {kind}", "attached", short(referrer.descriptor()))
     };
     attached(source, entry).into_iter().map(line).collect()
 }

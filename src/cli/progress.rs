@@ -2,12 +2,14 @@
 //! library needs to know nothing of it.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use osimage::Result;
 use osimage::content::{Inventory, Source};
-use osimage::copy::Graph;
 use osimage::digest::Digest;
+use osimage::graph::Node;
+use osimage::manifest::RawManifest;
 use osimage::oci::Descriptor;
 
 /// A bar for that many bytes; hidden where stderr is no terminal.
@@ -25,12 +27,16 @@ pub struct Watched<'a, S: ?Sized> {
 }
 
 impl<'a, S: Source + ?Sized> Watched<'a, S> {
-    /// Watches the reading of everything in a graph that is not read yet.
-    pub fn new(source: &'a S, graph: &Graph, what: &'static str) -> Self {
-        let layers = graph.nodes.iter().filter(|node| node.document.is_none());
+    /// Watches the reading of everything among the nodes that is not read yet.
+    pub fn new<'n>(
+        source: &'a S,
+        nodes: impl IntoIterator<Item = &'n Node>,
+        what: &'static str,
+    ) -> Self {
+        let layers = nodes.into_iter().filter(|node| node.manifest().is_none());
         Self::over(
             source,
-            layers.map(|node| node.descriptor.size).fold(0, u64::saturating_add),
+            layers.map(|node| node.descriptor().size).fold(0, u64::saturating_add),
             what,
         )
     }
@@ -60,12 +66,12 @@ impl<S: Source + ?Sized> Source for Watched<'_, S> {
         Ok(Box::new(self.bar.wrap_read(self.source.open(descriptor, offset)?)))
     }
 
-    fn position(&self, digest: &Digest) -> u64 {
-        self.source.position(digest)
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        self.source.manifest(descriptor)
     }
 
-    fn readers(&self) -> usize {
-        self.source.readers()
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.source.sequence(digest)
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

@@ -3,11 +3,12 @@
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use osimage::archive::Archive;
-use osimage::content::{self, Source};
-use osimage::copy::{self, Graph};
+use osimage::content::{self, Overlay, Source};
 use osimage::digest::Digest;
+use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::info::Known;
 use osimage::image::{self, Image, Role};
@@ -15,9 +16,10 @@ use osimage::index::containers::Containers;
 use osimage::index::remote::RemoteIndex;
 use osimage::index::{self, Told};
 use osimage::json;
+use osimage::manifest::RawManifest;
 use osimage::names::{Reference, Tag};
 use osimage::oci::{self, Descriptor, Index};
-use osimage::registry::{self, Access, Repository};
+use osimage::registry::{self, Access, Repository, Shipment};
 use osimage::{Error, Result, file};
 use serde::Serialize;
 
@@ -224,7 +226,7 @@ impl<'a> Ready<'a> {
     fn new(build: &'a Build, context: &Context) -> Result<Self> {
         let archive = Archive::open(&build.archive, context.max_size())?;
         let entry = content::resolve(&archive, None)?;
-        let graph = copy::walk(&archive, std::slice::from_ref(&entry))?;
+        let graph = Graph::read(&archive, std::slice::from_ref(&entry), 1)?;
         let inputs = Inputs::default();
         let attached = build
             .attachments()?
@@ -296,13 +298,16 @@ fn send(
 ) -> Result<()> {
     let Ready { archive, entry, graph, inputs, attached, .. } = ready;
     let jobs = args.transfer.concurrency;
-    let watched = Watched::new(archive, graph, "pushing");
+    let watched = Watched::new(archive, graph.nodes(), "pushing");
     // The index gets the tag last.
     let by_digest = reference.with_digest(&entry.digest);
     let first = if index.is_some() { &by_digest } else { reference };
-    registry::push(&watched, graph, entry, repository, first, args.no_clobber, jobs)?;
+    let attached = Graph::read(inputs, attached, 1)?;
+    let shipment = Shipment { entry, graph, attached: &attached };
+    let both = Overlay { top: inputs, below: &watched };
+    let options = args.transfer.options();
+    registry::push(&both, shipment, repository, first, args.no_clobber, &options)?;
     drop(watched);
-    copy::transfer(inputs, &copy::walk(inputs, attached)?, repository, jobs)?;
     if let Some(WithContainers { index, containers, .. }) = index {
         containers.send(repository, jobs)?;
         RemoteIndex::new(reference, repository)?.put(&mut index.clone(), args.no_clobber)?;
@@ -323,7 +328,7 @@ fn would_send(
         None => push::would_push(repository, graph, entry, reference)?,
         Some(_) => push::would_send(repository, graph)?,
     }
-    push::would_send(repository, &copy::walk(inputs, attached)?)?;
+    push::would_send(repository, &Graph::read(inputs, attached, 1)?)?;
     match index {
         Some(index) if push::would_move(repository, &index.entry, reference)? => {
             push::would_send(repository, &index.containers.graph()?)
@@ -394,11 +399,26 @@ impl Source for Coming<'_> {
             }
         }
         if oci::is_manifest_or_index(&descriptor.media_type) {
-            let mut document = Cursor::new(self.repository.manifest(&descriptor.digest)?.1);
+            let mut document =
+                Cursor::new(self.repository.manifest(&descriptor.digest)?.bytes().to_vec());
             document.set_position(offset);
             return Ok(Box::new(document));
         }
         Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        for here in [&self.ready.inputs as &dyn Source, &self.ready.archive] {
+            match here.manifest(descriptor) {
+                Err(Error::NotFound { .. }) => {}
+                read => return read,
+            }
+        }
+        self.repository.manifest(&descriptor.digest).map(Arc::new)
+    }
+
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.ready.archive.sequence(digest)
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use osimage::copy;
 use osimage::extract::{Files, Options, attached_folder};
+use osimage::graph::Graph;
 use osimage::image::{Image, select};
 use osimage::layout::Layout;
 use osimage::names::{EntryName, Location, looks_like_path};
@@ -98,7 +99,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let name = given.or_else(|| reference.digest().is_none().then(|| EntryName::from(&reference)));
     let entry = entry.named(name.as_ref());
-    let graph = copy::walk(&image, std::slice::from_ref(&entry))?;
+    let graph = Graph::read(&image, std::slice::from_ref(&entry), args.transfer.concurrency)?;
     match to {
         Location::Archive(path, _) => args.archive.write(&path, &image, &graph)?,
         local => {
@@ -108,10 +109,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             };
             let session = layout.session()?;
             copy::transfer(
-                &Watched::new(&image, &graph, "pulling"),
-                &graph,
+                &Watched::new(&image, graph.nodes(), "pulling"),
+                graph.nodes(),
                 &session,
-                args.transfer.concurrency,
+                &args.transfer.options(),
             )?;
             session.update(|index| index.add(entry.clone()))?;
         }
@@ -161,7 +162,7 @@ fn pull_attached(
         several if several.len() > 1 && output == Path::new("-") => {
             let repository = image.repository().name();
             let list: Vec<_> =
-                several.iter().map(|one| one.descriptor.digest.to_string()).collect();
+                several.iter().map(|one| one.descriptor().digest.to_string()).collect();
             Err(Error::usage(format!(
                 "{} of the type {kind} are attached; only one can be written to standard output",
                 several.len()
@@ -172,10 +173,10 @@ fn pull_attached(
             )))
         }
         several => several.iter().try_for_each(|one| {
-            let files = Files::attached(&Image::read(image, &one.descriptor)?);
+            let files = Files::attached(&Image::read(image, one.descriptor())?);
             let folder = match output == Path::new("-") {
                 true => output.to_owned(),
-                false => attached_folder(output, &one.descriptor.digest),
+                false => attached_folder(output, &one.descriptor().digest),
             };
             extract::write(image, &files, &folder, &options(args))
         }),

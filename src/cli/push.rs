@@ -2,14 +2,17 @@
 //! they lie.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use osimage::content::{self, Source};
-use osimage::copy::{self, Graph, Target};
+use osimage::copy::Target;
+use osimage::graph::Graph;
+use osimage::manifest::RawManifest;
 use osimage::names::{Location, Reference, RepositoryName};
 use osimage::oci::{self, Descriptor, ManifestOrIndex};
 use osimage::platform;
-use osimage::registry::{self, Access, Client, Repository};
-use osimage::{Error, Result, file, json};
+use osimage::registry::{self, Access, Client, Repository, Shipment};
+use osimage::{Error, Result, file, json, referrers};
 use serde::Serialize;
 
 use super::context::Context;
@@ -181,7 +184,9 @@ fn push(
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(&mounted(from, reference)?);
     }
-    let graph = copy::walk(source, std::slice::from_ref(entry))?;
+    let graph = Graph::read(source, std::slice::from_ref(entry), args.transfer.concurrency)?;
+    // What a user attached goes along.
+    let attached = referrers::attached(source, &graph, args.transfer.concurrency)?;
     let sub_manifests =
         if args.push_sub_manifests { sub_manifests(&graph, entry, reference)? } else { Vec::new() };
     if args.no_clobber {
@@ -193,21 +198,15 @@ fn push(
         if args.no_clobber && reference.tag().is_some() {
             refuse_to_move(&repository, reference, entry)?;
         }
-        would_push(&repository, &graph, entry, reference)?;
+        would_push(&repository, &graph.joined(&attached), entry, reference)?;
     } else {
-        let watched = Watched::new(source, &graph, "pushing");
-        registry::push(
-            &watched,
-            &graph,
-            entry,
-            &repository,
-            reference,
-            args.no_clobber,
-            args.transfer.concurrency,
-        )?;
+        let watched = Watched::new(source, graph.nodes(), "pushing");
+        let shipment = Shipment { entry, graph: &graph, attached: &attached };
+        let options = args.transfer.options();
+        registry::push(&watched, shipment, &repository, reference, args.no_clobber, &options)?;
         drop(watched);
-        for (own, entry, bytes) in sub_manifests {
-            repository.put_manifest(own.tag_or_digest()?, &entry, bytes)?;
+        for (own, _, manifest) in sub_manifests {
+            repository.put_manifest(own.tag_or_digest()?, &manifest)?;
             output::say(&format!("tagged {own}"));
         }
     }
@@ -215,17 +214,14 @@ fn push(
         let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
         output::line(&format!("{done} {reference} {}", entry.digest.hex()))?;
     }
-    let root = graph
-        .nodes
-        .iter()
-        .find(|node| node.descriptor.digest == entry.digest)
-        .and_then(|node| node.document.as_deref());
-    let (annotations, artifact_type) = match root
-        .map(|bytes| ManifestOrIndex::parse(bytes, entry))
-        .transpose()?
+    let (annotations, artifact_type) = match graph.manifest(&entry.digest).map(|read| read.parsed())
     {
-        Some(ManifestOrIndex::Manifest(manifest)) => (manifest.annotations, manifest.artifact_type),
-        Some(ManifestOrIndex::Index(index)) => (index.annotations, index.artifact_type),
+        Some(ManifestOrIndex::Manifest(manifest)) => {
+            (manifest.annotations.clone(), manifest.artifact_type.clone())
+        }
+        Some(ManifestOrIndex::Index(index)) => {
+            (index.annotations.clone(), index.artifact_type.clone())
+        }
         None => Default::default(),
     };
     Ok(Pushed {
@@ -287,8 +283,8 @@ pub fn would_move(
 
 /// Says which pieces a repository has, and which would be sent.
 pub fn would_send(repository: &Repository<'_>, graph: &Graph) -> Result<()> {
-    for node in &graph.nodes {
-        let descriptor = &node.descriptor;
+    for node in graph.nodes() {
+        let descriptor = node.descriptor();
         let what = if repository.has(node)? { "there" } else { "to send" };
         output::say(&format!(
             "{what:<8} {:>9}  {}  {}",
@@ -301,34 +297,21 @@ pub fn would_send(repository: &Repository<'_>, graph: &Graph) -> Result<()> {
 }
 
 /// Each image of an index under a tag of its own, as ironcore-image names them.
-fn sub_manifests<'a>(
-    graph: &'a Graph,
+fn sub_manifests(
+    graph: &Graph,
     entry: &Descriptor,
     reference: &Reference,
-) -> Result<Vec<(Reference, Descriptor, &'a [u8])>> {
+) -> Result<Vec<(Reference, Descriptor, Arc<RawManifest>)>> {
     let Some(tag) = reference.tag() else {
         return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH")
             .with_hint("push the index under a tag"));
     };
-    let document = |digest| {
-        graph
-            .nodes
-            .iter()
-            .find(|node| node.descriptor.digest == digest)
-            .and_then(|node| node.document.as_deref())
-    };
-    let Some(ManifestOrIndex::Index(index)) = document(entry.digest.clone())
-        .map(|bytes| ManifestOrIndex::parse(bytes, entry))
-        .transpose()?
-    else {
-        return Ok(Vec::new());
-    };
+    let root = graph.manifest(&entry.digest);
     let mut found = Vec::new();
-    for entry in index.manifests {
-        if let (Some(platform), Some(bytes)) = (&entry.platform, document(entry.digest.clone())) {
-            let own = format!("{}:{tag}{}", reference.repository(), platform::tag_suffix(platform))
-                .parse()?;
-            found.push((own, entry, bytes));
+    for entry in root.and_then(|root| root.index()).iter().flat_map(|index| &index.manifests) {
+        if let (Some(platform), Some(manifest)) = (&entry.platform, graph.manifest(&entry.digest)) {
+            let own = format!("{tag}{}", platform::tag_suffix(platform)).parse()?;
+            found.push((reference.with_tag(&own), entry.clone(), manifest.clone()));
         }
     }
     Ok(found)

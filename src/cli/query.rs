@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
+use osimage::content::Source;
 use osimage::digest::Verifying;
 use osimage::file::{self, NewFile};
 use osimage::image::select;
@@ -63,14 +64,14 @@ pub struct ManifestArgs {
 
 pub fn manifest(args: &ManifestArgs, context: &Context) -> Result<()> {
     let image = context.client().image(&context.reference(&args.image)?)?;
-    let (_, bytes) =
-        osimage::content::document(&image, &chosen(&image, args.platform.as_deref())?)?;
+    let manifest = Source::manifest(&image, &chosen(&image, args.platform.as_deref())?)?;
+    let bytes = manifest.bytes();
     // A program reads it as it is; a terminal must not be steered by it.
     if std::io::stdout().is_terminal() {
-        return show(&String::from_utf8_lossy(&bytes));
+        return show(&String::from_utf8_lossy(bytes));
     }
     Stdout
-        .write_all(&bytes)
+        .write_all(bytes)
         .and_then(|()| Stdout.flush())
         .map_err(|e| Error::io("write", "standard output", e))
 }

@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use osimage::registry::credentials::Credentials;
 use osimage::registry::{Client, Resolve, Settings};
-use osimage::{Error, Result};
+use osimage::{Error, Result, copy};
 
 use super::context::parse_size;
 use super::ends::End;
@@ -65,6 +65,13 @@ pub struct Transfer {
     /// How many blobs are transferred at once
     #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = parse_jobs)]
     pub concurrency: usize,
+}
+
+impl Transfer {
+    /// How a transfer is made.
+    pub fn options(self) -> copy::Options {
+        copy::Options::new().jobs(self.concurrency)
+    }
 }
 
 /// How many blobs are transferred at once where nobody says.

@@ -28,9 +28,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::content::{self, Source};
-use crate::copy::{self, Graph, Node, Target};
+use crate::copy::{self, Target};
 use crate::digest::{Algorithm, Digest, Hasher, Verifying};
 use crate::file::{self, NewFile};
+use crate::graph::Node;
 use crate::image::{Image, Layer, Role};
 use crate::oci::Descriptor;
 use crate::{Error, Result};
@@ -125,15 +126,10 @@ impl Files {
     }
 
     /// What is read from the source: the content of the layers, each once.
-    pub fn graph(&self) -> Graph {
+    pub fn nodes(&self) -> Vec<Node> {
         let mut met = HashSet::new();
         let new = self.layers.iter().filter(|layer| met.insert(&layer.descriptor.digest));
-        let nodes = new.map(|layer| Node {
-            descriptor: layer.descriptor.clone(),
-            document: None,
-            height: 0,
-        });
-        Graph { nodes: nodes.collect(), entries: Vec::new() }
+        new.map(|layer| Node::blob(layer.descriptor.clone())).collect()
     }
 
     /// Opens the content of the only file, checked while it is read; nothing where there are
@@ -179,7 +175,13 @@ impl Files {
             before,
             sums: Mutex::default(),
         };
-        let written = copy::transfer(source, &self.graph(), &target, options.jobs).and_then(|()| {
+        let written = copy::transfer(
+            source,
+            &self.nodes(),
+            &target,
+            &copy::Options::new().jobs(options.jobs),
+        )
+        .and_then(|()| {
             self.command_line.as_ref().map_or(Ok(()), |command_line| {
                 target.write(COMMAND_LINE, &mut format!("{command_line}\n").as_bytes(), None)
             })
@@ -187,7 +189,7 @@ impl Files {
         let Folder { dir, sums, .. } = target;
         let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut layers: Vec<_> = self.layers.iter().collect();
-        layers.sort_by_key(|layer| source.position(&layer.descriptor.digest));
+        layers.sort_by_key(|layer| source.sequence(&layer.descriptor.digest));
         let names = layers.iter().map(|layer| layer.file_name.as_str());
         let names = names.chain(self.command_line.as_ref().map(|_| COMMAND_LINE));
         let told = names
@@ -216,7 +218,7 @@ struct Folder<'a> {
 
 impl Folder<'_> {
     fn layers_of(&self, node: &Node) -> &[&Layer] {
-        self.layers.get(&node.descriptor.digest).map_or(&[], Vec::as_slice)
+        self.layers.get(&node.descriptor().digest).map_or(&[], Vec::as_slice)
     }
 
     fn write(&self, name: &str, content: &mut dyn Read, digest: Option<&Digest>) -> Result<()> {
@@ -262,7 +264,7 @@ impl Folder<'_> {
 
 impl Target for Folder<'_> {
     fn has(&self, node: &Node) -> Result<bool> {
-        let digest = &node.descriptor.digest;
+        let digest = &node.descriptor().digest;
         let there = |layer: &&Layer| is_there(&self.path.join(&layer.file_name), &layer.descriptor);
         let has = self.reuse
             && digest.algorithm() == Algorithm::Sha256

@@ -6,18 +6,19 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
 use super::{Profile, Role};
-use crate::content::Source;
+use crate::content::{self, Source};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::error::Advice;
 use crate::file::{self, State};
 use crate::json::{self, Annotations, Extra};
 use crate::layout::Session;
+use crate::manifest::RawManifest;
 use crate::names::EntryName;
 use crate::oci::{self, Descriptor, Index, Manifest, Platform};
 use crate::platform::{self, Wanted};
@@ -464,5 +465,17 @@ impl Source for Inputs {
                 Ok(Box::new(cursor))
             }
         }
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        content::read_manifest(self, descriptor)
+    }
+
+    fn sequence(&self, _digest: &Digest) -> Option<u64> {
+        None
+    }
+
+    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.entries()
     }
 }

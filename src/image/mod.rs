@@ -14,7 +14,7 @@ pub mod select;
 
 use crate::content::{self, Source};
 use crate::json::{self, Extra};
-use crate::oci::{Descriptor, Index, MAX_CONFIG, Manifest, ManifestOrIndex};
+use crate::oci::{Descriptor, Index, MAX_CONFIG, Manifest};
 use crate::{Error, Result};
 pub use files::SHA256SUMS;
 pub use profile::{Profile, Role};
@@ -59,7 +59,8 @@ impl Image {
     /// # Errors
     /// Where it is missing, or not what it should be, or an index: see [`select::one`].
     pub fn read(source: &dyn Source, descriptor: &Descriptor) -> Result<Self> {
-        let ManifestOrIndex::Manifest(manifest) = content::document(source, descriptor)?.0 else {
+        let read = source.manifest(descriptor)?;
+        let Some(manifest) = read.manifest().cloned() else {
             return Err(Error::usage(format!(
                 "{} is an index over several images",
                 descriptor.digest
@@ -107,10 +108,9 @@ impl Image {
 /// # Errors
 /// Where it is missing or not an index.
 pub fn read_index(source: &dyn Source, descriptor: &Descriptor) -> Result<Index> {
-    match content::document(source, descriptor)?.0 {
-        ManifestOrIndex::Index(index) => Ok(index),
-        ManifestOrIndex::Manifest(_) => {
-            Err(Error::invalid(format!("{} is a manifest, not an index", descriptor.digest)))
-        }
-    }
+    source
+        .manifest(descriptor)?
+        .index()
+        .cloned()
+        .ok_or_else(|| Error::invalid(format!("{} is a manifest, not an index", descriptor.digest)))
 }

@@ -1,9 +1,10 @@
 //! Which image of an index is meant.
 
 use super::{Image, Profile, info, read_index};
-use crate::content::{self, MAX_DEPTH, Source};
+use crate::content::Source;
 use crate::error::Advice;
-use crate::oci::{self, Descriptor, ManifestOrIndex, Platform};
+use crate::graph::MAX_DEPTH;
+use crate::oci::{self, Descriptor, Platform};
 use crate::platform::Wanted;
 use crate::{Error, Result};
 
@@ -62,7 +63,8 @@ pub fn subject(
 
 /// Whether an entry is a container that tells of an operating system beside it.
 pub(super) fn is_info_container(source: &dyn Source, entry: &Descriptor) -> bool {
-    matches!(content::document(source, entry), Ok((ManifestOrIndex::Manifest(manifest), _)) if info::is_container(&manifest))
+    let read = source.manifest(entry);
+    read.is_ok_and(|read| read.manifest().is_some_and(info::is_container))
 }
 
 fn one_below(

@@ -1,14 +1,15 @@
 //! The info containers of an index: which of its entries they are, and making one for each image.
 
 use super::{Member, cname};
-use crate::content::{self, Source};
-use crate::copy::{self, Graph};
+use crate::content::Source;
+use crate::copy;
 use crate::error::Advice;
+use crate::graph::Graph;
 use crate::image::build::Inputs;
 use crate::image::info::{self, Known};
 use crate::image::{Profile, read_index};
 use crate::names::Reference;
-use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
+use crate::oci::{self, Descriptor, Index};
 use crate::registry::Repository;
 use crate::{Error, Result};
 
@@ -75,7 +76,7 @@ impl Containers {
     pub fn graph(&self) -> Result<Graph> {
         let entries: Vec<_> =
             self.members.iter().filter_map(|member| member.container.clone()).collect();
-        copy::walk(&self.inputs, &entries)
+        Graph::read(&self.inputs, &entries, 1)
     }
 
     /// Puts the containers into a repository, up to `jobs` blobs at once.
@@ -83,7 +84,8 @@ impl Containers {
     /// # Errors
     /// What the registry gives.
     pub fn send(&self, repository: &Repository<'_>, jobs: usize) -> Result<()> {
-        copy::transfer(&self.inputs, &self.graph()?, repository, jobs)
+        let options = copy::Options::new().jobs(jobs);
+        copy::transfer(&self.inputs, self.graph()?.nodes(), repository, &options)
     }
 }
 
@@ -131,10 +133,8 @@ pub(super) fn drop_forsaken(
         let candidates: Vec<_> =
             index.manifests.iter().filter(|entry| same(entry)).cloned().collect();
         for entry in candidates {
-            let (descriptor, bytes) = repository.manifest(&entry.digest)?;
-            let document = ManifestOrIndex::parse(&bytes, &descriptor)?;
-            if matches!(document, ManifestOrIndex::Manifest(manifest) if info::is_container(&manifest))
-            {
+            let read = repository.manifest(&entry.digest)?;
+            if read.manifest().is_some_and(info::is_container) {
                 index.manifests.retain(|other| other.digest != entry.digest);
             }
         }
@@ -157,6 +157,5 @@ fn is_same_machine(one: &Descriptor, other: &Descriptor) -> bool {
 }
 
 fn is_container(source: &dyn Source, entry: &Descriptor) -> Result<bool> {
-    let document = content::document(source, entry)?.0;
-    Ok(matches!(document, ManifestOrIndex::Manifest(manifest) if info::is_container(&manifest)))
+    Ok(source.manifest(entry)?.manifest().is_some_and(info::is_container))
 }

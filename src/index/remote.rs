@@ -5,9 +5,10 @@ use std::cell::Cell;
 use super::{Member, Selection, containers, insert};
 use crate::error::Advice;
 use crate::image::Profile;
-use crate::json::{self, Annotations};
+use crate::json::Annotations;
+use crate::manifest::RawManifest;
 use crate::names::{Reference, Tag};
-use crate::oci::{self, Descriptor, Index, Manifest};
+use crate::oci::{self, Descriptor, Index};
 use crate::platform;
 use crate::registry::Repository;
 use crate::{Error, Kind, Result};
@@ -72,8 +73,8 @@ impl<'a> RemoteIndex<'a> {
     /// gives.
     pub fn put(&self, index: &mut Index, no_clobber: bool) -> Result<Descriptor> {
         index.media_type = Some(oci::INDEX.into());
-        let bytes = index.to_bytes()?;
-        let descriptor = Descriptor::of(oci::INDEX, &bytes);
+        let manifest = RawManifest::new(oci::INDEX, index.to_bytes()?)?;
+        let descriptor = manifest.descriptor().clone();
         match self.repository.find(self.tag)? {
             Some(there) if there.digest == descriptor.digest => {}
             Some(there) if no_clobber => {
@@ -83,7 +84,7 @@ impl<'a> RemoteIndex<'a> {
                 ))
                 .with_advice(Advice::MoveTag));
             }
-            _ => drop(self.repository.put_manifest(self.tag, &descriptor, &bytes)?),
+            _ => drop(self.repository.put_manifest(self.tag, &manifest)?),
         }
         Ok(descriptor)
     }
@@ -162,19 +163,18 @@ impl<'a> RemoteIndex<'a> {
     fn tag_images(&self, members: &[Member]) -> Result<Vec<Reference>> {
         let mut tagged = Vec::new();
         for Member { image, .. } in members {
-            let (_, bytes) = match self.repository.manifest(&image.digest) {
+            let read = match self.repository.manifest(&image.digest) {
                 Err(e) if e.kind() == Kind::NotFound => continue,
                 found => found?,
             };
-            let manifest: Manifest =
-                json::from_slice(&bytes, format_args!("the manifest {}", image.digest))?;
+            let config = read.manifest().map(|manifest| &*manifest.config.media_type);
             let (Some(Profile::Ironcore), Some(platform)) =
-                (Profile::of_config(&manifest.config.media_type), &image.platform)
+                (config.and_then(Profile::of_config), &image.platform)
             else {
                 continue;
             };
             let tag: Tag = format!("{}{}", self.tag, platform::tag_suffix(platform)).parse()?;
-            self.repository.put_manifest(&tag, image, &bytes)?;
+            self.repository.put_manifest(&tag, &read)?;
             tagged.push(self.reference.with_tag(&tag));
         }
         Ok(tagged)

@@ -24,12 +24,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::content::{self, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
+use crate::manifest::{Manifests, RawManifest};
 use crate::names::PathKind;
 use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
 use crate::{Error, Result, file, json};
@@ -57,6 +59,7 @@ pub const BLOBS: &str = "blobs";
 pub struct Layout {
     path: PathBuf,
     root: File,
+    manifests: Manifests,
 }
 
 impl Layout {
@@ -67,7 +70,7 @@ impl Layout {
     /// version 1.0.0.
     pub fn open(path: &Path) -> Result<Self> {
         let root = file::open_dir(path)?;
-        let layout = Layout { path: path.to_owned(), root };
+        let layout = Layout { path: path.to_owned(), root, manifests: Manifests::default() };
         match layout.read_small(LayoutFile::NAME, MAX_CONFIG)? {
             Some(bytes) => LayoutFile::check(&bytes, layout.origin())?,
             None if layout.is_unborn()? => {
@@ -96,7 +99,11 @@ impl Layout {
     /// content but no index, or an index that does not parse; and as [`Layout::open`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))?;
-        let layout = Layout { path: path.to_owned(), root: file::open_dir(path)? };
+        let layout = Layout {
+            path: path.to_owned(),
+            root: file::open_dir(path)?,
+            manifests: Manifests::default(),
+        };
         let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
             layout.refuse_foreign_folder()?;
@@ -340,11 +347,22 @@ impl Source for Layout {
         Ok(Box::new(file))
     }
 
-    /// Of thousands of entries, those whose documents name the digest at all: they alone are
-    /// checked and parsed.
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        self.manifests.get(descriptor, || content::read_manifest(self, descriptor))
+    }
+
+    fn sequence(&self, _digest: &Digest) -> Option<u64> {
+        None
+    }
+
+    /// Of thousands of entries, those whose names or manifests have the digest in them at all: they
+    /// alone are checked and parsed.
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let hex = subject.hex().as_bytes();
         let names_it = |entry: &Descriptor| {
+            if entry.name().is_some_and(|name| name.contains(subject.hex())) {
+                return true;
+            }
             let mut bytes = Vec::new();
             let read =
                 self.open(entry, 0).map(|file| file.take(MAX_MANIFEST).read_to_end(&mut bytes));

@@ -6,10 +6,11 @@ use std::ffi::OsStr;
 use rustix::fs::AtFlags;
 
 use super::{BLOBS, Layout};
-use crate::content::{self, Inventory, Source, Visited};
+use crate::content::{Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
-use crate::oci::{self, Descriptor, ManifestOrIndex};
+use crate::graph::Visited;
+use crate::oci::{self, Descriptor};
 use crate::{Error, Kind, Result, file};
 
 /// What was removed, or would be.
@@ -143,18 +144,14 @@ impl Layout {
     /// name images that are not in the layout (image-spec, image-layout.md); a damaged one is
     /// an error.
     fn mark(&self, descriptor: &Descriptor, depth: usize, visited: &mut Visited) -> Result<()> {
-        if !visited.meet(descriptor, depth)?.follow {
+        if !visited.meet(descriptor, depth)? {
             return Ok(());
         }
-        match content::document(self, descriptor) {
-            Ok((ManifestOrIndex::Index(index), _)) => index
-                .manifests
-                .iter()
-                .try_for_each(|entry| self.mark_entry(entry, depth + 1, visited)),
-            Ok((document, _)) => document
-                .children()
-                .into_iter()
-                .try_for_each(|child| self.mark(child, depth + 1, visited)),
+        match self.manifest(descriptor) {
+            Ok(read) => read.children().into_iter().try_for_each(|child| match read.index() {
+                Some(_) => self.mark_entry(child, depth + 1, visited),
+                None => self.mark(child, depth + 1, visited),
+            }),
             Err(e) if e.kind() == Kind::NotFound => Ok(()),
             Err(e) => Err(e),
         }

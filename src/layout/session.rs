@@ -10,9 +10,10 @@ use rustix::fs::AtFlags;
 
 use super::{BLOBS, INDEX_FILE, Layout};
 use crate::content::{self, Source};
-use crate::copy::{Node, Target};
+use crate::copy::Target;
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::file::{self, NewFile, State};
+use crate::graph::Node;
 use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
 use crate::{Error, Result};
@@ -196,7 +197,7 @@ impl Layout {
 
 impl Target for Session<'_> {
     fn has(&self, node: &Node) -> Result<bool> {
-        let descriptor = &node.descriptor;
+        let descriptor = node.descriptor();
         let there = self.size(&descriptor.digest)? == Some(descriptor.size);
         if there {
             // Whoever wrote it may not have brought its name to the disk yet.
@@ -206,10 +207,10 @@ impl Target for Session<'_> {
     }
 
     fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
-        let descriptor = &node.descriptor;
-        match &node.document {
-            Some(bytes) => {
-                self.put_stream(&mut bytes.as_slice(), &descriptor.digest, descriptor.size)
+        let descriptor = node.descriptor();
+        match node.manifest() {
+            Some(manifest) => {
+                self.put_stream(&mut manifest.bytes(), &descriptor.digest, descriptor.size)
             }
             None => self.put_stream(
                 &mut content::verified(source, descriptor)?,

@@ -1,14 +1,16 @@
 //! One image of a repository as a source: found once, then read by digests only.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{Cursor, Read};
-use std::sync::Mutex;
+use std::sync::{Arc, OnceLock};
 
 use super::repository::Repository;
-use crate::content::Source;
+use crate::content::{self, Source};
 use crate::digest::Digest;
-use crate::names::{EntryName, Reference};
+use crate::manifest::{Manifests, RawManifest};
+use crate::names::{EntryName, Reference, Tag};
 use crate::oci::{self, Descriptor};
+use crate::referrers::{cosign_tags, is_digest_tag};
 use crate::{Error, Result};
 
 /// An image in a registry: what a tag or a digest pointed to when it was looked up. Its only entry
@@ -16,34 +18,43 @@ use crate::{Error, Result};
 pub struct RemoteImage<'a> {
     repository: Repository<'a>,
     entry: Descriptor,
-    document: Vec<u8>,
-    /// Small documents that were read: a walk and those who look into what it found ask for them
-    /// again.
-    documents: Mutex<HashMap<Digest, (Descriptor, Vec<u8>)>>,
+    root: Arc<RawManifest>,
+    manifests: Manifests,
+    /// The tags under which cosign may have put something, as far as the registry lists its tags.
+    cosign_tags: OnceLock<Option<HashSet<Tag>>>,
 }
-
-/// How many documents are kept, and of what size at most, in bytes.
-const KEPT: usize = 256;
-const KEPT_SIZE: usize = 16 * 1024;
 
 impl<'a> RemoteImage<'a> {
     pub(super) fn find(repository: Repository<'a>, reference: &Reference) -> Result<Self> {
-        let (descriptor, document) = repository.manifest(reference.tag_or_digest()?)?;
+        let root = repository.manifest(reference.tag_or_digest()?)?;
         let named = reference.tag().is_some() && reference.digest().is_none();
         let name = named.then(|| EntryName::from(reference));
         Ok(RemoteImage {
             repository,
-            entry: descriptor.named(name.as_ref()),
-            document,
-            documents: Mutex::default(),
+            entry: root.descriptor().named(name.as_ref()),
+            root: Arc::new(root),
+            manifests: Manifests::default(),
+            cosign_tags: OnceLock::new(),
         })
     }
 
-    fn keep(&self, descriptor: Descriptor, bytes: &[u8]) {
-        let mut documents = self.documents.lock().expect("nothing panics with this lock");
-        if documents.len() < KEPT && bytes.len() <= KEPT_SIZE {
-            documents.insert(descriptor.digest.clone(), (descriptor, bytes.to_vec()));
+    /// What cosign 2 has attached to a manifest: each under a tag of its own, without a subject.
+    fn attached_by_tag(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let listed = self.cosign_tags.get_or_init(|| {
+            let tags = self.repository.tags().ok()?;
+            let tags = tags.iter().filter(|tag| is_digest_tag(tag));
+            Some(tags.filter_map(|tag| tag.parse().ok()).collect())
+        });
+        let mut found = Vec::new();
+        for tag in cosign_tags(subject) {
+            if listed.as_ref().is_none_or(|listed| listed.contains(&tag))
+                && let Some(there) = self.repository.find(&tag)?
+            {
+                let reference = Reference::new(self.repository.name().clone(), &tag);
+                found.push(there.named(Some(&EntryName::from(&reference))));
+            }
         }
+        Ok(found)
     }
 
     /// What the image is.
@@ -51,9 +62,9 @@ impl<'a> RemoteImage<'a> {
         &self.entry
     }
 
-    /// The manifest or the index, as it came.
-    pub fn document(&self) -> &[u8] {
-        &self.document
+    /// The manifest or the index.
+    pub fn root(&self) -> &RawManifest {
+        &self.root
     }
 
     /// Where it lies.
@@ -72,41 +83,43 @@ impl Source for RemoteImage<'_> {
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        if descriptor.digest == self.entry.digest {
-            return Ok(Box::new(
-                self.document
-                    .get(usize::try_from(offset).unwrap_or(usize::MAX)..)
-                    .unwrap_or_default(),
-            ));
-        }
         if !oci::is_manifest_or_index(&descriptor.media_type) {
             return Ok(Box::new(self.repository.open_blob(descriptor, offset)?));
         }
-        let known = self
-            .documents
-            .lock()
-            .expect("nothing panics with this lock")
-            .get(&descriptor.digest)
-            .cloned();
-        let (found, bytes) =
-            known.map_or_else(|| self.repository.manifest(&descriptor.digest), Ok)?;
-        if found.media_type != descriptor.media_type {
-            return Err(Error::invalid(format!(
-                "{} of {} is {:?} to the registry, but {:?} to the index that names it",
-                descriptor.digest,
-                self.origin(),
-                found.media_type,
-                descriptor.media_type
-            ))
-            .with_hint("do not use it; tell whoever made it"));
-        }
-        self.keep(found, &bytes);
-        let mut content = Cursor::new(bytes);
+        let mut content = Cursor::new(self.manifest(descriptor)?.bytes().to_vec());
         content.set_position(offset);
         Ok(Box::new(content))
     }
 
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        let read = || self.repository.manifest(&descriptor.digest).map(Arc::new);
+        let found = match descriptor.digest == self.entry.digest {
+            true => self.root.clone(),
+            false => self.manifests.get(descriptor, read)?,
+        };
+        if found.descriptor().media_type != descriptor.media_type {
+            return Err(Error::invalid(format!(
+                "{} of {} is {:?} to the registry, but {:?} to the index that names it",
+                descriptor.digest,
+                self.origin(),
+                found.descriptor().media_type,
+                descriptor.media_type
+            ))
+            .with_hint("do not use it; tell whoever made it"));
+        }
+        if found.descriptor().size != descriptor.size {
+            return Err(content::wrong_size(self, descriptor, found.descriptor().size));
+        }
+        Ok(found)
+    }
+
+    fn sequence(&self, _digest: &Digest) -> Option<u64> {
+        None
+    }
+
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.repository.referrers(subject)
+        let mut listed = self.repository.referrers(subject)?;
+        listed.extend(self.attached_by_tag(subject)?);
+        Ok(listed)
     }
 }

@@ -25,6 +25,7 @@ use super::http::Attempts;
 use super::repository::Repository;
 use crate::digest::Digest;
 use crate::error::Advice;
+use crate::manifest::RawManifest;
 use crate::names::Tag;
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::{Error, Kind, Result};
@@ -76,12 +77,11 @@ impl Repository<'_> {
                 (None, before) => before.map(|(descriptor, _)| descriptor.digest),
                 (Some(mut index), _) => {
                     index.media_type = Some(oci::INDEX.to_owned());
-                    let bytes = index.to_bytes()?;
-                    let descriptor = Descriptor::of(oci::INDEX, &bytes);
-                    if self.try_to_put(&tag.into(), &descriptor, &bytes, &mut attempts)?.is_none() {
+                    let written = RawManifest::new(oci::INDEX, index.to_bytes()?)?;
+                    if self.try_to_put(&tag.into(), &written, &mut attempts)?.is_none() {
                         continue;
                     }
-                    Some(descriptor.digest)
+                    Some(written.descriptor().digest.clone())
                 }
             };
             let needed = read.elapsed().max(self.host.slowest());
@@ -134,12 +134,13 @@ impl Repository<'_> {
         tag: &Tag,
         subject: Option<&Digest>,
     ) -> Result<Option<(Descriptor, Index)>> {
-        let (descriptor, bytes) = match self.manifest(tag) {
+        let found = match self.manifest(tag) {
             Err(e) if e.kind() == Kind::NotFound => return Ok(None),
             found => found?,
         };
-        match ManifestOrIndex::parse(&bytes, &descriptor)? {
-            ManifestOrIndex::Index(index) => Ok(Some((descriptor, index))),
+        let descriptor = found.descriptor();
+        match found.parsed() {
+            ManifestOrIndex::Index(index) => Ok(Some((descriptor.clone(), index.clone()))),
             ManifestOrIndex::Manifest(_) if Some(&descriptor.digest) == subject => Ok(None),
             ManifestOrIndex::Manifest(_) if subject.is_some() => Err(Error::invalid(format!(
                 "the tag {tag} of {} is for the list of what is attached, but points to the manifest {}",

@@ -48,7 +48,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use image::RemoteImage;
-pub use push::{Outcome, push};
+pub use push::{Outcome, Shipment, push, push_attached};
 
 pub use repository::{Access, Locator, Repository};
 

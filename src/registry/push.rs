@@ -2,9 +2,10 @@
 
 use super::repository::Repository;
 use crate::content::Source;
-use crate::copy::{self, Graph, Node, Target};
+use crate::copy::{self, Options, Target};
 use crate::error::Advice;
-use crate::names::{Reference, TagOrDigest};
+use crate::graph::{Graph, Node};
+use crate::names::{Reference, Tag, TagOrDigest, split_tag};
 use crate::oci::Descriptor;
 use crate::{Error, Result};
 
@@ -21,20 +22,18 @@ impl Target for Repository<'_> {
     /// What is attached to something is there when it is listed too: whoever put it may have been
     /// stopped before that.
     fn has(&self, node: &Node) -> Result<bool> {
-        match &node.document {
-            Some(bytes) => {
-                Ok(self.has_manifest(&node.descriptor)? && self.lists(&node.descriptor, bytes)?)
-            }
-            None => self.has_blob(&node.descriptor),
+        match node.manifest() {
+            Some(manifest) => Ok(self.has_manifest(node.descriptor())? && self.lists(manifest)?),
+            None => self.has_blob(node.descriptor()),
         }
     }
 
     /// The registry checks what it gets against the digest (distribution-spec, "Pushing blobs"), so
     /// it is not hashed here too.
     fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
-        match &node.document {
-            Some(bytes) => self.put_attached(&node.descriptor.digest, &node.descriptor, bytes),
-            None => self.put_blob(&node.descriptor, source),
+        match node.manifest() {
+            Some(manifest) => self.put_attached(&node.descriptor().digest, manifest),
+            None => self.put_blob(node.descriptor(), source),
         }
     }
 
@@ -45,61 +44,90 @@ impl Target for Repository<'_> {
     }
 }
 
-/// Pushes one image to `reference`, whose tag, if it has one, then points to it. Up to `jobs` blobs
-/// at once; nothing that is there is sent again. `graph` is what `entry` reaches. With `keep`, a
-/// tag that points to another image stays as it is.
+/// What is pushed: an image, all that it reaches, and what is attached to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shipment<'a> {
+    /// The image.
+    pub entry: &'a Descriptor,
+    /// What it reaches.
+    pub graph: &'a Graph,
+    /// What is attached to it, as [`referrers::attached`](crate::referrers::attached) finds it.
+    pub attached: &'a Graph,
+}
+
+/// Pushes an image to `reference`, whose tag, if it has one, then points to it: as the last step, so
+/// that whoever finds it there finds all of it, with what is attached. Nothing that is there is sent
+/// again. With `keep`, a tag that points to another image stays as it is.
 ///
 /// # Errors
 /// [`Error::Refused`] for such a tag; [`Error::Invalid`] where the reference has a digest that is
 /// not the image's; what the source and the registry give.
 pub fn push(
     source: &dyn Source,
-    graph: &Graph,
-    entry: &Descriptor,
+    shipment: Shipment<'_>,
     repository: &Repository<'_>,
     reference: &Reference,
     keep: bool,
-    jobs: usize,
+    options: &Options,
 ) -> Result<Outcome> {
-    let digest = entry.digest.to_string();
-    if let Some(other) = reference.digest().filter(|other| **other != entry.digest) {
+    let Shipment { entry, graph, attached } = shipment;
+    let digest = &entry.digest;
+    if let Some(other) = reference.digest().filter(|other| *other != digest) {
         return Err(Error::invalid(format!("the image is {digest}, not {other}"))
             .with_hint("push it by a tag"));
     }
-    let wanted = reference.tag().map_or_else(|| (&entry.digest).into(), TagOrDigest::from);
-    let there = repository.find(&wanted)?;
-    let root = graph.nodes.iter().find(|node| node.descriptor.digest == entry.digest);
-    let bytes = root
-        .and_then(|node| node.document.as_ref())
+    let root = graph
+        .manifest(digest)
         .ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
-    match &there {
-        Some(found) if found.digest == entry.digest && repository.lists(entry, bytes)? => {
-            return Ok(Outcome::Nothing);
-        }
-        Some(found) if found.digest == entry.digest => {}
-        Some(found) if keep => {
-            return Err(Error::refused(format!(
-                "{reference} is another image already, {}",
-                found.digest
-            ))
-            .with_advice(Advice::MoveTag));
-        }
-        _ => {}
+    let wanted = reference.tag().map_or_else(|| digest.into(), TagOrDigest::from);
+    let there = repository.find(&wanted)?;
+    let is_there = there.as_ref().is_some_and(|there| there.digest == *digest);
+    if let Some(other) = there.filter(|_| keep && !is_there) {
+        return Err(Error::refused(format!(
+            "{reference} is another image already, {}",
+            other.digest
+        ))
+        .with_advice(Advice::MoveTag));
+    }
+    let is_whole = is_there && repository.lists(root)?;
+    if is_whole && attached.nodes().is_empty() {
+        return Ok(Outcome::Nothing);
     }
     // A registry that has the manifest has what it points to.
-    if reference.tag().is_none() || !repository.has_manifest(entry)? {
-        let below = Graph {
-            entries: Vec::new(),
-            nodes: graph
-                .nodes
-                .iter()
-                .filter(|node| node.descriptor.digest != entry.digest)
-                .cloned()
-                .collect(),
-        };
-        copy::transfer(source, &below, repository, jobs)?;
+    if !is_there && (reference.tag().is_none() || !repository.has_manifest(entry)?) {
+        copy::transfer(source, graph.without(digest), repository, options)?;
+        if !attached.nodes().is_empty() {
+            repository.put_attached(digest, root)?;
+        }
     }
-    repository.put_attached(wanted, entry, bytes)?;
-    repository.list_referrers()?;
+    push_attached(source, attached, repository, options)?;
+    if !is_whole {
+        repository.put_attached(wanted, root)?;
+        repository.list_referrers()?;
+    }
     Ok(Outcome::Pushed)
+}
+
+/// Pushes what is attached to something that a repository has; what cosign attached by its tag gets
+/// that tag.
+///
+/// # Errors
+/// What the source and the registry give.
+pub fn push_attached(
+    source: &dyn Source,
+    attached: &Graph,
+    repository: &Repository<'_>,
+    options: &Options,
+) -> Result<()> {
+    copy::transfer(source, attached.nodes(), repository, options)?;
+    for entry in attached.entries() {
+        let tag = entry.name().map(|name| split_tag(name).1.unwrap_or(name));
+        if let (Some(tag), Some(manifest)) = (tag, attached.manifest(&entry.digest)) {
+            let tag: Tag = tag.parse()?;
+            if repository.find(&tag)?.is_none_or(|there| there.digest != entry.digest) {
+                repository.put_manifest(&tag, manifest)?;
+            }
+        }
+    }
+    Ok(())
 }

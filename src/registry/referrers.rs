@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::repository::Repository;
 use crate::digest::Digest;
+use crate::manifest::RawManifest;
 use crate::names::{Tag, TagOrDigest};
 use crate::oci::{Descriptor, Index, ManifestOrIndex};
 use crate::referrers::MAX_REFERRERS;
@@ -45,15 +46,12 @@ impl Repository<'_> {
     pub(super) fn put_attached(
         &self,
         reference: impl Into<TagOrDigest>,
-        descriptor: &Descriptor,
-        bytes: &[u8],
+        manifest: &RawManifest,
     ) -> Result<()> {
-        let knows_subject = self.put_manifest(reference, descriptor, bytes)?;
-        let document = ManifestOrIndex::parse(bytes, descriptor)?;
-        let Some(subject) = document.subject().filter(|_| !knows_subject) else { return Ok(()) };
-        let mut entry =
-            Descriptor::new(&*descriptor.media_type, descriptor.digest.clone(), descriptor.size);
-        match &document {
+        let knows_subject = self.put_manifest(reference, manifest)?;
+        let Some(subject) = manifest.subject().filter(|_| !knows_subject) else { return Ok(()) };
+        let mut entry = manifest.descriptor().clone();
+        match manifest.parsed() {
             ManifestOrIndex::Manifest(manifest) => {
                 entry.artifact_type = manifest
                     .artifact_type
@@ -75,12 +73,12 @@ impl Repository<'_> {
 
     /// Whether a manifest or an index that is attached to something is listed so; where it is
     /// attached to nothing, it is.
-    pub(super) fn lists(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<bool> {
-        match ManifestOrIndex::parse(bytes, descriptor)?.subject() {
+    pub(super) fn lists(&self, manifest: &RawManifest) -> Result<bool> {
+        match manifest.subject() {
             Some(subject) => Ok(self
                 .referrers(&subject.digest)?
                 .iter()
-                .any(|listed| listed.digest == descriptor.digest)),
+                .any(|listed| listed.digest == manifest.descriptor().digest)),
             None => Ok(true),
         }
     }

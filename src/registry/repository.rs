@@ -17,8 +17,9 @@ use super::download::Download;
 use super::http::{Attempts, Call, Content, Host};
 use super::transport::Response;
 use crate::digest::Digest;
+use crate::manifest::RawManifest;
 use crate::names::{RepositoryName, TagOrDigest};
-use crate::oci::{self, Descriptor, Index, MAX_MANIFEST, ManifestOrIndex};
+use crate::oci::{self, Descriptor, Index, MAX_MANIFEST};
 use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result, json};
 
@@ -135,7 +136,7 @@ impl<'a> Repository<'a> {
             (Some(media_type), Some(digest), Some(length)) => {
                 Ok(Some(Descriptor::new(media_type, digest, length)))
             }
-            _ => self.manifest(&reference).map(|(descriptor, _)| Some(descriptor)),
+            _ => self.manifest(&reference).map(|found| Some(found.descriptor().clone())),
         }
     }
 
@@ -153,7 +154,7 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] where it is too large, is not what the digest or the
     /// registry says, or is no document that can be read in one way only.
-    pub fn manifest(&self, reference: impl Into<TagOrDigest>) -> Result<(Descriptor, Vec<u8>)> {
+    pub fn manifest(&self, reference: impl Into<TagOrDigest>) -> Result<RawManifest> {
         let reference = reference.into();
         let what = format!("the manifest {reference} of {}", self.name);
         let call = self
@@ -180,10 +181,8 @@ impl<'a> Repository<'a> {
                 .with_hint("check that a registry answers there")
         })?;
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
-        ManifestOrIndex::parse(&bytes, &descriptor).map_err(|e| {
-            e.with_hint(format!("it came from {}; tell whoever made it", self.name))
-        })?;
-        Ok((descriptor, bytes))
+        RawManifest::parse(&descriptor, bytes)
+            .map_err(|e| e.with_hint(format!("it came from {}; tell whoever made it", self.name)))
     }
 
     /// Puts a manifest or an index under a tag or under its digest. Says whether the registry keeps
@@ -196,15 +195,12 @@ impl<'a> Repository<'a> {
     pub fn put_manifest(
         &self,
         reference: impl Into<TagOrDigest>,
-        descriptor: &Descriptor,
-        bytes: &[u8],
+        manifest: &RawManifest,
     ) -> Result<bool> {
         let reference = reference.into();
         let mut attempts = Attempts::new(self.client, &self.host);
         loop {
-            if let Some(knows_subject) =
-                self.try_to_put(&reference, descriptor, bytes, &mut attempts)?
-            {
+            if let Some(knows_subject) = self.try_to_put(&reference, manifest, &mut attempts)? {
                 return Ok(knows_subject);
             }
         }
@@ -215,15 +211,15 @@ impl<'a> Repository<'a> {
     pub(super) fn try_to_put(
         &self,
         reference: &TagOrDigest,
-        descriptor: &Descriptor,
-        bytes: &[u8],
+        manifest: &RawManifest,
         attempts: &mut Attempts<'_>,
     ) -> Result<Option<bool>> {
+        let descriptor = manifest.descriptor();
         let what = format!("putting the manifest {reference} into {}", self.name);
         let call = self.call(Method::PUT, self.url(&format!("manifests/{reference}")));
         let call = call
             .header(CONTENT_TYPE, &descriptor.media_type)
-            .content(Content::Bytes(Bytes::copy_from_slice(bytes)));
+            .content(Content::Bytes(Bytes::copy_from_slice(manifest.bytes())));
         let Some(response) =
             self.client.attempt(&self.host, &call, &[201, 200, 202], &what, attempts)?
         else {

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::answer::{Content, Response};
@@ -12,9 +13,11 @@ use crate::common::http::Request;
 use crate::common::noise;
 use crate::common::proxy::{Plan, Wire};
 use crate::common::registry::{Fault, Registry, call_of};
-use osimage::content::Source;
-use osimage::copy::{Node, Target};
+use osimage::content::{self, Source};
+use osimage::copy::Target;
 use osimage::digest::{Digest, Verifying};
+use osimage::graph::Node;
+use osimage::manifest::RawManifest;
 use osimage::names::{Reference, Tag};
 use osimage::oci::Descriptor;
 use osimage::registry::credentials::{Credentials, Environment};
@@ -68,11 +71,22 @@ impl Source for Memory {
     fn open(&self, _: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         Ok(Box::new(&self.0[offset as usize..]))
     }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        content::read_manifest(self, descriptor)
+    }
+
+    fn sequence(&self, _digest: &Digest) -> Option<u64> {
+        None
+    }
+
+    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.entries()
+    }
 }
 
 fn upload(client: &Client, host: &str, blob: &Memory) -> Result<()> {
-    repository(client, host)
-        .put(&Node { descriptor: blob.descriptor(), document: None, height: 0 }, blob)
+    repository(client, host).put(&Node::blob(blob.descriptor()), blob)
 }
 
 fn download(client: &Client, host: &str, descriptor: &Descriptor) -> Result<Vec<u8>> {
@@ -797,7 +811,7 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
             let repository = repository(&client, &registry.host());
             match call {
                 "GET tags" => assert_eq!(repository.tags().unwrap(), ["v1"]),
-                _ => assert!(repository.manifest(&v1()).unwrap().1 == text.as_bytes()),
+                _ => assert!(repository.manifest(&v1()).unwrap().bytes() == text.as_bytes()),
             }
             assert_eq!(registry.count(call), 2, "{call} {after}");
         }

@@ -70,7 +70,11 @@ pub fn container(
     let image = Image::read(source, entry)?;
     let mut found = Found::default();
     for referrer in referrers::of(source, &entry.digest)? {
-        found.take(source, referrer.artifact_type().unwrap_or_default(), &referrer.document)?;
+        found.take(
+            source,
+            referrer.artifact_type().unwrap_or_default(),
+            referrer.manifest().parsed(),
+        )?;
     }
     let text = found.text(&image, architecture, reference, known);
     let program = elf::printer(arch, &text);
