@@ -112,7 +112,15 @@ pub trait Inventory: Source {
     /// # Errors
     /// Where it is damaged, or may be read as something else than what this source reads.
     fn check_rest(&self) -> Result<()>;
+
+    /// Keeps others from removing content while the value lives, where others could.
+    fn hold(&self) -> Hold {
+        Box::new(())
+    }
 }
+
+/// What keeps content from being removed; see [`Inventory::hold`].
+pub type Hold = Box<dyn Send>;
 
 /// Opens content from its beginning, checked: it reads to its end without an error only where it is
 /// what the descriptor says.
@@ -227,6 +235,13 @@ pub(crate) fn resolve_among(
                 .filter(|entry| entry.name().map(self::familiar) == Some(familiar))
                 .collect();
         }
+        // An id means its image, whatever name another one was given.
+        if selector.digest().is_none()
+            && is_prefix(named)
+            && entries.iter().any(|entry| entry.digest.hex().starts_with(named))
+        {
+            found.clear();
+        }
         if let Some(digest) = selector.digest()
             && found.iter().any(|entry| entry.digest == *digest)
         {
@@ -286,7 +301,7 @@ pub fn is_attached(source: &dyn Source, entry: &Descriptor) -> bool {
 }
 
 /// Whether a name can be the beginning of an image's id.
-fn is_prefix(name: &str) -> bool {
+pub(crate) fn is_prefix(name: &str) -> bool {
     (MIN_PREFIX..=64).contains(&name.len()) && is_hex(name)
 }
 

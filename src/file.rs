@@ -1,15 +1,18 @@
 //! New files that are invisible until they are whole and on the disk, and copying that keeps holes.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use crate::digest::BLOCK;
 use crate::{Error, Result};
@@ -82,9 +85,14 @@ impl<'a> NewFile<'a> {
                 OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             match rustix::fs::openat(dir, &name, flags, mode) {
                 Ok(fd) => {
-                    return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: Some(name) });
+                    let file = File::from(fd);
+                    // The lock tells others that somebody is at work; where there are no locks, the
+                    // file's age does.
+                    let _ = file.try_lock();
+                    remove_abandoned(dir, dir_path);
+                    return Ok(NewFile { file, dir, dir_path, temporary: Some(name) });
                 }
-                Err(rustix::io::Errno::EXIST) => {}
+                Err(Errno::EXIST) => {}
                 Err(e) => return Err(Error::io("create a file in", dir_path, e)),
             }
         }
@@ -109,14 +117,14 @@ impl<'a> NewFile<'a> {
             // leave behind.
             match self.link(name) {
                 Ok(()) => return sync_dir(dir, self.dir_path),
-                Err(rustix::io::Errno::EXIST) => {}
+                Err(Errno::EXIST) => {}
                 Err(e) => return Err(failed(e)),
             }
             while self.temporary.is_none() {
                 let temporary = temporary_name();
                 match self.link(&temporary) {
                     Ok(()) => self.temporary = Some(temporary),
-                    Err(rustix::io::Errno::EXIST) => {}
+                    Err(Errno::EXIST) => {}
                     Err(e) => return Err(failed(e)),
                 }
             }
@@ -135,17 +143,26 @@ impl<'a> NewFile<'a> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn commit_if_absent(self, name: impl AsRef<Path>) -> Result<()> {
+    pub fn commit_if_absent(mut self, name: impl AsRef<Path>) -> Result<()> {
         let name = name.as_ref();
         self.sync(name)?;
-        let linked = match &self.temporary {
+        let named = match &self.temporary {
             None => self.link(name),
             Some(temporary) => {
-                rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty())
+                match rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty()) {
+                    Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                        let renamed = rename_if_absent(self.dir, temporary, name);
+                        if renamed.is_ok() {
+                            self.temporary = None;
+                        }
+                        renamed
+                    }
+                    linked => linked,
+                }
             }
         };
-        match linked {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        match named {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(e) => Err(Error::io("write", self.dir_path.join(name), e)),
         }
     }
@@ -165,6 +182,51 @@ impl Drop for NewFile<'_> {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             let _ = rustix::fs::unlinkat(self.dir, temporary, AtFlags::empty());
+        }
+    }
+}
+
+/// Renames a file unless the new name is taken, where a file cannot have two names (FAT, exFAT, some
+/// file systems in user space).
+fn rename_if_absent(dir: &File, from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        // There it can only be looked first. Two that do so at the same time have the same content,
+        // since a blob is called by its digest.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match rustix::fs::statat(dir, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(Errno::EXIST),
+                Err(Errno::NOENT) => rustix::fs::renameat(dir, from, dir, to),
+                Err(e) => Err(e),
+            }
+        }
+        renamed => renamed,
+    }
+}
+
+/// Removes what killed processes left behind in a folder: files of a temporary name that are older
+/// than a day and that nobody has locked. Each folder is looked at once by a process. What cannot be
+/// removed stays.
+fn remove_abandoned(dir: &File, path: &Path) {
+    const DAY: i64 = 24 * 60 * 60;
+    static SEEN: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+    let Ok(metadata) = dir.metadata() else { return };
+    let folder = (metadata.dev(), metadata.ino());
+    let mut seen = SEEN.lock().expect("nothing panics with this lock");
+    if seen.contains(&folder) {
+        return;
+    }
+    seen.push(folder);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let names = names(dir, path).unwrap_or_default();
+    for name in names.iter().filter(|name| is_leftover(name)) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(fd) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { continue };
+        let file = File::from(fd);
+        let old = |metadata: Metadata| {
+            metadata.is_file() && metadata.mtime().saturating_add(DAY) < now.as_secs() as i64
+        };
+        if file.metadata().is_ok_and(old) && file.try_lock().is_ok() {
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
     }
 }
@@ -207,13 +269,28 @@ pub fn check_writable(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`].
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let target = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
-    let path = target.as_deref().unwrap_or(path);
+    let path = &behind_links(path)?;
     let (dir_path, name) = split(path)?;
     let dir = open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
     new.file().write_all_at(content, 0).map_err(|e| Error::io("write", path, e))?;
     new.commit(name)
+}
+
+/// The file that a path leads to through links, whether it is there or not.
+///
+/// # Errors
+/// [`Error::Io`] where the links lead in a circle.
+pub fn behind_links(path: &Path) -> Result<PathBuf> {
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        match std::fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(Error::io("write", path, Errno::LOOP))
 }
 
 /// The folder and the name of a file that is to be made.
@@ -318,7 +395,7 @@ pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         // A socket.
-        Err(rustix::io::Errno::NXIO) => return Err(unfit("a socket", PIPE_HINT)),
+        Err(Errno::NXIO) => return Err(unfit("a socket", PIPE_HINT)),
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;

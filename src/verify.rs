@@ -22,6 +22,8 @@ pub struct Report {
     pub bytes: u64,
     /// What is wrong, a sentence each; none where all is well.
     pub problems: Vec<String>,
+    /// What the entries reach and is missing or damaged.
+    pub damaged: Vec<Descriptor>,
     /// Blobs that nothing reaches, with their sizes; no fault, `gc` frees them.
     pub unreached: Vec<(Digest, u64)>,
 }
@@ -32,6 +34,8 @@ pub struct Report {
 /// # Errors
 /// Where the layout or the archive itself cannot be read; what is wrong in it is in the report.
 pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Report> {
+    // Whoever deletes an image in the meantime would make a sound one look damaged.
+    let _hold = source.hold();
     let entries = only.map_or_else(|| source.entries(), |entry| Ok(vec![entry.clone()]))?;
     let attached: HashSet<_> = entries
         .iter()
@@ -68,10 +72,13 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
                 report.blobs += 1;
                 report.bytes += size;
             }
-            Err(e) => report.problems.push(e.to_string()),
+            Err(e) => {
+                report.problems.push(e.to_string());
+                report.damaged.extend(wanted.cloned());
+            }
         }
-        match wanted {
-            Some(wanted) if *wanted != size => {
+        match wanted.map(|wanted| wanted.size) {
+            Some(wanted) if wanted != size => {
                 report
                     .problems
                     .push(format!("{digest} has {size} bytes, but its descriptor says {wanted}"));
@@ -84,8 +91,10 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
         Err(e) if e.kind() == Kind::Verification => report.problems.push(e.to_string()),
         checked => checked?,
     }
-    let missing = reached.keys().filter(|digest| !there.contains(*digest));
-    report.problems.extend(missing.map(|digest| format!("{digest} is missing")));
+    for (digest, wanted) in reached.iter().filter(|(digest, _)| !there.contains(*digest)) {
+        report.problems.push(format!("{digest} is missing"));
+        report.damaged.push(wanted.clone());
+    }
     // A damaged manifest is noticed when it is followed and when it is hashed; it is told once.
     let mut told = HashSet::new();
     report.problems.retain(|problem| told.insert(problem.clone()));
@@ -108,8 +117,8 @@ fn hash(source: &dyn Inventory, descriptor: &Descriptor) -> Result<()> {
 struct Walk<'a> {
     source: &'a dyn Inventory,
     visited: Visited,
-    /// What was met, with the size that is promised for it.
-    reached: BTreeMap<Digest, u64>,
+    /// What was met, as the first that names it describes it.
+    reached: BTreeMap<Digest, Descriptor>,
     problems: Vec<String>,
 }
 
@@ -120,7 +129,8 @@ impl Walk<'_> {
             Err(e) => return self.problems.push(e.to_string()),
         };
         let (digest, size) = (&descriptor.digest, descriptor.size);
-        let promised = *self.reached.entry(digest.clone()).or_insert(size);
+        let bare = || Descriptor::new(descriptor.media_type.clone(), digest.clone(), size);
+        let promised = self.reached.entry(digest.clone()).or_insert_with(bare).size;
         if promised != size {
             self.problems.push(format!("{digest} has two descriptors, one of which says {promised} bytes and the other {size}"));
         }

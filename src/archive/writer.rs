@@ -42,6 +42,7 @@ pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options)
         check_top(top)?;
     }
     file::check_writable(path)?;
+    let path = &file::behind_links(path)?;
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;

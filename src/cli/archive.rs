@@ -8,6 +8,7 @@ use osimage::compress::{Format, Settings};
 use osimage::content::{self, Inventory, Source};
 use osimage::copy;
 use osimage::graph::Graph;
+use osimage::layout::{Imported, Naming, Taken};
 use osimage::names::{Location, Selector, is_archive_name};
 use osimage::oci::Descriptor;
 use osimage::{Error, Result};
@@ -127,11 +128,18 @@ pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
 #[command(after_help = "Examples:
   osimage import os-1.0.oci.tar.xz                 every image, under the names it has there
   osimage import os-1.0.oci.tar.xz:v1              one of them
-  osimage --store-path ./onmetal import os.oci.tar")]
+  osimage --store-path ./onmetal import os.oci.tar
+
+An image whose name another image of the store has comes in without it (exit code 7), unless
+--replace is given.")]
 pub struct ImportArgs {
     /// What to import
     #[arg(value_name = "DIR[:REF]|ARCHIVE[:REF]")]
     source: String,
+    /// Take the names from the images of the store that have them; those go with the next gc if they
+    /// have no other
+    #[arg(long)]
+    replace: bool,
 }
 
 pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
@@ -161,10 +169,45 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
         &session,
         &copy::Options::new(),
     )?;
-    session.update(|index| index.extend(entries.clone()))?;
-    entries
-        .iter()
-        .try_for_each(|entry| output::line(&format!("Successfully imported {}", described(entry))))
+    let taken = if args.replace { Taken::Replace } else { Taken::Keep };
+    let imported = session.import(&entries, taken)?;
+    for new in &imported {
+        output::line(&format!("Successfully imported {}", described(&new.entry)))?;
+        tell(new);
+    }
+    match imported.iter().filter(|new| matches!(new.naming, Naming::Taken { .. })).count() {
+        0 => Ok(()),
+        n => Err(Error::refused(format!(
+            "{} came in without a name, since other images are called so",
+            output::count(n, "image")
+        ))
+        .with_hint("`osimage tag` names an image by its id; --replace takes the names over")),
+    }
+}
+
+/// Says what became of a name, where it is not the one that it was.
+pub fn tell(new: &Imported) {
+    let id = new.entry.digest.short();
+    output::say(&output::visible(&match &new.naming {
+        Naming::Kept => return,
+        Naming::Full { short } => {
+            format!("osimage: several images were called {short}; {id} has its full name")
+        }
+        Naming::Moved { from } => format!(
+            "osimage: {} was the image {} until now",
+            new.entry.name().unwrap_or_default(),
+            from.short()
+        ),
+        Naming::Taken { name, by } => format!(
+            "osimage: {id} came in without its name: {name} is the image {} already",
+            by.short()
+        ),
+        Naming::Twice { name, by } => format!(
+            "osimage: {id} came in without its name: {name} is the image {} too",
+            by.short()
+        ),
+        Naming::Unfit { why } => format!("osimage: {id} came in without its name: {why}"),
+    }));
 }
 
 /// The entry that a name means, or all of them.

@@ -3,13 +3,13 @@
 use osimage::content::{self, Source};
 use osimage::copy;
 use osimage::graph::Graph;
-use osimage::layout::Layout;
+use osimage::layout::{Layout, Naming, Taken};
 use osimage::names::{Location, Selector};
 use osimage::oci::Descriptor;
 use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result, referrers};
 
-use super::archive::ArchiveArgs;
+use super::archive::{self, ArchiveArgs};
 use super::context::Context;
 use super::ends::{self, EndArgs};
 use super::output;
@@ -102,24 +102,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 _ => unreachable!("the pattern above has these two"),
             };
             let named = named(&entry, name.as_ref())?;
-            if args.no_clobber {
-                let clash = |entry: &Descriptor| {
-                    named.name().is_some()
-                        && entry.name() == named.name()
-                        && entry.digest != named.digest
-                };
-                if let Some(other) = layout.entries()?.iter().find(|entry| clash(entry)) {
-                    return Err(Error::refused(format!(
-                        "{} is another image already, {}",
-                        args.target, other.digest
-                    ))
-                    .with_hint("choose another name"));
-                }
-            }
             let session = layout.session()?;
             copy::transfer(&watched, both.nodes(), &session, &args.transfer.options())?;
-            let entries = both.with_entry(&named).entries().to_vec();
-            session.update(|index| index.extend(entries))?;
+            let taken = if args.no_clobber { Taken::Refuse } else { Taken::Replace };
+            let imported = session.import(both.with_entry(&named).entries(), taken)?;
+            let unfit = imported.iter().filter(|new| matches!(new.naming, Naming::Unfit { .. }));
+            unfit.for_each(archive::tell);
         }
         Location::Archive(path, name) => {
             if args.no_clobber && path.exists() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use osimage::Result;
-use osimage::content::{Inventory, Source};
+use osimage::content::{Hold, Inventory, Source};
 use osimage::digest::Digest;
 use osimage::graph::Node;
 use osimage::manifest::RawManifest;
@@ -86,5 +86,9 @@ impl<S: Inventory + ?Sized> Inventory for Watched<'_, S> {
 
     fn check_rest(&self) -> Result<()> {
         self.source.check_rest()
+    }
+
+    fn hold(&self) -> Hold {
+        self.source.hold()
     }
 }

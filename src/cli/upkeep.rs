@@ -13,11 +13,15 @@ use super::progress::Watched;
   osimage gc --dry-run
   osimage --store-path ./onmetal gc
 
-It is safe beside running commands: it waits for those that add to the store.")]
+It is safe beside running commands: it waits for those that add to the store, and says so after a
+second.")]
 pub struct GcArgs {
     /// Say what would be freed, and free nothing
     #[arg(long)]
     dry_run: bool,
+    /// Do not wait for commands that add to the store: if there are any, exit with 7
+    #[arg(long)]
+    no_wait: bool,
     /// Layout's folder, instead of the store
     #[arg(value_name = "DIR")]
     layout: Option<String>,
@@ -37,7 +41,10 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
         },
         None => context.store()?,
     };
-    let removed = layout.gc(args.dry_run)?;
+    let removed = match args.no_wait {
+        true => layout.try_gc(args.dry_run)?,
+        false => layout.gc(args.dry_run)?,
+    };
     let done = if args.dry_run { "would free" } else { "freed" };
     for (digest, size) in &removed.blobs {
         output::line(&format!("{done} {digest} {}", output::size(*size)))?;
@@ -55,15 +62,46 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
   osimage verify                        the whole store
   osimage verify os-1.0.oci.tar.xz
   osimage verify ghcr.io/me/os:1.0      one image
+  osimage verify --repair os-1.0.oci.tar.xz
+  osimage verify --repair oci://ghcr.io/me/os:1.0 ./onmetal
 
 Every fault is a line of the output; the exit code is 5 if there is one.")]
 pub struct VerifyArgs {
     /// What to check
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
     source: Option<String>,
+    /// Put what is damaged or missing in place again, from a layout, an archive or an image in a
+    /// registry that has it
+    #[arg(long, value_name = "FROM")]
+    repair: Option<String>,
+}
+
+/// Repairs a store or a layout. A manifest that is whole again may name what is missing, so it is
+/// looked at again until nothing more can be done.
+fn repair(args: &VerifyArgs, from: &str, context: &Context) -> Result<()> {
+    let (layout, name) = match &args.source {
+        Some(source) => context.open_layout(source)?,
+        None => (context.store()?, None),
+    };
+    let (from, _) = context.open_any(Some(from))?;
+    let session = layout.session()?;
+    let only = name.map(|name| content::resolve(&layout, Some(&name))).transpose()?;
+    let mut repaired = 0;
+    loop {
+        let damaged = osimage::verify::verify(&layout, only.as_ref())?.damaged;
+        match session.repair(&damaged, &*from)? {
+            0 => break,
+            more => repaired += more,
+        }
+    }
+    output::say(&format!("{} repaired", output::count(repaired, "blob")));
+    Ok(())
 }
 
 pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
+    if let Some(from) = &args.repair {
+        repair(args, from, context)?;
+    }
     let (source, name) = context.open(args.source.as_deref())?;
     let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
     let total = source.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
@@ -93,6 +131,6 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
             output::size(report.bytes)
         )),
         n => Err(Error::invalid(format!("{} has {}", source.origin(), output::count(n, "fault")))
-            .with_hint("delete the damaged images, and import or build them again")),
+            .with_hint("`osimage verify --repair FROM` repairs a layout from an archive, a layout or oci://REF; else delete the damaged images, and import or build them again")),
     }
 }

@@ -14,9 +14,14 @@
 //! `DIR` *exclusively* for that moment, and always takes it second. Readers take no lock and write
 //! nothing: `index.json` is replaced by a rename, so they see the old one or the new one.
 
+mod import;
+mod lock;
 mod remove;
 mod session;
 
+use lock::Lock;
+
+pub use import::{Imported, Naming, Taken};
 pub use remove::Removed;
 pub use session::Session;
 
@@ -28,7 +33,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::content::{self, Inventory, Source};
+use crate::content::{self, Hold, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
 use crate::manifest::{Manifests, RawManifest};
@@ -270,13 +275,16 @@ impl Layout {
         new.commit(name)
     }
 
-    /// The lock under which `index.json` changes. The folder is opened anew, since a lock belongs
-    /// to an open file, and two users of one `Layout` in one process must be kept apart too.
-    fn lock_index(&self) -> Result<File> {
+    /// The lock under which `index.json` changes.
+    fn lock_index(&self) -> Result<Lock> {
         let dir = open_folder(&self.root, ".")
             .map_err(|e| Error::io("open the folder", &self.path, e))?;
-        dir.lock().map_err(|e| Error::io("lock", &self.path, e))?;
-        Ok(dir)
+        Lock::take(dir, &self.path, true, true)
+    }
+
+    /// The lock of whoever adds to the layout, shared, or of whoever removes content, exclusive.
+    fn lock_blobs(&self, exclusive: bool, wait: bool) -> Result<Lock> {
+        Lock::take(self.open_blobs()?, &self.path.join(BLOBS), exclusive, wait)
     }
 
     /// The folder of the content, opened anew to be locked.
@@ -307,10 +315,44 @@ impl Layout {
         }
     }
 
+    /// Where a blob lies.
+    fn path_of(&self, digest: &Digest) -> PathBuf {
+        self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// Looks at everything that is called as a blob.
+    fn scan(&self) -> Result<Found> {
+        let Found { mut blobs, mut odd } = Found::default();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let Some(dir) = self.open_algorithm(algorithm)? else { continue };
+            let path = self.path.join(BLOBS).join(algorithm.name());
+            for name in file::names(&dir, &path)? {
+                let Some(digest) =
+                    name.to_str().and_then(|name| Digest::from_parts(algorithm, name).ok())
+                else {
+                    continue;
+                };
+                let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    // It was deleted in the meantime.
+                    Err(rustix::io::Errno::NOENT) => continue,
+                    stat => stat.map_err(|e| Error::io("read", path.join(&name), e))?,
+                };
+                if !FileType::from_raw_mode(stat.st_mode).is_file() {
+                    odd.push(digest);
+                    continue;
+                }
+                blobs.push((digest, stat.st_size as u64));
+            }
+        }
+        blobs.sort();
+        Ok(Found { blobs, odd })
+    }
+
     /// Starts adding to the layout; nobody removes content from it as long as the session lives.
     ///
     /// # Errors
-    /// [`Error::Io`] where the folder cannot be locked.
+    /// [`Error::Io`] where the folder cannot be locked; [`Error::Refused`] where this thread is
+    /// removing content from it.
     pub fn session(&self) -> Result<Session<'_>> {
         Session::start(self)
     }
@@ -379,28 +421,11 @@ impl Source for Layout {
 
 impl Inventory for Layout {
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
-        let mut blobs = Vec::new();
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let Some(dir) = self.open_algorithm(algorithm)? else { continue };
-            let path = self.path.join(BLOBS).join(algorithm.name());
-            for name in file::names(&dir, &path)? {
-                let Some(digest) =
-                    name.to_str().and_then(|name| Digest::from_parts(algorithm, name).ok())
-                else {
-                    continue;
-                };
-                let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    // It was deleted in the meantime.
-                    Err(rustix::io::Errno::NOENT) => continue,
-                    stat => stat.map_err(|e| Error::io("read", path.join(&name), e))?,
-                };
-                if !FileType::from_raw_mode(stat.st_mode).is_file() {
-                    return Err(self.strange(&path.join(name)));
-                }
-                blobs.push((digest, stat.st_size as u64));
-            }
+        let Found { blobs, odd } = self.scan()?;
+        for digest in odd {
+            let path = self.path_of(&digest);
+            log::warn!("passed over: {} is not a regular file", path.display());
         }
-        blobs.sort();
         Ok(blobs)
     }
 
@@ -408,6 +433,20 @@ impl Inventory for Layout {
     fn check_rest(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Where the folder cannot be locked, nobody else can lock it either.
+    fn hold(&self) -> Hold {
+        Box::new(self.lock_blobs(false, true).ok())
+    }
+}
+
+/// What there is in a layout's folder of content.
+#[derive(Default)]
+struct Found {
+    /// The blobs, with their sizes in bytes.
+    blobs: Vec<(Digest, u64)>,
+    /// What is called as a blob and is no regular file.
+    odd: Vec<Digest>,
 }
 
 /// Opens a folder in a folder; a link to one is not followed.

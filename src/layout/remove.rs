@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 use rustix::fs::AtFlags;
 
-use super::{BLOBS, Layout};
+use super::{BLOBS, Layout, Lock};
 use crate::content::{Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
@@ -34,16 +34,29 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Invalid`] where a manifest is damaged: what it reaches cannot be told, so nothing
-    /// is removed.
+    /// is removed. [`Error::Refused`] where this thread itself is adding to the layout.
     pub fn gc(&self, dry_run: bool) -> Result<Removed> {
-        let blobs = self.open_blobs()?;
-        blobs.lock().map_err(|e| Error::io("lock", self.path.join(BLOBS), e))?;
+        self.gc_under(self.lock_blobs(true, true)?, dry_run)
+    }
+
+    /// Does the same, but does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where somebody is adding to the layout; as [`gc`](Layout::gc).
+    pub fn try_gc(&self, dry_run: bool) -> Result<Removed> {
+        self.gc_under(self.lock_blobs(true, false)?, dry_run)
+    }
+
+    fn gc_under(&self, _lock: Lock, dry_run: bool) -> Result<Removed> {
         let reached = self.reached(&self.entries()?).map_err(|e| {
             Error::invalid(format!(
                 "nothing was removed, since it cannot be told what is still needed: {e}"
             ))
             .with_advice(Advice::Verify)
         })?;
+        if let Some(odd) = self.scan()?.odd.iter().find(|digest| reached.contains(*digest)) {
+            return Err(self.strange(&self.path_of(odd)));
+        }
         let removed = self.sweep(&reached, None, dry_run)?;
         if !dry_run {
             self.remove_leftovers()?;
@@ -75,8 +88,7 @@ impl Layout {
     /// # Errors
     /// [`Error::NotFound`] where there is no such entry.
     pub fn delete(&self, digest: &Digest, name: Option<&str>) -> Result<Removed> {
-        let blobs = self.open_blobs()?;
-        blobs.lock().map_err(|e| Error::io("lock", self.path.join(BLOBS), e))?;
+        let _blobs = self.lock_blobs(true, true)?;
         let _lock = self.lock_index()?;
         let goes = |entry: &Descriptor| {
             entry.digest == *digest && (name.is_none() || entry.name() == name)
@@ -169,8 +181,10 @@ impl Layout {
     /// that is just replacing it; whoever writes blobs is held back by the caller's lock.
     fn remove_leftovers(&self) -> Result<()> {
         let root = self.lock_index()?;
-        for name in file::names(&root, &self.path)?.iter().filter(|name| file::is_leftover(name)) {
-            rustix::fs::unlinkat(&root, name, AtFlags::empty())
+        for name in
+            file::names(root.folder(), &self.path)?.iter().filter(|name| file::is_leftover(name))
+        {
+            rustix::fs::unlinkat(root.folder(), name, AtFlags::empty())
                 .map_err(|e| Error::io("remove", self.path.join(name), e))?;
         }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {

@@ -1,14 +1,15 @@
 //! Adding to a layout: blobs first, then, in one step, the entries of the index that name them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::{BLOBS, INDEX_FILE, Layout};
+use super::{BLOBS, INDEX_FILE, Layout, Lock};
 use crate::content::{self, Source};
 use crate::copy::Target;
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
@@ -16,7 +17,7 @@ use crate::file::{self, NewFile, State};
 use crate::graph::Node;
 use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// From this size on it costs less to look for a file among the blobs than to copy it.
 const LARGE: u64 = 1 << 20;
@@ -27,7 +28,7 @@ const BLOB_MODE: u32 = 0o444;
 pub struct Session<'a> {
     layout: &'a Layout,
     /// Holds the shared lock.
-    _blobs: File,
+    _blobs: Lock,
     /// The folders that got new names and are to be brought to the disk before anything points to
     /// them.
     touched: Mutex<BTreeSet<Algorithm>>,
@@ -35,8 +36,7 @@ pub struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(super) fn start(layout: &'a Layout) -> Result<Self> {
-        let blobs = layout.open_blobs()?;
-        blobs.lock_shared().map_err(|e| Error::io("lock", layout.path.join(BLOBS), e))?;
+        let blobs = layout.lock_blobs(false, true)?;
         Ok(Session { layout, _blobs: blobs, touched: Mutex::default() })
     }
 
@@ -48,11 +48,11 @@ impl<'a> Session<'a> {
         ))
     }
 
-    /// Names a blob by its digest, unless it is there already. One of another size is torn or
-    /// foreign, and makes way: what is in `new` has been checked.
+    /// Names a blob by its digest, unless it is there already. One that is damaged makes way: what
+    /// is in `new` has been checked.
     fn keep(&self, new: NewFile<'_>, digest: &Digest, size: u64) -> Result<()> {
         match self.size(digest)? {
-            Some(there) if there == size => {}
+            Some(_) if self.is_sound(digest, size) => {}
             Some(_) => new.commit(digest.hex())?,
             None => new.commit_if_absent(digest.hex())?,
         }
@@ -73,6 +73,18 @@ impl<'a> Session<'a> {
         let Some(file) = self.layout.open_beneath(&parts)? else { return Ok(None) };
         let path = || parts.iter().fold(self.layout.path.clone(), |path, part| path.join(part));
         Ok(Some(file.metadata().map_err(|e| Error::io("read", path(), e))?.len()))
+    }
+
+    /// Whether a blob is there, whole and undamaged. A size alone says little: a disk that failed, or
+    /// a hand that slipped, leaves it as it was.
+    fn is_sound(&self, digest: &Digest, size: u64) -> bool {
+        let parts = [BLOBS, digest.algorithm().name(), digest.hex()];
+        let Ok(Some(mut file)) = self.layout.open_beneath(&parts) else { return false };
+        let mut hasher = Hasher::new(digest.algorithm());
+        // What cannot be read is damaged too.
+        file.metadata().is_ok_and(|metadata| metadata.len() == size)
+            && hash_all(&mut file, &mut hasher).is_ok_and(|read| read == size)
+            && hasher.finish() == *digest
     }
 
     /// Stores bytes that are in memory.
@@ -105,12 +117,17 @@ impl<'a> Session<'a> {
         };
         let (dir, dir_path) = self.folder(Algorithm::Sha256)?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        if before.len() >= LARGE && holds_size(&dir, &dir_path, before.len())? {
+        if before.len() >= LARGE
+            && let Some((name, there)) = of_size(&dir, &dir_path, before.len())?
+        {
             let mut first = hasher.clone();
-            let size = hash_all(&mut &input, &mut first).map_err(|e| Error::io("read", path, e))?;
+            let (size, same) =
+                hash_beside(&input, &there, &mut first).map_err(|e| Error::io("read", path, e))?;
             unchanged(size)?;
             let digest = first.finish();
-            if self.size(&digest)? == Some(size) {
+            // It is the blob of its digest, byte for byte; or another of that size is.
+            if same && name == digest.hex() || name != digest.hex() && self.is_sound(&digest, size)
+            {
                 self.touch(&digest);
                 return Ok((digest, size));
             }
@@ -132,7 +149,7 @@ impl<'a> Session<'a> {
     /// Stores content whose digest and size are known. They are checked by `content`, which must
     /// fail where they differ.
     fn put_stream(&self, content: &mut dyn Read, digest: &Digest, size: u64) -> Result<()> {
-        if self.size(digest)? == Some(size) {
+        if self.is_sound(digest, size) {
             self.touch(digest);
             return Ok(());
         }
@@ -149,17 +166,42 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Invalid`] where `index.json` does not parse, [`Error::Io`]; then it still is what
     /// it was.
-    #[expect(clippy::missing_panics_doc, reason = "nothing panics with the lock")]
     pub fn update<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
-        let layout = self.layout;
+        self.sync()?;
+        let _lock = self.layout.lock_index()?;
+        self.layout.rewrite_index(change)
+    }
+
+    /// Brings the names of what was put to the disk.
+    fn sync(&self) -> Result<()> {
         for algorithm in
             std::mem::take(&mut *self.touched.lock().expect("nothing panics with this lock"))
         {
             let (dir, path) = self.folder(algorithm)?;
             file::sync_dir(&dir, &path)?;
         }
-        let _lock = layout.lock_index()?;
-        layout.rewrite_index(change)
+        Ok(())
+    }
+
+    /// Puts content in the place of what is damaged or missing, from a source that has it sound.
+    /// Gives how much that was; what the source does not have, or has damaged too, is left.
+    ///
+    /// # Errors
+    /// What the source gives else, and [`Error::Io`].
+    pub fn repair(&self, damaged: &[Descriptor], from: &dyn Source) -> Result<usize> {
+        let mut repaired = 0;
+        for descriptor in damaged {
+            let put = content::verified(from, descriptor).and_then(|mut content| {
+                self.put_stream(&mut content, &descriptor.digest, descriptor.size)
+            });
+            match put {
+                Ok(()) => repaired += 1,
+                Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.sync()?;
+        Ok(repaired)
     }
 }
 
@@ -198,7 +240,7 @@ impl Layout {
 impl Target for Session<'_> {
     fn has(&self, node: &Node) -> Result<bool> {
         let descriptor = node.descriptor();
-        let there = self.size(&descriptor.digest)? == Some(descriptor.size);
+        let there = self.is_sound(&descriptor.digest, descriptor.size);
         if there {
             // Whoever wrote it may not have brought its name to the disk yet.
             self.touch(&descriptor.digest);
@@ -221,13 +263,43 @@ impl Target for Session<'_> {
     }
 }
 
-/// Whether a folder of blobs has one of that size.
-fn holds_size(dir: &File, path: &Path, size: u64) -> Result<bool> {
-    Ok(file::names(dir, path)?.iter().any(|name| {
+/// A blob of that size in a folder of blobs, by its name.
+fn of_size(dir: &File, path: &Path, size: u64) -> Result<Option<(OsString, File)>> {
+    Ok(file::names(dir, path)?.into_iter().find_map(|name| {
         // What cannot be looked at is not taken for anything.
-        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|found| u64::try_from(found.st_size) == Ok(size))
+        let found = rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let fits = FileType::from_raw_mode(found.st_mode).is_file()
+            && u64::try_from(found.st_size) == Ok(size);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, &name, flags, Mode::empty()).ok();
+        let file = fits.then(open).flatten()?;
+        Some((name, file.into()))
     }))
+}
+
+/// Hashes a file to its end, and compares it with another of its size; gives the number of bytes,
+/// and whether they are the same.
+fn hash_beside(
+    mut from: &File,
+    mut other: &File,
+    hasher: &mut Hasher,
+) -> std::io::Result<(u64, bool)> {
+    let (mut block, mut beside) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let (mut size, mut same) = (0, true);
+    loop {
+        match from.read(&mut block) {
+            Ok(0) => return Ok((size, same)),
+            Ok(n) => {
+                hasher.update(&block[..n]);
+                size += n as u64;
+                // What cannot be read of the other is not the same.
+                same =
+                    same && other.read_exact(&mut beside[..n]).is_ok() && block[..n] == beside[..n];
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// Hashes to the end; gives the number of bytes.
