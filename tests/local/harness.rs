@@ -19,7 +19,9 @@ fn what_runs_has_default_signals() {
     }
     let ignored = |status: &str| {
         let line = status.lines().find(|line| line.starts_with("SigIgn")).unwrap();
-        u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap()
+        // The C library has the signals 32 and 33 for itself, and nobody can set them.
+        let mask = u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap();
+        mask & ((1 << 31) - 1)
     };
     assert_ne!(ignored(&std::fs::read_to_string("/proc/self/status").unwrap()), 0);
     for launch in [
