@@ -66,6 +66,9 @@ pub mod error;
 pub mod extract;
 pub mod features;
 pub mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod graph;
 pub mod image;
 pub mod index;

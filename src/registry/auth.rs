@@ -88,14 +88,14 @@ struct State {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Scheme {
+pub(super) enum Scheme {
     Basic,
     Bearer { realm: Realm, service: Option<String> },
 }
 
 /// Where tokens come from, and how far inside that may be.
 #[derive(Debug, Clone, PartialEq)]
-struct Realm {
+pub(super) struct Realm {
     url: Url,
     reach: Reach,
 }
@@ -137,7 +137,7 @@ impl Client {
         if state.tokens.get(scopes).is_some_and(|token| Some(&token.header) != used) {
             return Ok(());
         }
-        let scheme = scheme(host, refused)?;
+        let scheme = scheme(host, &refused.headers, refused.peer)?;
         if used.is_some() && scheme == Scheme::Basic {
             return Err(not_accepted(host));
         }
@@ -348,11 +348,9 @@ impl Client {
 }
 
 /// The best scheme among those that a registry offers.
-fn scheme(host: &Host, refused: &Response) -> Result<Scheme> {
+pub(super) fn scheme(host: &Host, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Scheme> {
     let mut basic = false;
-    for value in
-        refused.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok())
-    {
+    for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
         for challenge in http_auth::parser::ChallengeParser::new(value).map_while(Result::ok) {
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let param = |name: &str| {
@@ -361,7 +359,7 @@ fn scheme(host: &Host, refused: &Response) -> Result<Scheme> {
                     found.map(|(_, value)| value.to_unescaped())
                 };
                 return Ok(Scheme::Bearer {
-                    realm: realm(host, &param("realm").unwrap_or_default(), refused.peer)?,
+                    realm: realm(host, &param("realm").unwrap_or_default(), peer)?,
                     service: param("service"),
                 });
             }

@@ -20,6 +20,8 @@ mod answer;
 mod auth;
 pub mod credentials;
 mod download;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
 mod image;
 mod index;

@@ -459,7 +459,7 @@ fn check_page(url: &Url, visited: &mut HashSet<Url>, what: &str) -> Result<()> {
 }
 
 /// The next page of a list (RFC 8288; distribution-spec, "Listing Tags").
-fn next_page(host: &Host, url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
+pub(super) fn next_page(host: &Host, url: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
     let links = headers
         .get_all(LINK)
         .iter()

@@ -255,9 +255,9 @@ sha256:{id}
     for subject in [digest(1), "os:2"] {
         let name = if subject == "os:2" { "./store:os:2" } else { &format!("./store@{subject}") };
         let kind = "application/vnd.cyclonedx+json";
-        scratch.ok(&["attach", name, "--artifact-type", kind, "-a", "a=b"]);
+        scratch.osimage(["attach", name, "--artifact-type", kind, "-a", "a=b"]).ok();
     }
-    let tree = scratch.ok(&["inspect", "store:os:2", "--format", "tree"]);
+    let tree = scratch.osimage(["inspect", "store:os:2", "--format", "tree"]).ok();
     assert!(tree.lines().all(|line| line.chars().count() <= 80), "{tree}");
     let lines: Vec<_> = tree.lines().collect();
     let attached = lines.iter().filter(|line| line.contains("── attached "));

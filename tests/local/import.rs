@@ -50,21 +50,25 @@ fn a_name_that_another_image_has_is_taken_only_where_that_is_asked_for() {
     let good = scratch.build("store", 1, &["--tag", "good:1"]);
     let new = layout_of(&scratch, "new", &[ref_name("good:1"), ref_name("other:1")]);
     let import = ["--store-path", "store", "import", "./new"];
-    let said = scratch.refused(7, &["good:1", "--replace", &good[..12], &new[0][..12]], &import);
+    let said = scratch
+        .osimage(import)
+        .run()
+        .says(&["good:1", "--replace", &good[..12], &new[0][..12]])
+        .fails(7);
     assert!(!said.contains("other:1"), "{said}");
     let expected = [(&good, Some("good:1")), (&new[0], None), (&new[1], Some("other:1"))];
     for (id, name) in expected {
         assert!(names(&scratch, "store").contains(&(id.clone(), name.map(str::to_owned))));
     }
     // The image has come in, and nothing is freed.
-    assert!(scratch.ok(&["--store-path", "store", "gc"]).starts_with("freed 0 blobs"));
-    scratch.ok(&["--store-path", "store", "inspect", &new[0]]);
+    assert!(scratch.osimage(["--store-path", "store", "gc"]).ok().starts_with("freed 0 blobs"));
+    scratch.osimage(["--store-path", "store", "inspect", &new[0]]).ok();
     // Once more, and a name that the image has already, change nothing.
     let before = names(&scratch, "store");
-    scratch.fails(7, &import);
-    scratch.ok(&["--store-path", "store", "import", "./new:other:1"]);
+    scratch.osimage(import).fails(7);
+    scratch.osimage(["--store-path", "store", "import", "./new:other:1"]).ok();
     assert_eq!(names(&scratch, "store"), before);
-    let run = scratch.run(&["--store-path", "store", "import", "--replace", "./new"]);
+    let run = scratch.osimage(["--store-path", "store", "import", "--replace", "./new"]).run();
     assert!(run.stderr.contains(&good[..12]) && run.stderr.contains("good:1"), "{run:?}");
     run.ok();
     assert!(names(&scratch, "store").contains(&(new[0].clone(), Some("good:1".into()))));
@@ -98,14 +102,14 @@ fn two_images_of_one_name_both_come_in() {
     ] {
         let scratch = Scratch::new();
         let ids = layout_of(&scratch, "saved", &annotations);
-        let run = scratch.run(&["--store-path", "store", "import", "./saved"]);
+        let run = scratch.osimage(["--store-path", "store", "import", "./saved"]).run();
         assert_eq!(run.stderr.matches("osimage: ").count(), said, "{what}: {run:?}");
         assert_eq!(run.ok().matches("Successfully imported").count(), 2, "{what}");
         let expected: Vec<_> =
             ids.into_iter().zip(expected.map(|name| name.map(str::to_owned))).collect();
         assert_eq!(names(&scratch, "store"), expected, "{what}");
         assert!(
-            scratch.ok(&["--store-path", "store", "gc"]).starts_with("freed 0 blobs"),
+            scratch.osimage(["--store-path", "store", "gc"]).ok().starts_with("freed 0 blobs"),
             "{what}"
         );
     }
@@ -141,7 +145,7 @@ fn a_name_from_elsewhere_that_is_none_is_dropped_with_a_word() {
         let name = format!("evil-{n}");
         let id = layout_of(&scratch, &name, &[ref_name(bad)]).remove(0);
         let import = ["--store-path", "store", "import", &format!("./{name}")];
-        let run = scratch.run(&import);
+        let run = scratch.osimage(import).run();
         assert!(run.stderr.contains("came in without its name"), "{bad:?}: {run:?}");
         assert!(run.stderr.len() < 1_000, "{bad:?}: {} bytes are said", run.stderr.len());
         assert!(!run.stderr.trim_end().contains(|c: char| c.is_control()), "{bad:?}: {run:?}");
@@ -151,7 +155,7 @@ fn a_name_from_elsewhere_that_is_none_is_dropped_with_a_word() {
     // The good image is found by its id and by its name, and nothing else is.
     for means in [&good[..], &good[..12], &good[..6], "good:1"] {
         let inspected =
-            scratch.ok(&["--store-path", "store", "inspect", "--format", "tree", means]);
+            scratch.osimage(["--store-path", "store", "inspect", "--format", "tree", means]).ok();
         assert!(inspected.contains(&good), "{means}: {inspected}");
     }
 }
@@ -170,10 +174,10 @@ fn an_id_means_its_image_whatever_another_one_is_called() {
     );
     scratch.write("store/index.json", both);
     let inspected =
-        scratch.ok(&["--store-path", "store", "inspect", "--format", "tree", &good[..12]]);
+        scratch.osimage(["--store-path", "store", "inspect", "--format", "tree", &good[..12]]).ok();
     assert!(inspected.contains(&good) && !inspected.contains(&evil), "{inspected}");
-    scratch.ok(&["--store-path", "store", "delete", &evil]);
-    assert!(scratch.ok(&["--store-path", "store", "list"]).contains("good"));
+    scratch.osimage(["--store-path", "store", "delete", &evil]).ok();
+    assert!(scratch.osimage(["--store-path", "store", "list"]).ok().contains("good"));
 }
 
 /// Changes one byte of a blob and leaves its size.
@@ -207,29 +211,35 @@ fn what_is_damaged_at_its_right_size_is_made_whole_by_whoever_has_it_sound() {
         let mut args = vec!["--store-path", store, "build", "--tag", "os:1"];
         let flags = ["--rootfs-file", "--initramfs-file", "--kernel-file"];
         args.extend(flags.iter().zip(&files).flat_map(|(flag, file)| [*flag, file.as_str()]));
-        scratch.ok(&args);
+        scratch.osimage(&args).ok();
     };
     build("sound", 1);
     build("store", 2);
-    scratch.ok(&["--store-path", "store", "tag", "os:1", "other:1"]);
+    scratch.osimage(["--store-path", "store", "tag", "os:1", "other:1"]).ok();
     build("store", 1);
-    scratch.ok(&["--store-path", "sound", "export", "os.oci.tar.zst"]);
+    scratch.osimage(["--store-path", "sound", "export", "os.oci.tar.zst"]).ok();
     let repairs: [(&str, &dyn Fn()); 6] = [
         ("build", &|| build("store", 1)),
-        ("import", &|| drop(scratch.ok(&["--store-path", "store", "import", "os.oci.tar.zst"]))),
-        ("import", &|| drop(scratch.ok(&["--store-path", "store", "import", "./sound"]))),
-        ("copy", &|| drop(scratch.ok(&["copy", "./sound:os:1", "./store:os:1"]))),
+        ("import", &|| {
+            drop(scratch.osimage(["--store-path", "store", "import", "os.oci.tar.zst"]).ok());
+        }),
+        ("import", &|| drop(scratch.osimage(["--store-path", "store", "import", "./sound"]).ok())),
+        ("copy", &|| drop(scratch.osimage(["copy", "./sound:os:1", "./store:os:1"]).ok())),
         ("--repair", &|| {
-            drop(scratch.ok(&["--store-path", "store", "verify", "--repair", "os.oci.tar.zst"]));
+            drop(
+                scratch
+                    .osimage(["--store-path", "store", "verify", "--repair", "os.oci.tar.zst"])
+                    .ok(),
+            );
         }),
         ("--repair", &|| {
-            drop(scratch.ok(&["--store-path", "store", "verify", "--repair", "./sound"]));
+            drop(scratch.osimage(["--store-path", "store", "verify", "--repair", "./sound"]).ok());
         }),
     ];
     for (what, repair) in repairs {
         for hex in blobs_of(&scratch, "sound") {
             damage(&scratch, "store", &hex);
-            scratch.fails(5, &["--store-path", "store", "verify"]);
+            scratch.osimage(["--store-path", "store", "verify"]).fails(5);
             repair();
             let verified = scratch.osimage(["--store-path", "store", "verify"]).run();
             assert_eq!(verified.code, 0, "{what} of {hex}: {verified:?}");
@@ -263,5 +273,5 @@ fn repair_finds_what_a_whole_image_lacks_and_says_what_it_could_not() {
     assert_eq!(fs::read(scratch.path("store/blobs/sha256").join(hex)).unwrap().len() as u64, {
         fs::metadata(scratch.path("sound/blobs/sha256").join(hex)).unwrap().len()
     });
-    scratch.fails(2, &["verify", "--repair", "./sound", "os.oci.tar"]);
+    scratch.osimage(["verify", "--repair", "./sound", "os.oci.tar"]).fails(2);
 }

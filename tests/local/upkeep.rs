@@ -39,7 +39,7 @@ fn gc_says_what_it_waits_for_or_does_not_wait() {
         run.ok();
         break;
     }
-    scratch.ok(&["--store-path", "store", "gc", "--no-wait"]);
+    scratch.osimage(["--store-path", "store", "gc", "--no-wait"]).ok();
 }
 
 #[test]
@@ -99,12 +99,12 @@ fn verify_reports_no_damage_while_others_build_and_delete() {
     thread::scope(|scope| {
         let work = scope.spawn(|| {
             for round in 0..15_usize {
-                scratch.ok(&["--store-path", "store", "delete", &parts[round % 4]]);
+                scratch.osimage(["--store-path", "store", "delete", &parts[round % 4]]).ok();
                 scratch.build("store", (round % 4) as u64, &[]);
             }
         });
         while !work.is_finished() {
-            scratch.ok(&["--store-path", "store", "verify"]);
+            scratch.osimage(["--store-path", "store", "verify"]).ok();
         }
     });
 }
@@ -165,14 +165,14 @@ fn a_file_system_without_hard_links_will_do() {
             poor(&scratch, failing, args);
         }
         for store in ["store", "other"] {
-            scratch.ok(&["--store-path", store, "verify"]);
+            scratch.osimage(["--store-path", store, "verify"]).ok();
             let left: Vec<_> = crate::common::listing(&scratch.path(store))
                 .into_iter()
                 .filter(|line| line.contains(".osimage-"))
                 .collect();
             assert!(left.is_empty(), "{left:?}");
         }
-        scratch.ok(&["verify", "os.oci.tar"]);
+        scratch.osimage(["verify", "os.oci.tar"]).ok();
     }
 }
 
@@ -214,11 +214,11 @@ fn a_link_as_output_stays_one_and_what_it_leads_to_is_written() {
         if link == "twice.oci.tar" {
             symlink("elsewhere/twice", scratch.path("dangling2")).unwrap();
         }
-        scratch.ok(&["--store-path", "store", "export", "os:1", link]);
+        scratch.osimage(["--store-path", "store", "export", "os:1", link]).ok();
         assert!(scratch.path(link).is_symlink(), "{link}");
         assert!(scratch.path(file).metadata().unwrap().len() > 1_000, "{file}");
-        scratch.ok(&["verify", &format!("./{link}")]);
+        scratch.osimage(["verify", &format!("./{link}")]).ok();
     }
     symlink("loop.oci.tar", scratch.path("loop.oci.tar")).unwrap();
-    scratch.fails(1, &["--store-path", "store", "export", "os:1", "loop.oci.tar"]);
+    scratch.osimage(["--store-path", "store", "export", "os:1", "loop.oci.tar"]).fails(1);
 }

@@ -24,7 +24,7 @@ fn tags_are_sorted_and_those_of_digests_left_out() {
         registry.put_manifest("os", Some(tag), MANIFEST, manifest.clone());
     }
     let repository = format!("{}/os", registry.host());
-    let tags = |options: &[&str]| scratch.ok(&[&["tags", &repository], options].concat());
+    let tags = |options: &[&str]| scratch.osimage([&["tags", &repository], options].concat()).ok();
     assert_eq!(tags(&[]), "1.10\n1.9\nlatest\nv1\n");
     assert_eq!(tags(&["--semver"]), "latest\nv1\n1.9\n1.10\n");
     let all = tags(&["--all"]);
@@ -34,10 +34,10 @@ fn tags_are_sorted_and_those_of_digests_left_out() {
         json!({"name": repository, "tags": ["latest", "v1", "1.9", "1.10"]})
     );
     assert_eq!(
-        parsed(&scratch.ok(&["repos", &registry.host(), "--format", "json"])),
+        parsed(&scratch.osimage(["repos", &registry.host(), "--format", "json"]).ok()),
         json!({"repositories": ["os"]})
     );
-    let resolved = parsed(&scratch.ok(&["resolve", &name(&registry), "--format", "json"]));
+    let resolved = parsed(&scratch.osimage(["resolve", &name(&registry), "--format", "json"]).ok());
     assert_eq!(
         resolved,
         json!({
@@ -54,7 +54,7 @@ fn who_asks_for_the_tags_of_nothing_is_not_told_to_ask_for_them() {
     let registry = Registry::start();
     // Without a code, as proxies and some registries say it.
     always(&registry, "GET tags", |_| Response::new(404));
-    let says = scratch.fails(3, &["tags", &format!("{}/none", registry.host())]);
+    let says = scratch.osimage(["tags", &format!("{}/none", registry.host())]).fails(3);
     assert!(says.contains("osimage repos ") && !says.contains("osimage tags "), "{says}");
 }
 
@@ -81,7 +81,7 @@ fn no_word_of_a_registry_gets_into_a_command_line() {
         registry.put_manifest("os", Some("v1"), INDEX, index.to_string());
         for format in ["curl", "wget"] {
             let args = ["url", &name(&registry), "--platform", "amd64", "--format", format];
-            let run = scratch.run(&args);
+            let run = scratch.osimage(args).run();
             assert_eq!(run.code, 5, "{media_type:?}: {run:?}");
             assert_eq!(run.stdout, "", "{media_type:?}");
         }
@@ -91,6 +91,6 @@ fn no_word_of_a_registry_gets_into_a_command_line() {
     image(&registry, |_| ());
     for layer in ["kernel", "config"] {
         let args = ["url", &name(&registry), "--layer", layer, "--format", "curl"];
-        assert!(scratch.ok(&args).starts_with("curl -fL "), "{layer}");
+        assert!(scratch.osimage(args).ok().starts_with("curl -fL "), "{layer}");
     }
 }

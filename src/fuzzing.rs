@@ -1,0 +1,170 @@
+//! What reads foreign bytes, each as a function of them: the targets of `fuzz/`, whose corpora the
+//! tests read again. A function panics where something does not hold; that bytes are refused is
+//! right.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::num::NonZero;
+use std::path::Path;
+
+use crate::archive::Archive;
+use crate::compress::Reader;
+use crate::digest::Digest;
+use crate::features::Graph;
+use crate::names::{EntryName, Host, Location, Reference, RepositoryName, Selector, Tag};
+use crate::oci::{self, Descriptor, ManifestOrIndex};
+use crate::platform::Wanted;
+use crate::registry::credentials::{Credentials, Environment};
+use crate::registry::fuzzing::{challenge, link};
+
+/// What is read of an archive.
+const MOST: u64 = 4 << 20;
+
+/// A function of foreign bytes, and of a folder in which it may write.
+pub type Target = fn(&[u8], &Path);
+
+/// The targets by name.
+pub const TARGETS: [(&str, Target); 9] = [
+    ("xz", xz),
+    ("zstd", compressed),
+    ("archive", archive),
+    ("json", json),
+    ("names", names),
+    ("challenges", |bytes, _| challenge(bytes)),
+    ("links", |bytes, _| link(bytes)),
+    ("credentials", credentials),
+    ("features", features),
+];
+
+/// The target of that name.
+///
+/// # Panics
+/// Where there is none.
+pub fn target(name: &str) -> Target {
+    TARGETS.iter().find(|(known, _)| *known == name).expect("a target of that name").1
+}
+
+/// The table of blocks of an xz file. Its checksums are put right, which no chance would find: the
+/// first byte tells how many of the others are the index (xz file format, section 4), and the rest
+/// are the blocks.
+fn xz(bytes: &[u8], folder: &Path) {
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let (index, blocks) = rest.split_at(rest.len().min(usize::from(*length)));
+    let checked = |bytes: &[u8]| [bytes, &crc32fast::hash(bytes).to_le_bytes()].concat();
+    let mut index = [&[0], index].concat();
+    index.resize(index.len().next_multiple_of(4), 0);
+    let index = checked(&index);
+    let flags = [0, 4];
+    let backward = u32::try_from(index.len() / 4 - 1).expect("an index of a few bytes");
+    let footer = [backward.to_le_bytes().as_slice(), &flags].concat();
+    let header = [b"\xfd7zXZ\0", flags.as_slice(), &crc32fast::hash(&flags).to_le_bytes()].concat();
+    let footer =
+        [crc32fast::hash(&footer).to_le_bytes().as_slice(), &footer, b"YZ".as_slice()].concat();
+    compressed(&[header, blocks.to_vec(), index, footer].concat(), folder);
+}
+
+/// A compressed file, read twice: what a block says must not depend on how it is reached.
+fn compressed(bytes: &[u8], folder: &Path) {
+    let path = folder.join("compressed");
+    fs::write(&path, bytes).expect("write a file");
+    let read = || {
+        let file = File::open(&path).expect("open a file");
+        let mut reader =
+            Reader::open(file, &path).ok()?.with_threads(NonZero::<usize>::MIN).with_limit(MOST);
+        reader.check_size().ok()?;
+        let (mut content, len) = (Vec::new(), reader.len());
+        reader.read_to_end(&mut content).ok()?;
+        assert!(content.len() as u64 <= MOST, "the limit holds");
+        assert!(len.is_none_or(|len| len == content.len() as u64), "the table tells the length");
+        Some(content)
+    };
+    assert_eq!(read(), read());
+}
+
+/// An archive, with all that its index and its blobs say.
+fn archive(bytes: &[u8], folder: &Path) {
+    let path = folder.join("archive");
+    fs::write(&path, bytes).expect("write a file");
+    if let Ok(archive) = Archive::open(&path, MOST) {
+        let _ = crate::verify::verify(&archive, None);
+    }
+}
+
+/// A manifest or an index; what was read can be written, and means the same.
+fn json(bytes: &[u8], _: &Path) {
+    for media_type in [oci::MANIFEST, oci::INDEX] {
+        let Ok(read) = ManifestOrIndex::parse(bytes, &Descriptor::of(media_type, bytes)) else {
+            continue;
+        };
+        let written = match &read {
+            ManifestOrIndex::Manifest(manifest) => manifest.to_bytes(),
+            ManifestOrIndex::Index(index) => index.to_bytes(),
+        };
+        let Ok(written) = written else { continue };
+        let again = ManifestOrIndex::parse(&written, &Descriptor::of(media_type, &written));
+        assert_eq!(again.expect("what we wrote"), read);
+    }
+}
+
+/// Every kind of name; what was read is written as what is read in the same way.
+fn names(bytes: &[u8], _: &Path) {
+    fn round<T>(text: &str)
+    where
+        T: std::str::FromStr + std::fmt::Display + PartialEq + std::fmt::Debug,
+        T::Err: std::fmt::Debug,
+    {
+        if let Ok(name) = text.parse::<T>() {
+            let written = name.to_string();
+            assert_eq!(written.parse::<T>().expect("what we wrote"), name, "{text:?}");
+        }
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    round::<Host>(text);
+    round::<RepositoryName>(text);
+    round::<Reference>(text);
+    round::<Tag>(text);
+    round::<EntryName>(text);
+    round::<Digest>(text);
+    let _ = text.parse::<Selector>();
+    let _ = text.parse::<Wanted>();
+    let _ = Location::parse(text, |_| None);
+}
+
+/// A credentials file.
+fn credentials(bytes: &[u8], folder: &Path) {
+    let path = folder.join("config.json");
+    fs::write(&path, bytes).expect("write a file");
+    // No helper is found, so none is run.
+    let credentials = Credentials::new(vec![path], Environment::default());
+    for host in ["ghcr.io", "docker.io", "registry.example:5000"] {
+        let _ = credentials.find(host, "me/os");
+    }
+}
+
+/// The `info.yaml` of a feature.
+fn features(bytes: &[u8], folder: &Path) {
+    let feature = folder.join("features/base");
+    fs::create_dir_all(&feature).expect("a folder");
+    fs::write(feature.join("info.yaml"), bytes).expect("write a file");
+    let _ = Graph::load(&folder.join("features"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was found once, and what leads a fuzzer to what it shall find.
+    #[test]
+    fn every_corpus_is_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        for (name, target) in TARGETS {
+            let mut inputs = 0;
+            for entry in fs::read_dir(root.join(name)).unwrap() {
+                let folder = tempfile::tempdir().unwrap();
+                target(&fs::read(entry.unwrap().path()).unwrap(), folder.path());
+                inputs += 1;
+            }
+            assert!(inputs > 0, "{name} has no corpus");
+        }
+    }
+}
