@@ -325,6 +325,10 @@ pub enum Advice {
     RunAgain,
     /// Let the tag move to another image, or choose another one.
     MoveTag,
+    /// Give the tag itself, or give the build what the tag is made of.
+    GiveTag,
+    /// Say for which architecture it is.
+    GiveArchitecture,
     /// Replace what is there.
     Replace,
     /// Delete the tag as a whole.
@@ -399,6 +403,11 @@ impl fmt::Display for Advice {
             ),
             Advice::RunAgain => f.write_str("try again; what has arrived is not sent again"),
             Advice::MoveTag => f.write_str("choose another tag, or let the tag move"),
+            Advice::GiveTag => f.write_str(
+                "give the tag itself, or build with a version; IMAGE_VERSION in the os-release \
+                 beside the archive is one too",
+            ),
+            Advice::GiveArchitecture => f.write_str("say for which architecture it is"),
             Advice::Replace => f.write_str("let the new one take its place"),
             Advice::DeleteTag { reference } => write!(f, "delete {reference} as a whole"),
             Advice::CreateIndex => {

@@ -22,6 +22,7 @@
 //! - [`platform`]: platforms as they are asked for, and what fits.
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
+//! - [`publish`]: what a build left, into a registry.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
@@ -78,6 +79,7 @@ pub mod manifest;
 pub mod names;
 pub mod oci;
 pub mod platform;
+pub mod publish;
 pub mod referrers;
 pub mod registry;
 mod threads;

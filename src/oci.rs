@@ -26,6 +26,8 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds a layer's file name.
 pub const TITLE: &str = "org.opencontainers.image.title";
+/// The annotation that holds the version of what is packaged.
+pub const VERSION: &str = "org.opencontainers.image.version";
 /// The annotation that holds the time of creation (RFC 3339).
 pub const CREATED: &str = "org.opencontainers.image.created";
 

@@ -55,6 +55,11 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
         }
         Advice::RunAgain => "run the command again; what has arrived is not sent again".into(),
         Advice::MoveTag => "choose another tag; without --no-clobber the tag would move".into(),
+        Advice::GiveTag => "give the tag with --tag, or in the target as NAME:TAG; \
+                            ./build --version names a version, and IMAGE_VERSION in the \
+                            os-release beside the archive does"
+            .into(),
+        Advice::GiveArchitecture => "say it with --arch amd64 or --arch arm64".into(),
         Advice::Replace => "--replace puts the new one in its place".into(),
         Advice::DeleteTag { reference } => format!("osimage delete --remote {reference}"),
         Advice::CreateIndex => "choose another tag for the index; `osimage index create` makes \

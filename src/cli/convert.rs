@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (place, source, name) = context.open_remote(&args.image)?;
+    let (_, source, name) = context.open_remote(&args.image)?;
     let entry = content::resolve(&*source, name.as_ref())?;
     let inputs = Inputs::default();
     let new = convert::convert(&*source, &entry, args.profile.into(), &inputs)?;
@@ -49,8 +49,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             reference.tag_or_digest()?;
             let mut repository =
                 context.client().repository(reference.repository(), Access::Push)?;
-            if let Ok(from) = place.parse() {
-                repository = repository.mounting_from(&from);
+            if let Location::Registry(from) = context.locate_remote(&args.image)? {
+                repository = repository.mounting_from(from.repository());
             }
             let nothing = Graph::default();
             let shipment = Shipment { entry: &new, graph: &graph, attached: &nothing };

@@ -7,7 +7,6 @@ mod advice;
 mod archive;
 mod attach;
 mod build;
-mod build_result;
 mod compress;
 mod context;
 mod convert;

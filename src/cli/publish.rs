@@ -1,29 +1,16 @@
 //! `osimage publish`: what a build left, into a registry: the image, and attached to it what lies
 //! beside the archive.
 
-use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use osimage::archive::Archive;
-use osimage::content::{self, Overlay, Source};
-use osimage::digest::Digest;
-use osimage::graph::Graph;
-use osimage::image::build::Inputs;
-use osimage::image::info::Known;
-use osimage::image::{self, Image, Role};
-use osimage::index::containers::Containers;
-use osimage::index::remote::RemoteIndex;
-use osimage::index::{self, Told};
-use osimage::json;
-use osimage::manifest::RawManifest;
-use osimage::names::{Reference, Tag};
-use osimage::oci::{self, Descriptor, Index};
-use osimage::registry::{self, Access, Repository, Shipment};
-use osimage::{Error, Result, file};
+use osimage::features::Arch;
+use osimage::image::Role;
+use osimage::oci::Descriptor;
+use osimage::publish::{BuildResult, Name, Naming, Prepared, WithContainers};
+use osimage::registry::{Access, Repository};
+use osimage::{Error, Result, file, json};
 use serde::Serialize;
 
-use super::build_result::Build;
 use super::context::Context;
 use super::progress::Watched;
 use super::remote::{Transfer, Upload};
@@ -51,7 +38,8 @@ other the namespace. --tag changes the tag alone. For gcp_oci-amd64-1.0-local:
   ghcr.io/me/os:7        ghcr.io/me/os:7
 
 The name of a build is CNAME-ARCH-VERSION-COMMIT; where it is another, IMAGE_ID and IMAGE_VERSION of
-the os-release beside it count. Beside the archive are looked for: .log, .os-release, .manifest,
+the os-release beside it count. The version `today` of a build without one makes no tag. A + in a
+version is a _ in the tag. Beside the archive are looked for: .log, .os-release, .manifest,
 .spdx.json and .cdx.json. Publishing the same build again changes nothing.")]
 pub struct Args {
     /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, as
@@ -62,8 +50,11 @@ pub struct Args {
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
     /// How name and tag are made of {cname}, {version}, {arch} and {commit}
-    #[arg(long, value_name = "NAME:TAG", default_value = "{cname}:{version}-{arch}")]
+    #[arg(long, value_name = "NAME:TAG", default_value = Naming::TEMPLATE)]
     template: String,
+    /// Architecture of a build whose name tells none: amd64 or arm64
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Arch>,
     /// Put a small container beside the image, so that docker and podman can pull and run the tag
     #[arg(long)]
     info_container: bool,
@@ -137,26 +128,32 @@ impl Piece {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
-    let builds =
-        builds.iter().map(|text| Build::find(Path::new(text))).collect::<Result<Vec<_>>>()?;
+    let builds = builds
+        .iter()
+        .map(|text| Ok(BuildResult::find(Path::new(text))?.or_for(args.arch)))
+        .collect::<Result<Vec<_>>>()?;
     if builds.len() > 1 && args.tag.is_some() {
         return Err(Error::usage("several builds cannot have one tag")
             .with_hint("leave out --tag; --template makes a tag for each"));
     }
-    let references =
-        builds.iter().map(|build| reference(build, target, args)).collect::<Result<Vec<_>>>()?;
-    for (n, reference) in references.iter().enumerate() {
-        if references[..n].contains(reference) {
-            return Err(Error::usage(format!("two builds would be published as {reference}"))
+    let naming = Naming::new().template(&args.template).tag(args.tag.clone());
+    let names =
+        builds.iter().map(|build| naming.name(build, target)).collect::<Result<Vec<_>>>()?;
+    for (n, name) in names.iter().enumerate() {
+        if names[..n].iter().any(|other| other.reference == name.reference) {
+            return Err(Error::usage(format!("two builds would be published as {}", name.reference))
                 .with_hint("name them apart with --template '{cname}:{version}-{arch}-{commit}', or publish them one by one"));
         }
     }
     // All is looked at before anything is sent.
-    let ready =
-        builds.iter().map(|build| Ready::new(build, context)).collect::<Result<Vec<_>>>()?;
+    let prepared = builds
+        .iter()
+        .zip(&names)
+        .map(|(build, name)| Prepared::new(build, name, context.max_size()))
+        .collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
-    let ended = ready.iter().zip(&references).try_for_each(|(ready, reference)| {
-        published.push(publish(ready, reference, args, context)?);
+    let ended = prepared.iter().zip(&names).try_for_each(|(prepared, name)| {
+        published.push(publish(prepared, name, args, context)?);
         Ok(())
     });
     // A job is to know of what was published before another one failed.
@@ -178,72 +175,16 @@ fn report(published: &[Published], args: &Args) -> Result<()> {
     written
 }
 
-/// What a build is called in the registry.
-fn reference(build: &Build, target: &str, args: &Args) -> Result<Reference> {
-    let given: Reference = target.parse().map_err(|e: Error| {
-        match target.trim_start_matches("oci://").contains('/') {
-            true => e,
-            false => Error::usage(format!("{target:?} is no place to publish to"))
-                .with_hint("name a namespace in a registry, such as ghcr.io/me"),
-        }
-    })?;
-    if given.digest().is_some() {
-        return Err(Error::usage(format!(
-            "{target} has a digest; an image is published under a tag"
-        ))
-        .with_hint("leave the digest out"));
-    }
-    if given.tag().is_some() && args.tag.is_some() {
-        return Err(Error::usage("the tag is given twice")
-            .with_hint("leave out --tag, or the tag in the target"));
-    }
-    if given.tag().is_some() {
-        return Ok(given);
-    }
-    let (name, tag) = args.template.split_once(':').ok_or_else(|| {
-        Error::usage(format!("the template {:?} makes no tag", args.template))
-            .with_hint("write it as NAME:TAG, such as '{cname}:{version}-{arch}'")
-    })?;
-    let name = build.fill(name)?;
-    let tag = args.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
-    let place = given.repository().to_string();
-    let repository =
-        if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
-    format!("{repository}:{tag}").parse()
-}
-
-/// A build that was looked at: its image, and what is to be attached.
-struct Ready<'a> {
-    build: &'a Build,
-    archive: Archive,
-    entry: Descriptor,
-    graph: Graph,
-    inputs: Inputs,
-    attached: Vec<Descriptor>,
-}
-
-impl<'a> Ready<'a> {
-    fn new(build: &'a Build, context: &Context) -> Result<Self> {
-        let archive = Archive::open(&build.archive, context.max_size())?;
-        let entry = content::resolve(&archive, None)?;
-        let graph = Graph::read(&archive, std::slice::from_ref(&entry), 1)?;
-        let inputs = Inputs::default();
-        let attached = build
-            .attachments()?
-            .iter()
-            .map(|attachment| attachment.build(&entry, &inputs))
-            .collect::<Result<_>>()?;
-        Ok(Ready { build, archive, entry, graph, inputs, attached })
-    }
-}
-
 fn publish(
-    ready: &Ready<'_>,
-    reference: &Reference,
+    prepared: &Prepared<'_>,
+    name: &Name,
     args: &Args,
     context: &Context,
 ) -> Result<Published> {
-    let Ready { build, archive, entry, attached, .. } = ready;
+    let reference = &name.reference;
+    if let (Some(made_of), Some(tag)) = (&name.made_of, reference.tag()) {
+        output::say(&format!("osimage: a tag has no +; {made_of} is published as {tag}"));
+    }
     let client = context.client_for(args.upload.chunk_size);
     let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
@@ -252,177 +193,64 @@ fn publish(
     // The tag of an image with an info container points to the index over both.
     let index = args
         .info_container
-        .then(|| WithContainers::new(ready, reference, &repository))
+        .then(|| prepared.with_containers(reference, &repository))
         .transpose()?;
     if args.no_clobber && (args.dry_run || index.is_some()) {
-        push::refuse_to_move(
-            &repository,
-            reference,
-            index.as_ref().map_or(entry, |index| &index.entry),
-        )?;
+        let entry = index.as_ref().map_or(prepared.image(), WithContainers::entry);
+        push::refuse_to_move(&repository, reference, entry)?;
     }
-    match args.dry_run {
-        true => would_send(ready, reference, index.as_ref(), &repository)?,
-        false => send(ready, reference, index.as_ref(), &repository, args)?,
+    if args.dry_run {
+        would_send(prepared, name, index.as_ref(), &repository)?;
+    } else {
+        let source = prepared.source();
+        let watched = Watched::new(&source, prepared.graph().nodes(), "pushing");
+        let jobs = args.transfer.concurrency;
+        prepared.send(&watched, reference, index.as_ref(), &repository, args.no_clobber, jobs)?;
     }
-    let layers = match oci::is_index(&entry.media_type) {
-        true => Vec::new(),
-        false => Image::read(archive, entry)?
-            .layers()
-            .iter()
-            .map(|layer| Piece::of(&layer.descriptor, layer.role))
-            .collect(),
+    let layers = prepared.layers()?;
+    let attached = prepared.attached();
+    let types = |entry: &Descriptor| {
+        let of_manifest = attached.manifest(&entry.digest).and_then(|read| read.manifest());
+        of_manifest.and_then(|manifest| manifest.artifact_type.clone())
     };
     let published = Published {
         reference: reference.to_string(),
-        reference_by_digest: reference.with_digest(&entry.digest).to_string(),
+        reference_by_digest: reference.with_digest(&prepared.image().digest).to_string(),
         dry_run: args.dry_run,
-        image: Piece::of(entry, None),
-        index: index.map(|index| Piece::of(&index.entry, None)),
-        layers,
-        referrers: attached.iter().map(|entry| Piece::of(entry, None)).collect(),
+        image: Piece::of(prepared.image(), None),
+        index: index.map(|index| Piece::of(index.entry(), None)),
+        layers: layers.iter().map(|layer| Piece::of(&layer.descriptor, layer.role)).collect(),
+        referrers: attached
+            .entries()
+            .iter()
+            .map(|entry| Piece { artifact_type: types(entry), ..Piece::of(entry, None) })
+            .collect(),
     };
     if args.format == Format::Text {
-        summary(&published, &build.archive)?;
+        summary(&published, prepared.build().archive())?;
     }
     Ok(published)
 }
 
-/// Sends the image, what is attached to it, and the index over it and its container.
-fn send(
-    ready: &Ready<'_>,
-    reference: &Reference,
-    index: Option<&WithContainers>,
-    repository: &Repository<'_>,
-    args: &Args,
-) -> Result<()> {
-    let Ready { archive, entry, graph, inputs, attached, .. } = ready;
-    let jobs = args.transfer.concurrency;
-    let watched = Watched::new(archive, graph.nodes(), "pushing");
-    // The index gets the tag last.
-    let by_digest = reference.with_digest(&entry.digest);
-    let first = if index.is_some() { &by_digest } else { reference };
-    let attached = Graph::read(inputs, attached, 1)?;
-    let shipment = Shipment { entry, graph, attached: &attached };
-    let both = Overlay { top: inputs, below: &watched };
-    let options = args.transfer.options();
-    registry::push(&both, shipment, repository, first, args.no_clobber, &options)?;
-    drop(watched);
-    if let Some(WithContainers { index, containers, .. }) = index {
-        containers.send(repository, jobs)?;
-        RemoteIndex::new(reference, repository)?.put(&mut index.clone(), args.no_clobber)?;
-    }
-    Ok(())
-}
-
 /// Asks the registry what of that is there, and says what would be sent.
 fn would_send(
-    ready: &Ready<'_>,
-    reference: &Reference,
+    prepared: &Prepared<'_>,
+    name: &Name,
     index: Option<&WithContainers>,
     repository: &Repository<'_>,
 ) -> Result<()> {
-    let Ready { build, entry, graph, inputs, attached, .. } = ready;
-    output::say(&format!("{}:", build.archive.display()));
+    let (graph, reference) = (prepared.graph(), &name.reference);
+    output::say(&format!("{}:", prepared.build().archive().display()));
     match index {
-        None => push::would_push(repository, graph, entry, reference)?,
+        None => push::would_push(repository, graph, prepared.image(), reference)?,
         Some(_) => push::would_send(repository, graph)?,
     }
-    push::would_send(repository, &Graph::read(inputs, attached, 1)?)?;
+    push::would_send(repository, prepared.attached())?;
     match index {
-        Some(index) if push::would_move(repository, &index.entry, reference)? => {
-            push::would_send(repository, &index.containers.graph()?)
+        Some(index) if push::would_move(repository, index.entry(), reference)? => {
+            push::would_send(repository, &index.containers().graph()?)
         }
         _ => Ok(()),
-    }
-}
-
-/// The index over an image, or over the images of an index, and the containers that tell of them.
-/// It is made before anything is sent.
-struct WithContainers {
-    index: Index,
-    entry: Descriptor,
-    containers: Containers,
-}
-
-impl WithContainers {
-    fn new(ready: &Ready<'_>, reference: &Reference, repository: &Repository<'_>) -> Result<Self> {
-        let Ready { build, archive, entry, .. } = ready;
-        let images = match oci::is_index(&entry.media_type) {
-            true => image::read_index(archive, entry)?.manifests,
-            false => vec![entry.clone()],
-        };
-        let arch =
-            build.arch.as_deref().filter(|_| images.len() == 1).map(str::parse).transpose()?;
-        let tag = reference.tag().map(Tag::as_str);
-        let told = Told::new().platform(arch.as_ref()).tag(tag);
-        let entries = images
-            .iter()
-            .map(|entry| index::entry(archive, entry, &told))
-            .collect::<Result<Vec<_>>>()?;
-        let known = Known {
-            cname: Some(build.cname.clone()),
-            version: build.version.clone(),
-            commit: build.commit.clone(),
-        };
-        let containers =
-            Containers::make(entries, reference, &known, |_| Ok(Coming { ready, repository }))?;
-        let mut index = Index::over(Vec::new());
-        index::insert(&mut index, containers.members(), false)?;
-        index.media_type = Some(oci::INDEX.into());
-        let entry = Descriptor::of(oci::INDEX, &index.to_bytes()?);
-        Ok(WithContainers { index, entry, containers })
-    }
-}
-
-/// The image as it will be in the registry: with what the registry lists as attached to it, and
-/// before that what is to come.
-struct Coming<'a> {
-    ready: &'a Ready<'a>,
-    repository: &'a Repository<'a>,
-}
-
-impl Source for Coming<'_> {
-    fn origin(&self) -> String {
-        self.repository.name().to_string()
-    }
-
-    fn entries(&self) -> Result<Vec<Descriptor>> {
-        Ok(vec![self.ready.entry.clone()])
-    }
-
-    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        for here in [&self.ready.inputs as &dyn Source, &self.ready.archive] {
-            match here.open(descriptor, offset) {
-                Err(Error::NotFound { .. }) => {}
-                opened => return opened,
-            }
-        }
-        if oci::is_manifest_or_index(&descriptor.media_type) {
-            let mut document =
-                Cursor::new(self.repository.manifest(&descriptor.digest)?.bytes().to_vec());
-            document.set_position(offset);
-            return Ok(Box::new(document));
-        }
-        Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
-    }
-
-    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
-        for here in [&self.ready.inputs as &dyn Source, &self.ready.archive] {
-            match here.manifest(descriptor) {
-                Err(Error::NotFound { .. }) => {}
-                read => return read,
-            }
-        }
-        self.repository.manifest(&descriptor.digest).map(Arc::new)
-    }
-
-    fn sequence(&self, digest: &Digest) -> Option<u64> {
-        self.ready.archive.sequence(digest)
-    }
-
-    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        Ok(self.ready.attached.iter().cloned().chain(self.repository.referrers(subject)?).collect())
     }
 }
 
@@ -433,6 +261,10 @@ fn summary(published: &Published, archive: &Path) -> Result<()> {
     let done = |what: &str| {
         output::line(&format!("{what} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
     };
+    // Where the tag is an index, what was built has a digest of its own.
+    if published.index.is_some() {
+        output::line(&format!("Image {}", published.reference_by_digest))?;
+    }
     if published.dry_run {
         return done("Would publish");
     }

@@ -257,6 +257,13 @@ fn what_is_attached_to_the_image_is_found_by_the_tag() {
         (root["digest"].as_str().unwrap().to_owned(), root["referrers"].as_array().unwrap().len())
     };
     assert_eq!(found(name), (image.to_owned(), 3));
+    // Both the image and the index, which has the tag, are named.
+    let index = published["index"]["digest"].as_str().unwrap();
+    let target = format!("{}/me", registry.host());
+    let said = scratch.osimage(["publish", &base, &target, "--info-container"]).ok();
+    let hex = index.strip_prefix("sha256:").unwrap();
+    let by_digest = format!("{target}/gcp_oci@{image}");
+    assert_eq!(said, format!("Image {by_digest}\nSuccessfully published {name} {hex}\n"));
     let tree = scratch.osimage(["inspect", "--format", "tree", &format!("oci://{name}")]).ok();
     assert!(
         tree.contains("onmetal, ")

@@ -433,6 +433,50 @@ fn what_was_published_is_told_where_a_later_build_fails() {
 }
 
 #[test]
+fn a_version_may_have_a_plus_and_an_architecture_may_be_said() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let target = format!("{}/me", registry.host());
+    let name = "gcp_oci-amd64-1.0+deb12u1-local";
+    whole_build(&scratch, name, 1);
+    let publish = |name: &str, more: &[&str]| {
+        let args = ["publish", &format!(".build/{name}"), &target].map(str::to_owned);
+        scratch.osimage(args).args(more).run()
+    };
+    let run = publish(name, &["--format", "json"]);
+    assert!(run.stderr.contains("1.0+deb12u1-amd64 is published as 1.0_deb12u1-amd64"), "{run:?}");
+    let said: Value = serde_json::from_str(&run.ok()).unwrap();
+    let reference = format!("{target}/gcp_oci:1.0_deb12u1-amd64");
+    assert_eq!(said[0]["reference"], reference);
+    // The true version is in the image, and what is attached is attached to that.
+    let manifest = scratch.osimage(["manifest", &reference]).ok();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["annotations"]["org.opencontainers.image.version"], "1.0+deb12u1");
+    assert_eq!(attached(&scratch, &reference), TYPES);
+    scratch.osimage(["pull", &reference, "-o", "boot"]).ok();
+    assert!(
+        fs::read(scratch.path("boot/vmlinuz")).unwrap() == fs::read(&scratch.parts(1)[2]).unwrap()
+    );
+    // The same again is the same.
+    let again: Value = serde_json::from_str(&publish(name, &["--format", "json"]).ok()).unwrap();
+    assert_eq!(again[0]["digest"], said[0]["digest"]);
+    // A tag that is given is written so too.
+    publish(name, &["--tag", "2+1"]).ok();
+    scratch.osimage(["resolve", &format!("{target}/gcp_oci:2_1")]).ok();
+
+    // What the name does not tell can be said.
+    build(&scratch, "myos", 2);
+    scratch.write(".build/myos.os-release", "IMAGE_ID=myos\nIMAGE_VERSION=7\n");
+    let said = publish("myos", &[]).fails(2);
+    assert!(said.contains("nothing tells the architecture") && said.contains("--arch"), "{said}");
+    assert!(publish("myos", &["--arch", "arm64"]).ok().contains("/me/myos:7-arm64 "));
+    build(&scratch, "kvm_oci-amd64-today-local", 3);
+    scratch.write(".build/kvm_oci-amd64-today-local.os-release", "IMAGE_VERSION=today\n");
+    publish("kvm_oci-amd64-today-local", &[]).fails(2);
+    publish("kvm_oci-amd64-today-local", &["--tag", "v1"]).ok();
+}
+
+#[test]
 fn mistakes_are_found_before_anything_is_sent() {
     let scratch = Scratch::new();
     let registry = Registry::start();
@@ -440,7 +484,8 @@ fn mistakes_are_found_before_anything_is_sent() {
         "gcp_oci-amd64-1.0-local",
         "gcp_oci-amd64-1.0-other",
         "Upper-amd64-1.0-x",
-        "plus-amd64-1.0+b1-x",
+        "kvm_oci-amd64-today-local",
+        "empty-amd64--local",
         "bad-amd64-1.0-x",
         "bare",
     ] {
@@ -503,7 +548,12 @@ fn mistakes_are_found_before_anything_is_sent() {
             &["HOST/me/os:v1"],
         ),
         (2, "Upper", &["Upper-amd64-1.0-x"], &["HOST/me"]),
-        (2, "1.0+b1", &["plus-amd64-1.0+b1-x"], &["HOST/me"]),
+        // The version that ./build gives where nobody says one is none.
+        (2, "nothing tells the version of", &["kvm_oci-amd64-today-local"], &["HOST/me"]),
+        (2, "--tag", &["kvm_oci-amd64-today-local"], &["HOST/me"]),
+        (2, "nothing tells the version of", &["empty-amd64--local"], &["HOST/me"]),
+        (2, "nothing tells the architecture", &["bare"], &["HOST/me", "--template", "x:{arch}"]),
+        (2, "--arch", &["bare"], &["HOST/me", "--template", "x:{arch}"]),
         (3, "nowhere", &[gcp], &["HOST/me", "--result-file", "nowhere/result.json"]),
         (2, ".build is a folder", &[gcp], &["HOST/me", "--result-file", ".build"]),
         (

@@ -2,24 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
-use osimage::attach::Attachment;
-use osimage::features::Arch;
-use osimage::names::ARCHIVE_ENDINGS;
-use osimage::{Error, Result};
+use crate::attach::Attachment;
+use crate::error::Advice;
+use crate::features::Arch;
+use crate::names::ARCHIVE_ENDINGS;
+use crate::{Error, Result, file};
+
+/// What `./build` calls the version of a build that nobody gave one.
+const NO_VERSION: &str = "today";
+/// The largest os-release that is read.
+const MAX_OS_RELEASE: u64 = 1 << 20;
 
 /// What a build left.
-#[derive(Debug)]
-pub struct Build {
-    pub archive: PathBuf,
+#[derive(Debug, Clone)]
+pub struct BuildResult {
+    archive: PathBuf,
     /// The path without the archive's ending, which what lies beside it shares.
     base: PathBuf,
-    pub cname: String,
-    pub version: Option<String>,
-    pub arch: Option<String>,
-    pub commit: Option<String>,
+    cname: String,
+    version: Option<String>,
+    arch: Option<String>,
+    commit: Option<String>,
 }
 
-impl Build {
+impl BuildResult {
+    /// Finds what a build left: the path of its archive, with or without the ending. What its name
+    /// does not tell, the os-release beside it may.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no archive, [`Error::Usage`] where there are two;
+    /// [`Error::Io`].
     pub fn find(path: &Path) -> Result<Self> {
         let text = path.to_str().ok_or_else(|| {
             Error::usage(format!("{} is not a path of plain text", path.display()))
@@ -49,17 +61,49 @@ impl Build {
                 .with_hint("name the one that is meant"));
             }
         };
-        let mut build = Build::named(base, archive);
+        let mut build = BuildResult::named(base, archive);
         if build.version.is_none() {
             build.read_os_release()?;
         }
         Ok(build)
     }
 
+    /// The archive.
+    pub fn archive(&self) -> &Path {
+        &self.archive
+    }
+
+    /// What was built.
+    pub fn cname(&self) -> &str {
+        &self.cname
+    }
+
+    /// The version of what was built.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The architecture that it is for.
+    pub fn arch(&self) -> Option<&str> {
+        self.arch.as_deref()
+    }
+
+    /// The commit that it was built from.
+    pub fn commit(&self) -> Option<&str> {
+        self.commit.as_deref()
+    }
+
+    /// Says what it is for, where nothing else tells that.
+    #[must_use]
+    pub fn or_for(mut self, arch: Option<Arch>) -> Self {
+        self.arch = self.arch.or_else(|| arch.map(|arch| arch.to_string()));
+        self
+    }
+
     /// What the name says, `CNAME-ARCH-VERSION-COMMIT`.
     fn named(base: &str, archive: PathBuf) -> Self {
         let name = Path::new(base).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let mut build = Build {
+        let mut build = BuildResult {
             archive,
             base: base.into(),
             cname: name.to_owned(),
@@ -74,7 +118,7 @@ impl Build {
                 build.cname = name[..at].to_owned();
                 build.arch = Some(arch.to_owned());
                 build.version =
-                    rest.next().filter(|version| !version.is_empty()).map(str::to_owned);
+                    rest.next().filter(|version| is_version(version)).map(str::to_owned);
                 build.commit = rest.next().filter(|commit| !commit.is_empty()).map(str::to_owned);
             }
         }
@@ -84,14 +128,22 @@ impl Build {
     /// What the image says of itself (os-release(5), `IMAGE_ID` and `IMAGE_VERSION`).
     fn read_os_release(&mut self) -> Result<()> {
         let Some(path) = self.beside("os-release") else { return Ok(()) };
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+        let (input, metadata) = file::open_regular(&path)?;
+        if metadata.len() > MAX_OS_RELEASE {
+            return Err(Error::invalid(format!(
+                "{} is too large for an os-release",
+                path.display()
+            ))
+            .with_hint("check the step that should have written it"));
+        }
+        let text = std::io::read_to_string(input).map_err(|e| Error::io("read", &path, e))?;
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             let value = value.trim().trim_matches(['"', '\'']);
             match key.trim() {
                 "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => {
                     self.cname = value.to_owned();
                 }
-                "IMAGE_VERSION" if !value.is_empty() => self.version = Some(value.to_owned()),
+                "IMAGE_VERSION" if is_version(value) => self.version = Some(value.to_owned()),
                 _ => {}
             }
         }
@@ -106,6 +158,9 @@ impl Build {
     }
 
     /// What is to be attached.
+    ///
+    /// # Errors
+    /// As [`Attachment::sbom`].
     pub fn attachments(&self) -> Result<Vec<Attachment>> {
         let mut attachments: Vec<_> = [
             self.beside("log").map(Attachment::log),
@@ -121,7 +176,10 @@ impl Build {
         Ok(attachments)
     }
 
-    /// A template with the build's own words in it.
+    /// A template with the build's own words in it: `{cname}`, `{version}`, `{arch}`, `{commit}`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where it has another word, or nothing tells one of them.
     pub fn fill(&self, template: &str) -> Result<String> {
         let (mut text, mut rest) = (String::new(), template);
         while let Some(at) = rest.find('{') {
@@ -139,9 +197,12 @@ impl Build {
                 }
             };
             let value = value.ok_or_else(|| {
-                Error::usage(format!("nothing tells the {what} of {}", self.archive.display())).with_hint(
-                    "give the tag with --tag, or in the target as NAME:TAG; ./build --version names a version, and IMAGE_VERSION in the os-release beside the archive does",
-                )
+                let advice = match what {
+                    "architecture" => Advice::GiveArchitecture,
+                    _ => Advice::GiveTag,
+                };
+                Error::usage(format!("nothing tells the {what} of {}", self.archive.display()))
+                    .with_advice(advice)
             })?;
             text.push_str(&rest[..at]);
             text.push_str(value);
@@ -149,6 +210,11 @@ impl Build {
         }
         Ok(text + rest)
     }
+}
+
+/// Whether it is a version, by which one build is told from another.
+fn is_version(text: &str) -> bool {
+    !text.is_empty() && text != NO_VERSION
 }
 
 #[cfg(test)]
@@ -159,7 +225,9 @@ mod tests {
     fn names_of_builds() {
         let some = |text: &str| (text != "-").then(|| text.to_owned());
         for (name, cname, arch, version, commit) in [
-            (".build/gcp_oci-amd64-today-local", "gcp_oci", "amd64", "today", "local"),
+            (".build/gcp_oci-amd64-today-local", "gcp_oci", "amd64", "-", "local"),
+            ("gcp_oci-amd64--local", "gcp_oci", "amd64", "-", "local"),
+            ("gcp_oci-amd64-1.0+deb12u1-x", "gcp_oci", "amd64", "1.0+deb12u1", "x"),
             (
                 "azure-gardener_dev_oci-arm64-1.2.3-0123abcd",
                 "azure-gardener_dev_oci",
@@ -172,7 +240,7 @@ mod tests {
             ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),
             ("image", "image", "-", "-", "-"),
         ] {
-            let build = Build::named(name, PathBuf::new());
+            let build = BuildResult::named(name, PathBuf::new());
             assert_eq!(
                 (build.cname.as_str(), build.arch, build.version, build.commit),
                 (cname, some(arch), some(version), some(commit)),

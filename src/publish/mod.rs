@@ -1,0 +1,356 @@
+//! Publishing what a build left: its image goes to a registry, and what lies beside its archive is
+//! attached to it.
+
+mod build_result;
+
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+pub use build_result::BuildResult;
+
+use crate::archive::Archive;
+use crate::content::{self, Overlay, Source};
+use crate::copy::Options;
+use crate::digest::Digest;
+use crate::graph::Graph;
+use crate::image::build::{BlobSink, Inputs};
+use crate::image::info::Known;
+use crate::image::{self, Image, Layer};
+use crate::index::containers::Containers;
+use crate::index::remote::RemoteIndex;
+use crate::index::{self, Told};
+use crate::manifest::RawManifest;
+use crate::names::{Reference, Tag};
+use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
+use crate::platform::Wanted;
+use crate::registry::{self, Repository, Shipment};
+use crate::{Error, Result, referrers};
+
+/// How builds are called in a registry.
+#[derive(Debug, Clone)]
+pub struct Naming {
+    template: String,
+    tag: Option<String>,
+}
+
+impl Naming {
+    /// How name and tag are made where none is given.
+    pub const TEMPLATE: &'static str = "{cname}:{version}-{arch}";
+
+    /// By [`TEMPLATE`](Self::TEMPLATE).
+    pub fn new() -> Self {
+        Naming { template: Self::TEMPLATE.into(), tag: None }
+    }
+
+    /// By another template, `NAME:TAG`.
+    #[must_use]
+    pub fn template(mut self, template: impl Into<String>) -> Self {
+        self.template = template.into();
+        self
+    }
+
+    /// By a tag that is given.
+    #[must_use]
+    pub fn tag(mut self, tag: Option<String>) -> Self {
+        self.tag = tag;
+        self
+    }
+
+    /// What a build is called. `target` is the whole name where it has a tag; the repository, where
+    /// it ends in the build's own name; else the namespace.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where that makes no name, or nothing tells what the template needs.
+    pub fn name(&self, build: &BuildResult, target: &str) -> Result<Name> {
+        let given: Reference = target.parse().map_err(|e: Error| {
+            match target.trim_start_matches("oci://").contains('/') {
+                true => e,
+                false => Error::usage(format!("{target:?} is no place to publish to"))
+                    .with_hint("name a namespace in a registry, such as ghcr.io/me"),
+            }
+        })?;
+        if given.digest().is_some() {
+            return Err(Error::usage(format!(
+                "{target} has a digest; an image is published under a tag"
+            ))
+            .with_hint("leave the digest out"));
+        }
+        if given.tag().is_some() && self.tag.is_some() {
+            return Err(Error::usage("the tag is given twice")
+                .with_hint("give it with the target, or by itself"));
+        }
+        if given.tag().is_some() {
+            return Ok(Name { reference: given, made_of: None });
+        }
+        let (name, tag) = self.template.split_once(':').ok_or_else(|| {
+            Error::usage(format!("the template {:?} makes no tag", self.template))
+                .with_hint("write it as NAME:TAG, such as '{cname}:{version}-{arch}'")
+        })?;
+        let name = build.fill(name)?;
+        let tag = self.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
+        let place = given.repository().to_string();
+        let repository =
+            if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
+        // A tag has no +, which Debian's and semantic versions have; Helm writes it so too.
+        let plain = tag.replace('+', "_");
+        let reference = format!("{repository}:{plain}").parse()?;
+        Ok(Name { reference, made_of: (plain != tag).then_some(tag) })
+    }
+}
+
+impl Default for Naming {
+    fn default() -> Self {
+        Naming::new()
+    }
+}
+
+/// What a build is called in a registry.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Name {
+    /// Its name.
+    pub reference: Reference,
+    /// The tag as it would be, where a tag cannot be so: `1.0+deb12u1` is `1.0_deb12u1`.
+    pub made_of: Option<String>,
+}
+
+/// A build that was looked at: its image, and what is to be attached.
+pub struct Prepared<'a> {
+    build: &'a BuildResult,
+    archive: Archive,
+    image: Descriptor,
+    graph: Graph,
+    inputs: Inputs,
+    attached: Graph,
+}
+
+impl<'a> Prepared<'a> {
+    /// Opens a build's archive, which may unfold to `max_size` bytes, and reads what is to be
+    /// attached: what lies beside it, and what is attached to the image in it. Where the name could not take the build's version as it is, the image says it in
+    /// its annotation `org.opencontainers.image.version`.
+    ///
+    /// # Errors
+    /// What the archive and the files give.
+    pub fn new(build: &'a BuildResult, name: &Name, max_size: u64) -> Result<Self> {
+        let archive = Archive::open(build.archive(), max_size)?;
+        let mut image = content::resolve(&archive, None)?;
+        let inputs = Inputs::default();
+        if let (Some(_), Some(version)) = (&name.made_of, build.version()) {
+            let own = image.digest.clone();
+            image = with_version(&archive, &image, version, &inputs)?;
+            if image.digest != own && !referrers::of(&archive, &own)?.is_empty() {
+                log::warn!(
+                    "what is attached to {own} in {} is not published: with its version among \
+                     its annotations the image is another one",
+                    archive.origin()
+                );
+            }
+        }
+        let source = Overlay { top: &inputs, below: &archive };
+        let graph = Graph::read(&source, std::slice::from_ref(&image), 1)?;
+        let mut attached = referrers::attached(&archive, &graph, 1)?;
+        for attachment in build.attachments()? {
+            let entry = attachment.build(&image, &inputs)?;
+            if attached.manifest(&entry.digest).is_none() {
+                attached.add(&inputs, &[entry], 1)?;
+            }
+        }
+        Ok(Prepared { build, archive, image, graph, inputs, attached })
+    }
+
+    /// The build.
+    pub fn build(&self) -> &BuildResult {
+        self.build
+    }
+
+    /// The image, or the index over images.
+    pub fn image(&self) -> &Descriptor {
+        &self.image
+    }
+
+    /// What the image reaches.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// What is to be attached to it.
+    pub fn attached(&self) -> &Graph {
+        &self.attached
+    }
+
+    /// The image's layers; none of an index.
+    ///
+    /// # Errors
+    /// What the archive gives.
+    pub fn layers(&self) -> Result<Vec<Layer>> {
+        match oci::is_index(&self.image.media_type) {
+            true => Ok(Vec::new()),
+            false => Ok(Image::read(&self.source(), &self.image)?.layers()),
+        }
+    }
+
+    /// What has the content of all of it.
+    pub fn source(&self) -> Overlay<'_> {
+        Overlay { top: &self.inputs, below: &self.archive }
+    }
+
+    /// Makes the index over the image, or over the images of an index, and the containers that tell
+    /// of them. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing tells the architecture, or there is no container for it; what
+    /// the archive and the registry give.
+    pub fn with_containers(
+        &self,
+        reference: &Reference,
+        repository: &Repository<'_>,
+    ) -> Result<WithContainers> {
+        let source = self.source();
+        let images = match oci::is_index(&self.image.media_type) {
+            true => image::read_index(&source, &self.image)?.manifests,
+            false => vec![self.image.clone()],
+        };
+        let arch = self.build.arch().filter(|_| images.len() == 1);
+        let arch: Option<Wanted> = arch.map(str::parse).transpose()?;
+        let told = Told::new().platform(arch.as_ref()).tag(reference.tag().map(Tag::as_str));
+        let entries = images
+            .iter()
+            .map(|entry| index::entry(&source, entry, &told))
+            .collect::<Result<Vec<_>>>()?;
+        let known = Known {
+            cname: Some(self.build.cname().to_owned()),
+            version: self.build.version().map(str::to_owned),
+            commit: self.build.commit().map(str::to_owned),
+        };
+        let containers = Containers::make(entries, reference, &known, |_| {
+            Ok(Coming { prepared: self, repository })
+        })?;
+        let mut index = Index::over(Vec::new());
+        index::insert(&mut index, containers.members(), false)?;
+        index.media_type = Some(oci::INDEX.into());
+        let entry = Descriptor::of(oci::INDEX, &index.to_bytes()?);
+        Ok(WithContainers { index, entry, containers })
+    }
+
+    /// Sends the image, what is attached to it, and the index over it and its container, which then
+    /// has the tag. `source` is [`source`](Self::source), or what watches it being read.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the tag points to something else and is to stay; what the registry
+    /// gives.
+    pub fn send(
+        &self,
+        source: &dyn Source,
+        reference: &Reference,
+        index: Option<&WithContainers>,
+        repository: &Repository<'_>,
+        no_clobber: bool,
+        jobs: usize,
+    ) -> Result<()> {
+        // The index gets the tag last.
+        let by_digest = reference.with_digest(&self.image.digest);
+        let first = if index.is_some() { &by_digest } else { reference };
+        let shipment =
+            Shipment { entry: &self.image, graph: &self.graph, attached: &self.attached };
+        let options = Options::new().jobs(jobs);
+        registry::push(source, shipment, repository, first, no_clobber, &options)?;
+        if let Some(WithContainers { index, containers, .. }) = index {
+            containers.send(repository, jobs)?;
+            RemoteIndex::new(reference, repository)?.put(&mut index.clone(), no_clobber)?;
+        }
+        Ok(())
+    }
+}
+
+/// The same image or index with its version among its annotations.
+fn with_version(
+    source: &dyn Source,
+    entry: &Descriptor,
+    version: &str,
+    sink: &dyn BlobSink,
+) -> Result<Descriptor> {
+    let bytes = match source.manifest(entry)?.parsed().clone() {
+        ManifestOrIndex::Manifest(mut manifest) => {
+            manifest.annotations.set(oci::VERSION, version);
+            manifest.to_bytes()?
+        }
+        ManifestOrIndex::Index(mut index) => {
+            index.annotations.set(oci::VERSION, version);
+            index.to_bytes()?
+        }
+    };
+    let new = Descriptor::of(&*entry.media_type, &bytes);
+    sink.bytes(bytes)?;
+    Ok(Descriptor { digest: new.digest, size: new.size, ..entry.clone() })
+}
+
+/// An index over images and the containers that tell of them.
+pub struct WithContainers {
+    index: Index,
+    entry: Descriptor,
+    containers: Containers,
+}
+
+impl WithContainers {
+    /// The index.
+    pub fn entry(&self) -> &Descriptor {
+        &self.entry
+    }
+
+    /// The containers.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+}
+
+/// The image as it will be in the registry: with what the registry lists as attached to it, and
+/// before that what is to come.
+struct Coming<'a> {
+    prepared: &'a Prepared<'a>,
+    repository: &'a Repository<'a>,
+}
+
+impl Source for Coming<'_> {
+    fn origin(&self) -> String {
+        self.repository.name().to_string()
+    }
+
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        Ok(vec![self.prepared.image.clone()])
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        for here in [&self.prepared.inputs as &dyn Source, &self.prepared.archive] {
+            match here.open(descriptor, offset) {
+                Err(Error::NotFound { .. }) => {}
+                opened => return opened,
+            }
+        }
+        if oci::is_manifest_or_index(&descriptor.media_type) {
+            let mut document =
+                Cursor::new(self.repository.manifest(&descriptor.digest)?.bytes().to_vec());
+            document.set_position(offset);
+            return Ok(Box::new(document));
+        }
+        Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        for here in [&self.prepared.inputs as &dyn Source, &self.prepared.archive] {
+            match here.manifest(descriptor) {
+                Err(Error::NotFound { .. }) => {}
+                read => return read,
+            }
+        }
+        self.repository.manifest(&descriptor.digest).map(Arc::new)
+    }
+
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.prepared.archive.sequence(digest)
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let coming = self.prepared.attached.entries().iter().cloned();
+        Ok(coming.chain(self.repository.referrers(subject)?).collect())
+    }
+}
