@@ -56,22 +56,6 @@ impl Scratch {
         copy
     }
 
-    pub fn ok(&self, args: &[&str]) -> String {
-        self.osimage(args).ok()
-    }
-
-    pub fn fails(&self, code: i32, args: &[&str]) -> String {
-        self.osimage(args).fails(code)
-    }
-
-    pub fn run(&self, args: &[&str]) -> run::Run {
-        self.osimage(args).run()
-    }
-
-    pub fn refused(&self, code: i32, says: &[&str], args: &[&str]) -> String {
-        self.osimage(args).run().says(says).fails(code)
-    }
-
     /// The three parts of a small image, `rootfs`, `initramfs` and `kernel`; another seed gives
     /// other content.
     pub fn parts(&self, seed: u64) -> [PathBuf; 3] {
@@ -97,7 +81,7 @@ impl Scratch {
             kernel,
         ];
         args.extend(more);
-        self.osimage(&args).ok().split_whitespace().last().expect("an id").to_owned()
+        self.osimage(args).ok().split_whitespace().last().expect("an id").to_owned()
     }
 }
 

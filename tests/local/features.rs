@@ -241,7 +241,7 @@ fn only_folders_with_an_info_yaml_are_features() {
 fn a_version_that_is_no_file_is_an_error() {
     let root = folder("gcp platform");
     let version = root.path("VERSION");
-    let resolve = || root.run(&["features", "resolve", "gcp", "--format", "json"]);
+    let resolve = || root.osimage(["features", "resolve", "gcp", "--format", "json"]).run();
     rustix::fs::mknodat(rustix::fs::CWD, &version, rustix::fs::FileType::Fifo, 0o600.into(), 0)
         .unwrap();
     let run = resolve();
