@@ -1,17 +1,16 @@
 //! `osimage extract`: an image's layers as files, named by role, checked while they are written.
 //! `pull -o` does the same.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use osimage::content::{self, Source};
 use osimage::extract::{Files, Options};
 use osimage::image::{Image, Role, select};
 use osimage::{Error, Result};
 
 use super::context::{Context, wanted};
-use super::output::{self, Stdout};
+use super::output;
 use super::progress::Watched;
 use super::remote::JOBS;
 
@@ -40,17 +39,22 @@ pub struct Args {
 /// Which files of an image.
 #[derive(Debug, Default, clap::Args)]
 pub struct Choice {
-    /// Only this layer: rootfs, initramfs, kernel, squashfs, uki, iso or cmdline; can be repeated
+    /// Only this layer: rootfs, initramfs, kernel, squashfs, uki, iso or cmdline, or the name of its
+    /// file, such as vmlinuz; can be repeated
     #[arg(long, value_name = "ROLE", value_parser = role_parser(), hide_possible_values = true)]
     pub layer: Vec<Role>,
     /// Architecture, for an image of several
     #[arg(long, value_name = "ARCH")]
     pub platform: Option<String>,
+    /// With `-o -`, write to a terminal what is no text, too
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Names the roles in the errors and in a shell's completions.
 fn role_parser() -> impl TypedValueParser<Value = Role> {
-    PossibleValuesParser::new(Role::ALL.map(Role::name)).try_map(|name| name.parse::<Role>())
+    let value = |role: Role| PossibleValue::new(role.name()).aliases(role.file_names());
+    PossibleValuesParser::new(Role::ALL.map(value)).try_map(|name| name.parse::<Role>())
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
@@ -59,19 +63,23 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let platform = wanted(args.choice.platform.as_deref())?;
     let entry = select::one(&*source, &entry, platform.as_ref())?;
     let files = Files::of(&Image::read(&*source, &entry)?, &args.choice.layer)?;
-    write(&*source, &files, &args.output, &Options::new().jobs(JOBS))
+    write(&*source, &files, &args.output, args.choice.force, &Options::new().jobs(JOBS))
 }
 
 /// Writes files to a folder, or one to standard output for `-`.
-pub fn write(source: &dyn Source, files: &Files, output: &Path, options: &Options) -> Result<()> {
+pub fn write(
+    source: &dyn Source,
+    files: &Files,
+    output: &Path,
+    force: bool,
+    options: &Options,
+) -> Result<()> {
     if output == Path::new("-") {
-        let mut content = files.open_only(source)?.ok_or_else(|| {
+        let content = files.open_only(source)?.ok_or_else(|| {
             Error::usage("only one layer can be written to standard output")
                 .with_hint("say which with --layer, such as --layer kernel")
         })?;
-        return std::io::copy(&mut content, &mut Stdout)
-            .and_then(|_| Stdout.flush())
-            .map_err(|e| Error::io("write", "standard output", e));
+        return output::content(content, force);
     }
     let watched = Watched::new(source, &files.nodes(), "extracting");
     files.write(&watched, output, options, |path| {

@@ -15,10 +15,12 @@ mod discover;
 mod ends;
 mod extract;
 mod features;
+mod help;
 mod index;
 mod inspect;
 mod list;
 mod login;
+mod mistakes;
 mod names;
 mod output;
 mod progress;
@@ -38,7 +40,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 use osimage::{Error, Kind, Result};
 
 use context::{Context, Global, Persona};
@@ -74,9 +76,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::Args>),
+    #[command(visible_alias = "ls")]
     List(list::Args),
     Tag(names::TagArgs),
     Untag(names::UntagArgs),
+    #[command(visible_aliases = ["rm", "remove"])]
     Delete(names::DeleteArgs),
     Gc(upkeep::GcArgs),
     Inspect(inspect::Args),
@@ -88,6 +92,7 @@ enum Command {
     Logout(login::LogoutArgs),
     Push(Box<push::Args>),
     Pull(Box<pull::Args>),
+    #[command(visible_alias = "cp")]
     Copy(Box<copy::Args>),
     Publish(Box<publish::Args>),
     Attach(Box<attach::Args>),
@@ -95,8 +100,10 @@ enum Command {
     Index(index::Args),
     Convert(convert::Args),
     Url(url::Args),
+    #[command(visible_alias = "digest")]
     Resolve(query::ResolveArgs),
     Tags(tags::TagsArgs),
+    #[command(visible_alias = "catalog")]
     Repos(tags::ReposArgs),
     Manifest(query::ManifestArgs),
     Blob(query::BlobArgs),
@@ -109,6 +116,13 @@ enum Command {
 /// Prints help or the version, or what is wrong with the arguments.
 fn tell(told: &clap::Error) -> ExitCode {
     let printed = told.print().and_then(|()| io::stdout().flush());
+    if told.use_stderr() {
+        let args: Vec<_> =
+            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        if let Some(line) = mistakes::meant(&args) {
+            output::say(&format!("\nIn this program that is\n  {}", output::visible(&line)));
+        }
+    }
     match printed {
         // Nobody listens.
         _ if told.use_stderr() => ExitCode::from(Kind::Usage as u8),
@@ -122,7 +136,8 @@ fn tell(told: &clap::Error) -> ExitCode {
 
 /// Runs the program; what went wrong goes to stderr, its class into the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = help::command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(told) => return tell(&told),
     };

@@ -1,10 +1,13 @@
 //! Progress: a bar on a terminal, nothing elsewhere. It watches what is read from a source, so the
 //! library needs to know nothing of it.
+//!
+//! Bars and messages share the terminal through `output`, so that none is written over another.
 
-use std::io::Read;
+use std::fmt::Write;
+use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use osimage::Result;
 use osimage::content::{Hold, Inventory, Source};
 use osimage::digest::Digest;
@@ -12,12 +15,37 @@ use osimage::graph::Node;
 use osimage::manifest::RawManifest;
 use osimage::oci::Descriptor;
 
-/// A bar for that many bytes; hidden where stderr is no terminal.
+use super::output;
+
+/// Whether bars are drawn: on a terminal that can move its cursor.
+fn draws() -> bool {
+    std::io::stderr().is_terminal()
+        && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// A bar with sizes as everywhere else.
+fn style() -> ProgressStyle {
+    let done = |state: &ProgressState, to: &mut dyn Write| {
+        let size = |bytes| output::size(bytes);
+        let (pos, len) = (size(state.pos()), size(state.len().unwrap_or_default()));
+        let _ = write!(to, "{pos:>8} of {len:>8}");
+    };
+    let speed = |state: &ProgressState, to: &mut dyn Write| {
+        let _ = write!(to, "{:>8}/s", output::size(state.per_sec() as u64));
+    };
+    ProgressStyle::with_template("{msg} [{bar:24}] {done} {speed} {eta}")
+        .expect("the template is a constant")
+        .with_key("done", done)
+        .with_key("speed", speed)
+        .progress_chars("=> ")
+}
+
+/// A bar for that many bytes; hidden where none is drawn.
 pub fn bar(bytes: u64, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}")
-        .expect("the template is a constant");
-    bar.with_style(style.progress_chars("=> ")).with_message(what)
+    match draws() {
+        true => output::bars().add(ProgressBar::new(bytes).with_style(style()).with_message(what)),
+        false => ProgressBar::hidden(),
+    }
 }
 
 /// A source whose reading moves a bar, which goes away with it.

@@ -88,7 +88,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if let Some(output) = &args.output {
         let entry = select::one(&image, image.descriptor(), platform.as_ref())?;
         let files = Files::of(&Image::read(&image, &entry)?, &args.choice.layer)?;
-        return extract::write(&image, &files, output, &options(args));
+        return extract::write(&image, &files, output, args.choice.force, &options(args));
     }
     let entry = select::chosen(&image, image.descriptor(), platform.as_ref())?;
     let given = match &to {
@@ -178,7 +178,7 @@ fn pull_attached(
                 true => output.to_owned(),
                 false => attached_folder(output, &one.descriptor().digest),
             };
-            extract::write(image, &files, &folder, &options(args))
+            extract::write(image, &files, &folder, args.choice.force, &options(args))
         }),
     }
 }

@@ -101,6 +101,12 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
         [both] => (both, both),
         [from, to, ..] => (from, to),
     };
+    let is_path =
+        |text| matches!(context.locate(text), Ok(Location::Layout(..) | Location::Archive(..)));
+    if from != to && is_path(to) && !is_path(from) {
+        return Err(Error::usage(format!("{to} is a path; the name in the registry comes last"))
+            .with_hint(format!("osimage push {to} {from}")));
+    }
     let (source, name) = match context.locate(from)? {
         Location::Registry(_) if from == to => {
             context.open(Some(from.trim_start_matches("oci://")))?

@@ -1,6 +1,6 @@
 //! `osimage resolve`, `manifest` and `blob`: what a registry has under a name or a digest.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use osimage::content::Source;
@@ -101,9 +101,6 @@ pub struct BlobArgs {
     force: bool,
 }
 
-/// The longest text that is shown on a terminal, as long as a manifest may be.
-const MAX_TEXT: u64 = 4 << 20;
-
 pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
     let reference = context.reference(&args.blob)?;
     let digest = reference.digest().ok_or_else(|| {
@@ -124,22 +121,7 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
         reference.repository().to_string(),
     );
     match output {
-        None if std::io::stdout().is_terminal() && !args.force => {
-            // What is longer than a document is no text that somebody wants to read there.
-            let mut bytes = Vec::new();
-            (&mut content)
-                .take(MAX_TEXT + 1)
-                .read_to_end(&mut bytes)
-                .map_err(|e| Error::io("read", &args.blob, e))?;
-            match String::from_utf8(bytes) {
-                Ok(text) if text.len() as u64 <= MAX_TEXT && !text.contains('\0') => show(&text),
-                _ => Err(Error::refused("the blob is no text, and would go to a terminal")
-                    .with_hint("-o FILE writes it to a file; --force writes it all the same")),
-            }
-        }
-        None => std::io::copy(&mut content, &mut Stdout)
-            .and_then(|_| Stdout.flush())
-            .map_err(|e| Error::io("write", "standard output", e)),
+        None => output::content(content, args.force),
         Some(path) => {
             let (dir_path, name) = file::split(path)?;
             let dir = file::open_dir(dir_path)?;

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use osimage::{Error, Result, file};
 
-use super::{Cli, output};
+use super::{help, output};
 
 /// Print the completions for a shell
 #[derive(Debug, clap::Args)]
@@ -21,7 +20,7 @@ pub struct CompletionsArgs {
 
 pub fn completions(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "osimage", &mut script);
+    clap_complete::generate(args.shell, &mut help::command(), "osimage", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }
 
@@ -37,7 +36,7 @@ pub struct ManArgs {
 }
 
 pub fn man(args: &ManArgs) -> Result<()> {
-    let mut command = Cli::command();
+    let mut command = help::command();
     command.build();
     match &args.output {
         None => output::print(&page(&command)?),

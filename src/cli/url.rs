@@ -228,6 +228,6 @@ fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
 }
 
 /// A word for a shell.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

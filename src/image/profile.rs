@@ -60,15 +60,23 @@ impl Role {
 
     /// The name of the file that a layer of this role is extracted to.
     pub fn file_name(self, media_type: &str) -> &'static str {
+        match self.file_names() {
+            [_, tar] if media_type.ends_with(".tar") => tar,
+            [name, ..] => name,
+            [] => self.name(),
+        }
+    }
+
+    /// The names of the files that layers of this role are extracted to.
+    pub fn file_names(self) -> &'static [&'static str] {
         match self {
-            Role::Rootfs if media_type.ends_with(".tar") => "rootfs.tar",
-            Role::Rootfs => "rootfs.raw",
-            Role::Initramfs => "initrd",
-            Role::Kernel => "vmlinuz",
-            Role::Squashfs => "rootfs.squashfs",
-            Role::Uki => "uki.efi",
-            Role::Iso => "image.iso",
-            Role::CommandLine => "cmdline",
+            Role::Rootfs => &["rootfs.raw", "rootfs.tar"],
+            Role::Initramfs => &["initrd"],
+            Role::Kernel => &["vmlinuz"],
+            Role::Squashfs => &["rootfs.squashfs"],
+            Role::Uki => &["uki.efi"],
+            Role::Iso => &["image.iso"],
+            Role::CommandLine => &["cmdline"],
         }
     }
 }
@@ -77,7 +85,8 @@ impl FromStr for Role {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Role::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
+        let is_called = |role: &Role| role.name() == text || role.file_names().contains(&text);
+        Role::ALL.into_iter().find(is_called).ok_or_else(|| {
             let names: Vec<_> = Role::ALL.iter().map(|role| role.name()).collect();
             Error::usage(format!("{text:?} is not a part of an image"))
                 .with_hint(format!("the parts are {}", names.join(", ")))

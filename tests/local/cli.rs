@@ -953,3 +953,67 @@ fn help_that_cannot_be_printed_is_a_failure() {
     }
     scratch.osimage(["--no-such"]).fails(2);
 }
+
+#[test]
+fn what_other_tools_call_it_is_understood_or_answered() {
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &["--tag", "os"]);
+    let store = ["--store-path", "store"];
+    let list = scratch.osimage(store).args(["list"]).ok();
+    assert_eq!(scratch.osimage(store).args(["ls"]).ok(), list);
+    scratch.osimage(store).args(["tag", "os", "v2"]).ok();
+    scratch.osimage(store).args(["rm", "v2"]).ok();
+    scratch.osimage(store).args(["tag", "os", "v3"]).ok();
+    scratch.osimage(store).args(["remove", "v3"]).ok();
+    assert!(scratch.osimage(["cp", "store:os", "copy:os"]).ok().trim_end().ends_with(&id));
+    for (args, line) in [
+        (&["manifest", "fetch", "localhost:5000/os:1"][..], "osimage manifest localhost:5000/os:1"),
+        (&["repo", "tags", "localhost:5000/os"], "osimage tags localhost:5000/os"),
+        (&["images"], "osimage list"),
+        (&["pull", "localhost:5000/os:1", "boot"], "osimage pull localhost:5000/os:1 -o boot"),
+        (
+            &["push", "localhost:5000/os:1", "os.oci.tar.xz"],
+            "osimage push os.oci.tar.xz localhost:5000/os:1",
+        ),
+        (&["push", "localhost:5000/os:1", "./store"], "osimage push ./store localhost:5000/os:1"),
+    ] {
+        scratch.osimage(args).run().says(&[line]).fails(2);
+    }
+    // A layer by the name of its file.
+    for (name, file) in
+        [("vmlinuz", "vmlinuz"), ("kernel", "vmlinuz"), ("rootfs.raw", "rootfs.raw")]
+    {
+        let folder = format!("out-{name}");
+        scratch.osimage(["extract", "store:os", "--layer", name, "-o", &folder]).ok();
+        assert!(scratch.path(folder).join(file).is_file(), "{name}");
+    }
+    let error = scratch.osimage(["extract", "store:os", "--layer", "vmlinux", "-o", "x"]).fails(2);
+    assert!(!error.contains("'cmdline'"), "{error}");
+}
+
+#[test]
+fn options_are_shown_where_they_mean_something() {
+    let scratch = Scratch::new();
+    for (command, shown, not_shown) in [
+        ("login", &["--ca-file", "--username"][..], &["--store-path", "--max-size"][..]),
+        ("tags", &["--ca-file"], &["--store-path", "--max-size"]),
+        ("man", &["--output"], &["--store-path", "--max-size", "--ca-file", "--retry"]),
+        ("completions", &["SHELL"], &["--store-path", "--max-size", "--ca-file"]),
+        ("compress", &["--level"], &["--store-path", "--max-size", "--ca-file"]),
+        ("gc", &["--store-path"], &["--max-size", "--ca-file"]),
+        ("push", &["--store-path", "--max-size", "--ca-file"], &[]),
+    ] {
+        let help = scratch.osimage([command, "--help"]).ok();
+        for option in shown {
+            assert!(help.contains(option), "{command}: {option}");
+        }
+        for option in not_shown {
+            assert!(!help.contains(option), "{command}: {option}");
+        }
+    }
+    // They are taken all the same, before the command and behind it.
+    scratch.osimage(["--store-path", "store", "completions", "bash"]).ok();
+    scratch.osimage(["completions", "bash", "--store-path", "store", "--retry", "1"]).ok();
+    scratch.osimage(["--store-path", "elsewhere", "list"]).ok();
+    scratch.osimage(["list", "--store-path", "elsewhere"]).ok();
+}

@@ -91,3 +91,24 @@ fn a_prompt_that_a_signal_ends_gives_the_terminal_back() {
         assert!(!terminal.shown.contains("hunt"), "{signal}: {:?}", terminal.shown);
     }
 }
+
+/// What is no text could steer the terminal, and is of no use there.
+#[test]
+fn a_terminal_gets_text_alone() {
+    let scratch = Scratch::new();
+    let line = scratch.write("line", "root=LABEL=ROOT \u{1b}]0;title\u{7} \u{200b}ro");
+    scratch.build("store", 1, &["--tag", "os", "--command-line-file", line.to_str().unwrap()]);
+    for (layer, more, code, shown) in [
+        ("kernel", &[][..], 7, "the content is no text"),
+        ("kernel", &["--force"], 0, ""),
+        ("cmdline", &[], 0, "root=LABEL=ROOT \\u{1b}]0;title\\u{7} \\u{200b}ro"),
+    ] {
+        let mut terminal = Terminal::new(80);
+        let args = ["extract", "store:os", "--layer", layer, "-o", "-"];
+        let mut child = terminal.start(&scratch, &[&args, more].concat());
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(code), "{layer} {more:?}");
+        terminal.wait_for(shown);
+        assert!(code == 0 && !more.is_empty() || !terminal.shown.contains('\u{1b}'));
+    }
+}
