@@ -3,6 +3,7 @@
 //! Children come before what points to them, so that a target never holds a manifest whose layers
 //! are missing; naming what was copied is the target's last step.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use crate::digest::Digest;
 use crate::graph::Node;
 use crate::manifest::RawManifest;
 use crate::oci::Descriptor;
+use crate::progress::{Ended, Observer};
 use crate::{Error, Result, threads};
 
 /// Something that takes content, from several threads at once.
@@ -23,12 +25,12 @@ pub trait Target: Sync {
     fn has(&self, node: &Node) -> Result<bool>;
 
     /// Takes a piece of content: the bytes in `node`, or what `source` opens for it. What it keeps,
-    /// it checks, or hands to somebody who checks it.
+    /// it checks, or hands to somebody who checks it. Tells how it came there.
     ///
     /// # Errors
     /// Where it cannot be written, or is not what its descriptor says; then nothing of it is
     /// visible.
-    fn put(&self, node: &Node, source: &dyn Source) -> Result<()>;
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended>;
 
     /// Ends what is done once for many pieces; every piece that was put so far counts as there only
     /// after it.
@@ -41,15 +43,16 @@ pub trait Target: Sync {
 }
 
 /// How a transfer is made.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
     jobs: usize,
+    observer: Option<&'a dyn Observer>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// One piece after the other.
     pub fn new() -> Self {
-        Options { jobs: 1 }
+        Options { jobs: 1, observer: None }
     }
 
     /// How many pieces are transferred at once.
@@ -58,11 +61,24 @@ impl Options {
         self.jobs = jobs;
         self
     }
+
+    /// Who is told what becomes of the pieces.
+    #[must_use]
+    pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
 }
 
-impl Default for Options {
+impl Default for Options<'_> {
     fn default() -> Self {
         Options::new()
+    }
+}
+
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("jobs", &self.jobs).finish_non_exhaustive()
     }
 }
 
@@ -74,7 +90,7 @@ pub fn transfer<'n>(
     source: &dyn Source,
     nodes: impl IntoIterator<Item = &'n Node>,
     target: &dyn Target,
-    options: &Options,
+    options: &Options<'_>,
 ) -> Result<()> {
     // From the bottom up, so that what points to something comes after it; side by side is only
     // what has the same height.
@@ -87,7 +103,7 @@ pub fn transfer<'n>(
         // A source that is read in one sequence is read by one reader.
         let jobs = if level.iter().any(|node| node.1.is_some()) { 1 } else { options.jobs };
         let level: Vec<_> = level.iter().map(|(_, _, node)| *node).collect();
-        transfer_level(source, &level, target, jobs)?;
+        transfer_level(source, &level, target, options.jobs(jobs))?;
         target.flush()?;
     }
     Ok(())
@@ -97,18 +113,21 @@ fn transfer_level(
     source: &dyn Source,
     nodes: &[&Node],
     target: &dyn Target,
-    jobs: usize,
+    Options { jobs, observer }: Options<'_>,
 ) -> Result<()> {
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-    let source = Stoppable { source, stopped: AtomicBool::new(false) };
+    let source = Stoppable { source, stopped: AtomicBool::new(false), observer };
     let work = || {
         while let Some(node) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) {
             if source.stopped.load(Ordering::Relaxed) {
                 return;
             }
+            let piece = node.descriptor();
+            observer.inspect(|observer| observer.started(piece));
             let done = target
                 .has(node)
-                .and_then(|there| if there { Ok(()) } else { target.put(node, &source) });
+                .and_then(|there| if there { Ok(Ended::There) } else { target.put(node, &source) })
+                .map(|how| observer.map(|observer| observer.ended(piece, how)));
             if let Err(error) = done {
                 // The first failure is the one to report; the others are mostly the stopping
                 // itself.
@@ -127,6 +146,7 @@ fn transfer_level(
 struct Stoppable<'a> {
     source: &'a dyn Source,
     stopped: AtomicBool,
+    observer: Option<&'a dyn Observer>,
 }
 
 impl Source for Stoppable<'_> {
@@ -145,6 +165,7 @@ impl Source for Stoppable<'_> {
             false => Ok(Box::new(StoppableReader {
                 reader: self.source.open(descriptor, offset)?,
                 stopped: &self.stopped,
+                observed: self.observer.map(|observer| (observer, descriptor.clone())),
             })),
         }
     }
@@ -165,13 +186,21 @@ impl Source for Stoppable<'_> {
 struct StoppableReader<'a> {
     reader: Box<dyn Read + 'a>,
     stopped: &'a AtomicBool,
+    /// Who is told how much of which piece was read.
+    observed: Option<(&'a dyn Observer, Descriptor)>,
 }
 
 impl Read for StoppableReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.stopped.load(Ordering::Relaxed) {
             true => Err(io::Error::other("another part of the transfer failed")),
-            false => self.reader.read(buf),
+            false => {
+                let n = self.reader.read(buf)?;
+                if let Some((observer, piece)) = &self.observed {
+                    observer.advanced(piece, n as u64);
+                }
+                Ok(n)
+            }
         }
     }
 }

@@ -15,6 +15,7 @@
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
 //! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the
 //!   encoder and decoder below it.
+//! - [`progress`]: what becomes of the pieces of a transfer, for whoever wants to show it.
 //! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building,
@@ -79,6 +80,7 @@ pub mod manifest;
 pub mod names;
 pub mod oci;
 pub mod platform;
+pub mod progress;
 pub mod publish;
 pub mod referrers;
 pub mod registry;

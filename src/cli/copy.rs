@@ -13,7 +13,7 @@ use super::archive::{self, ArchiveArgs};
 use super::context::Context;
 use super::ends::{self, EndArgs};
 use super::output;
-use super::progress::Watched;
+use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 
 /// Copy an image between registries, layouts and archives
@@ -45,10 +45,13 @@ pub struct Args {
     #[command(flatten)]
     transfer: Transfer,
     #[command(flatten)]
+    progress: ProgressArgs,
+    #[command(flatten)]
     upload: Upload,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.progress.apply();
     let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
     if let Location::Registry(reference) = &to {
         let hint = |e: Error| e.with_hint(format!("say under which tag: {reference}:TAG"));
@@ -82,7 +85,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         false => Graph::default(),
     };
     let both = graph.joined(&attached);
-    let watched = Watched::new(&*source, both.nodes(), "copying");
+    let progress = Progress::new(Verb::Copy);
+    let options = args.transfer.options().observer(&progress);
     match to {
         Location::Registry(reference) => {
             let mut repository = writer.repository(reference.repository(), Access::Push)?;
@@ -92,8 +96,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 repository = repository.mounting_from(from);
             }
             let shipment = Shipment { entry: &entry, graph: &graph, attached: &attached };
-            let options = args.transfer.options();
-            registry::push(&watched, shipment, &repository, &reference, args.no_clobber, &options)?;
+            registry::push(&*source, shipment, &repository, &reference, args.no_clobber, &options)?;
         }
         local @ (Location::Layout(..) | Location::Store(_)) => {
             let (layout, name) = match local {
@@ -103,7 +106,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             };
             let named = named(&entry, name.as_ref())?;
             let session = layout.session()?;
-            copy::transfer(&watched, both.nodes(), &session, &args.transfer.options())?;
+            copy::transfer(&*source, both.nodes(), &session, &options)?;
             let taken = if args.no_clobber { Taken::Refuse } else { Taken::Replace };
             let imported = session.import(both.with_entry(&named).entries(), taken)?;
             let unfit = imported.iter().filter(|new| matches!(new.naming, Naming::Unfit { .. }));
@@ -115,10 +118,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     .with_hint("choose another name"));
             }
             let named = named(&entry, name.as_ref())?;
-            args.archive.write(&path, &watched, &both.clone().with_entry(&named))?;
+            args.archive.write(&path, &*source, &both.clone().with_entry(&named))?;
         }
     }
-    drop(watched);
+    drop(progress);
     output::line(&format!(
         "Successfully copied {} to {} {}",
         args.source,

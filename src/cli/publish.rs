@@ -12,7 +12,7 @@ use osimage::{Error, Result, file, json};
 use serde::Serialize;
 
 use super::context::Context;
-use super::progress::Watched;
+use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::{output, push};
 
@@ -73,6 +73,8 @@ pub struct Args {
     #[command(flatten)]
     transfer: Transfer,
     #[command(flatten)]
+    progress: ProgressArgs,
+    #[command(flatten)]
     upload: Upload,
 }
 
@@ -126,6 +128,7 @@ impl Piece {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.progress.apply();
     args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
     let builds = builds
@@ -202,10 +205,9 @@ fn publish(
     if args.dry_run {
         would_send(prepared, name, index.as_ref(), &repository)?;
     } else {
-        let source = prepared.source();
-        let watched = Watched::new(&source, prepared.graph().nodes(), "pushing");
-        let jobs = args.transfer.concurrency;
-        prepared.send(&watched, reference, index.as_ref(), &repository, args.no_clobber, jobs)?;
+        let progress = Progress::new(Verb::Send);
+        let options = args.transfer.options().observer(&progress);
+        prepared.send(reference, index.as_ref(), &repository, args.no_clobber, &options)?;
     }
     let layers = prepared.layers()?;
     let attached = prepared.attached();

@@ -17,7 +17,7 @@ use super::archive::ArchiveArgs;
 use super::context::{Context, wanted};
 use super::extract::{self, Choice};
 use super::output;
-use super::progress::Watched;
+use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
 
 /// Pull an image of a registry into the store, into files, a layout or an archive
@@ -54,9 +54,13 @@ pub struct Args {
     archive: ArchiveArgs,
     #[command(flatten)]
     transfer: Transfer,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.progress.apply();
+    let progress = Progress::new(Verb::Fetch);
     if args.output.is_none() && !args.choice.layer.is_empty() {
         return Err(
             Error::usage("--layer belongs to files").with_hint("name their folder with --output")
@@ -83,12 +87,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
         let by_digest = reference.digest().is_some();
-        return pull_attached(args, &image, platform.as_ref(), by_digest, kind, output);
+        return pull_attached(args, &progress, &image, platform.as_ref(), by_digest, kind, output);
     }
     if let Some(output) = &args.output {
         let entry = select::one(&image, image.descriptor(), platform.as_ref())?;
         let files = Files::of(&Image::read(&image, &entry)?, &args.choice.layer)?;
-        return extract::write(&image, &files, output, args.choice.force, &options(args));
+        return extract::write(
+            &image,
+            &files,
+            output,
+            args.choice.force,
+            &options(args, &progress),
+        );
     }
     let entry = select::chosen(&image, image.descriptor(), platform.as_ref())?;
     let given = match &to {
@@ -108,25 +118,22 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 _ => context.writable_store()?,
             };
             let session = layout.session()?;
-            copy::transfer(
-                &Watched::new(&image, graph.nodes(), "pulling"),
-                graph.nodes(),
-                &session,
-                &args.transfer.options(),
-            )?;
+            let options = args.transfer.options().observer(&progress);
+            copy::transfer(&image, graph.nodes(), &session, &options)?;
             session.update(|index| index.add(entry.clone()))?;
         }
     }
     output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
 }
 
-fn options(args: &Args) -> Options {
-    Options::new().reuse(true).jobs(args.transfer.concurrency)
+fn options<'a>(args: &Args, progress: &'a Progress) -> Options<'a> {
+    Options::new().reuse(true).transfer(args.transfer.options().observer(progress))
 }
 
 /// Writes the files of what is attached with a type, each artifact's into a folder of its own.
 fn pull_attached(
     args: &Args,
+    progress: &Progress,
     image: &RemoteImage<'_>,
     platform: Option<&Wanted>,
     by_digest: bool,
@@ -178,7 +185,7 @@ fn pull_attached(
                 true => output.to_owned(),
                 false => attached_folder(output, &one.descriptor().digest),
             };
-            extract::write(image, &files, &folder, args.choice.force, &options(args))
+            extract::write(image, &files, &folder, args.choice.force, &options(args, progress))
         }),
     }
 }

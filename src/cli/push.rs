@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output;
-use super::progress::Watched;
+use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 
 /// Push images to a registry
@@ -58,6 +58,8 @@ pub struct Args {
     #[command(flatten)]
     transfer: Transfer,
     #[command(flatten)]
+    progress: ProgressArgs,
+    #[command(flatten)]
     upload: Upload,
 }
 
@@ -68,6 +70,7 @@ enum Format {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.progress.apply();
     args.digest_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let client = context.client_for(args.upload.chunk_size);
     let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
@@ -206,11 +209,11 @@ fn push(
         }
         would_push(&repository, &graph.joined(&attached), entry, reference)?;
     } else {
-        let watched = Watched::new(source, graph.nodes(), "pushing");
+        let progress = Progress::new(Verb::Send);
         let shipment = Shipment { entry, graph: &graph, attached: &attached };
-        let options = args.transfer.options();
-        registry::push(&watched, shipment, &repository, reference, args.no_clobber, &options)?;
-        drop(watched);
+        let options = args.transfer.options().observer(&progress);
+        registry::push(source, shipment, &repository, reference, args.no_clobber, &options)?;
+        drop(progress);
         for (own, _, manifest) in sub_manifests {
             repository.put_manifest(own.tag_or_digest()?, &manifest)?;
             output::say(&format!("tagged {own}"));

@@ -69,7 +69,7 @@ pub struct Transfer {
 
 impl Transfer {
     /// How a transfer is made.
-    pub fn options(self) -> copy::Options {
+    pub fn options<'a>(self) -> copy::Options<'a> {
         copy::Options::new().jobs(self.concurrency)
     }
 }

@@ -34,6 +34,7 @@ use crate::file::{self, NewFile};
 use crate::graph::Node;
 use crate::image::{Image, Layer, Role};
 use crate::oci::Descriptor;
+use crate::progress::Ended;
 use crate::{Error, Result};
 
 mod sums;
@@ -45,15 +46,15 @@ const COMMAND_LINE: &str = "cmdline";
 
 /// How files are written.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Options<'a> {
     reuse: bool,
-    jobs: usize,
+    transfer: copy::Options<'a>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// Everything is written, one file after the other.
     pub fn new() -> Self {
-        Options { reuse: false, jobs: 1 }
+        Options { reuse: false, transfer: copy::Options::new() }
     }
 
     /// Whether a file that is there with the right content is left as it is, and not read from the
@@ -64,15 +65,15 @@ impl Options {
         self
     }
 
-    /// How many files are written at once.
+    /// How the files' content is transferred: how many at once, and who is told of it.
     #[must_use]
-    pub fn jobs(mut self, jobs: usize) -> Self {
-        self.jobs = jobs;
+    pub fn transfer(mut self, transfer: copy::Options<'a>) -> Self {
+        self.transfer = transfer;
         self
     }
 }
 
-impl Default for Options {
+impl Default for Options<'_> {
     fn default() -> Self {
         Options::new()
     }
@@ -157,7 +158,7 @@ impl Files {
         &self,
         source: &dyn Source,
         folder: &Path,
-        options: &Options,
+        options: &Options<'_>,
         mut each: impl FnMut(&Path) -> Result<()>,
     ) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
@@ -175,17 +176,12 @@ impl Files {
             before,
             sums: Mutex::default(),
         };
-        let written = copy::transfer(
-            source,
-            &self.nodes(),
-            &target,
-            &copy::Options::new().jobs(options.jobs),
-        )
-        .and_then(|()| {
-            self.command_line.as_ref().map_or(Ok(()), |command_line| {
-                target.write(COMMAND_LINE, &mut format!("{command_line}\n").as_bytes(), None)
-            })
-        });
+        let written =
+            copy::transfer(source, &self.nodes(), &target, &options.transfer).and_then(|()| {
+                self.command_line.as_ref().map_or(Ok(()), |command_line| {
+                    target.write(COMMAND_LINE, &mut format!("{command_line}\n").as_bytes(), None)
+                })
+            });
         let Folder { dir, sums, .. } = target;
         let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut layers: Vec<_> = self.layers.iter().collect();
@@ -275,12 +271,13 @@ impl Target for Folder<'_> {
         Ok(has)
     }
 
-    fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
         self.layers_of(node).iter().try_for_each(|layer| {
             self.check_ours(layer)?;
             let mut content = content::verified(source, &layer.descriptor)?;
             self.write(&layer.file_name, &mut content, Some(&layer.descriptor.digest))
-        })
+        })?;
+        Ok(Ended::Copied)
     }
 }
 

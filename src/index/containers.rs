@@ -79,13 +79,12 @@ impl Containers {
         Graph::read(&self.inputs, &entries, 1)
     }
 
-    /// Puts the containers into a repository, up to `jobs` blobs at once.
+    /// Puts the containers into a repository.
     ///
     /// # Errors
     /// What the registry gives.
-    pub fn send(&self, repository: &Repository<'_>, jobs: usize) -> Result<()> {
-        let options = copy::Options::new().jobs(jobs);
-        copy::transfer(&self.inputs, self.graph()?.nodes(), repository, &options)
+    pub fn send(&self, repository: &Repository<'_>, options: &copy::Options<'_>) -> Result<()> {
+        copy::transfer(&self.inputs, self.graph()?.nodes(), repository, options)
     }
 }
 

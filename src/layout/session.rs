@@ -17,6 +17,7 @@ use crate::file::{self, NewFile, State};
 use crate::graph::Node;
 use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
+use crate::progress::Ended;
 use crate::{Error, Kind, Result};
 
 /// From this size on it costs less to look for a file among the blobs than to copy it.
@@ -248,7 +249,7 @@ impl Target for Session<'_> {
         Ok(there)
     }
 
-    fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
         let descriptor = node.descriptor();
         match node.manifest() {
             Some(manifest) => {
@@ -259,7 +260,8 @@ impl Target for Session<'_> {
                 &descriptor.digest,
                 descriptor.size,
             ),
-        }
+        }?;
+        Ok(Ended::Copied)
     }
 }
 

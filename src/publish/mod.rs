@@ -233,29 +233,27 @@ impl<'a> Prepared<'a> {
     }
 
     /// Sends the image, what is attached to it, and the index over it and its container, which then
-    /// has the tag. `source` is [`source`](Self::source), or what watches it being read.
+    /// has the tag.
     ///
     /// # Errors
     /// [`Error::Refused`] where the tag points to something else and is to stay; what the registry
     /// gives.
     pub fn send(
         &self,
-        source: &dyn Source,
         reference: &Reference,
         index: Option<&WithContainers>,
         repository: &Repository<'_>,
         no_clobber: bool,
-        jobs: usize,
+        options: &Options<'_>,
     ) -> Result<()> {
         // The index gets the tag last.
         let by_digest = reference.with_digest(&self.image.digest);
         let first = if index.is_some() { &by_digest } else { reference };
         let shipment =
             Shipment { entry: &self.image, graph: &self.graph, attached: &self.attached };
-        let options = Options::new().jobs(jobs);
-        registry::push(source, shipment, repository, first, no_clobber, &options)?;
+        registry::push(&self.source(), shipment, repository, first, no_clobber, options)?;
         if let Some(WithContainers { index, containers, .. }) = index {
-            containers.send(repository, jobs)?;
+            containers.send(repository, options)?;
             RemoteIndex::new(reference, repository)?.put(&mut index.clone(), no_clobber)?;
         }
         Ok(())

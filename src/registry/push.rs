@@ -7,6 +7,7 @@ use crate::error::Advice;
 use crate::graph::{Graph, Node};
 use crate::names::{Reference, Tag, TagOrDigest, split_tag};
 use crate::oci::Descriptor;
+use crate::progress::Ended;
 use crate::{Error, Result};
 
 /// What a push did.
@@ -30,9 +31,11 @@ impl Target for Repository<'_> {
 
     /// The registry checks what it gets against the digest (distribution-spec, "Pushing blobs"), so
     /// it is not hashed here too.
-    fn put(&self, node: &Node, source: &dyn Source) -> Result<()> {
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
         match node.manifest() {
-            Some(manifest) => self.put_attached(&node.descriptor().digest, manifest),
+            Some(manifest) => {
+                self.put_attached(&node.descriptor().digest, manifest).map(|()| Ended::Copied)
+            }
             None => self.put_blob(node.descriptor(), source),
         }
     }
@@ -68,7 +71,7 @@ pub fn push(
     repository: &Repository<'_>,
     reference: &Reference,
     keep: bool,
-    options: &Options,
+    options: &Options<'_>,
 ) -> Result<Outcome> {
     let Shipment { entry, graph, attached } = shipment;
     let digest = &entry.digest;
@@ -117,7 +120,7 @@ pub fn push_attached(
     source: &dyn Source,
     attached: &Graph,
     repository: &Repository<'_>,
-    options: &Options,
+    options: &Options<'_>,
 ) -> Result<()> {
     copy::transfer(source, attached.nodes(), repository, options)?;
     for entry in attached.entries() {

@@ -19,6 +19,7 @@ use super::repository::{Repository, header};
 use super::transport::{Failure, Response};
 use crate::content::Source;
 use crate::oci::Descriptor;
+use crate::progress::Ended;
 use crate::{Error, Result};
 
 /// The first size of a chunk after a 413, in bytes; it is halved until one passes.
@@ -62,10 +63,12 @@ impl Repository<'_> {
     /// # Errors
     /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// the registry finds that the content is not what its digest says.
-    pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<()> {
+    pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<Ended> {
         let mut chunk = self.client.settings.chunk_size.map(NonZero::get);
         let mut attempts = Attempts::new(self.client, &self.host);
-        let Some(mut session) = self.begin(descriptor)? else { return Ok(()) };
+        let Some(mut session) = self.begin(descriptor)? else {
+            return Ok(Ended::Mounted);
+        };
         let mut reached = 0;
         loop {
             let step = match chunk {
@@ -84,7 +87,7 @@ impl Repository<'_> {
                 reached = session.offset;
             }
             let again = match step {
-                Step::Done => return Ok(()),
+                Step::Done => return Ok(Ended::Copied),
                 Step::Next => false,
                 Step::TooLarge => {
                     chunk = Some(self.smaller(chunk, descriptor)?);
@@ -95,7 +98,7 @@ impl Repository<'_> {
                     self.wait(&mut attempts, trouble, descriptor)?;
                     // Only the answer may have been lost.
                     if self.has_blob(descriptor)? {
-                        return Ok(());
+                        return Ok(Ended::Copied);
                     }
                     let begins = !self.ask_how_far(&mut session, descriptor);
                     if slow {
@@ -111,7 +114,7 @@ impl Repository<'_> {
             if again {
                 match self.begin(descriptor)? {
                     Some(begun) => session = begun,
-                    None => return Ok(()),
+                    None => return Ok(Ended::Mounted),
                 }
             }
         }

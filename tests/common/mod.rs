@@ -15,6 +15,7 @@ pub mod registry;
 pub mod remote;
 pub mod run;
 pub mod servers;
+pub mod terminal;
 pub mod token;
 pub mod turns;
 

@@ -965,7 +965,7 @@ fn what_other_tools_call_it_is_understood_or_answered() {
     scratch.osimage(store).args(["rm", "v2"]).ok();
     scratch.osimage(store).args(["tag", "os", "v3"]).ok();
     scratch.osimage(store).args(["remove", "v3"]).ok();
-    assert!(scratch.osimage(["cp", "store:os", "copy:os"]).ok().trim_end().ends_with(&id));
+    assert!(scratch.osimage(["cp", "./store:os", "./copy:os"]).ok().trim_end().ends_with(&id));
     for (args, line) in [
         (&["manifest", "fetch", "localhost:5000/os:1"][..], "osimage manifest localhost:5000/os:1"),
         (&["repo", "tags", "localhost:5000/os"], "osimage tags localhost:5000/os"),

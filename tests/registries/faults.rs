@@ -86,7 +86,7 @@ impl Source for Memory {
 }
 
 fn upload(client: &Client, host: &str, blob: &Memory) -> Result<()> {
-    repository(client, host).put(&Node::blob(blob.descriptor()), blob)
+    repository(client, host).put(&Node::blob(blob.descriptor()), blob).map(drop)
 }
 
 fn download(client: &Client, host: &str, descriptor: &Descriptor) -> Result<Vec<u8>> {

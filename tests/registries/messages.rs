@@ -9,6 +9,7 @@ use crate::common::pki::Pki;
 use crate::common::proxy::ForwardProxy;
 use crate::common::registry::{Auth, Fault, Registry};
 use crate::common::remote::{INDEX, MANIFEST};
+use crate::common::terminal::Terminal;
 use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use serde_json::json;
@@ -366,4 +367,89 @@ fn a_tag_is_not_moved_where_that_is_refused() {
     let copy = ["copy", &to, &format!("{}/os:v1", registry.host()), "--no-clobber"];
     scratch.osimage(copy).run().says(&["is another image already"]).fails(7);
     assert_eq!(tags(), before);
+}
+
+/// What becomes of each layer is told, where there is no terminal too.
+#[test]
+fn each_layer_is_told_of_when_it_begins_and_ends() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    let registry = Registry::start();
+    let to = |name: &str| format!("{}/{name}", registry.host());
+    let lines = |args: &[&str]| {
+        let run = scratch.osimage(args).run();
+        assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
+        assert!(!run.stderr.contains('\u{1b}') && !run.stderr.contains('\r'), "{}", run.stderr);
+        run.stderr.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = |lines: &[String], words: &[&str]| {
+        for layer in ["rootfs", "initramfs", "kernel", "config"] {
+            let of: Vec<_> = lines.iter().filter(|line| line.contains(layer)).collect();
+            assert_eq!(of.len(), words.len(), "{layer} {words:?}: {lines:?}");
+            for (line, word) in of.iter().zip(words) {
+                let size = line.contains("kB") || line.contains(" B ");
+                assert!(line.starts_with(word) && size, "{word}: {line:?}");
+            }
+        }
+    };
+    let (one, two) = (to("os:v1"), to("two:v1"));
+    let push = |name: &str, more: &[&str]| {
+        lines(&[&["--store-path", "store", "push", "v1", name], more].concat())
+    };
+    told(&push(&one, &[]), &["sending ", "sent "]);
+    told(&push(&two, &["--mount-from", "os"]), &["mounted "]);
+    told(&push(&to("os:v2"), &[]), &[]);
+    told(&push(&to("three:v1"), &["--no-progress"]), &["sending ", "sent "]);
+    assert!(push(&to("four:v1"), &["--quiet"]).is_empty());
+    told(&lines(&["pull", &one, "--to", "./layout:v1"]), &["fetching ", "fetched "]);
+    told(&lines(&["pull", &one, "--to", "./layout:v1"]), &["there "]);
+    told(&lines(&["copy", &one, &to("five:v1")]), &["mounted "]);
+    let other = Registry::start();
+    told(&lines(&["copy", &one, &format!("{}/os:v1", other.host())]), &["copying ", "copied "]);
+    assert!(lines(&["copy", "-q", &one, &format!("{}/six:v1", other.host())]).is_empty());
+    assert!(lines(&["pull", "-q", &one, "-o", "quiet"]).is_empty());
+    let files = lines(&["pull", &one, "-o", "files"]);
+    assert!(files.iter().any(|line| line.starts_with("fetched ") && line.contains("kernel")));
+}
+
+#[test]
+fn a_terminal_has_a_bar_for_each_layer_and_keeps_what_was_said() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    for (term, more, bars) in [
+        ("xterm", &[][..], true),
+        ("xterm", &["--no-progress"], false),
+        ("xterm", &["--quiet"], false),
+        ("dumb", &[], false),
+        ("", &[], false),
+    ] {
+        for columns in [80, 120] {
+            let registry = Registry::start();
+            // Slow enough to be drawn.
+            registry.on(|request| {
+                let slow = request.method == "PUT" && request.path.contains("/blobs/");
+                slow.then(|| Fault::SlowRequest(16_000, Duration::from_millis(30)))
+            });
+            let to = format!("{}/os:v1", registry.host());
+            let mut terminal = Terminal::new(columns);
+            terminal.term = term;
+            let args = ["--store-path", "store", "push", "v1", &to];
+            let (status, seen) = terminal.run(&scratch, &[&args, more].concat());
+            assert!(status.success(), "{seen}");
+            assert_eq!(seen.contains('['), bars, "{term} {more:?}: {seen:?}");
+            assert_eq!(seen.contains("\u{1b}["), bars, "{term} {more:?}: {seen:?}");
+            let quiet = more.contains(&"--quiet");
+            for layer in ["rootfs", "initramfs", "kernel"] {
+                let sent = seen.lines().any(|line| {
+                    let line = line.rsplit(['\r', '\u{1b}']).next().unwrap_or_default();
+                    line.contains("sent ") && line.contains(layer)
+                });
+                assert_eq!(sent, !quiet, "{term} {more:?} {layer}: {seen:?}");
+            }
+            assert!(seen.contains("Successfully pushed"), "{seen:?}");
+            for unit in ["KiB", "MiB"] {
+                assert!(!seen.contains(unit), "{seen:?}");
+            }
+        }
+    }
 }
