@@ -18,6 +18,7 @@
 //! - [`progress`]: what becomes of the pieces of a transfer, for whoever wants to show it.
 //! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
+//! - [`place`]: a layout, an archive or an image in a registry, opened.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building,
 //!   reading.
 //! - [`platform`]: platforms as they are asked for, and what fits.
@@ -79,6 +80,7 @@ pub mod layout;
 pub mod manifest;
 pub mod names;
 pub mod oci;
+pub mod place;
 pub mod platform;
 pub mod progress;
 pub mod publish;

@@ -62,6 +62,11 @@ impl Archive {
         })
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The name of its top folder, if it has one.
     pub fn top(&self) -> Option<&str> {
         self.top.as_deref()

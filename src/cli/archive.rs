@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use osimage::archive::{self, Options};
 use osimage::compress::{Format, Settings};
-use osimage::content::{self, Inventory, Source};
+use osimage::content::Source;
 use osimage::copy;
 use osimage::graph::Graph;
 use osimage::layout::{Imported, Naming, Taken};
-use osimage::names::{Location, Selector, is_archive_name};
+use osimage::names::{Location, is_archive_name};
 use osimage::oci::Descriptor;
-use osimage::{Error, Result};
+use osimage::{Error, Result, referrers};
 
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::output;
 use super::progress::Watched;
 use super::remote::JOBS;
@@ -113,11 +113,14 @@ pub struct ExportArgs {
 
 pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
     let (output, source) = args.paths.split_last().expect("there is at least one");
-    let (source, name) = context.open(source.first().map(String::as_str))?;
-    let entries = chosen(&*source, name.as_ref())?;
-    let graph = Graph::read(&*source, &entries, JOBS)?;
+    let place = context.place(source.first().map(String::as_str), Bare::StoreOnly)?;
+    let source = place.source();
+    let entries = place.entries()?;
+    let graph = Graph::read(source, &entries, JOBS)?;
+    // What a user attached goes along.
+    let graph = graph.joined(&referrers::attached(source, &graph, JOBS)?);
     let path = PathBuf::from(output);
-    args.archive.write(&path, &*source, &graph)?;
+    args.archive.write(&path, source, &graph)?;
     entries
         .iter()
         .try_for_each(|entry| output::line(&format!("Successfully exported {}", described(entry))))
@@ -158,13 +161,15 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
         }
         location => location?,
     };
-    let (source, name) = context.open_location(location)?;
-    let entries = chosen(&*source, name.as_ref())?;
-    let graph = Graph::read(&*source, &entries, JOBS)?;
+    let place = context.open(location)?;
+    let source = place.source();
+    let entries = place.entries()?;
+    let graph = Graph::read(source, &entries, JOBS)?;
+    let graph = graph.joined(&referrers::attached(source, &graph, JOBS)?);
     let store = context.writable_store()?;
     let session = store.session()?;
     copy::transfer(
-        &Watched::new(&*source, graph.nodes(), "importing"),
+        &Watched::new(source, graph.nodes(), "importing"),
         graph.nodes(),
         &session,
         &copy::Options::new(),
@@ -208,21 +213,6 @@ pub fn tell(new: &Imported) {
         ),
         Naming::Unfit { why } => format!("osimage: {id} came in without its name: {why}"),
     }));
-}
-
-/// The entry that a name means, or all of them.
-fn chosen(source: &dyn Inventory, name: Option<&Selector>) -> Result<Vec<Descriptor>> {
-    match name {
-        Some(_) => Ok(vec![content::resolve(source, name)?]),
-        None => {
-            let entries = source.entries()?;
-            if entries.is_empty() {
-                content::resolve(source, None).map(|entry| vec![entry])
-            } else {
-                Ok(entries)
-            }
-        }
-    }
 }
 
 fn described(entry: &Descriptor) -> String {

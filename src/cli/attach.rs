@@ -3,23 +3,21 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use osimage::archive::Archive;
 use osimage::attach::Attachment;
-use osimage::content::{self, Overlay, Source};
+use osimage::content::{Overlay, Source};
 use osimage::copy;
 use osimage::digest::Digest;
 use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::select;
 use osimage::json::Annotations;
-use osimage::names::Location;
 use osimage::oci::{self, Descriptor};
 use osimage::registry::Access;
 use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
-use super::context::{self, Context, parse_annotations, wanted};
+use super::context::{Bare, Context, parse_annotations, wanted};
 use super::output;
 use super::remote::{JOBS, Transfer};
 
@@ -126,82 +124,53 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let annotations = annotations(args)?;
     attachments.iter_mut().for_each(|attachment| attachment.annotations = annotations.clone());
 
-    let location = context.locate_remote(&args.image)?;
-    if !matches!(location, Location::Archive(..)) {
+    let place = context.place(Some(&args.image), Bare::Registry)?;
+    if place.as_archive().is_none() {
         args.archive.refuse_without_output()?;
     }
     let inputs = Inputs::default();
     let platform = wanted(args.platform.as_deref())?;
-    let build = |source: &dyn Source,
-                 entry: &Descriptor|
-     -> Result<(Descriptor, Vec<Descriptor>)> {
-        let subject =
-            select::subject(source, entry, platform.as_ref(), context::is_by_digest(&args.image))?;
-        let entries = attachments
+    let by_digest = place.is_by_digest();
+    let subject = select::subject(place.source(), &place.entry()?, platform.as_ref(), by_digest)?;
+    let entries = attachments
+        .iter()
+        .map(|attachment| attachment.build(&subject, &inputs))
+        .collect::<Result<Vec<_>>>()?;
+    let graph = Graph::read(&inputs, &entries, 1)?;
+    let label = place.label();
+    if let Some(image) = place.as_registry() {
+        let name = image.repository().name();
+        let repository = context.client().repository(name, Access::Push)?;
+        copy::transfer(&inputs, graph.nodes(), &repository, &args.transfer.options())?;
+    } else if let Some(archive) = place.as_archive() {
+        let mut all = archive.entries()?;
+        let new: Vec<_> = entries
             .iter()
-            .map(|attachment| attachment.build(&subject, &inputs))
-            .collect::<Result<_>>()?;
-        Ok((subject, entries))
-    };
-    let (place, subject, entries) = match location {
-        Location::Registry(reference) => {
-            let image = context.client().image(&reference)?;
-            let (subject, entries) = build(&image, image.descriptor())?;
-            let name = image.repository().name().clone();
-            let repository = context.client().repository(&name, Access::Push)?;
-            copy::transfer(
-                &inputs,
-                Graph::read(&inputs, &entries, 1)?.nodes(),
-                &repository,
-                &args.transfer.options(),
-            )?;
-            (name.to_string(), subject, entries)
-        }
-        Location::Archive(path, name) => {
+            .filter(|entry| all.iter().all(|known| known.digest != entry.digest))
+            .cloned()
+            .collect();
+        if !new.is_empty() {
+            all.extend(new);
+            let both = Overlay { top: &inputs, below: archive };
             // A link to it stays one.
-            let target = path.canonicalize().map_err(|e| Error::io("open", &path, e))?;
-            let archive = Archive::open(&path, context.max_size())?;
-            let entry = content::resolve(&archive, name.as_ref())?;
-            let (subject, entries) = build(&archive, &entry)?;
-            let mut all = archive.entries()?;
-            let new: Vec<_> = entries
+            let target = archive.path().canonicalize();
+            let target = target.map_err(|e| Error::io("open", archive.path(), e))?;
+            let graph = Graph::read(&both, &all, JOBS)?;
+            args.archive.write_as(&target, archive.top(), &both, &graph)?;
+        }
+    } else {
+        let (layout, _) = place.into_layout()?;
+        let session = layout.session()?;
+        copy::transfer(&inputs, graph.nodes(), &session, &args.transfer.options())?;
+        session.update(|index| {
+            let new = entries
                 .iter()
-                .filter(|entry| all.iter().all(|known| known.digest != entry.digest))
-                .cloned()
-                .collect();
-            if !new.is_empty() {
-                all.extend(new);
-                let both = Overlay { top: &inputs, below: &archive };
-                args.archive.write_as(
-                    &target,
-                    archive.top(),
-                    &both,
-                    &Graph::read(&both, &all, JOBS)?,
-                )?;
-            }
-            (path.display().to_string(), subject, entries)
-        }
-        _ => {
-            let (layout, name) = context.open_layout(&args.image)?;
-            let (subject, entries) = build(&layout, &content::resolve(&layout, name.as_ref())?)?;
-            let session = layout.session()?;
-            copy::transfer(
-                &inputs,
-                Graph::read(&inputs, &entries, 1)?.nodes(),
-                &session,
-                &args.transfer.options(),
-            )?;
-            session.update(|index| {
-                let new = entries.iter().filter(|entry| {
-                    index.manifests.iter().all(|known| known.digest != entry.digest)
-                });
-                let new: Vec<_> = new.cloned().collect();
-                index.manifests.extend(new);
-            })?;
-            (layout.origin().trim_start_matches("the layout ").to_owned(), subject, entries)
-        }
-    };
-    show(args.format, &place, &subject.digest, &entries, &annotations)
+                .filter(|entry| index.manifests.iter().all(|known| known.digest != entry.digest));
+            let new: Vec<_> = new.cloned().collect();
+            index.manifests.extend(new);
+        })?;
+    }
+    show(args.format, &label, &subject.digest, &entries, &annotations)
 }
 
 fn show(

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use osimage::archive::{self, Archive};
-use osimage::content::{self, Inventory, Source};
+use osimage::content;
 use osimage::image::Profile;
 use osimage::json::Annotations;
 use osimage::layout::{self, Layout};
 use osimage::names::{
     ARCHIVE_ENDINGS, Host, Location, PathKind, Reference, Selector, looks_like_path,
 };
+use osimage::place::Place;
 use osimage::platform::Wanted;
 use osimage::registry::Client;
 use osimage::{Error, Kind, Result};
@@ -154,37 +155,19 @@ impl Context {
             .with_hint("`osimage build` and `osimage import` make one; --store-path names another, and a layout's folder or an archive can be named too"))
     }
 
-    /// What an argument means. With `--store-path`, and under the Go tools' names, it is a name in
-    /// that store unless it can only be a path.
-    pub fn locate(&self, argument: &str) -> Result<Location> {
-        if self.store_path.is_some() || self.persona != Persona::Osimage {
-            return Location::parse(argument, |path| {
-                layout::look(path).filter(|_| path.to_str().is_some_and(looks_like_path))
-            });
-        }
-        Location::parse(argument, layout::look)
-    }
-
-    /// Opens what an argument names, `oci://REF` in a registry too. Without an argument it is the
-    /// store.
-    pub fn open_any(
-        &self,
-        argument: Option<&str>,
-    ) -> Result<(Box<dyn Source + '_>, Option<Selector>)> {
-        match argument.map(|argument| self.locate(argument)) {
-            Some(Ok(Location::Registry(reference))) => {
-                Ok((Box::new(self.client().image(&reference)?), None))
-            }
-            _ => self.open(argument).map(|(source, name)| (source as Box<dyn Source>, name)),
-        }
-    }
-
-    /// What an argument means where a name without more is one in a registry, but for a store that
-    /// is named itself.
-    pub fn locate_remote(&self, argument: &str) -> Result<Location> {
-        match Location::parse(argument, layout::look)? {
-            Location::Store(name) if self.store_path.is_none() => {
-                self.check_not_stored(argument, name.as_ref())?;
+    /// What an argument means; without one it is the store. A store that is named itself, or that of
+    /// the Go tools, has every name that cannot only be a path.
+    fn location(&self, argument: Option<&str>, bare: Bare) -> Result<Location> {
+        let Some(argument) = argument else { return Ok(Location::Store(None)) };
+        let is_named = self.store_path.is_some() || self.persona != Persona::Osimage;
+        let only_paths = is_named && bare != Bare::Registry;
+        let location = Location::parse(argument, |path| {
+            let sure = || path.to_str().is_some_and(looks_like_path);
+            layout::look(path).filter(|_| !only_paths || sure())
+        })?;
+        match location {
+            Location::Store(selector) if bare == Bare::Registry && self.store_path.is_none() => {
+                self.check_not_stored(argument, selector.as_ref())?;
                 argument.parse().map(Location::Registry)
             }
             location => Ok(location),
@@ -193,9 +176,9 @@ impl Context {
 
     /// What cannot be in a registry, and is in the store, is not to be looked for under a made-up
     /// host.
-    fn check_not_stored(&self, argument: &str, name: Option<&Selector>) -> Result<()> {
+    fn check_not_stored(&self, argument: &str, selector: Option<&Selector>) -> Result<()> {
         let Ok(path) = self.store_path() else { return Ok(()) };
-        let there = || self.store().and_then(|store| content::resolve(&store, name)).is_ok();
+        let there = || self.store().and_then(|store| content::resolve(&store, selector)).is_ok();
         if argument.parse::<Reference>().is_err() && there() {
             return Err(Error::usage(format!(
                 "{argument} is an image of the store, and means one in a registry here"
@@ -205,9 +188,76 @@ impl Context {
         Ok(())
     }
 
+    /// Opens what an argument names; without one it is the store.
+    pub fn place(&self, argument: Option<&str>, bare: Bare) -> Result<Place<'_>> {
+        let location = self.location(argument, bare)?;
+        let in_store = matches!(location, Location::Store(_));
+        let opened = self.open(location).and_then(|place| {
+            // A name that the store does not have is told at once, with what else it may mean.
+            if in_store && place.selector().is_some() {
+                place.entry()?;
+            }
+            Ok(place)
+        });
+        match (opened, argument) {
+            (Err(e), Some(argument)) if in_store && e.kind() == Kind::NotFound => {
+                Err(match self.other_meaning(argument, bare) {
+                    Some(hint) => e.with_hint(hint),
+                    None => e,
+                })
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// What a name that the store does not have may be meant to be, and how that is typed.
+    fn other_meaning(&self, argument: &str, bare: Bare) -> Option<String> {
+        match layout::look(argument.as_ref()) {
+            Some(PathKind::File) => {
+                return Some(format!("./{argument} means the file of that name"));
+            }
+            Some(PathKind::Layout | PathKind::Folder) => {
+                return Some(format!("./{argument} means the folder of that name"));
+            }
+            None => {}
+        }
+        let reference: Reference = argument.parse().ok()?;
+        if self.persona != Persona::Osimage || reference.tag_or_digest().is_err() {
+            return None;
+        }
+        Some(match bare {
+            Bare::StoreOnly => format!(
+                "`osimage list` shows what the store has; to bring it in from the registry: \
+                 osimage pull {reference}"
+            ),
+            Bare::Store | Bare::Registry => format!(
+                "`osimage list` shows what the store has; in the registry it is: {}",
+                retyped(argument, &format!("oci://{reference}"))
+            ),
+        })
+    }
+
+    /// Opens a location.
+    pub fn open(&self, location: Location) -> Result<Place<'_>> {
+        Ok(match location {
+            Location::Store(selector) => Place::layout(self.store()?, selector),
+            Location::Layout(path, selector) => Place::layout(Layout::open(&path)?, selector),
+            Location::Archive(path, selector) => {
+                Place::archive(Archive::open(&path, self.max_size)?, selector)
+            }
+            Location::Registry(reference) => Place::registry(self.client().image(&reference)?),
+        })
+    }
+
+    /// What an argument means from which an image is read, where a name without more is one in a
+    /// registry, for a command that must know it before it opens it.
+    pub fn origin(&self, argument: &str) -> Result<Location> {
+        self.location(Some(argument), Bare::Registry)
+    }
+
     /// What an argument means to which something is written; a folder need not be there yet.
-    pub fn locate_target(&self, argument: &str) -> Result<Location> {
-        Ok(match self.locate_remote(argument)? {
+    pub fn destination(&self, argument: &str) -> Result<Location> {
+        Ok(match self.location(Some(argument), Bare::Registry)? {
             Location::Layout(path, None) if !path.exists() => {
                 let (path, name) = new_folder(argument);
                 let ending = path
@@ -232,27 +282,6 @@ impl Context {
         })
     }
 
-    /// Opens what an argument names where a name without more is one in a registry; with what to
-    /// call its place.
-    pub fn open_remote(
-        &self,
-        argument: &str,
-    ) -> Result<(String, Box<dyn Source + '_>, Option<Selector>)> {
-        let local = match self.locate_remote(argument)? {
-            Location::Registry(reference) => {
-                let image = self.client().image(&reference)?;
-                return Ok((image.repository().name().to_string(), Box::new(image), None));
-            }
-            local => local,
-        };
-        let place = match &local {
-            Location::Layout(path, _) | Location::Archive(path, _) => path.clone(),
-            Location::Store(_) | Location::Registry(_) => self.store_path()?,
-        };
-        let (source, name) = self.open_location(local)?;
-        Ok((place.display().to_string(), source, name))
-    }
-
     /// The image in a registry that an argument names, with or without `oci://`.
     pub fn reference(&self, argument: &str) -> Result<Reference> {
         match Location::parse(argument, layout::look)? {
@@ -266,73 +295,31 @@ impl Context {
             )),
         }
     }
+}
 
-    /// Opens what an argument names: the store, a layout's folder or an archive, and the image's
-    /// name in it. Without an argument it is the store.
-    pub fn open(&self, argument: Option<&str>) -> Result<(Box<dyn Inventory>, Option<Selector>)> {
-        let location =
-            argument.map_or(Ok(Location::Store(None)), |argument| self.locate(argument))?;
-        if let (Some(argument), Location::Store(name)) = (argument, &location) {
-            self.suggest_other(argument, name.as_ref())?;
-        }
-        self.open_location(location)
-    }
+/// What a name without more means: one that is no path, and does not begin with `oci://`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bare {
+    /// An image of the store; `oci://REF` is one in a registry.
+    Store,
+    /// An image of the store, and nothing else will do.
+    StoreOnly,
+    /// An image in a registry, but for a store that is named itself.
+    Registry,
+}
 
-    /// Where the store has no such image, but there is a file or a folder of that name, or it may
-    /// lie in a registry, the error says how to mean that.
-    fn suggest_other(&self, argument: &str, name: Option<&Selector>) -> Result<()> {
-        let hint = match layout::look(argument.as_ref()) {
-            None if self.persona == Persona::Osimage
-                && argument
-                    .parse::<Reference>()
-                    .is_ok_and(|reference| reference.tag_or_digest().is_ok()) =>
-            {
-                format!(
-                    "`osimage list` shows what the store has; in the registry it is oci://{argument}"
-                )
-            }
-            None => return Ok(()),
-            Some(PathKind::File) => format!("./{argument} means the file of that name"),
-            Some(PathKind::Layout | PathKind::Folder) => {
-                format!("./{argument} means the folder of that name")
-            }
-        };
-        match self.store().and_then(|store| content::resolve(&store, name)) {
-            Err(e) if e.kind() == Kind::NotFound => Err(e.with_hint(hint)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Opens a place.
-    pub fn open_location(
-        &self,
-        location: Location,
-    ) -> Result<(Box<dyn Inventory>, Option<Selector>)> {
-        Ok(match location {
-            Location::Store(name) => (Box::new(self.store()?), name),
-            Location::Layout(path, name) => (Box::new(Layout::open(&path)?), name),
-            Location::Archive(path, name) => (Box::new(Archive::open(&path, self.max_size)?), name),
-            Location::Registry(reference) => return Err(no_registry(&reference)),
-        })
-    }
-
-    /// Opens the layout that an argument names, to change it. An archive cannot be changed in
-    /// place.
-    pub fn open_layout(&self, argument: &str) -> Result<(Layout, Option<Selector>)> {
-        match self.locate(argument)? {
-            Location::Store(name) => {
-                self.suggest_other(argument, name.as_ref())?;
-                Ok((self.store()?, name))
-            }
-            Location::Layout(path, name) => Ok((Layout::open(&path)?, name)),
-            Location::Archive(path, _) => Err(Error::usage(format!(
-                "{} is an archive; it cannot be changed in place",
-                path.display()
-            ))
-            .with_hint("import it into a store, change it there, and export it again")),
-            Location::Registry(reference) => Err(no_registry(&reference)),
-        }
-    }
+/// The command line as it was typed, with another word in the place of an argument.
+fn retyped(argument: &str, instead: &str) -> String {
+    let words = std::env::args().skip(1).map(|word| match word == argument {
+        true => instead.to_owned(),
+        false => word,
+    });
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:@=+,%".contains(&b);
+    let quoted = words.map(|word| match !word.is_empty() && word.bytes().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    });
+    std::iter::once("osimage".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Splits the path of a folder that is not there yet from the name of an image in it: at the first
@@ -344,13 +331,6 @@ fn new_folder(argument: &str) -> (&str, Option<&str>) {
         Some(at) if at > 0 => (&argument[..there + at], Some(&argument[there + at + 1..])),
         _ => (argument, None),
     }
-}
-
-fn no_registry(reference: &Reference) -> Error {
-    Error::usage(format!(
-        "oci://{reference} names an image in a registry; this command works on local images"
-    ))
-    .with_hint("name an image of the store, a layout's folder or an archive")
 }
 
 /// Bytes, with an optional binary suffix.
@@ -393,9 +373,4 @@ pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Res
 /// The platform that an option names.
 pub fn wanted(platform: Option<&str>) -> Result<Option<Wanted>> {
     platform.map(str::parse).transpose()
-}
-
-/// Whether an argument names an image by its digest.
-pub fn is_by_digest(argument: &str) -> bool {
-    argument.contains("sha256:") || argument.contains("sha512:")
 }

@@ -1,7 +1,7 @@
 //! `osimage convert`: the same image under another profile's media types, without sending a layer
 //! again.
 
-use osimage::content::{self, Overlay};
+use osimage::content::Overlay;
 use osimage::copy;
 use osimage::graph::Graph;
 use osimage::image::build::Inputs;
@@ -12,7 +12,7 @@ use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result};
 
 use super::build::ProfileArg;
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::output;
 use super::remote::Transfer;
 
@@ -38,19 +38,19 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (_, source, name) = context.open_remote(&args.image)?;
-    let entry = content::resolve(&*source, name.as_ref())?;
+    let place = context.place(Some(&args.image), Bare::Registry)?;
+    let (source, entry) = (place.source(), place.entry()?);
     let inputs = Inputs::default();
-    let new = convert::convert(&*source, &entry, args.profile.into(), &inputs)?;
-    let both = Overlay { top: &inputs, below: &*source };
+    let new = convert::convert(source, &entry, args.profile.into(), &inputs)?;
+    let both = Overlay { top: &inputs, below: source };
     let graph = Graph::read(&both, std::slice::from_ref(&new), args.transfer.concurrency)?;
-    match context.locate_target(&args.new)? {
+    match context.destination(&args.new)? {
         Location::Registry(reference) => {
             reference.tag_or_digest()?;
             let mut repository =
                 context.client().repository(reference.repository(), Access::Push)?;
-            if let Location::Registry(from) = context.locate_remote(&args.image)? {
-                repository = repository.mounting_from(from.repository());
+            if let Some(image) = place.as_registry() {
+                repository = repository.mounting_from(image.repository().name());
             }
             let nothing = Graph::default();
             let shipment = Shipment { entry: &new, graph: &graph, attached: &nothing };

@@ -1,11 +1,11 @@
 //! `osimage copy`: between any two of registry, layout and archive.
 
-use osimage::content::{self, Source};
 use osimage::copy;
 use osimage::graph::Graph;
 use osimage::layout::{Layout, Naming, Taken};
 use osimage::names::{Location, Selector};
 use osimage::oci::Descriptor;
+use osimage::place::Place;
 use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result, referrers};
 
@@ -52,7 +52,7 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
-    let (from, to) = (context.locate_remote(&args.source)?, context.locate_target(&args.target)?);
+    let (from, to) = (context.origin(&args.source)?, context.destination(&args.target)?);
     if let Location::Registry(reference) = &to {
         let hint = |e: Error| e.with_hint(format!("say under which tag: {reference}:TAG"));
         reference.tag_or_digest().map_err(hint)?;
@@ -67,21 +67,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let [reader, writer] = clients.each_ref().map(|client| {
         client.as_ref().unwrap_or_else(|| context.client_for(args.upload.chunk_size))
     });
-    let mut mount_from = None;
-    let (source, name): (Box<dyn Source + '_>, _) = match from {
-        Location::Registry(reference) => {
-            let image = reader.image(&reference)?;
-            mount_from = Some(image.repository().name().clone());
-            (Box::new(image), None)
-        }
-        local => {
-            context.open_location(local).map(|(source, name)| (source as Box<dyn Source>, name))?
-        }
+    let place = match from {
+        Location::Registry(reference) => Place::registry(reader.image(&reference)?),
+        local => context.open(local)?,
     };
-    let entry = content::resolve(&*source, name.as_ref())?;
-    let graph = Graph::read(&*source, std::slice::from_ref(&entry), args.transfer.concurrency)?;
+    let (source, entry) = (place.source(), place.entry()?);
+    let graph = Graph::read(source, std::slice::from_ref(&entry), args.transfer.concurrency)?;
     let attached = match args.recursive {
-        true => referrers::attached(&*source, &graph, args.transfer.concurrency)?,
+        true => referrers::attached(source, &graph, args.transfer.concurrency)?,
         false => Graph::default(),
     };
     let both = graph.joined(&attached);
@@ -92,11 +85,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let mut repository = writer.repository(reference.repository(), Access::Push)?;
             if let Some(from) = args.upload.mount_from.as_deref() {
                 repository = repository.mounting_from(&super::push::mounted(from, &reference)?);
-            } else if let Some(from) = &mount_from {
-                repository = repository.mounting_from(from);
+            } else if let Some(image) = place.as_registry() {
+                repository = repository.mounting_from(image.repository().name());
             }
             let shipment = Shipment { entry: &entry, graph: &graph, attached: &attached };
-            registry::push(&*source, shipment, &repository, &reference, args.no_clobber, &options)?;
+            registry::push(source, shipment, &repository, &reference, args.no_clobber, &options)?;
         }
         local @ (Location::Layout(..) | Location::Store(_)) => {
             let (layout, name) = match local {
@@ -106,7 +99,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             };
             let named = named(&entry, name.as_ref())?;
             let session = layout.session()?;
-            copy::transfer(&*source, both.nodes(), &session, &options)?;
+            copy::transfer(source, both.nodes(), &session, &options)?;
             let taken = if args.no_clobber { Taken::Refuse } else { Taken::Replace };
             let imported = session.import(both.with_entry(&named).entries(), taken)?;
             let unfit = imported.iter().filter(|new| matches!(new.naming, Naming::Unfit { .. }));
@@ -118,7 +111,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     .with_hint("choose another name"));
             }
             let named = named(&entry, name.as_ref())?;
-            args.archive.write(&path, &*source, &both.clone().with_entry(&named))?;
+            args.archive.write(&path, source, &both.clone().with_entry(&named))?;
         }
     }
     drop(progress);

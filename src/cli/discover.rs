@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use osimage::content::{self, Source};
+use osimage::content::Source;
 use osimage::digest::Digest;
 use osimage::graph::MAX_DEPTH;
 use osimage::image::select;
@@ -12,7 +12,7 @@ use osimage::referrers::{self, MAX_REFERRERS};
 use osimage::{Error, Result};
 use serde::Serialize;
 
-use super::context::{self, Context, wanted};
+use super::context::{Bare, Context, wanted};
 use super::output::{self, visible};
 use super::yaml;
 
@@ -63,26 +63,21 @@ struct Node {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (place, source, name) = context.open_remote(&args.image)?;
-    let entry = content::resolve(&*source, name.as_ref())?;
-    let named = entry;
+    let place = context.place(Some(&args.image), Bare::Registry)?;
+    let (source, label, named) = (place.source(), place.label(), place.entry()?);
     let entry = select::subject(
-        &*source,
+        source,
         &named,
         wanted(args.platform.as_deref())?.as_ref(),
-        context::is_by_digest(&args.image),
+        place.is_by_digest(),
     )?;
     // In a registry, a name is all that the entry could have, and it was given to it here.
     let annotations =
-        if name.is_some() { entry.annotations.clone() } else { Annotations::default() };
-    let mut root = node(&place, &entry, annotations, None);
+        if place.selector().is_some() { entry.annotations.clone() } else { Annotations::default() };
+    let mut root = node(&label, &entry, annotations, None);
     let depth = args.depth.min(MAX_DEPTH as u64) as usize;
-    let mut finder = Finder {
-        source: &*source,
-        place: &place,
-        only: args.artifact_type.as_deref(),
-        left: MAX_REFERRERS,
-    };
+    let mut finder =
+        Finder { source, place: &label, only: args.artifact_type.as_deref(), left: MAX_REFERRERS };
     let mut below = |subject: &Digest| finder.attached(subject, depth, &mut vec![subject.clone()]);
     root.referrers = below(&entry.digest)?;
     // Others attach to the index over an image and its info container.

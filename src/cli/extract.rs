@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use osimage::content::{self, Source};
+use osimage::content::Source;
 use osimage::copy;
 use osimage::extract::{Files, Options};
 use osimage::image::{Image, Role, select};
 use osimage::{Error, Result};
 
-use super::context::{Context, wanted};
+use super::context::{Bare, Context, wanted};
 use super::output;
 use super::progress::Watched;
 use super::remote::JOBS;
@@ -59,16 +59,16 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (source, name) = context.open_any(args.image.as_deref())?;
-    let entry = content::resolve(&*source, name.as_ref())?;
+    let place = context.place(args.image.as_deref(), Bare::Store)?;
+    let (source, entry) = (place.source(), place.entry()?);
     let platform = wanted(args.choice.platform.as_deref())?;
-    let entry = select::one(&*source, &entry, platform.as_ref())?;
-    let files = Files::of(&Image::read(&*source, &entry)?, &args.choice.layer)?;
+    let entry = select::one(source, &entry, platform.as_ref())?;
+    let files = Files::of(&Image::read(source, &entry)?, &args.choice.layer)?;
     let options = Options::new().transfer(copy::Options::new().jobs(JOBS));
     if args.output == Path::new("-") {
-        return write(&*source, &files, &args.output, args.choice.force, &options);
+        return write(source, &files, &args.output, args.choice.force, &options);
     }
-    let watched = Watched::new(&*source, &files.nodes(), "extracting");
+    let watched = Watched::new(source, &files.nodes(), "extracting");
     write(&watched, &files, &args.output, args.choice.force, &options)
 }
 

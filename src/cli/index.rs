@@ -1,6 +1,5 @@
 //! `osimage index`: one tag for the images of several architectures.
 
-use osimage::content;
 use osimage::copy;
 use osimage::graph::Graph;
 use osimage::image::info::Known;
@@ -8,13 +7,13 @@ use osimage::image::read_index;
 use osimage::index::containers::{self, Containers};
 use osimage::index::remote::{RemoteIndex, Written};
 use osimage::index::{self, Member, Selection, Told};
-use osimage::names::{Location, Reference, split_tag};
+use osimage::names::{Reference, split_tag};
 use osimage::oci::{self, Descriptor};
 use osimage::platform::Wanted;
 use osimage::registry::{Access, Repository};
 use osimage::{Error, Kind, Result};
 
-use super::context::{Context, parse_annotations};
+use super::context::{Bare, Context, parse_annotations};
 use super::output;
 use super::remote::Transfer;
 
@@ -143,12 +142,12 @@ fn entries(
     let mut entries: Vec<Descriptor> = Vec::new();
     for text in images {
         let (platform, image) = split_platform(text)?;
-        let is_here = matches!(context.locate_remote(image)?,
-            Location::Registry(own) if own.repository() == reference.repository());
-        let (_, source, name) = context.open_remote(image)?;
-        let named = content::resolve(&*source, name.as_ref())?;
+        let place = context.place(Some(image), Bare::Registry)?;
+        let own = place.as_registry().map(|image| image.repository().name());
+        let (is_here, source) = (own == Some(reference.repository()), place.source());
+        let named = place.entry()?;
         let found = match oci::is_index(&named.media_type) {
-            true => read_index(&*source, &named)?.manifests,
+            true => read_index(source, &named)?.manifests,
             false => vec![named],
         };
         if found.len() > 1 && platform.is_some() {
@@ -156,13 +155,13 @@ fn entries(
                 .with_hint("leave out what stands before =, or name one of its images"));
         }
         if !is_here {
-            let graph = Graph::read(&*source, &found, jobs)?;
+            let graph = Graph::read(source, &found, jobs)?;
             let options = copy::Options::new().jobs(jobs);
-            copy::transfer(&*source, graph.nodes(), repository, &options)?;
+            copy::transfer(source, graph.nodes(), repository, &options)?;
         }
         let told = Told::new().platform(platform.as_ref()).tag(split_tag(image).1);
         for found in found {
-            let entry = index::entry(&*source, &found, &told).map_err(|e| match e.kind() {
+            let entry = index::entry(source, &found, &told).map_err(|e| match e.kind() {
                 Kind::Usage => e.with_hint(format!("say it: amd64={image}")),
                 _ => e,
             })?;

@@ -4,14 +4,14 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use osimage::content::{self, Source};
+use osimage::content::Source;
 use osimage::image::{self, Image, info};
 use osimage::oci::{self, Descriptor, Manifest};
 use osimage::referrers::{self, Referrer};
 use osimage::{Kind, Result};
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::output::{self, visible};
 
 /// Show an image's manifest and config, and what is attached to it
@@ -47,18 +47,18 @@ struct Inspected<'a> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (source, name) = context.open_any(args.image.as_deref())?;
-    let entry = content::resolve(&*source, name.as_ref())?;
+    let place = context.place(args.image.as_deref(), Bare::Store)?;
+    let (source, entry) = (place.source(), place.entry()?);
     let by_default = if std::io::stdout().is_terminal() { Format::Tree } else { Format::Json };
     match args.format.unwrap_or(by_default) {
-        Format::Tree => output::print(&tree(&*source, &entry)?),
+        Format::Tree => output::print(&tree(source, &entry)?),
         // ironcore-image prints an index as it is.
         Format::Json if oci::is_index(&entry.media_type) => {
-            output::json(&image::read_index(&*source, &entry)?)
+            output::json(&image::read_index(source, &entry)?)
         }
         Format::Json => {
-            let image = Image::read(&*source, &entry)?;
-            let attached = attached(&*source, &entry).iter().map(Referrer::listed).collect();
+            let image = Image::read(source, &entry)?;
+            let attached = attached(source, &entry).iter().map(Referrer::listed).collect();
             output::json(&Inspected {
                 descriptor: &entry,
                 manifest: &image.manifest,

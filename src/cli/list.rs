@@ -7,7 +7,7 @@ use osimage::oci::{self, Descriptor};
 use osimage::{Kind, Result};
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::output;
 
 /// List the images of the store, a layout or an archive, or look at one in a registry
@@ -56,7 +56,7 @@ struct Details {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (source, name) = match context.open_any(args.source.as_deref()) {
+    let place = match context.place(args.source.as_deref(), Bare::Store) {
         // The Go tools make a store when they list it; a store that is not there yet holds no
         // images.
         Err(e) if args.source.is_none() && e.kind() == Kind::NotFound => {
@@ -64,18 +64,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
         opened => opened?,
     };
-    let mut entries = match &name {
-        Some(_) => vec![content::resolve(&*source, name.as_ref())?],
-        None => source.entries()?,
-    };
-    entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
-    // onmetal-image adds a further entry without a name each time it builds an image again.
-    entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
+    let (source, is_one) = (place.source(), place.selector().is_some());
+    let mut entries = if is_one { vec![place.entry()?] } else { source.entries()? };
     entries.retain(|entry| {
         oci::is_manifest_or_index(&entry.media_type)
-            && (name.is_some() || !content::is_attached(&*source, entry))
+            && (is_one || !content::is_attached(source, entry))
     });
-    show(args, Some(&*source), entries)
+    show(args, Some(source), entries)
 }
 
 fn show(args: &Args, source: Option<&dyn Source>, entries: Vec<Descriptor>) -> Result<()> {

@@ -6,7 +6,7 @@ use osimage::oci::Descriptor;
 use osimage::registry::Access;
 use osimage::{Error, Result};
 
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::{output, remote};
 
 /// Give an image a further name
@@ -26,7 +26,7 @@ pub struct TagArgs {
 }
 
 pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
-    let (layout, name) = context.open_layout(&args.source)?;
+    let (layout, name) = context.place(Some(&args.source), Bare::StoreOnly)?.into_layout()?;
     let name = match name {
         Some(name) => name,
         None => content::resolve(&layout, None)?.digest.to_string().parse()?,
@@ -56,7 +56,7 @@ pub struct UntagArgs {
 }
 
 pub fn untag(args: &UntagArgs, context: &Context) -> Result<()> {
-    let (layout, name) = context.open_layout(&args.name)?;
+    let (layout, name) = context.place(Some(&args.name), Bare::StoreOnly)?.into_layout()?;
     let no_name = || {
         Error::usage(format!("{:?} is not the name of an image", args.name))
             .with_hint("`osimage delete` takes an image away altogether")
@@ -116,7 +116,7 @@ pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
     if args.remote {
         return delete_remote(args, context);
     }
-    let (layout, name) = context.open_layout(&args.image)?;
+    let (layout, name) = context.place(Some(&args.image), Bare::StoreOnly)?.into_layout()?;
     let entry = content::resolve(&layout, name.as_ref())?;
     let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &entry));
     let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.name().is_some());

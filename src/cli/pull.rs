@@ -78,7 +78,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .to
         .as_deref()
         .map(|text| if looks_like_path(text) { text.to_owned() } else { format!("./{text}") });
-    let to = to.map_or(Ok(Location::Store(None)), |text| context.locate_target(&text))?;
+    let to = to.map_or(Ok(Location::Store(None)), |text| context.destination(&text))?;
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
     }

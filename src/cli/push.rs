@@ -4,18 +4,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use osimage::content::{self, Source};
+use osimage::content::Source;
 use osimage::copy::Target;
 use osimage::graph::Graph;
 use osimage::manifest::RawManifest;
-use osimage::names::{Location, Reference, RepositoryName};
+use osimage::names::{Reference, RepositoryName, is_archive_name, looks_like_path};
 use osimage::oci::{self, Descriptor, ManifestOrIndex};
+use osimage::place::Place;
 use osimage::platform;
 use osimage::registry::{self, Access, Client, Repository, Shipment};
 use osimage::{Error, Result, file, json, referrers};
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
@@ -73,10 +74,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
     args.digest_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let client = context.client_for(args.upload.chunk_size);
-    let (source, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
+    let (place, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes
         .iter()
-        .map(|(entry, reference)| push(args, client, &*source, entry, reference))
+        .map(|(entry, reference)| push(args, client, place.source(), entry, reference))
         .collect::<Result<Vec<_>>>()?;
     if args.format == Format::Json {
         match pushed.as_slice() {
@@ -92,7 +93,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
-type Pushes<'a> = (Box<dyn Source + 'a>, Vec<(Descriptor, Reference)>);
+type Pushes<'a> = (Place<'a>, Vec<(Descriptor, Reference)>);
 
 /// The image and the name that the arguments say.
 fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
@@ -104,33 +105,29 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
         [both] => (both, both),
         [from, to, ..] => (from, to),
     };
-    let is_path =
-        |text| matches!(context.locate(text), Ok(Location::Layout(..) | Location::Archive(..)));
+    let is_path = |text: &str| looks_like_path(text) || is_archive_name(text.as_ref());
     if from != to && is_path(to) && !is_path(from) {
         return Err(Error::usage(format!("{to} is a path; the name in the registry comes last"))
             .with_hint(format!("osimage push {to} {from}")));
     }
-    let (source, name) = match context.locate(from)? {
-        Location::Registry(_) if from == to => {
-            context.open(Some(from.trim_start_matches("oci://")))?
-        }
-        Location::Registry(reference) => {
-            return Err(Error::usage(format!("{reference} lies in a registry already"))
-                .with_hint("`osimage copy` copies between registries"));
-        }
-        Location::Layout(..) | Location::Archive(..) if from == to => {
-            return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
+    // One name stands for both: what the store calls so is pushed under that name.
+    let named = if from == to { from.trim_start_matches("oci://") } else { from };
+    if named.starts_with("oci://") {
+        return Err(Error::usage(format!("{named} lies in a registry already"))
+            .with_hint("`osimage copy` copies between registries"));
+    }
+    if from == to && is_path(named) {
+        return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
                 format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image under its own name"),
             ));
-        }
-        _ => context.open(Some(from))?,
-    };
+    }
+    let place = context.place(Some(named), Bare::StoreOnly)?;
     let reference = context.reference(to)?;
     reference
         .tag_or_digest()
         .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
-    let entry = content::resolve(&*source, name.as_ref())?;
-    Ok((source, vec![(entry, reference)]))
+    let entry = place.entry()?;
+    Ok((place, vec![(entry, reference)]))
 }
 
 /// Every image that has a name which says where it belongs.
@@ -143,11 +140,8 @@ fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
                 .with_hint("leave out the second name"));
         }
     };
-    let (source, name) = context.open(from)?;
-    let mut entries = match &name {
-        Some(_) => vec![content::resolve(&*source, name.as_ref())?],
-        None => source.entries()?,
-    };
+    let place = context.place(from, Bare::StoreOnly)?;
+    let mut entries = place.entries()?;
     entries.retain(|entry| oci::is_manifest_or_index(&entry.media_type) && entry.name().is_some());
     let mut pushes = Vec::new();
     for entry in entries {
@@ -160,11 +154,11 @@ fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     if pushes.is_empty() {
         return Err(Error::not_found(format!(
             "{} holds no image that has a name",
-            source.origin()
+            place.source().origin()
         ))
         .with_hint("`osimage tag` gives names"));
     }
-    Ok((source, pushes))
+    Ok((place, pushes))
 }
 
 /// What oras tells of a push.

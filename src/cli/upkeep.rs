@@ -3,7 +3,7 @@
 use osimage::content;
 use osimage::{Error, Result};
 
-use super::context::Context;
+use super::context::{Bare, Context};
 use super::output;
 use super::progress::Watched;
 
@@ -29,7 +29,7 @@ pub struct GcArgs {
 
 pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
     let layout = match &args.layout {
-        Some(folder) => match context.open_layout(folder)? {
+        Some(folder) => match context.place(Some(folder), Bare::StoreOnly)?.into_layout()? {
             (layout, None) => layout,
             (layout, Some(name)) => {
                 return Err(Error::usage(format!(
@@ -79,17 +79,15 @@ pub struct VerifyArgs {
 /// Repairs a store or a layout. A manifest that is whole again may name what is missing, so it is
 /// looked at again until nothing more can be done.
 fn repair(args: &VerifyArgs, from: &str, context: &Context) -> Result<()> {
-    let (layout, name) = match &args.source {
-        Some(source) => context.open_layout(source)?,
-        None => (context.store()?, None),
-    };
-    let (from, _) = context.open_any(Some(from))?;
+    let (layout, selector) =
+        context.place(args.source.as_deref(), Bare::StoreOnly)?.into_layout()?;
+    let from = context.place(Some(from), Bare::Store)?;
     let session = layout.session()?;
-    let only = name.map(|name| content::resolve(&layout, Some(&name))).transpose()?;
+    let only = selector.map(|selector| content::resolve(&layout, Some(&selector))).transpose()?;
     let mut repaired = 0;
     loop {
         let damaged = osimage::verify::verify(&layout, only.as_ref())?.damaged;
-        match session.repair(&damaged, &*from)? {
+        match session.repair(&damaged, from.source())? {
             0 => break,
             more => repaired += more,
         }
@@ -102,11 +100,17 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     if let Some(from) = &args.repair {
         repair(args, from, context)?;
     }
-    let (source, name) = context.open(args.source.as_deref())?;
-    let only = name.map(|name| content::resolve(&*source, Some(&name))).transpose()?;
+    let place = context.place(args.source.as_deref(), Bare::StoreOnly)?;
+    let source = place.inventory().ok_or_else(|| {
+        Error::usage(format!(
+            "{} lies in a registry, which cannot be checked as a whole",
+            place.label()
+        ))
+        .with_hint("pull the image, and check what was pulled")
+    })?;
+    let only = place.selector().map(|_| place.entry()).transpose()?;
     let total = source.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-    let report =
-        osimage::verify::verify(&Watched::over(&*source, total, "checking"), only.as_ref())?;
+    let report = osimage::verify::verify(&Watched::over(source, total, "checking"), only.as_ref())?;
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
