@@ -238,6 +238,7 @@ pub(crate) fn resolve_among(
         // An id means its image, whatever name another one was given.
         if selector.digest().is_none()
             && is_prefix(named)
+            && !found.iter().any(|entry| entry.digest.hex().starts_with(named))
             && entries.iter().any(|entry| entry.digest.hex().starts_with(named))
         {
             found.clear();

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -62,7 +62,7 @@ pub struct NewFile<'a> {
     file: File,
     dir: &'a File,
     dir_path: &'a Path,
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary<'a>>,
 }
 
 impl<'a> NewFile<'a> {
@@ -79,18 +79,18 @@ impl<'a> NewFile<'a> {
         {
             return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: None });
         }
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         loop {
-            let name = temporary_name();
-            let flags =
-                OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            match rustix::fs::openat(dir, &name, flags, mode) {
-                Ok(fd) => {
+            let open = |name: &Path| rustix::fs::openat(dir, name, flags, mode);
+            match Temporary::make(dir, dir_path, open) {
+                Ok((fd, temporary)) => {
                     let file = File::from(fd);
                     // The lock tells others that somebody is at work; where there are no locks, the
                     // file's age does.
                     let _ = file.try_lock();
                     remove_abandoned(dir, dir_path);
-                    return Ok(NewFile { file, dir, dir_path, temporary: Some(name) });
+                    return Ok(NewFile { file, dir, dir_path, temporary: Some(temporary) });
                 }
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(Error::io("create a file in", dir_path, e)),
@@ -121,9 +121,8 @@ impl<'a> NewFile<'a> {
                 Err(e) => return Err(failed(e)),
             }
             while self.temporary.is_none() {
-                let temporary = temporary_name();
-                match self.link(&temporary) {
-                    Ok(()) => self.temporary = Some(temporary),
+                match Temporary::make(dir, self.dir_path, |name| self.link(name)) {
+                    Ok(((), temporary)) => self.temporary = Some(temporary),
                     Err(Errno::EXIST) => {}
                     Err(e) => return Err(failed(e)),
                 }
@@ -131,9 +130,8 @@ impl<'a> NewFile<'a> {
         }
         if let Some(temporary) = &self.temporary {
             // Where this fails, the drop removes the temporary name.
-            rustix::fs::renameat(dir, temporary, dir, name).map_err(failed)?;
+            rustix::fs::renameat(dir, &temporary.name, dir, name).map_err(failed)?;
         }
-        self.temporary = None;
         sync_dir(dir, self.dir_path)
     }
 
@@ -143,19 +141,16 @@ impl<'a> NewFile<'a> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn commit_if_absent(mut self, name: impl AsRef<Path>) -> Result<()> {
+    pub fn commit_if_absent(self, name: impl AsRef<Path>) -> Result<()> {
         let name = name.as_ref();
         self.sync(name)?;
         let named = match &self.temporary {
             None => self.link(name),
             Some(temporary) => {
+                let temporary = &temporary.name;
                 match rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty()) {
                     Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                        let renamed = rename_if_absent(self.dir, temporary, name);
-                        if renamed.is_ok() {
-                            self.temporary = None;
-                        }
-                        renamed
+                        rename_if_absent(self.dir, temporary, name)
                     }
                     linked => linked,
                 }
@@ -178,12 +173,57 @@ impl<'a> NewFile<'a> {
     }
 }
 
-impl Drop for NewFile<'_> {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            let _ = rustix::fs::unlinkat(self.dir, temporary, AtFlags::empty());
-        }
+/// A temporary name, which goes with this value where the file has not taken another one.
+struct Temporary<'a> {
+    dir: &'a File,
+    name: PathBuf,
+    path: PathBuf,
+}
+
+/// The temporary names of this process.
+static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// What is done before the first of them is there.
+static BEFORE_FIRST: OnceLock<fn()> = OnceLock::new();
+
+impl<'a> Temporary<'a> {
+    /// Makes a file of a new temporary name. Whoever removes the files in the making sees all that
+    /// there are.
+    fn make<T>(
+        dir: &'a File,
+        dir_path: &Path,
+        make: impl FnOnce(&Path) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<(T, Self)> {
+        static FIRST: Once = Once::new();
+        FIRST.call_once(|| BEFORE_FIRST.get().iter().for_each(|done| done()));
+        let name = temporary_name();
+        let path = dir_path.join(&name);
+        let mut all = TEMPORARIES.lock().expect("nothing panics with this lock");
+        let made = make(&name)?;
+        all.push(path.clone());
+        Ok((made, Temporary { dir, name, path }))
     }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // It is not there any more where the file was renamed.
+        let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
+        let mut all = TEMPORARIES.lock().expect("nothing panics with this lock");
+        all.retain(|path| *path != self.path);
+    }
+}
+
+/// Has a program do something before the first file gets a temporary name, which happens only where
+/// files cannot be without one: see to it that [`remove_temporaries`] is called when a signal ends
+/// it.
+pub fn before_temporaries(done: fn()) {
+    let _ = BEFORE_FIRST.set(done);
+}
+
+/// Removes the files in the making that have a temporary name, for a program that is about to end.
+pub fn remove_temporaries() {
+    let all = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
+    all.iter().for_each(|path| drop(std::fs::remove_file(path)));
 }
 
 /// Renames a file unless the new name is taken, where a file cannot have two names (FAT, exFAT, some
@@ -378,6 +418,23 @@ impl State {
 pub fn changed(path: &Path) -> Error {
     Error::invalid(format!("{} changed while it was read", path.display()))
         .with_hint("run the command again when nothing writes to it")
+}
+
+/// Reads a small regular file whole.
+///
+/// # Errors
+/// As [`open_regular`]; [`Error::Invalid`] where it has more than `limit` bytes.
+pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (file, _) = open_regular(path)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+    match bytes.len() as u64 <= limit {
+        true => Ok(bytes),
+        false => {
+            Err(Error::invalid(format!("{} is larger than {} KiB", path.display(), limit / 1024))
+                .with_hint("check that it is the right file"))
+        }
+    }
 }
 
 /// Opens a regular file that is to be read from its beginning to its end.

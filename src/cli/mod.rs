@@ -142,6 +142,7 @@ pub fn main() -> ExitCode {
         Err(told) => return tell(&told),
     };
     take_file_limit_as_error();
+    osimage::file::before_temporaries(end_tidily);
     let context = Context::new(cli.global, Persona::of_program());
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
@@ -158,6 +159,32 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(error.kind() as u8)
         }
+    }
+}
+
+/// Has a signal that ends the program take files in the making along, which have a name where the
+/// file system cannot do without. A signal that is ignored, as `nohup` has it, stays ignored.
+fn end_tidily() {
+    use rustix::process::Signal;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let signals: Vec<_> = [Signal::TERM, Signal::INT, Signal::HUP]
+        .into_iter()
+        .filter(|signal| match ignored {
+            Some(mask) => mask & (1 << (signal.as_raw() - 1)) == 0,
+            // It cannot be told; this one is hardly ever ignored.
+            None => *signal == Signal::TERM,
+        })
+        .map(Signal::as_raw)
+        .collect();
+    if let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) {
+        std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                osimage::file::remove_temporaries();
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        });
     }
 }
 

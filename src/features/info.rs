@@ -2,7 +2,6 @@
 //! line.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use super::{Feature, FeatureType};
 use crate::error::{Error, Result};
+use crate::file;
 
 /// No hand writes more than this; a file that is larger is something else.
 const MAX_SIZE: u64 = 64 * 1024;
@@ -56,16 +56,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<Info>> {
         ))
         .with_hint("a name has letters, digits, `_`, `-` and `.`: rename the folder"));
     }
-    let mut text = Vec::new();
-    let file = std::fs::File::open(&path).map_err(|e| Error::io("open", &path, e))?;
-    file.take(MAX_SIZE + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &path, e))?;
-    if text.len() as u64 > MAX_SIZE {
-        return Err(Error::invalid(format!(
-            "{} is larger than {} KiB",
-            path.display(),
-            MAX_SIZE / 1024
-        )));
-    }
+    let text = file::read_small(&path, MAX_SIZE)?;
     parse(&name, &path, &text).map(Some)
 }
 

@@ -25,11 +25,12 @@ pub use import::{Imported, Naming, Taken};
 pub use remove::Removed;
 pub use session::Session;
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
@@ -39,7 +40,7 @@ use crate::error::Advice;
 use crate::manifest::{Manifests, RawManifest};
 use crate::names::PathKind;
 use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
-use crate::{Error, Result, file, json};
+use crate::{Error, Kind, Result, file, json};
 
 /// The name of the index in a layout.
 pub const INDEX_FILE: &str = "index.json";
@@ -65,6 +66,14 @@ pub struct Layout {
     path: PathBuf,
     root: File,
     manifests: Manifests,
+    subjects: Mutex<Option<Subjects>>,
+}
+
+/// What the manifests of an index's entries are attached to.
+struct Subjects {
+    /// The digest of the index.
+    index: Digest,
+    of: HashMap<Digest, Option<Digest>>,
 }
 
 impl Layout {
@@ -75,7 +84,12 @@ impl Layout {
     /// version 1.0.0.
     pub fn open(path: &Path) -> Result<Self> {
         let root = file::open_dir(path)?;
-        let layout = Layout { path: path.to_owned(), root, manifests: Manifests::default() };
+        let layout = Layout {
+            path: path.to_owned(),
+            root,
+            manifests: Manifests::default(),
+            subjects: Mutex::default(),
+        };
         match layout.read_small(LayoutFile::NAME, MAX_CONFIG)? {
             Some(bytes) => LayoutFile::check(&bytes, layout.origin())?,
             None if layout.is_unborn()? => {
@@ -108,6 +122,7 @@ impl Layout {
             path: path.to_owned(),
             root: file::open_dir(path)?,
             manifests: Manifests::default(),
+            subjects: Mutex::default(),
         };
         let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
@@ -397,25 +412,67 @@ impl Source for Layout {
         None
     }
 
-    /// Of thousands of entries, those whose names or manifests have the digest in them at all: they
-    /// alone are checked and parsed.
+    /// Each manifest is read once, whatever the number of subjects that are asked for.
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let hex = subject.hex().as_bytes();
-        let names_it = |entry: &Descriptor| {
-            if entry.name().is_some_and(|name| name.contains(subject.hex())) {
-                return true;
-            }
-            let mut bytes = Vec::new();
-            let read =
-                self.open(entry, 0).map(|file| file.take(MAX_MANIFEST).read_to_end(&mut bytes));
-            // What cannot be read is for whoever checks it to tell.
-            !matches!(read, Ok(Ok(_))) || bytes.windows(hex.len()).any(|window| window == hex)
+        let bytes = self.read_index()?;
+        let entries = self.parse_index(&bytes)?.manifests;
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = Digest::of(&bytes);
+        if subjects.as_ref().is_none_or(|known| known.index != index) {
+            *subjects = Some(Subjects { index, of: self.subjects_of(&entries) });
+        }
+        let known = &subjects.as_ref().expect("it was just set").of;
+        // What is attached by a tag says so in its name.
+        let is_named =
+            |entry: &Descriptor| entry.name().is_some_and(|name| name.contains(subject.hex()));
+        let is_attached = |entry: &Descriptor| {
+            known.get(&entry.digest).is_none_or(|known| known.as_ref() == Some(subject))
         };
-        Ok(self
-            .entries()?
+        Ok(entries
             .into_iter()
-            .filter(|entry| oci::is_manifest_or_index(&entry.media_type) && names_it(entry))
+            .filter(|entry| {
+                oci::is_manifest_or_index(&entry.media_type)
+                    && (is_named(entry) || is_attached(entry))
+            })
             .collect())
+    }
+}
+
+impl Layout {
+    /// What the manifests of entries are attached to, by their digests. Most are attached to
+    /// nothing, and are not parsed. What is damaged is attached to nothing that is known; what
+    /// cannot be read is left out.
+    fn subjects_of(&self, entries: &[Descriptor]) -> HashMap<Digest, Option<Digest>> {
+        let mut subjects = HashMap::new();
+        for entry in entries.iter().filter(|entry| oci::is_manifest_or_index(&entry.media_type)) {
+            if subjects.contains_key(&entry.digest) {
+                continue;
+            }
+            match self.subject_of(entry) {
+                Ok(subject) => drop(subjects.insert(entry.digest.clone(), subject)),
+                Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => {
+                    subjects.insert(entry.digest.clone(), None);
+                }
+                Err(_) => {}
+            }
+        }
+        subjects
+    }
+
+    fn subject_of(&self, entry: &Descriptor) -> Result<Option<Digest>> {
+        let mut bytes = Vec::new();
+        self.open(entry, 0)?
+            .take(MAX_MANIFEST)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io("read", self.path_of(&entry.digest), e))?;
+        // A key may be spelled with escapes.
+        let may_have_one = bytes
+            .windows(b"\"subject\"".len())
+            .any(|word| word == b"\"subject\"" || word.starts_with(b"\\u"));
+        match may_have_one {
+            true => Ok(self.manifest(entry)?.subject().map(|subject| subject.digest.clone())),
+            false => Ok(None),
+        }
     }
 }
 

@@ -23,7 +23,6 @@ mod formats;
 mod harness;
 mod hostile;
 mod hostile_archives;
-mod house;
 mod import;
 mod interop;
 mod mkosi;

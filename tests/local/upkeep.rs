@@ -6,9 +6,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::common::{Scratch, success};
+use crate::common::hostile::{KERNEL, blob, descriptor, layer, layout_with_entries, manifest};
+use crate::common::{Scratch, noise, success};
 use osimage::Kind;
+use osimage::content::Source;
 use osimage::layout::Layout;
+use osimage::oci;
 
 #[test]
 fn gc_says_what_it_waits_for_or_does_not_wait() {
@@ -199,6 +202,31 @@ fn what_a_killed_process_left_goes_when_it_is_old_and_nobody_works_on_it() {
 }
 
 #[test]
+fn a_signal_takes_the_file_in_the_making_along() {
+    let scratch = Scratch::new();
+    let large = scratch.write("large", noise(5, 40_000_000));
+    let build = ["--store-path", "store", "build", "--profile", "ironcore", "--rootfs-file"];
+    scratch.osimage(build).arg(&large).ok();
+    let left = || {
+        let names = fs::read_dir(scratch.path("")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".osimage-")).collect::<Vec<_>>()
+    };
+    if !poor(&scratch, &[], &["--store-path", "store", "list"]) {
+        return;
+    }
+    let script = r#"mount -t tmpfs none /proc && exec "$@""#;
+    let program = env!("CARGO_BIN_EXE_osimage");
+    let words = ["-m", "sh", "-c", script, "sh", program, "--store-path", "store", "export"];
+    let export = scratch.program("unshare").args(words).args(["--level", "9", "os.oci.tar.xz"]);
+    let mut running = export.start();
+    running.wait_until("a file in the making", || !left().is_empty());
+    running.signal(rustix::process::Signal::TERM);
+    assert_eq!(running.end().code, 128 + 15);
+    assert_eq!(left(), Vec::<String>::new());
+}
+
+#[test]
 fn a_link_as_output_stays_one_and_what_it_leads_to_is_written() {
     let scratch = Scratch::new();
     scratch.build("store", 1, &["--tag", "os:1"]);
@@ -221,4 +249,44 @@ fn a_link_as_output_stays_one_and_what_it_leads_to_is_written() {
     }
     symlink("loop.oci.tar", scratch.path("loop.oci.tar")).unwrap();
     scratch.osimage(["--store-path", "store", "export", "os:1", "loop.oci.tar"]).fails(1);
+}
+
+#[test]
+fn each_manifest_is_read_once_whatever_is_asked() {
+    let scratch = Scratch::new();
+    let layout = layout_with_entries(&scratch, "layout", &[]);
+    let subject = manifest(&layout, &[]);
+    let digest = blob(&layout, &subject);
+    let mut entries = vec![descriptor(oci::MANIFEST, &digest, subject.len(), "")];
+    let subject = descriptor(oci::MANIFEST, &digest, subject.len(), "");
+    let expected = 500;
+    for n in 0..2 * expected {
+        let kernel = layer(&layout, KERNEL, &format!("{n}"), "");
+        let json = manifest(&layout, &[kernel]);
+        // A key may be spelled with an escape; half of them are attached to nothing.
+        let json = match n % 4 {
+            0 => json.replace("}]}", &format!(r#"}}],"subject":{subject}}}"#)),
+            1 => json.replace("}]}", &format!(r#"}}],"su\u0062ject":{subject}}}"#)),
+            _ => json,
+        };
+        entries.push(descriptor(oci::MANIFEST, &blob(&layout, &json), json.len(), ""));
+    }
+    layout_with_entries(&scratch, "layout", &entries);
+    let store = Layout::open(&layout).unwrap();
+    let read = || -> u64 {
+        let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        line.parse().unwrap()
+    };
+    let attached = || store.listed_referrers(&digest.parse().unwrap()).unwrap().len();
+    let index = fs::metadata(layout.join("index.json")).unwrap().len();
+    assert_eq!(attached(), expected);
+    let before = read();
+    for _ in 0..5 {
+        assert_eq!(attached(), expected);
+    }
+    assert!(read() - before < 6 * index, "{} bytes", read() - before);
+    // What is written is seen.
+    store.delete(&digest.parse().unwrap(), None).unwrap();
+    assert_eq!(attached(), expected);
 }
