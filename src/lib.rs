@@ -28,6 +28,8 @@
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
+//! The folder `examples/` has a builder, a controller, a publisher and a maker of indexes.
+//!
 //! Packing a build into an archive, and reading it back:
 //!
 //! ```

@@ -13,6 +13,7 @@ mod access;
 mod attach;
 mod attacks;
 mod documents;
+mod examples;
 mod faults;
 mod indexes;
 mod info_container;
