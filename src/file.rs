@@ -136,12 +136,12 @@ impl<'a> NewFile<'a> {
     }
 
     /// Brings the content to the disk and then gives the file its name, unless there is a file of
-    /// that name already. The folder is left to the caller to [`sync_dir`], once for many
-    /// files.
+    /// that name already; gives whether the name was free. The folder is left to the caller to
+    /// [`sync_dir`], once for many files.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn commit_if_absent(self, name: impl AsRef<Path>) -> Result<()> {
+    pub fn commit_if_absent(self, name: impl AsRef<Path>) -> Result<bool> {
         let name = name.as_ref();
         self.sync(name)?;
         let named = match &self.temporary {
@@ -157,7 +157,8 @@ impl<'a> NewFile<'a> {
             }
         };
         match named {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
             Err(e) => Err(Error::io("write", self.dir_path.join(name), e)),
         }
     }

@@ -9,6 +9,11 @@ use crate::graph::Visited;
 use crate::oci::Descriptor;
 use crate::{Error, Kind, Result};
 
+/// How much the entries may reach, as much as one transfer may have.
+const MAX_REACHED: usize = 200_000;
+/// How many problems are told; the others are counted.
+const MAX_PROBLEMS: usize = 1_000;
+
 /// What a check found.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -22,10 +27,26 @@ pub struct Report {
     pub bytes: u64,
     /// What is wrong, a sentence each; none where all is well.
     pub problems: Vec<String>,
+    /// How many more things are wrong than `problems` tells.
+    pub more_problems: usize,
     /// What the entries reach and is missing or damaged.
     pub damaged: Vec<Descriptor>,
-    /// Blobs that nothing reaches, with their sizes; no fault, `gc` frees them.
-    pub unreached: Vec<(Digest, u64)>,
+    /// How many blobs nothing reaches; no fault, `gc` frees them.
+    pub unreached: usize,
+    /// How many bytes those have.
+    pub unreached_bytes: u64,
+}
+
+impl Report {
+    /// Tells a problem, once: a damaged manifest is noticed when it is followed and when it is
+    /// hashed.
+    fn tell(&mut self, problem: String) {
+        if self.problems.len() == MAX_PROBLEMS {
+            self.more_problems += 1;
+        } else if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
 }
 
 /// Reads and hashes every blob, and checks that everything the entries reach is there with the
@@ -37,8 +58,10 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
     // Whoever deletes an image in the meantime would make a sound one look damaged.
     let _hold = source.hold();
     let entries = only.map_or_else(|| source.entries(), |entry| Ok(vec![entry.clone()]))?;
+    let mut looked_at = HashSet::new();
     let attached: HashSet<_> = entries
         .iter()
+        .filter(|entry| entry.name().is_some() || looked_at.insert(&entry.digest))
         .filter(|entry| content::is_attached(source, entry))
         .map(|entry| &entry.digest)
         .collect();
@@ -47,57 +70,52 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
         .map(|entry| &entry.digest)
         .filter(|digest| !attached.contains(digest))
         .collect();
-    let mut report = Report { images: images.len(), attached: attached.len(), ..Report::default() };
-    let mut walk = Walk {
-        source,
-        visited: Visited::default(),
-        reached: BTreeMap::new(),
-        problems: Vec::new(),
-    };
+    let report = Report { images: images.len(), attached: attached.len(), ..Report::default() };
+    let mut walk =
+        Walk { source, visited: Visited::default(), reached: BTreeMap::new(), report, full: false };
     entries.iter().for_each(|entry| walk.reach(entry, 0));
-    let reached = walk.reached;
-    report.problems = walk.problems;
-    let mut there: HashSet<Digest> = HashSet::new();
+    let Walk { mut reached, mut report, .. } = walk;
     let mut blobs = source.blobs()?;
     blobs.sort_by_key(|(digest, _)| source.sequence(digest));
     for (digest, size) in blobs {
-        let wanted = reached.get(&digest);
+        // What is left of what is reached at the end is missing.
+        let wanted = reached.remove(&digest);
         if wanted.is_none() && only.is_some() {
             continue;
         }
-        there.insert(digest.clone());
-        let descriptor = Descriptor::new("", digest.clone(), size);
+        let descriptor = Descriptor::new("", digest, size);
         match hash(source, &descriptor) {
             Ok(()) => {
                 report.blobs += 1;
                 report.bytes += size;
             }
             Err(e) => {
-                report.problems.push(e.to_string());
-                report.damaged.extend(wanted.cloned());
+                report.tell(e.to_string());
+                report.damaged.extend(wanted.clone());
             }
         }
         match wanted.map(|wanted| wanted.size) {
             Some(wanted) if wanted != size => {
-                report
-                    .problems
-                    .push(format!("{digest} has {size} bytes, but its descriptor says {wanted}"));
+                let digest = &descriptor.digest;
+                report.tell(format!(
+                    "{digest} has {size} bytes, but its descriptor says {wanted}"
+                ));
             }
-            None => report.unreached.push((digest, size)),
+            None => {
+                report.unreached += 1;
+                report.unreached_bytes = report.unreached_bytes.saturating_add(size);
+            }
             Some(_) => {}
         }
     }
     match source.check_rest() {
-        Err(e) if e.kind() == Kind::Verification => report.problems.push(e.to_string()),
+        Err(e) if e.kind() == Kind::Verification => report.tell(e.to_string()),
         checked => checked?,
     }
-    for (digest, wanted) in reached.iter().filter(|(digest, _)| !there.contains(*digest)) {
-        report.problems.push(format!("{digest} is missing"));
-        report.damaged.push(wanted.clone());
+    for (digest, wanted) in reached {
+        report.tell(format!("{digest} is missing"));
+        report.damaged.push(wanted);
     }
-    // A damaged manifest is noticed when it is followed and when it is hashed; it is told once.
-    let mut told = HashSet::new();
-    report.problems.retain(|problem| told.insert(problem.clone()));
     Ok(report)
 }
 
@@ -119,20 +137,31 @@ struct Walk<'a> {
     visited: Visited,
     /// What was met, as the first that names it describes it.
     reached: BTreeMap<Digest, Descriptor>,
-    problems: Vec<String>,
+    report: Report,
+    /// Whether more is reached than is looked at.
+    full: bool,
 }
 
 impl Walk<'_> {
     fn reach(&mut self, descriptor: &Descriptor, depth: usize) {
+        if self.reached.len() >= MAX_REACHED {
+            if !std::mem::replace(&mut self.full, true) {
+                self.report.tell(format!(
+                    "{} reaches more than {MAX_REACHED} pieces of content; the rest is not looked at",
+                    self.source.origin()
+                ));
+            }
+            return;
+        }
         let follow = match self.visited.meet(descriptor, depth) {
             Ok(follow) => follow,
-            Err(e) => return self.problems.push(e.to_string()),
+            Err(e) => return self.report.tell(e.to_string()),
         };
         let (digest, size) = (&descriptor.digest, descriptor.size);
         let bare = || Descriptor::new(descriptor.media_type.clone(), digest.clone(), size);
         let promised = self.reached.entry(digest.clone()).or_insert_with(bare).size;
         if promised != size {
-            self.problems.push(format!("{digest} has two descriptors, one of which says {promised} bytes and the other {size}"));
+            self.report.tell(format!("{digest} has two descriptors, one of which says {promised} bytes and the other {size}"));
         }
         if !follow {
             return;
@@ -143,7 +172,7 @@ impl Walk<'_> {
             }
             // What is missing or does not hash is told once, with the blobs.
             Err(e) if e.kind() == Kind::NotFound => {}
-            Err(e) => self.problems.push(e.to_string()),
+            Err(e) => self.report.tell(e.to_string()),
         }
     }
 }

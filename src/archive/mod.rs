@@ -14,10 +14,13 @@
 mod members;
 mod reader;
 mod scan;
+mod update;
 mod writer;
 
 pub use reader::{Archive, MAX_SIZE};
+pub use update::{Addition, add};
 pub use writer::{Options, write};
+use writer::check_top;
 
 use crate::digest::{Algorithm, Digest};
 use crate::layout::{BLOBS, INDEX_FILE};

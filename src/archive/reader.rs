@@ -72,6 +72,16 @@ impl Archive {
         self.top.as_deref()
     }
 
+    /// Its `index.json`.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The size of a blob, where it is there.
+    pub(super) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        self.blobs.get(digest).map(|(_, size)| *size)
+    }
+
     /// A reader at an offset in what the archive unfolds to, of which `left` bytes are read.
     fn reader(&self, offset: u64, left: u64) -> Result<Lent<'_>> {
         let failed = |e| compress::error("read", &self.path, e);

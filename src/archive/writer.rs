@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
+use super::update::Locked;
 use crate::compress::{Settings, Writer};
 use crate::content::{self, Source};
 use crate::digest::BLOCK;
@@ -46,26 +47,29 @@ pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options)
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
-    fill(new.file(), path, source, graph, options)?;
+    let index = Index::over(graph.entries.clone());
+    fill(new.file(), path, source, &index, graph.nodes.iter().collect(), options)?;
     let size = new.file().metadata().map_err(|e| Error::io("write", path, e))?.len();
+    // Whoever adds to what is there does that first, and it is replaced with all that was added.
+    let _there = Locked::new(path)?;
     new.commit(name)?;
     Ok(size)
 }
 
 /// Writes the members, in their order, and finishes the compressed file.
-fn fill(
+pub(super) fn fill(
     out: &std::fs::File,
     path: &Path,
     source: &dyn Source,
-    graph: &Graph,
+    index: &Index,
+    mut nodes: Vec<&Node>,
     options: &Options,
 ) -> Result<()> {
     let failed = |e| compress::error("write", path, e);
     let writer = Writer::new(BufWriter::with_capacity(BLOCK, out), &options.settings)?;
     let mut members = Members { tar: Builder::new(writer), top: options.top.as_deref(), path };
 
-    let index = Index::over(graph.entries().to_vec()).to_layout_bytes()?;
-    let mut nodes: Vec<&Node> = graph.nodes().iter().collect();
+    let index = index.to_layout_bytes()?;
     nodes.sort_by_key(|node| {
         let descriptor = node.descriptor();
         (node.manifest().is_none(), descriptor.size, &descriptor.digest)
@@ -108,7 +112,7 @@ fn fill(
 }
 
 /// A top folder's name is one plain part of a path, and not one that a layout has itself.
-fn check_top(top: &str) -> Result<()> {
+pub(super) fn check_top(top: &str) -> Result<()> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let reserved = [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].contains(&top);
     if top.is_empty()

@@ -114,15 +114,17 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
-    if !report.unreached.is_empty() {
-        let bytes = report.unreached.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-        let blobs = output::count(report.unreached.len(), "blob");
+    if report.more_problems > 0 {
+        output::line(&format!("and {} more", output::count(report.more_problems, "fault")))?;
+    }
+    if report.unreached > 0 {
+        let blobs = output::count(report.unreached, "blob");
         output::say(&format!(
             "{blobs}, {}, that no image needs; in a store, `osimage gc` frees them",
-            output::size(bytes)
+            output::size(report.unreached_bytes)
         ));
     }
-    match report.problems.len() {
+    match report.problems.len() + report.more_problems {
         0 => output::line(&format!(
             "{}{}, {}, {}: all as they should be",
             output::count(report.images, "image"),

@@ -55,7 +55,7 @@ impl<'a> Session<'a> {
         match self.size(digest)? {
             Some(_) if self.is_sound(digest, size) => {}
             Some(_) => new.commit(digest.hex())?,
-            None => new.commit_if_absent(digest.hex())?,
+            None => drop(new.commit_if_absent(digest.hex())?),
         }
         // Another process may have named it a moment ago, without having brought the name to the
         // disk yet.

@@ -1,0 +1,201 @@
+//! Adding images to an archive that is there: it is written anew beside the old one, which it
+//! replaces when it is whole.
+//!
+//! Whoever is about to give a file that name holds a lock on the file that has it, and looks
+//! whether it still has it. So of several that add at once each sees what the one before has added.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::writer::{Options, fill};
+use super::{Archive, check_top};
+use crate::content::Source;
+use crate::copy::{self, Graph, Node};
+use crate::digest::Digest;
+use crate::file::{self, NewFile};
+use crate::oci::{Descriptor, Index};
+use crate::{Error, Result};
+
+/// How images are added to an archive.
+#[derive(Debug, Clone)]
+pub struct Addition {
+    /// How it is written.
+    pub options: Options,
+    /// Whether an archive that is there keeps its own top folder, or has none as before.
+    pub keep_top: bool,
+    /// Whether it is an error where a name means another image in the archive.
+    pub no_clobber: bool,
+    /// How much an archive that is there may unfold to, in bytes.
+    pub max_size: u64,
+}
+
+/// Adds the entries of `graph`, and what they reach, to the archive at a path; makes one where there
+/// is none. A name points to one thing only: an image in the archive that has it makes way, as in a
+/// layout, and is gone unless something else reaches it. Fields of `index.json` that another tool
+/// put there are kept. Gives the archive's size in bytes.
+///
+/// Several processes can add to one archive at once; each waits for the one before.
+///
+/// # Errors
+/// [`Error::Refused`] where a name is not to be moved, and where the archive was replaced in the
+/// meantime by something that knows no lock; what [`Archive::open`] and the source give. Then
+/// nothing has changed at the path.
+pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition) -> Result<u64> {
+    let mut options = addition.options.clone();
+    options.top.as_deref().map_or(Ok(()), check_top)?;
+    file::check_writable(path)?;
+    let (dir_path, name) = file::split(path)?;
+    let dir = file::open_dir(dir_path)?;
+    loop {
+        let Some(there) = Locked::new(path)? else {
+            let new = NewFile::create(&dir, dir_path, 0o666)?;
+            let index = Index::over(graph.entries.clone());
+            fill(new.file(), path, source, &index, graph.nodes.iter().collect(), &options)?;
+            let size = len(new.file(), path)?;
+            if new.commit_if_absent(name)? {
+                file::sync_dir(&dir, dir_path)?;
+                return Ok(size);
+            }
+            // Somebody else has made it.
+            continue;
+        };
+        let archive = Archive::open(path, addition.max_size)?;
+        let index = extended(&archive, graph, addition.no_clobber)?;
+        let has = |node: &Node| archive.size_of(&node.descriptor.digest).is_some();
+        if index == *archive.index() && graph.nodes.iter().all(has) {
+            return len(&there.0, path);
+        }
+        if addition.keep_top {
+            options.top = archive.top().map(str::to_owned);
+        }
+        let added: HashSet<_> = graph.entries.iter().map(|entry| &entry.digest).collect();
+        let old: Vec<_> = index
+            .manifests
+            .iter()
+            .filter(|entry| !added.contains(&entry.digest))
+            .cloned()
+            .collect();
+        let old = copy::walk(&archive, &old)?;
+        // What one of them reads as a manifest may be a mere layer to the other.
+        let mut nodes: HashMap<&Digest, &Node> = HashMap::new();
+        for node in old.nodes.iter().chain(&graph.nodes) {
+            let known = nodes.entry(&node.descriptor.digest).or_insert(node);
+            if known.document.is_none() {
+                *known = node;
+            }
+        }
+        let both = Both { archive: &archive, source };
+        let new = NewFile::create(&dir, dir_path, 0o666)?;
+        fill(new.file(), path, &both, &index, nodes.into_values().collect(), &options)?;
+        let size = len(new.file(), path)?;
+        if !there.is_at(path)? {
+            return Err(Error::refused(format!(
+                "{} was replaced while images were added to it",
+                path.display()
+            ))
+            .with_hint("run the command again"));
+        }
+        new.commit(name)?;
+        return Ok(size);
+    }
+}
+
+/// The index of an archive with the entries of `graph`.
+fn extended(archive: &Archive, graph: &Graph, no_clobber: bool) -> Result<Index> {
+    let old = archive.index();
+    let named: HashMap<_, _> =
+        old.manifests.iter().filter_map(|entry| Some((entry.name()?, entry))).collect();
+    let clash = |entry: &Descriptor| {
+        let other = named.get(entry.name()?)?;
+        (other.digest != entry.digest).then(|| (other.name().map(str::to_owned), &other.digest))
+    };
+    if let (true, Some((name, digest))) = (no_clobber, graph.entries.iter().find_map(clash)) {
+        let name = name.unwrap_or_default();
+        return Err(Error::refused(format!(
+            "{name} in {} is another image already, {digest}",
+            archive.origin()
+        ))
+        .with_hint("choose another name"));
+    }
+    let mut index = old.clone();
+    index.extend(graph.entries.clone());
+    Ok(index)
+}
+
+fn len(file: &File, path: &Path) -> Result<u64> {
+    Ok(file.metadata().map_err(|e| Error::io("read", path, e))?.len())
+}
+
+/// The file at a path, which nobody else replaces as long as this lives.
+pub(super) struct Locked(File);
+
+impl Locked {
+    /// Waits until nobody else has the file at a path; `None` where there is none.
+    pub(super) fn new(path: &Path) -> Result<Option<Locked>> {
+        let failed = |e| Error::io("lock", path, e);
+        loop {
+            let file = match File::open(path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(Error::io("read", path, e)),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    log::warn!("waiting for another process that writes {}", path.display());
+                    file.lock().map_err(failed)?;
+                }
+                Err(TryLockError::Error(e)) => return Err(failed(e)),
+            }
+            let locked = Locked(file);
+            if locked.is_at(path)? {
+                return Ok(Some(locked));
+            }
+        }
+    }
+
+    /// Whether the file still is the one at the path.
+    fn is_at(&self, path: &Path) -> Result<bool> {
+        let failed = |e| Error::io("read", path, e);
+        let own = self.0.metadata().map_err(failed)?;
+        match path.metadata() {
+            Ok(other) => Ok((own.dev(), own.ino()) == (other.dev(), other.ino())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(failed(e)),
+        }
+    }
+}
+
+/// What the archive has, and for the rest the source of what is added.
+struct Both<'a> {
+    archive: &'a Archive,
+    source: &'a dyn Source,
+}
+
+impl Source for Both<'_> {
+    fn origin(&self) -> String {
+        self.source.origin()
+    }
+
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        self.archive.entries()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        match self.archive.size_of(&descriptor.digest) {
+            Some(size) if size == descriptor.size => self.archive.open(descriptor, offset),
+            _ => self.source.open(descriptor, offset),
+        }
+    }
+
+    fn position(&self, digest: &Digest) -> u64 {
+        self.archive.position(digest)
+    }
+
+    fn readers(&self) -> usize {
+        self.archive.readers()
+    }
+}
