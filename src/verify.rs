@@ -97,9 +97,7 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
         match wanted.map(|wanted| wanted.size) {
             Some(wanted) if wanted != size => {
                 let digest = &descriptor.digest;
-                report.tell(format!(
-                    "{digest} has {size} bytes, but its descriptor says {wanted}"
-                ));
+                report.tell(format!("{digest} has {size} bytes, but its descriptor says {wanted}"));
             }
             None => {
                 report.unreached += 1;

@@ -19,8 +19,8 @@ mod writer;
 
 pub use reader::{Archive, MAX_SIZE};
 pub use update::{Addition, add};
-pub use writer::{Options, write};
 use writer::check_top;
+pub use writer::{Options, write};
 
 use crate::digest::{Algorithm, Digest};
 use crate::layout::{BLOBS, INDEX_FILE};

@@ -9,13 +9,15 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::writer::{Options, fill};
 use super::{Archive, check_top};
-use crate::content::Source;
-use crate::copy::{self, Graph, Node};
+use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::file::{self, NewFile};
+use crate::graph::{Graph, Node};
+use crate::manifest::RawManifest;
 use crate::oci::{Descriptor, Index};
 use crate::{Error, Result};
 
@@ -47,13 +49,14 @@ pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition)
     let mut options = addition.options.clone();
     options.top.as_deref().map_or(Ok(()), check_top)?;
     file::check_writable(path)?;
+    let path = &file::behind_links(path)?;
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;
     loop {
         let Some(there) = Locked::new(path)? else {
             let new = NewFile::create(&dir, dir_path, 0o666)?;
-            let index = Index::over(graph.entries.clone());
-            fill(new.file(), path, source, &index, graph.nodes.iter().collect(), &options)?;
+            let index = Index::over(graph.entries().to_vec());
+            fill(new.file(), path, source, &index, graph.nodes().iter().collect(), &options)?;
             let size = len(new.file(), path)?;
             if new.commit_if_absent(name)? {
                 file::sync_dir(&dir, dir_path)?;
@@ -64,26 +67,26 @@ pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition)
         };
         let archive = Archive::open(path, addition.max_size)?;
         let index = extended(&archive, graph, addition.no_clobber)?;
-        let has = |node: &Node| archive.size_of(&node.descriptor.digest).is_some();
-        if index == *archive.index() && graph.nodes.iter().all(has) {
+        let has = |node: &Node| archive.size_of(&node.descriptor().digest).is_some();
+        if index == *archive.index() && graph.nodes().iter().all(has) {
             return len(&there.0, path);
         }
         if addition.keep_top {
             options.top = archive.top().map(str::to_owned);
         }
-        let added: HashSet<_> = graph.entries.iter().map(|entry| &entry.digest).collect();
+        let added: HashSet<_> = graph.entries().iter().map(|entry| &entry.digest).collect();
         let old: Vec<_> = index
             .manifests
             .iter()
             .filter(|entry| !added.contains(&entry.digest))
             .cloned()
             .collect();
-        let old = copy::walk(&archive, &old)?;
+        let old = Graph::read(&archive, &old, 1)?;
         // What one of them reads as a manifest may be a mere layer to the other.
         let mut nodes: HashMap<&Digest, &Node> = HashMap::new();
-        for node in old.nodes.iter().chain(&graph.nodes) {
-            let known = nodes.entry(&node.descriptor.digest).or_insert(node);
-            if known.document.is_none() {
+        for node in old.nodes().iter().chain(graph.nodes()) {
+            let known = nodes.entry(&node.descriptor().digest).or_insert(node);
+            if known.manifest().is_none() {
                 *known = node;
             }
         }
@@ -112,7 +115,7 @@ fn extended(archive: &Archive, graph: &Graph, no_clobber: bool) -> Result<Index>
         let other = named.get(entry.name()?)?;
         (other.digest != entry.digest).then(|| (other.name().map(str::to_owned), &other.digest))
     };
-    if let (true, Some((name, digest))) = (no_clobber, graph.entries.iter().find_map(clash)) {
+    if let (true, Some((name, digest))) = (no_clobber, graph.entries().iter().find_map(clash)) {
         let name = name.unwrap_or_default();
         return Err(Error::refused(format!(
             "{name} in {} is another image already, {digest}",
@@ -121,7 +124,7 @@ fn extended(archive: &Archive, graph: &Graph, no_clobber: bool) -> Result<Index>
         .with_hint("choose another name"));
     }
     let mut index = old.clone();
-    index.extend(graph.entries.clone());
+    index.extend(graph.entries().to_vec());
     Ok(index)
 }
 
@@ -191,11 +194,15 @@ impl Source for Both<'_> {
         }
     }
 
-    fn position(&self, digest: &Digest) -> u64 {
-        self.archive.position(digest)
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        content::read_manifest(self, descriptor)
     }
 
-    fn readers(&self) -> usize {
-        self.archive.readers()
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.archive.sequence(digest)
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.archive.listed_referrers(subject)
     }
 }

@@ -47,8 +47,8 @@ pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options)
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
-    let index = Index::over(graph.entries.clone());
-    fill(new.file(), path, source, &index, graph.nodes.iter().collect(), options)?;
+    let index = Index::over(graph.entries().to_vec());
+    fill(new.file(), path, source, &index, graph.nodes().iter().collect(), options)?;
     let size = new.file().metadata().map_err(|e| Error::io("write", path, e))?.len();
     // Whoever adds to what is there does that first, and it is replaced with all that was added.
     let _there = Locked::new(path)?;

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use osimage::archive::{self, Options};
+use osimage::archive::{self, Addition, Options};
 use osimage::compress::{Format, Settings};
 use osimage::content::Source;
 use osimage::copy;
@@ -42,30 +42,47 @@ pub struct ArchiveArgs {
 impl ArchiveArgs {
     /// Writes an archive, in the format that its name asks for.
     pub fn write(&self, path: &Path, source: &dyn Source, graph: &Graph) -> Result<()> {
-        self.write_as(path, Some(DEFAULT_TOP), source, graph)
-    }
-
-    /// Writes an archive whose top folder, where the arguments name none, is `top`.
-    pub fn write_as(
-        &self,
-        path: &Path,
-        top: Option<&str>,
-        source: &dyn Source,
-        graph: &Graph,
-    ) -> Result<()> {
-        if !is_archive_name(path) {
-            return Err(Error::usage(format!("{} is not named like an archive", path.display()))
-                .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
-        }
-        let options = Options {
-            top: self.top.as_deref().or(top).filter(|_| !self.flat).map(str::to_owned),
-            settings: settings(path, self.level, self.threads),
-        };
+        let options = self.options(path)?;
         let watched = Watched::new(source, graph.nodes(), "writing");
         let size = archive::write(path, &watched, graph, &options)?;
         drop(watched);
         output::say(&format!("{}: {}", path.display(), output::size(size)));
         Ok(())
+    }
+
+    /// Adds to an archive, which is made where there is none; one that is there keeps its top
+    /// folder, where the arguments name none.
+    pub fn add(
+        &self,
+        path: &Path,
+        source: &dyn Source,
+        graph: &Graph,
+        max_size: u64,
+        no_clobber: bool,
+    ) -> Result<()> {
+        let addition = Addition {
+            options: self.options(path)?,
+            keep_top: self.top.is_none() && !self.flat,
+            no_clobber,
+            max_size,
+        };
+        let watched = Watched::new(source, graph.nodes(), "writing");
+        let size = archive::add(path, &watched, graph, &addition)?;
+        drop(watched);
+        output::say(&format!("{}: {}", path.display(), output::size(size)));
+        Ok(())
+    }
+
+    /// How the archive is written.
+    fn options(&self, path: &Path) -> Result<Options> {
+        if !is_archive_name(path) {
+            return Err(Error::usage(format!("{} is not named like an archive", path.display()))
+                .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
+        }
+        Ok(Options {
+            top: (!self.flat).then(|| self.top.clone().unwrap_or_else(|| DEFAULT_TOP.to_owned())),
+            settings: settings(path, self.level, self.threads),
+        })
     }
 
     /// These options say nothing about a store.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use osimage::attach::Attachment;
-use osimage::content::{Overlay, Source};
 use osimage::copy;
 use osimage::digest::Digest;
 use osimage::graph::Graph;
@@ -19,7 +18,7 @@ use serde::Serialize;
 use super::archive::ArchiveArgs;
 use super::context::{Bare, Context, parse_annotations, wanted};
 use super::output;
-use super::remote::{JOBS, Transfer};
+use super::remote::Transfer;
 
 /// Attach files to an image: a build's log, its os-release, its packages, or anything else
 #[derive(Debug, clap::Args)]
@@ -143,21 +142,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let repository = context.client().repository(name, Access::Push)?;
         copy::transfer(&inputs, graph.nodes(), &repository, &args.transfer.options())?;
     } else if let Some(archive) = place.as_archive() {
-        let mut all = archive.entries()?;
-        let new: Vec<_> = entries
-            .iter()
-            .filter(|entry| all.iter().all(|known| known.digest != entry.digest))
-            .cloned()
-            .collect();
-        if !new.is_empty() {
-            all.extend(new);
-            let both = Overlay { top: &inputs, below: archive };
-            // A link to it stays one.
-            let target = archive.path().canonicalize();
-            let target = target.map_err(|e| Error::io("open", archive.path(), e))?;
-            let graph = Graph::read(&both, &all, JOBS)?;
-            args.archive.write_as(&target, archive.top(), &both, &graph)?;
-        }
+        let path = archive.path();
+        args.archive.add(path, &inputs, &graph, context.max_size(), false)?;
     } else {
         let (layout, _) = place.into_layout()?;
         let session = layout.session()?;

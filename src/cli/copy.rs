@@ -21,7 +21,7 @@ use super::remote::{Transfer, Upload};
 #[command(after_help = "Examples:
   osimage copy ghcr.io/me/os:1.0 mirror.example.org/os:1.0        nothing touches the disk
   osimage copy -r ghcr.io/me/os:1.0 mirror.example.org/os:1.0     with all that is attached to it
-  osimage copy ghcr.io/me/os:1.0 os-1.0.oci.tar.xz                into an archive
+  osimage copy ghcr.io/me/os:1.0 os-1.0.oci.tar.xz                into an archive, beside what it has
   osimage copy os-1.0.oci.tar.xz ./layout:v1                      into a layout's folder
 
 A name without more is one in a registry; DIR[:REF] and ARCHIVE[:REF] are local.")]
@@ -38,6 +38,9 @@ pub struct Args {
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
+    /// Replace an archive that is there, and all that it holds, instead of adding to it
+    #[arg(long, conflicts_with = "no_clobber")]
+    replace: bool,
     #[command(flatten)]
     ends: EndArgs,
     #[command(flatten)]
@@ -59,6 +62,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
+        if args.replace {
+            return Err(Error::usage("--replace belongs to an archive").with_hint("leave it out"));
+        }
     }
     if let (Some(from), Some(to)) = (ends::host(&from), ends::host(&to)) {
         context.set_ends(from.clone(), to.clone());
@@ -106,12 +112,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             unfit.for_each(archive::tell);
         }
         Location::Archive(path, name) => {
-            if args.no_clobber && path.exists() {
-                return Err(Error::refused(format!("{} is there already", path.display()))
-                    .with_hint("choose another name"));
+            let graph = both.with_entry(&named(&entry, name.as_ref())?);
+            match args.replace {
+                true => args.archive.write(&path, source, &graph)?,
+                false => {
+                    args.archive.add(&path, source, &graph, context.max_size(), args.no_clobber)?;
+                }
             }
-            let named = named(&entry, name.as_ref())?;
-            args.archive.write(&path, source, &both.clone().with_entry(&named))?;
         }
     }
     drop(progress);

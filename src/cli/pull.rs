@@ -44,6 +44,9 @@ pub struct Args {
     /// Layout's folder or archive to write the image to
     #[arg(long, value_name = "DIR[:REF]|ARCHIVE[:REF]", conflicts_with = "output")]
     to: Option<String>,
+    /// Replace an archive that is there, and all that it holds, instead of adding to it
+    #[arg(long, requires = "to")]
+    replace: bool,
     /// What is attached to the image with this type, such as build/log, instead of the image: its
     /// files
     #[arg(long, value_name = "TYPE", requires = "output", conflicts_with_all = ["layer", "to"])]
@@ -81,6 +84,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let to = to.map_or(Ok(Location::Store(None)), |text| context.destination(&text))?;
     if !matches!(to, Location::Archive(..)) {
         args.archive.refuse_without_output()?;
+        if args.replace {
+            return Err(Error::usage("--replace belongs to an archive").with_hint("leave it out"));
+        }
     }
     let reference = context.reference(&args.image)?;
     let platform = wanted(args.choice.platform.as_deref())?;
@@ -111,7 +117,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let entry = entry.named(name.as_ref());
     let graph = Graph::read(&image, std::slice::from_ref(&entry), args.transfer.concurrency)?;
     match to {
-        Location::Archive(path, _) => args.archive.write(&path, &image, &graph)?,
+        Location::Archive(path, _) if args.replace => args.archive.write(&path, &image, &graph)?,
+        Location::Archive(path, _) => {
+            args.archive.add(&path, &image, &graph, context.max_size(), false)?;
+        }
         local => {
             let layout = match local {
                 Location::Layout(path, _) => Layout::open_or_create(&path)?,

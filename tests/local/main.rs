@@ -11,6 +11,7 @@
 mod common;
 
 mod archive_meanings;
+mod archive_updates;
 mod cli;
 mod compress;
 mod credentials;
