@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::words;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -85,7 +87,7 @@ struct Inner {
 
 impl Details {
     fn new(what: String) -> Self {
-        Details(Box::new(Inner { what, advice: None, source: None }))
+        Details(Box::new(Inner { what: words::sentence(what), advice: None, source: None }))
     }
 }
 
@@ -190,7 +192,7 @@ impl Error {
     /// The same error with the one thing to do about it, in words that hold for every caller.
     #[must_use]
     pub fn with_hint(self, text: impl Into<String>) -> Self {
-        self.with_advice(Advice::Text(text.into()))
+        self.with_advice(Advice::Text(words::sentence(text.into())))
     }
 
     /// The same error with what lies behind it.

@@ -90,5 +90,6 @@ pub mod referrers;
 pub mod registry;
 mod threads;
 pub mod verify;
+mod words;
 
 pub use error::{Error, Kind, Result};

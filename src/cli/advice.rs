@@ -53,6 +53,9 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
         Advice::ClientCertificate => {
             "if it wants a client certificate, give --cert-file and --key-file".into()
         }
+        Advice::AllowHttpRedirects => "--allow-http-redirects follows it, where the network \
+                                       between is trusted; the content is checked all the same"
+            .into(),
         Advice::RunAgain => "run the command again; what has arrived is not sent again".into(),
         Advice::MoveTag => "choose another tag; without --no-clobber the tag would move".into(),
         Advice::GiveTag => "give the tag with --tag, or in the target as NAME:TAG; \

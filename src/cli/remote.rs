@@ -27,6 +27,9 @@ pub struct RegistryArgs {
     /// Trust the certificates in this file too; can be repeated
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     ca_file: Vec<PathBuf>,
+    /// Let a registry with HTTPS send to storage with HTTP; the content is checked all the same
+    #[arg(long, global = true, hide_short_help = true)]
+    allow_http_redirects: bool,
     /// Client certificate, in PEM
     #[arg(long, global = true, hide_short_help = true, value_name = "FILE", requires = "key_file")]
     cert_file: Option<PathBuf>,
@@ -122,6 +125,7 @@ impl RegistryArgs {
             plain_http: self.plain_http,
             insecure: self.insecure,
             ca_files: self.ca_file.clone(),
+            allow_http_redirects: self.allow_http_redirects,
             client_certificate: self.cert_file.clone().zip(self.key_file.clone()),
             resolve: self.resolve.clone(),
             retries: self.retry,

@@ -27,7 +27,7 @@ pub use extra::{Extra, Raw};
 pub use write::to_string_pretty;
 pub(crate) use write::{Document, Writer, plain_to_vec, serialize, to_vec};
 
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// How many annotations an object may have, and how many fields beyond its own.
 pub(crate) const MAX_FIELDS: usize = 10_000;
@@ -53,7 +53,10 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], what: impl fmt::Display) ->
     if bytes.is_empty() {
         return Err(Error::invalid(format!("{what} is empty")));
     }
-    serde_json::from_slice(bytes).map_err(|e| Error::invalid(format!("{what} cannot be read: {e}")))
+    serde_json::from_slice(bytes).map_err(|e| {
+        let why = words::foreign(&e.to_string());
+        Error::invalid(format!("{what} cannot be read: {why}"))
+    })
 }
 
 /// A list of a document, which may be `null`, as Go writes it where it is empty.

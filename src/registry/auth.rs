@@ -6,28 +6,28 @@
 //! wait for it, and again when it has expired.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::Client;
 use super::address::{Class, Reach};
-use super::answer::{self, MAX_ANSWER, Refusal};
-use super::credentials::Credential;
-use super::http::{Attempts, Host, redacted, unreachable};
-use super::transport::{Body, Failure, Request, Response};
+use super::answer::{self, MAX_ANSWER};
+use super::asked::{Asked, Endpoint};
+use super::challenge::{self, Realm, Scheme};
+use super::credentials::{Credential, Credentials};
+use super::host::{Attempts, Host, unreachable};
+use super::refusal::Refusal;
+use super::trace;
+use super::transport::{Body, Failure, Request, Response, Transport};
 use crate::error::Advice;
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// How long a token lives where the server does not say (Docker's token specification,
 /// `expires_in`).
@@ -73,9 +73,10 @@ impl Scope {
     }
 }
 
-/// What is known of how a registry wants to be asked.
-#[derive(Default)]
+/// Who we are to a registry, and what is known of how it wants to be asked.
 pub(super) struct Auth {
+    credentials: Arc<Credentials>,
+    transport: Arc<Transport>,
     state: Mutex<State>,
 }
 
@@ -87,32 +88,19 @@ struct State {
     credentials: HashMap<String, Option<Credential>>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Scheme {
-    Basic,
-    Bearer { realm: Realm, service: Option<String> },
-}
-
-/// Where tokens come from, and how far inside that may be.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Realm {
-    url: Url,
-    reach: Reach,
-}
-
 struct Token {
     header: HeaderValue,
     ends: Instant,
 }
 
-impl Client {
+impl Auth {
+    pub fn new(credentials: Arc<Credentials>, transport: Arc<Transport>) -> Self {
+        Auth { credentials, transport, state: Mutex::default() }
+    }
+
     /// The header that a request needs, as far as the registry has asked for one.
-    pub(super) fn authorization(
-        &self,
-        host: &Host,
-        scopes: &[Scope],
-    ) -> Result<Option<HeaderValue>> {
-        let mut state = host.auth.state.lock().expect("nothing panics with this lock");
+    pub fn authorization(&self, host: &Host, scopes: &[Scope]) -> Result<Option<HeaderValue>> {
+        let mut state = self.state.lock().expect("nothing panics with this lock");
         let Some(scheme) = state.scheme.clone() else { return Ok(None) };
         match state.tokens.get(scopes) {
             Some(token) if token.ends > Instant::now() + MARGIN => Ok(Some(token.header.clone())),
@@ -125,35 +113,70 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Unauthorised`] where there is nothing better to show than what was refused.
-    pub(super) fn answer_challenge(
+    pub fn answer_challenge(
         &self,
         host: &Host,
         scopes: &[Scope],
         refused: &Response,
         used: Option<&HeaderValue>,
     ) -> Result<()> {
-        let mut state = host.auth.state.lock().expect("nothing panics with this lock");
+        let mut state = self.state.lock().expect("nothing panics with this lock");
         // Another request may have got a new token while this one was under way.
         if state.tokens.get(scopes).is_some_and(|token| Some(&token.header) != used) {
             return Ok(());
         }
-        let scheme = scheme(host, &refused.headers, refused.peer)?;
+        let scheme = challenge::best(host, &refused.headers, refused.peer)?;
         if used.is_some() && scheme == Scheme::Basic {
             return Err(not_accepted(host));
         }
-        state.scheme = Some(scheme.clone());
         state.tokens.remove(scopes);
-        self.answer_scheme(&mut state, host, scopes, &scheme).map(drop)
+        // What cannot be answered for this work may not be asked of other work.
+        self.answer_scheme(&mut state, host, scopes, &scheme)?;
+        state.scheme = Some(scheme);
+        Ok(())
     }
 
     /// Forgets what was found and fetched for a registry, and uses this credential: `login` tries
     /// one before it is stored.
-    pub(super) fn use_credential(&self, host: &Host, credential: Credential) {
-        let mut state = host.auth.state.lock().expect("nothing panics with this lock");
+    pub fn use_credential(&self, credential: Credential) {
+        let mut state = self.state.lock().expect("nothing panics with this lock");
         *state = State {
             credentials: HashMap::from([(String::new(), Some(credential))]),
             ..State::default()
         };
+    }
+
+    /// Whether there is a credential for a registry as a whole.
+    pub fn has_credential(&self, host: &Host) -> Result<bool> {
+        let mut state = self.state.lock().expect("nothing panics with this lock");
+        Ok(self.credential(&mut state, host, "")?.is_some())
+    }
+
+    /// Takes it that a registry that asks nobody understands a user name and a password; where
+    /// others can read them on their way, they are not sent unasked.
+    pub fn assume_basic(&self, host: &Host) -> Result<()> {
+        let mut state = self.state.lock().expect("nothing panics with this lock");
+        let found = self.credential(&mut state, host, "")?;
+        let is_safe =
+            host.base.scheme() == "https" || Class::told_by(&host.base) == Some(Class::Loopback);
+        if is_safe && state.scheme.is_none() && matches!(found, Some(Credential::Basic { .. })) {
+            state.scheme = Some(Scheme::Basic);
+        }
+        Ok(())
+    }
+
+    fn credential(
+        &self,
+        state: &mut State,
+        host: &Host,
+        repository: &str,
+    ) -> Result<Option<Credential>> {
+        if let Some(known) = state.credentials.get(repository) {
+            return Ok(known.clone());
+        }
+        let found = self.credentials.find(&host.name, repository)?;
+        state.credentials.insert(repository.to_owned(), found.clone());
+        Ok(found)
     }
 
     fn answer_scheme(
@@ -164,14 +187,7 @@ impl Client {
         scheme: &Scheme,
     ) -> Result<HeaderValue> {
         let repository = scopes.first().map_or("", Scope::repository);
-        let credential = match state.credentials.get(repository) {
-            Some(known) => known.clone(),
-            None => {
-                let found = self.credentials.find(&host.name, repository)?;
-                state.credentials.insert(repository.to_owned(), found.clone());
-                found
-            }
-        };
+        let credential = self.credential(state, host, repository)?;
         let (header, lifetime) = match (scheme, credential) {
             (Scheme::Basic, Some(Credential::Basic { username, password })) => {
                 (basic(&username, &password)?, Duration::MAX)
@@ -209,7 +225,11 @@ impl Client {
         let Realm { url: realm, reach } = realm;
         log::debug!("{}: a token comes from {}", host.name, realm.host_str().unwrap_or_default());
         if credential.is_some() && *reach != Reach::Registry && is_open(host, realm) {
-            return Err(refuse(host, realm.as_str(), "would get the credentials in the clear"));
+            return Err(challenge::refuse(
+                host,
+                realm.as_str(),
+                "would get the credentials in the clear",
+            ));
         }
         let scopes: Vec<_> =
             scopes.iter().filter(|scope| **scope != Scope::None).map(ToString::to_string).collect();
@@ -219,6 +239,7 @@ impl Client {
         let (mut method, mut body) = (Method::GET, None);
         let anonymous = credential.is_none();
         if let Some(Credential::IdentityToken(refresh)) = credential {
+            words::keep_secret(&refresh);
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             form.append_pair("grant_type", "refresh_token")
                 .append_pair("client_id", "osimage")
@@ -282,10 +303,10 @@ impl Client {
                 .with_hint("tell whoever runs the registry")
         };
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        let token = answer
-            .token
-            .or(answer.access_token)
-            .filter(|token| !token.is_empty())
+        let token = [answer.token, answer.access_token]
+            .into_iter()
+            .flatten()
+            .find(|token| !token.is_empty())
             .ok_or_else(bad)?;
         Ok((
             bearer(&token).map_err(|_| bad())?,
@@ -302,16 +323,17 @@ impl Client {
         at: &str,
         request: impl Fn() -> Request<'r>,
     ) -> Result<(StatusCode, Vec<u8>)> {
-        let mut attempts = Attempts::new(self, host);
+        let mut attempts = Attempts::new(host);
+        let asked = Asked::of_registry(&host.name, Endpoint::Token);
         loop {
             host.rest();
             let request = request();
-            log::debug!("-> {} {}", request.method, redacted(&request.url));
+            trace::request(&request.method, &request.url, &HeaderMap::new());
             let answered = self.transport.send(request).and_then(|mut response| {
                 log::debug!("<- {}", response.status);
-                let what = || format!("the answer of the token server {at}");
                 let bytes = if response.status == StatusCode::OK {
-                    answer::read(&mut response, MAX_ANSWER, &what())?
+                    let what = format!("the answer of the token server {at}");
+                    answer::read(&mut response, MAX_ANSWER, &what)?
                 } else {
                     Vec::new()
                 };
@@ -321,108 +343,44 @@ impl Client {
                 Ok(answered) => answered,
                 Err(Failure::Own(error)) => return Err(error),
                 Err(Failure::OutOfReach) => {
-                    return Err(refuse(host, realm.as_str(), "leads into your own network"));
+                    return Err(challenge::refuse(
+                        host,
+                        realm.as_str(),
+                        "leads into your own network",
+                    ));
                 }
                 Err(failure @ Failure::Broken(_)) => {
-                    attempts.again(&format!("{at}: {failure}"), None, || {
+                    attempts.again(&format_args!("{at}: {failure}"), None, || {
                         unreachable(at, realm, &failure)
                     })?;
                     continue;
                 }
                 Err(failure) => return Err(unreachable(at, realm, &failure)),
             };
-            let refusal = Refusal::of(&mut response);
+            let refusal = Refusal::of(&mut response, &asked);
             let is_answer = matches!(response.status.as_u16(), 200 | 400 | 401 | 403)
                 || response.status.is_redirection();
             if is_answer && !refusal.is_temporary() {
                 return Ok((response.status, bytes));
             }
-            let words = format!("the token server {at} answers {}", refusal.words());
-            let error = || Error::network(words.clone()).with_hint("try again later");
+            let words = format!("the token server {at} answers {refusal}");
+            let error = || {
+                Error::network(words.clone())
+                    .with_hint("try again later")
+                    .with_source(refusal.clone())
+            };
             if !refusal.is_temporary() {
                 return Err(error());
             }
-            attempts.again(&words, refusal.delay, error)?;
+            attempts.again(&words, refusal.delay(), error)?;
         }
     }
-}
-
-/// The best scheme among those that a registry offers.
-pub(super) fn scheme(host: &Host, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Scheme> {
-    let mut basic = false;
-    for value in headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()) {
-        for challenge in http_auth::parser::ChallengeParser::new(value).map_while(Result::ok) {
-            if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                let param = |name: &str| {
-                    let found =
-                        challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                    found.map(|(_, value)| value.to_unescaped())
-                };
-                return Ok(Scheme::Bearer {
-                    realm: realm(host, &param("realm").unwrap_or_default(), peer)?,
-                    service: param("service"),
-                });
-            }
-            basic |= challenge.scheme.eq_ignore_ascii_case("basic");
-        }
-    }
-    match basic {
-        true => Ok(Scheme::Basic),
-        false => Err(Error::unauthorised(format!(
-            "{} asks for credentials in no way that is known (neither Basic nor Bearer)",
-            host.name
-        ))
-        .with_hint("check that a registry answers there")),
-    }
-}
-
-/// The place where tokens come from. A registry must not be able to turn us against something that
-/// only we can reach, nor to have our password sent in the clear. What the host's name leads to is
-/// checked where it is looked up.
-fn realm(host: &Host, text: &str, peer: Option<IpAddr>) -> Result<Realm> {
-    let refuse = |why| Err(refuse(host, text, why));
-    let Ok(url) = Url::parse(text) else { return refuse("is not an address") };
-    if !matches!(url.scheme(), "http" | "https") {
-        return refuse("is not an address of the web");
-    }
-    if host.base.scheme() == "https" && url.scheme() == "http" {
-        return refuse("is not protected as the registry itself is");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse("has a user in it");
-    }
-    if url.origin() == host.base.origin() {
-        return Ok(Realm { url, reach: Reach::Registry });
-    }
-    // A name that leads to this machine may be anybody's, who wants to be taken for us.
-    let class = Class::told_by(&host.base).unwrap_or_else(|| match peer.map(Class::of) {
-        Some(class @ (Class::Private | Class::Reserved)) => class,
-        _ => Class::Public,
-    });
-    let reach = Reach::TokenServer(class);
-    if Class::told_by(&url).is_some_and(|class| !reach.allows(class)) {
-        return refuse("leads into your own network");
-    }
-    Ok(Realm { url, reach })
 }
 
 /// Whether others can read what is sent there: without TLS, from one machine to another.
 fn is_open(host: &Host, realm: &Url) -> bool {
     let here = |url| Class::told_by(url) == Some(Class::Loopback);
     realm.scheme() == "http" && !(here(realm) && here(&host.base))
-}
-
-fn refuse(host: &Host, realm: &str, why: &str) -> Error {
-    let shown: String = Url::parse(realm)
-        .map_or(realm.to_owned(), |url| redacted(&url))
-        .chars()
-        .take(200)
-        .collect();
-    Error::unauthorised(format!(
-        "{} wants its tokens fetched from {shown:?}, which {why}",
-        host.name
-    ))
-    .with_hint("nothing was sent there; tell whoever runs the registry")
 }
 
 fn secret(text: String) -> Result<HeaderValue> {
@@ -434,10 +392,14 @@ fn secret(text: String) -> Result<HeaderValue> {
 }
 
 fn basic(username: &str, password: &str) -> Result<HeaderValue> {
-    secret(format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
+    let both = format!("{username}:{password}");
+    words::keep_secret(password);
+    words::keep_secret(&both);
+    secret(format!("Basic {}", STANDARD.encode(both)))
 }
 
 fn bearer(token: &str) -> Result<HeaderValue> {
+    words::keep_secret(token);
     secret(format!("Bearer {token}"))
 }
 

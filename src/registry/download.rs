@@ -2,14 +2,16 @@
 
 use std::io::{self, Read};
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, StatusCode};
 
-use super::http::Attempts;
-use super::repository::{Repository, header};
+use super::answer::{header, length};
+use super::asked::Endpoint;
+use super::host::Attempts;
+use super::repository::Repository;
 use super::transport::{Failure, Incoming};
 use crate::oci::Descriptor;
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// A blob that is being read.
 pub(super) struct Download<'a> {
@@ -17,7 +19,8 @@ pub(super) struct Download<'a> {
     descriptor: Descriptor,
     /// What has been given to the reader.
     position: u64,
-    body: Incoming,
+    /// Nothing where nothing of the blob is left to come.
+    body: Option<Incoming>,
     /// How much of the body lies before the position, where a registry begins anew.
     skip: u64,
     attempts: Attempts<'a>,
@@ -25,12 +28,24 @@ pub(super) struct Download<'a> {
     broke_at: u64,
 }
 
-impl<'a> Download<'a> {
-    pub fn open(
-        repository: &'a Repository<'a>,
+impl<'a> Repository<'a> {
+    /// Opens a blob at an offset in bytes; a connection that breaks is taken up again. What comes
+    /// out is not checked.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
+    /// it has another size.
+    pub fn open_blob(
+        &self,
         descriptor: &Descriptor,
         offset: u64,
-    ) -> Result<Self> {
+    ) -> Result<impl Read + use<'_, 'a>> {
+        Download::open(self, descriptor, offset)
+    }
+}
+
+impl<'a> Download<'a> {
+    fn open(repository: &'a Repository<'a>, descriptor: &Descriptor, offset: u64) -> Result<Self> {
         let (body, skip) = connect(repository, descriptor, offset)?;
         Ok(Download {
             repository,
@@ -38,7 +53,7 @@ impl<'a> Download<'a> {
             position: offset,
             body,
             skip,
-            attempts: Attempts::new(repository.client, &repository.host),
+            attempts: Attempts::new(&repository.registry.host),
             broke_at: offset,
         })
     }
@@ -57,53 +72,69 @@ impl<'a> Download<'a> {
 }
 
 /// Asks for a blob from an offset on; gives the body, and how much of it is to be passed over.
+/// Beyond the end, nothing is asked: there is no such range (RFC 9110, 15.5.17).
 fn connect(
     repository: &Repository<'_>,
     descriptor: &Descriptor,
     offset: u64,
-) -> Result<(Incoming, u64)> {
-    let digest = &descriptor.digest;
-    let what = format!("the blob {digest} of {}", repository.name);
-    let mut call = repository.call(Method::GET, repository.url(&format!("blobs/{digest}")));
-    if offset > 0 {
-        call = call.header(RANGE, &format!("bytes={offset}-"));
+) -> Result<(Option<Incoming>, u64)> {
+    if offset > 0 && offset >= descriptor.size {
+        return Ok((None, 0));
     }
-    let response = repository.client.call(&repository.host, &call, &[200, 206], &what)?;
+    let digest = &descriptor.digest;
+    let mut call = repository.call(
+        Method::GET,
+        repository.url(&format!("blobs/{digest}")),
+        Endpoint::Blob(digest.clone()),
+    );
+    if offset > 0 {
+        // Some understand only a range with both its ends.
+        let last = descriptor.size - 1;
+        call = call.made_header(RANGE, &format!("bytes={offset}-{last}"))?;
+    }
+    let response = repository.registry.call(&call, &[200, 206])?;
+    let what = &call.asked;
     let (host, size) = (&repository.name.host(), descriptor.size);
     // A registry may know nothing of ranges and send everything (RFC 9110, 14.2).
     let skip = if response.status == StatusCode::PARTIAL_CONTENT { 0 } else { offset };
     if skip == 0 && offset > 0 {
-        let range = header(&response.headers, CONTENT_RANGE).unwrap_or_default();
+        let range = header(&response.headers, CONTENT_RANGE)?.unwrap_or_default();
         if !range.starts_with(&format!("bytes {offset}-")) {
+            let range = words::foreign(range);
             return Err(Error::invalid(format!(
                 "{host} was asked for {what} from byte {offset} on, and sends {range:?}"
             ))
             .with_hint("tell whoever runs the registry"));
         }
     }
-    let length =
-        header(&response.headers, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    let length = length(&response.headers)?;
     let expected = size - (offset - skip).min(size);
     if let Some(length) = length.filter(|length| *length != expected) {
         return Err(Error::invalid(format!("{what} has {length} bytes at {host}, and should have {expected}"))
             .with_hint("the registry's copy is damaged; push the image again, or tell whoever runs the registry"));
     }
-    Ok((response.body, skip))
+    Ok((Some(response.body), skip))
 }
 
 impl Read for Download<'_> {
+    /// What counts is bytes: at the blob's size it is over, however the connection ends. What comes
+    /// beyond is given out too, for who checks it.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
         loop {
+            let is_whole = self.position >= self.descriptor.size;
+            let Some(body) = &mut self.body else { return Ok(0) };
             let before = self.skip > 0;
             let target = if before {
                 usize::try_from(self.skip).map_or(buf.len(), |skip| skip.min(buf.len()))
             } else {
                 buf.len()
             };
-            let why = match self.body.read(&mut buf[..target]) {
-                Ok(0) if self.position < self.descriptor.size && !buf.is_empty() => {
-                    Failure::Broken("it ended early".to_owned())
-                }
+            let why = match body.read(&mut buf[..target]) {
+                Ok(0) | Err(_) if is_whole => return Ok(0),
+                Ok(0) => Failure::Broken("it ended early".to_owned()),
                 Ok(n) if before => {
                     self.skip -= n as u64;
                     continue;

@@ -21,7 +21,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::http::Attempts;
+use super::host::Attempts;
 use super::repository::Repository;
 use crate::digest::Digest;
 use crate::error::Advice;
@@ -68,7 +68,7 @@ impl Repository<'_> {
         change: impl Fn(Option<Index>) -> Result<Option<Index>>,
         holds: impl Fn(&Index) -> bool,
     ) -> Result<(Descriptor, Index)> {
-        let mut attempts = Attempts::new(self.client, &self.host);
+        let mut attempts = Attempts::new(&self.registry.host);
         for attempt in 0..TRIES {
             let before = self.tagged_index(tag, subject)?;
             let read = Instant::now();
@@ -84,7 +84,7 @@ impl Repository<'_> {
                     Some(written.descriptor().digest.clone())
                 }
             };
-            let needed = read.elapsed().max(self.host.slowest());
+            let needed = read.elapsed().max(self.registry.host.slowest());
             let patience = (needed * PATIENCE).min(MAX_PATIENCE);
             // Nobody was seen before the first look of the first try.
             let pause = |look| match (attempt, look) {

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! From the bottom up: `transport` sends a request and knows nothing of registries; `tls` says whom
-//! it trusts; `auth` answers challenges; `http` puts waiting, trying again and redirects around a
-//! request; `repository`, `upload` and `download` are the endpoints. What a server says is input:
+//! it trusts; `answer` reads what comes back and `refusal` a no; `host` waits and counts tries;
+//! `auth` answers challenges; `http` puts all of it and redirects around a request; `repository`,
+//! `upload` and `download` are the endpoints. What a server says is input:
 //! bounded, resolved against the registry's own origin, checked against a digest.
 //!
 //! A tag is looked up once; from then on only digests are asked for, so a tag that moves in between
@@ -17,22 +18,28 @@
 
 mod address;
 mod answer;
+mod asked;
 mod auth;
+mod challenge;
 pub mod credentials;
 mod download;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod host;
 mod http;
 mod image;
 mod index;
+mod link;
 mod pace;
+mod pages;
 mod proxy;
 mod push;
-
 mod referrers;
+mod refusal;
 mod repository;
 mod resolver;
 mod tls;
+mod trace;
 mod transport;
 mod upload;
 
@@ -49,22 +56,27 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 use url::Url;
 
+pub use asked::{Asked, Endpoint, Side};
 pub use image::RemoteImage;
 pub use push::{Outcome, Shipment, push, push_attached};
-
+pub use refusal::Refusal;
 pub use repository::{Access, Locator, Repository};
 
 use crate::names::{Host as HostName, Reference, RepositoryName};
 use crate::{Error, Result};
 use address::Reach;
-use auth::Scope;
+use auth::{Auth, Scope};
 use credentials::{Credential, Credentials};
-use http::{Call, Host};
+use host::Host;
+use http::{Call, Registry};
 use transport::{Body, Failure, Request, TlsFailure, Transport};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// A registry that is asked over HTTPS may send whoever reads a blob to a place with HTTP. The
+    /// content is checked as ever, and no credentials go there.
+    pub allow_http_redirects: bool,
     /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses
     /// for which there are no certificates.
     pub plain_http: Option<bool>,
@@ -95,6 +107,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            allow_http_redirects: false,
             plain_http: None,
             insecure: false,
             ca_files: Vec::new(),
@@ -140,9 +153,9 @@ pub struct Resolve {
 /// ```
 pub struct Client {
     settings: Arc<Settings>,
-    transport: Transport,
-    credentials: Credentials,
-    hosts: Mutex<HashMap<HostName, Arc<Host>>>,
+    transport: Arc<Transport>,
+    credentials: Arc<Credentials>,
+    registries: Mutex<HashMap<HostName, Arc<Registry>>>,
 }
 
 impl Client {
@@ -154,10 +167,10 @@ impl Client {
         }
         let settings = Arc::new(settings);
         Client {
-            transport: Transport::new(settings.clone()),
+            transport: Arc::new(Transport::new(settings.clone())),
             settings,
-            credentials,
-            hosts: Mutex::default(),
+            credentials: Arc::new(credentials),
+            registries: Mutex::default(),
         }
     }
 
@@ -189,16 +202,20 @@ impl Client {
         struct Page {
             repositories: Option<Vec<String>>,
         }
-        let host = self.host(host)?;
-        let what = format!("the list of the repositories of {}", host.name);
-        repository::pages(
-            self,
-            &host,
-            host.url("_catalog", &[]),
-            &[Scope::Catalog],
-            &what,
-            |bytes| Ok(serde_json::from_slice::<Page>(bytes)?.repositories.unwrap_or_default()),
-        )
+        let registry = self.registry(host)?;
+        let asked = || Asked::of_registry(&registry.host.name, Endpoint::Repositories);
+        let scopes = [Scope::Catalog];
+        // Some show fewer names to whom they do not know, and never ask who it is.
+        if registry.auth.has_credential(&registry.host)? {
+            let base = Asked::of_registry(&registry.host.name, Endpoint::Base);
+            let call = Call::new(Method::GET, registry.host.url("", &[]), &scopes, base);
+            // What is wrong there is told by the list itself.
+            let _ = registry.once(&call);
+            registry.auth.assume_basic(&registry.host)?;
+        }
+        pages::names(&registry, registry.host.url("_catalog", &[]), &scopes, &asked(), |bytes| {
+            Ok(serde_json::from_slice::<Page>(bytes)?.repositories.unwrap_or_default())
+        })
     }
 
     /// Tries a credential at a registry, without storing it. `false` where the registry did not ask
@@ -208,19 +225,30 @@ impl Client {
     /// [`Error::Unauthorised`] where it is not accepted, [`Error::Network`], [`Error::Invalid`]
     /// where no registry answers.
     pub fn try_credential(&self, host: &HostName, credential: Credential) -> Result<bool> {
-        let host = self.host(host)?;
-        self.use_credential(&host, credential);
+        let registry = self.registry(host)?;
+        let host = &registry.host;
+        registry.auth.use_credential(credential);
         let scopes = [Scope::None];
-        let call = Call::new(Method::GET, host.url("", &[]), &scopes);
-        let response = self.call(&host, &call, &[200], "being let in").map_err(|e| match e {
-            Error::Unauthorised { .. } => Error::unauthorised(format!("{} does not accept this credential", host.name))
-                .with_hint("check user name and password; some registries want a token in the place of the password"),
+        let what = Asked::of_registry(&host.name, Endpoint::Base);
+        let call = Call::new(Method::GET, host.url("", &[]), &scopes, what);
+        let response = registry.call(&call, &[200]).map_err(|e| match e {
+            Error::Unauthorised(_) => {
+                let what = format!("{} does not accept this credential", host.name);
+                let error = Error::unauthorised(what).with_hint(
+                    "check user name and password; some registries want a token in the place of \
+                     the password",
+                );
+                match Refusal::behind(&e) {
+                    Some(refusal) => error.with_source(refusal.clone()),
+                    None => error,
+                }
+            }
             e => e,
         })?;
-        let asked = self.authorization(&host, &scopes)?.is_some();
+        let asked = registry.auth.authorization(host, &scopes)?.is_some();
         // Quay's own answer has that type too, but comes after a challenge.
         if !asked
-            && repository::header(&response.headers, CONTENT_TYPE)
+            && answer::header(&response.headers, CONTENT_TYPE)?
                 .is_some_and(|kind| kind.starts_with("text/html"))
         {
             return Err(Error::invalid(format!(
@@ -251,10 +279,10 @@ impl Client {
     }
 
     /// What is known of a registry.
-    fn host(&self, name: &HostName) -> Result<Arc<Host>> {
-        let mut hosts = self.hosts.lock().expect("nothing panics with this lock");
-        if let Some(host) = hosts.get(name) {
-            return Ok(host.clone());
+    fn registry(&self, name: &HostName) -> Result<Arc<Registry>> {
+        let mut registries = self.registries.lock().expect("nothing panics with this lock");
+        if let Some(registry) = registries.get(name) {
+            return Ok(registry.clone());
         }
         // Docker's registry has its API at another name than its images.
         let api = if matches!(name.as_str(), "docker.io" | "index.docker.io") {
@@ -274,8 +302,10 @@ impl Client {
         };
         let base =
             if self.settings.plain_http.unwrap_or_else(by_itself) { url("http")? } else { secure };
-        let host = Arc::new(Host::new(name.as_str(), base));
-        hosts.insert(name.clone(), host.clone());
-        Ok(host)
+        let host = Host::new(name.as_str(), base, self.settings.clone());
+        let auth = Auth::new(self.credentials.clone(), self.transport.clone());
+        let registry = Arc::new(Registry::new(host, auth, self.transport.clone()));
+        registries.insert(name.clone(), registry.clone());
+        Ok(registry)
     }
 }

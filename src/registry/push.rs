@@ -83,7 +83,8 @@ pub fn push(
         .manifest(digest)
         .ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
     let wanted = reference.tag().map_or_else(|| digest.into(), TagOrDigest::from);
-    let there = repository.find(&wanted)?;
+    // A tag that is to stay must not be taken because of a HEAD that says too little.
+    let there = if keep { repository.find(&wanted)? } else { repository.glance(&wanted)? };
     let is_there = there.as_ref().is_some_and(|there| there.digest == *digest);
     if let Some(other) = there.filter(|_| keep && !is_there) {
         return Err(Error::refused(format!(
@@ -127,7 +128,7 @@ pub fn push_attached(
         let tag = entry.name().map(|name| split_tag(name).1.unwrap_or(name));
         if let (Some(tag), Some(manifest)) = (tag, attached.manifest(&entry.digest)) {
             let tag: Tag = tag.parse()?;
-            if repository.find(&tag)?.is_none_or(|there| there.digest != entry.digest) {
+            if repository.glance(&tag)?.is_none_or(|there| there.digest != entry.digest) {
                 repository.put_manifest(&tag, manifest)?;
             }
         }

@@ -19,10 +19,10 @@ impl Repository<'_> {
     /// What the registry gives; [`Error::Invalid`] where there are too many.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         match self.listed_referrers(subject)? {
-            Some(listed) => Ok(listed),
-            None => {
-                Ok(self.tagged_referrers(subject)?.map_or_else(Vec::new, |index| index.manifests))
-            }
+            Some(listed) if !listed.is_empty() => Ok(listed),
+            // A registry may answer so for whatever it is asked, and keep no list; what was
+            // attached then stands in the index.
+            _ => Ok(self.tagged_referrers(subject)?.map_or_else(Vec::new, |index| index.manifests)),
         }
     }
 
@@ -30,7 +30,7 @@ impl Repository<'_> {
     /// subject itself. Anything else there is somebody's, and neither a list nor to be written
     /// over.
     fn tagged_referrers(&self, subject: &Digest) -> Result<Option<Index>> {
-        match self.tagged_index(&tag(subject)?, Some(subject))? {
+        match self.tagged_index(&tag(subject), Some(subject))? {
             Some((_, index)) if index.manifests.len() > MAX_REFERRERS => {
                 Err(Error::invalid(format!(
                     "more than {MAX_REFERRERS} manifests are attached to {subject} in {}; more are not read",
@@ -110,13 +110,18 @@ impl Repository<'_> {
                 Ok(Some(index))
             };
             let holds = |index: &Index| !entries.iter().any(|entry| lacks(index, entry));
-            self.rewrite_list(&tag(&subject)?, Some(&subject), change, holds)?;
+            self.rewrite_list(&tag(&subject), Some(&subject), change, holds)?;
         }
         Ok(())
     }
 }
 
-/// The tag of a manifest's list of referrers.
-fn tag(subject: &Digest) -> Result<Tag> {
-    format!("{}-{}", subject.algorithm().name(), subject.hex()).parse()
+/// The tag of a manifest's list of referrers (distribution-spec, "Referrers Tag Schema"): a tag has
+/// no room for all of a long digest.
+fn tag(subject: &Digest) -> Tag {
+    const MAX_ALGORITHM: usize = 32;
+    const MAX_ENCODED: usize = 64;
+    let (algorithm, encoded) = (subject.algorithm().name(), subject.hex());
+    let tag = format!("{algorithm:.MAX_ALGORITHM$}-{encoded:.MAX_ENCODED$}");
+    tag.parse().expect("letters, digits and a '-'")
 }

@@ -436,6 +436,12 @@ impl Incoming {
     pub fn patience(&self) -> Duration {
         self.stall * 5
     }
+
+    /// Waits no longer than this for what still comes, and no longer than before; says how long.
+    pub fn hurry(&mut self, longest: Duration) -> Duration {
+        self.stall = self.stall.min(longest);
+        self.stall
+    }
 }
 
 impl Read for Incoming {

@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::num::NonZero;
+use std::sync::atomic::Ordering;
 
 use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE,
@@ -13,14 +14,18 @@ use reqwest::header::{
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-use super::answer::Refusal;
-use super::http::{Attempts, Content};
-use super::repository::{Repository, header};
+use super::answer::header;
+use super::asked::Endpoint;
+use super::auth::Scope;
+use super::host::Attempts;
+use super::http::{Call, Content};
+use super::refusal::Refusal;
+use super::repository::Repository;
 use super::transport::{Failure, Response};
 use crate::content::Source;
 use crate::oci::Descriptor;
 use crate::progress::Ended;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// The first size of a chunk after a 413, in bytes; it is halved until one passes.
 const FIRST_CHUNK: u64 = 64 << 20;
@@ -28,6 +33,12 @@ const FIRST_CHUNK: u64 = 64 << 20;
 const LEAST_CHUNK: u64 = 256 << 10;
 /// The least size of a chunk that a registry takes (distribution-spec, "Pushing a blob in chunks").
 const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+
+/// What a registry answers where it has taken a piece: 202 (distribution-spec, "Pushing a blob in
+/// chunks"), or what it thinks of instead.
+const TAKEN: &[u16] = &[202, 200, 201, 204];
+/// What it answers where the upload has ended.
+const ENDED: &[u16] = &[201];
 
 /// An upload that has begun.
 struct Session {
@@ -39,6 +50,13 @@ struct Session {
     resumed: bool,
 }
 
+impl Session {
+    /// Nothing was put into it yet.
+    fn is_new(&self) -> bool {
+        self.offset == 0 && !self.resumed
+    }
+}
+
 /// How one step ended.
 enum Step {
     Done,
@@ -46,6 +64,8 @@ enum Step {
     Next,
     /// The body is too large for the registry or for what stands before it.
     TooLarge,
+    /// The registry takes no content with the request that ends an upload.
+    NotWhole,
     /// Something that may pass.
     Failed(Trouble),
     /// What the registry has is not what was sent: the blob begins anew.
@@ -65,14 +85,18 @@ impl Repository<'_> {
     /// the registry finds that the content is not what its digest says.
     pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<Ended> {
         let mut chunk = self.client.settings.chunk_size.map(NonZero::get);
-        let mut attempts = Attempts::new(self.client, &self.host);
+        // Whether the request that ends the upload may bring everything.
+        let mut whole = chunk.is_none();
+        let mut attempts = Attempts::new(&self.registry.host);
         let Some(mut session) = self.begin(descriptor)? else {
             return Ok(Ended::Mounted);
         };
         let mut reached = 0;
         loop {
             let step = match chunk {
-                None if session.offset == 0 => self.put_whole(&session, descriptor, source)?,
+                None if whole && session.offset == 0 => {
+                    self.put_whole(&session, descriptor, source)?
+                }
                 _ if session.offset < descriptor.size => {
                     let size = chunk
                         .unwrap_or(u64::MAX)
@@ -89,13 +113,18 @@ impl Repository<'_> {
             let again = match step {
                 Step::Done => return Ok(Ended::Copied),
                 Step::Next => false,
+                Step::NotWhole => {
+                    log::debug!("{}: no blob in one request; sending it in two", self.name.host());
+                    whole = false;
+                    true
+                }
                 Step::TooLarge => {
                     chunk = Some(self.smaller(chunk, descriptor)?);
                     true
                 }
                 Step::Failed(trouble) => {
                     let slow = matches!(trouble, Trouble::Failure(Failure::Slow(_)));
-                    self.wait(&mut attempts, trouble, descriptor)?;
+                    self.wait(&mut attempts, trouble)?;
                     // Only the answer may have been lost.
                     if self.has_blob(descriptor)? {
                         return Ok(Ended::Copied);
@@ -107,7 +136,7 @@ impl Repository<'_> {
                     begins
                 }
                 Step::Lost(trouble) => {
-                    self.wait(&mut attempts, trouble, descriptor)?;
+                    self.wait(&mut attempts, trouble)?;
                     true
                 }
             };
@@ -120,19 +149,39 @@ impl Repository<'_> {
         }
     }
 
-    fn what(&self, descriptor: &Descriptor) -> String {
-        format!("putting the blob {} into {}", descriptor.digest, self.name)
+    fn step(&self, method: Method, url: Url, descriptor: &Descriptor) -> Call<'_> {
+        self.call(method, url, Endpoint::PutBlob(descriptor.digest.clone()))
     }
 
     /// Begins an upload; `None` where the blob could be taken over from another repository.
     fn begin(&self, descriptor: &Descriptor) -> Result<Option<Session>> {
-        let digest = descriptor.digest.to_string();
-        let mut url = self.url("blobs/uploads/");
-        if let Some(from) = &self.mount_from {
-            url.query_pairs_mut().append_pair("mount", &digest).append_pair("from", from);
+        let mount = self.mount.as_ref().filter(|mount| !mount.refused.load(Ordering::Relaxed));
+        if let Some(mount) = mount {
+            let mut url = self.url("blobs/uploads/");
+            url.query_pairs_mut()
+                .append_pair("mount", &descriptor.digest.to_string())
+                .append_pair("from", &mount.from);
+            match self.ask_to_begin(url, &mount.scopes, descriptor) {
+                // Who may not read there sends the content, as if there were nothing to take over.
+                Err(e) if may_be_the_mount(&e) => {
+                    log::debug!("{}: nothing comes from {}: {e}", self.name, mount.from);
+                    mount.refused.store(true, Ordering::Relaxed);
+                }
+                begun => return begun,
+            }
         }
-        let call = self.call(Method::POST, url).header(CONTENT_LENGTH, "0");
-        let response = self.client.call(&self.host, &call, &[202, 201], &self.what(descriptor))?;
+        self.ask_to_begin(self.url("blobs/uploads/"), &self.scopes, descriptor)
+    }
+
+    fn ask_to_begin(
+        &self,
+        url: Url,
+        scopes: &[Scope],
+        descriptor: &Descriptor,
+    ) -> Result<Option<Session>> {
+        let asked = self.asked(Endpoint::PutBlob(descriptor.digest.clone()));
+        let call = Call::new(Method::POST, url, scopes, asked).header(CONTENT_LENGTH, "0");
+        let response = self.registry.call(&call, &[202, 201])?;
         if response.status == StatusCode::CREATED {
             return Ok(None);
         }
@@ -140,7 +189,7 @@ impl Repository<'_> {
             Error::invalid(format!("{} begins an upload without saying where", self.name.host()))
                 .with_hint("check that a registry answers there")
         })?;
-        let least = header(&response.headers, CHUNK_MIN_LENGTH)
+        let least = header(&response.headers, CHUNK_MIN_LENGTH)?
             .and_then(|text| text.parse().ok())
             .unwrap_or(0);
         Ok(Some(Session { url, offset: 0, least_chunk: least, resumed: false }))
@@ -148,7 +197,9 @@ impl Repository<'_> {
 
     /// Where the upload goes on; at the registry itself, since what is uploaded is for nobody else.
     fn location(&self, from: &Url, headers: &HeaderMap) -> Result<Option<Url>> {
-        header(headers, LOCATION).map(|text| self.host.own_url(from, text, "an upload")).transpose()
+        header(headers, LOCATION)?
+            .map(|text| self.registry.host.own_url(from, text, "an upload"))
+            .transpose()
     }
 
     /// The content between two offsets.
@@ -171,11 +222,19 @@ impl Repository<'_> {
     ) -> Result<Step> {
         let open = || self.piece(descriptor, source, 0, descriptor.size);
         let call = self
-            .call(Method::PUT, ending(&session.url, descriptor))
-            .header(CONTENT_TYPE, "application/octet-stream");
-        let call = call.content(Content::Stream(descriptor.size, &open));
-        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor)
-            .map(|step| step.err().unwrap_or(Step::Done))
+            .step(Method::PUT, ending(&session.url, descriptor), descriptor)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .content(Content::Stream(descriptor.size, &open));
+        // Some know nothing of content in the request that ends an upload, and say that there is no
+        // such thing.
+        let answer = self.registry.once(&call);
+        if session.is_new()
+            && descriptor.size > 0
+            && answer.as_ref().is_ok_and(|no| matches!(no.status.as_u16(), 404 | 405))
+        {
+            return Ok(Step::NotWhole);
+        }
+        self.judge(answer, &call, ENDED, session).map(|step| step.err().unwrap_or(Step::Done))
     }
 
     /// Sends a piece.
@@ -189,22 +248,20 @@ impl Repository<'_> {
         let (start, end) = (session.offset, session.offset + size);
         let open = || self.piece(descriptor, source, start, size);
         let call = self
-            .call(Method::PATCH, session.url.clone())
-            .header(CONTENT_TYPE, "application/octet-stream");
-        let call = call
-            .header(CONTENT_RANGE, &format!("{start}-{}", end - 1))
+            .step(Method::PATCH, session.url.clone(), descriptor)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .made_header(CONTENT_RANGE, &format!("{start}-{}", end - 1))?
             .content(Content::Stream(size, &open));
-        let response =
-            match self.judge(self.client.once(&self.host, &call), &[202], session, descriptor)? {
-                Ok(response) => response,
-                Err(step) => return Ok(step),
-            };
+        let response = match self.judge(self.registry.once(&call), &call, TAKEN, session)? {
+            Ok(response) => response,
+            Err(step) => return Ok(step),
+        };
         if let Some(url) = self.location(&call.url, &response.headers)? {
             session.url = url;
         }
         // A registry may append what does not belong at its end, and say yes; only the range tells.
         // What lies before that end is then nothing to go on from.
-        match range_end(&response.headers) {
+        match range_end(&response.headers)? {
             Some(reached) if reached != end => {
                 let error = format!(
                     "{} has {reached} bytes of {} after {end} were sent",
@@ -222,9 +279,10 @@ impl Repository<'_> {
 
     /// Ends an upload of which the registry has everything.
     fn finish(&self, session: &Session, descriptor: &Descriptor) -> Result<Step> {
-        let call =
-            self.call(Method::PUT, ending(&session.url, descriptor)).header(CONTENT_LENGTH, "0");
-        self.judge(self.client.once(&self.host, &call), &[201], session, descriptor)
+        let call = self
+            .step(Method::PUT, ending(&session.url, descriptor), descriptor)
+            .header(CONTENT_LENGTH, "0");
+        self.judge(self.registry.once(&call), &call, ENDED, session)
             .map(|step| step.err().unwrap_or(Step::Done))
     }
 
@@ -232,9 +290,9 @@ impl Repository<'_> {
     fn judge(
         &self,
         answer: Result<Response, Failure>,
+        call: &Call<'_>,
         good: &[u16],
         session: &Session,
-        descriptor: &Descriptor,
     ) -> Result<Result<Response, Step>> {
         let mut response = match answer {
             Ok(response) if good.contains(&response.status.as_u16()) => return Ok(Ok(response)),
@@ -242,35 +300,29 @@ impl Repository<'_> {
             Err(Failure::Own(error)) => return Err(error),
             Err(failure) => return Ok(Err(Step::Failed(Trouble::Failure(failure)))),
         };
-        let refusal = Refusal::of(&mut response);
+        let refusal = Refusal::of(&mut response, &call.asked);
         // An upload that the registry does not know any more, or whose place it disputes, may begin
         // anew.
-        let lost = matches!(refusal.status.as_u16(), 404 | 416) && refusal.code != "NAME_UNKNOWN"
-            || refusal.code == "BLOB_UPLOAD_INVALID";
-        if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
+        let lost = matches!(refusal.status(), 404 | 416) && refusal.code() != "NAME_UNKNOWN"
+            || refusal.code() == "BLOB_UPLOAD_INVALID";
+        if refusal.status() == 413 {
             return Ok(Err(Step::TooLarge));
         }
         if refusal.is_temporary() || lost {
             return Ok(Err(Step::Failed(Trouble::Refusal(refusal))));
         }
         // Our content may be sound, and where the registry said that it broke wrong.
-        if session.resumed && refusal.code == "DIGEST_INVALID" {
+        if session.resumed && refusal.code() == "DIGEST_INVALID" {
             return Ok(Err(Step::Lost(Trouble::Refusal(refusal))));
         }
-        Err(refusal.error(&self.host, self.name.path(), &self.what(descriptor)))
+        Err(refusal.error())
     }
 
-    fn wait(
-        &self,
-        attempts: &mut Attempts<'_>,
-        trouble: Trouble,
-        descriptor: &Descriptor,
-    ) -> Result<()> {
+    fn wait(&self, attempts: &mut Attempts<'_>, trouble: Trouble) -> Result<()> {
         match trouble {
             Trouble::Failure(failure) => attempts.again_after(failure),
             Trouble::Refusal(refusal) => {
-                let error = || refusal.error(&self.host, self.name.path(), &self.what(descriptor));
-                attempts.again(&refusal.words(), refusal.delay, error)
+                attempts.again(&refusal, refusal.delay(), || refusal.error())
             }
         }
     }
@@ -278,9 +330,9 @@ impl Repository<'_> {
     /// Asks how much of an upload has arrived, to go on from there; `false` where it must begin
     /// anew.
     fn ask_how_far(&self, session: &mut Session, descriptor: &Descriptor) -> bool {
-        let call = self.call(Method::GET, session.url.clone());
-        let Ok(response) = self.client.once(&self.host, &call) else { return false };
-        let reached = range_end(&response.headers).unwrap_or(0);
+        let call = self.step(Method::GET, session.url.clone(), descriptor);
+        let Ok(response) = self.registry.once(&call) else { return false };
+        let reached = range_end(&response.headers).ok().flatten().unwrap_or(0);
         // Nothing is `0-0` for some, as one byte is.
         if response.status != StatusCode::NO_CONTENT || reached <= 1 || reached > descriptor.size {
             return false;
@@ -324,11 +376,19 @@ fn ending(url: &Url, descriptor: &Descriptor) -> Url {
     url
 }
 
+/// Whether a registry may have said no to taking content over, and not to an upload.
+fn may_be_the_mount(error: &Error) -> bool {
+    match Refusal::behind(error) {
+        Some(refusal) => !refusal.is_temporary() && refusal.status() < 500,
+        // No token for two repositories at once.
+        None => error.kind() == Kind::Unauthorised,
+    }
+}
+
 /// How many bytes a registry has, from `Range: 0-N` (distribution-spec, "Pushing a blob in
 /// chunks").
-fn range_end(headers: &HeaderMap) -> Option<u64> {
-    let (start, end) =
-        header(headers, RANGE)?.trim().trim_start_matches("bytes=").split_once('-')?;
-    let end: u64 = end.parse().ok()?;
-    (start == "0").then(|| end.saturating_add(1))
+fn range_end(headers: &HeaderMap) -> Result<Option<u64>> {
+    let range = header(headers, RANGE)?.unwrap_or_default().trim().trim_start_matches("bytes=");
+    let Some(("0", end)) = range.split_once('-') else { return Ok(None) };
+    Ok(end.parse().ok().map(|end: u64| end.saturating_add(1)))
 }

@@ -203,7 +203,7 @@ fn a_download_that_is_cut_goes_on() {
                 .collect();
             assert_eq!(
                 asked,
-                [None, (after > 0).then(|| format!("bytes={after}-"))],
+                [None, (after > 0).then(|| format!("bytes={after}-{}", SIZE - 1))],
                 "{ranges} {after}"
             );
             assert_eq!(registry.requests()[1].status, if ranges && after > 0 { 206 } else { 200 });
@@ -276,7 +276,7 @@ fn the_count_of_tries_starts_anew_while_bytes_arrive_and_only_then() {
             let range = request
                 .header("Range")
                 .filter(|_| ranges)
-                .and_then(|range| range[6..].strip_suffix('-')?.parse::<u64>().ok());
+                .and_then(|range| range[6..].split('-').next()?.parse::<u64>().ok());
             (call_of(request) == "GET blob").then(|| {
                 Fault::change(move |answer| answer.cut(50_000 - range.unwrap_or(0).min(50_000)))
             })
@@ -373,11 +373,14 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
         (Response::new(503).with("Retry-After", "Thu, 01 Jan 1970 00:00:00 GMT"), true),
         (Response::new(503).with("Retry-After", "soon"), true),
         (Response::new(504).body("<html>gateway"), true),
+        (Response::new(520), true),
+        (Response::new(525).body("<html>"), true),
         (Response::new(400), false),
         (Response::new(403), false),
         (Response::new(405), false),
         (Response::new(501), false),
         (Response::new(505), false),
+        (Response::new(526), false),
         (Response::new(429).with("Retry-After", "301"), false),
         (Response::new(503).with("Retry-After", u64::MAX), false),
         (Response::new(503).with("Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT"), false),
@@ -405,13 +408,15 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
                 }
                 _ => upload(&client, &registry.host(), &blob),
             };
+            // Who knows no HEAD tells nothing of what it has; who takes no content with the request
+            // that ends an upload gets it before.
+            let (again, asked) = match (call, answer.status) {
+                ("HEAD blob", 400 | 405 | 501) => (true, 1),
+                ("PUT upload", 405) => (true, 2),
+                _ => (again, 1 + usize::from(again)),
+            };
             assert_eq!(done.is_ok(), again, "{what}: {done:?}");
-            assert_eq!(
-                registry.count(call),
-                1 + usize::from(again),
-                "{what}: {:?}",
-                registry.calls()
-            );
+            assert_eq!(registry.count(call), asked, "{what}: {:?}", registry.calls());
             let long = answer.headers.iter().any(|(name, _)| name == "Retry-After")
                 || answer.content.len() > 0;
             if let (Err(error), true) = (done, !again && long) {

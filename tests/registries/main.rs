@@ -22,6 +22,7 @@ mod limits;
 mod logins;
 mod messages;
 mod parallel;
+mod protocol;
 mod publish;
 mod queries;
 mod races;
