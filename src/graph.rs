@@ -299,3 +299,165 @@ impl Visited {
         self.met
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io::Read;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Condvar, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::content;
+    use crate::oci::{INDEX, MANIFEST};
+
+    /// Manifests in memory; it counts how often they are read, and holds each reading back until
+    /// so many are under way.
+    #[derive(Default)]
+    struct Memory {
+        blobs: HashMap<Digest, Vec<u8>>,
+        reads: AtomicUsize,
+        together: usize,
+        under_way: (Mutex<usize>, Condvar),
+    }
+
+    impl Memory {
+        fn put(&mut self, media_type: &str, bytes: String) -> Descriptor {
+            let descriptor = Descriptor::of(media_type, bytes.as_bytes());
+            self.blobs.insert(descriptor.digest.clone(), bytes.into_bytes());
+            descriptor
+        }
+
+        fn image(&mut self, seed: usize) -> Descriptor {
+            let config = Descriptor::of("application/json", b"{}");
+            let config = serde_json::to_string(&config).unwrap();
+            let annotations = format!(r#"{{"seed":"{seed}"}}"#);
+            self.put(
+                MANIFEST,
+                format!(
+                    r#"{{"schemaVersion":2,"config":{config},"layers":[],"annotations":{annotations}}}"#
+                ),
+            )
+        }
+
+        fn index(&mut self, entries: &[Descriptor]) -> Descriptor {
+            let entries = serde_json::to_string(entries).unwrap();
+            self.put(INDEX, format!(r#"{{"schemaVersion":2,"manifests":{entries}}}"#))
+        }
+
+        fn graph(&self, entry: &Descriptor) -> Result<Graph> {
+            Graph::read(self, std::slice::from_ref(entry), 4)
+        }
+    }
+
+    impl Source for Memory {
+        fn origin(&self) -> String {
+            "memory".into()
+        }
+
+        fn entries(&self) -> Result<Vec<Descriptor>> {
+            Ok(Vec::new())
+        }
+
+        fn open(&self, descriptor: &Descriptor, _: u64) -> Result<Box<dyn Read + '_>> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            let (count, changed) = &self.under_way;
+            let mut under_way = count.lock().unwrap();
+            *under_way += 1;
+            changed.notify_all();
+            let waits = |count: &mut usize| *count < self.together;
+            let held = changed.wait_timeout_while(under_way, Duration::from_secs(60), waits);
+            assert!(!held.unwrap().1.timed_out(), "nobody else reads meanwhile");
+            match self.blobs.get(&descriptor.digest) {
+                Some(bytes) => Ok(Box::new(bytes.as_slice())),
+                None => Err(content::missing(self, &descriptor.digest)),
+            }
+        }
+
+        fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+            content::read_manifest(self, descriptor)
+        }
+
+        fn sequence(&self, _: &Digest) -> Option<u64> {
+            None
+        }
+
+        fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+            self.entries()
+        }
+    }
+
+    #[test]
+    fn what_is_named_often_is_read_once() {
+        let mut memory = Memory::default();
+        let image = memory.image(0);
+        let index = memory.index(&vec![image.clone(); 10_000]);
+        let outer = memory.index(&[index.clone(), image, index]);
+        let graph = memory.graph(&outer).unwrap();
+        assert_eq!(memory.reads.into_inner(), 3);
+        assert_eq!(graph.nodes().len(), 4);
+        let height = |digest: &Digest| graph.find(digest).unwrap().height();
+        assert_eq!(height(&outer.digest), 3);
+        assert_eq!(height(&Digest::of(b"{}")), 0);
+    }
+
+    #[test]
+    fn manifests_of_one_index_are_read_side_by_side() {
+        let mut memory = Memory::default();
+        let images: Vec<_> = (0..4).map(|seed| memory.image(seed)).collect();
+        let entries = images.clone();
+        memory.together = 4;
+        let graph = Graph::read(&memory, &entries, 4).unwrap();
+        assert!(images.iter().all(|image| graph.manifest(&image.digest).is_some()));
+    }
+
+    #[test]
+    fn what_has_two_sizes_is_refused() {
+        let mut memory = Memory::default();
+        let image = memory.image(0);
+        let other = Descriptor { size: image.size + 1, ..image.clone() };
+        let as_layer = Descriptor { media_type: "text/plain".into(), ..other };
+        let config = serde_json::to_string(&as_layer).unwrap();
+        let layers = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+        let second = memory.put(MANIFEST, layers);
+        let index = memory.index(&[image, second]);
+        let error = memory.graph(&index).unwrap_err().to_string();
+        assert!(error.contains("two descriptors"), "{error}");
+    }
+
+    #[test]
+    fn depth_is_bounded_on_every_way() {
+        let mut memory = Memory::default();
+        let mut chain = vec![memory.image(0)];
+        for _ in 0..300 {
+            let last = chain.last().cloned().unwrap();
+            let next = memory.index(&[last]);
+            chain.push(next);
+        }
+        assert!(memory.graph(&chain[MAX_DEPTH]).is_ok());
+        // From above, and where each link is an entry of its own, from either end.
+        let backwards: Vec<_> = chain.iter().rev().cloned().collect();
+        for entries in [&chain[299..], &chain, &backwards] {
+            let error = Graph::read(&memory, entries, 1).unwrap_err().to_string();
+            assert!(error.contains("lies below more than"), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_manifests_together_are_bounded() {
+        let mut memory = Memory::default();
+        let size = 4 << 20;
+        let entries: Vec<_> = (0..=MAX_MANIFESTS as usize / size)
+            .map(|seed| {
+                let small = memory.image(seed);
+                let mut bytes = memory.blobs[&small.digest].clone();
+                bytes.resize(size, b' ');
+                memory.put(MANIFEST, String::from_utf8(bytes).unwrap())
+            })
+            .collect();
+        assert!(Graph::read(&memory, &entries[1..], 1).is_ok());
+        let error = Graph::read(&memory, &entries, 1).unwrap_err().to_string();
+        assert!(error.contains("bytes in all"), "{error}");
+    }
+}
