@@ -193,10 +193,11 @@ fn name(piece: &Descriptor) -> String {
     output::visible(last.split('+').next().unwrap_or_default())
 }
 
-/// How fast a layer went, where it took long enough to tell.
+/// How fast a layer went, where it took long enough and was large enough to tell.
 fn speed(bytes: u64, took: Duration) -> String {
     const SHORTEST: Duration = Duration::from_millis(100);
-    match took < SHORTEST {
+    const SMALLEST: u64 = 1_000_000;
+    match took < SHORTEST || bytes < SMALLEST {
         true => String::new(),
         false => format!("  {}/s", output::size((bytes as f64 / took.as_secs_f64()) as u64)),
     }

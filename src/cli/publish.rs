@@ -25,8 +25,8 @@ use super::{output, push};
 #[command(after_help = "Examples:
   osimage publish .build/gcp_oci-amd64-1.0-local ghcr.io/me
   osimage publish .build/gcp_oci-amd64-1.0-local.oci.tar.xz ghcr.io/me/os:1.0
-  osimage publish .build/*-1.0-local.oci.tar.xz ghcr.io/me --result-file result.json
-  osimage publish --template '{cname}:{version}-{commit}' .build/gcp_oci-amd64-1.0-local ghcr.io/me
+  osimage publish .build/*-1.0-local.oci.tar.xz ghcr.io/me --result-file r.json
+  osimage publish --template '{cname}:{commit}' .build/kvm-amd64-1.0 ghcr.io/me
 
 A target with a tag is the whole name. One that ends in the build's own name is the repository, any
 other the namespace. --tag changes the tag alone. For gcp_oci-amd64-1.0-local:

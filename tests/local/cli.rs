@@ -987,8 +987,7 @@ fn what_other_tools_call_it_is_understood_or_answered() {
         scratch.osimage(["extract", "store:os", "--layer", name, "-o", &folder]).ok();
         assert!(scratch.path(folder).join(file).is_file(), "{name}");
     }
-    let error = scratch.osimage(["extract", "store:os", "--layer", "vmlinux", "-o", "x"]).fails(2);
-    assert!(!error.contains("'cmdline'"), "{error}");
+    scratch.osimage(["extract", "store:os", "--layer", "vmlinux", "-o", "x"]).fails(2);
 }
 
 #[test]
