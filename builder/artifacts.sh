@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What is made from the root file system's tar, by rules that features offer (Garden Linux's names for them). Sourced by builder/system.
+# What is made from the root file system's tar, by rules that features offer (Garden Linux's names
+# for them). Sourced by builder/system.
 #
 #   image            TAR → .raw          convert.EXT   .raw → .EXT
 #   image.EXT        TAR → .EXT          convert.A~B   .B → .A

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# What builds share, so that the second is quick: the bootstrap's tar for each state of the mirrors, and the downloaded packages. Sourced by
-# ./build. Everything here may be deleted at any time.
+# What builds share, so that the second is quick: the bootstrap's tar for each state of the mirrors,
+# and the downloaded packages. Sourced by ./build. Everything here may be deleted at any time.
 #
 #   SHELF = .build/cache/SUITE-ARCH-SOURCES   SOURCES is a digest of the sources' lines
 #   SHELF/DATE-KEY.tar                        KEY is a digest of all that goes into the tar
 #   SHELF/packages/*.deb                      as apt names them
 #
-# A build takes hard links from here and gives files by rename, so no build ever sees a half-written one.
+# A build takes hard links from here and gives files by rename, so no build ever sees a half-written
+# one.
 
 # open_shelf: sets $shelf.
 open_shelf() {
@@ -23,7 +24,8 @@ bootstrap_key() {
 	} | sha256sum | cut -c 1-32
 }
 
-# take_bootstrap: puts the bootstrap's tar at $work/bootstrap.tar and its date at $work/date, from the cache or by making it.
+# take_bootstrap: puts the bootstrap's tar at $work/bootstrap.tar and its date at $work/date, from
+# the cache or by making it.
 take_bootstrap() {
 	local date key entry made=
 	# Of two builds that need the same tar, one makes it and the other waits.
@@ -55,7 +57,8 @@ take_bootstrap() {
 		fi
 		made="$key"
 		rm -f "$work/made.tar"
-		# Without our own descriptors: mmdebstrap hands the numbers of its own to a shell that knows one digit only.
+		# Without our own descriptors: mmdebstrap hands the numbers of its own to a shell that knows
+		# one digit only.
 		SOURCE_DATE_EPOCH="$date" in_namespace "$here/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" "$work/made.tar" \
 			3>&- 7>&- 8>&-
 	done
@@ -71,7 +74,8 @@ take_packages() {
 	(cd "$work/packages" && find . -name '*.deb' > "$work/packages.taken")
 }
 
-# give_packages: keeps what this build has downloaded, and drops what its apt found to be superseded.
+# give_packages: keeps what this build has downloaded, and drops what its apt found to be
+# superseded.
 give_packages() {
 	local name
 	while read -r name; do

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# The root file system: the stages that Garden Linux's builder has, each for all features in their order before the next. Sourced by
-# builder/system.
+# The root file system: the stages that Garden Linux's builder has, each for all features in their
+# order before the next. Sourced by builder/system.
 
-# in_rootfs COMMAND…: a command of the system that is built, with nothing of this machine's environment but the way to its mirror.
+# in_rootfs COMMAND…: a command of the system that is built, with nothing of this machine's
+# environment but the way to its mirror.
 in_rootfs() {
 	local name keep=()
 	for name in http_proxy https_proxy no_proxy "${!BUILDER_@}"; do
@@ -46,7 +47,8 @@ open_rootfs() {
 	step "unpack"
 	mkdir "$rootfs"
 	mount -t tmpfs -o size=90%,mode=755 tmpfs "$rootfs"
-	# Only the owner of a machine can make device nodes; the image needs none, since the kernel has them.
+	# Only the owner of a machine can make device nodes; the image needs none, since the kernel has
+	# them.
 	tar --extract --file "$work/bootstrap.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --exclude='./dev/*'
 	bind_kernel_folders
 	mkdir -p "$rootfs/builder/features"
@@ -62,14 +64,16 @@ run_early() {
 	run_in_rootfs exec.early
 }
 
-# package_words LINE: the words that a shell makes of the line, one a line. It knows $arch and no program at all.
+# package_words LINE: the words that a shell makes of the line, one a line. It knows $arch and no
+# program at all.
 package_words() {
 	# shellcheck disable=SC2016
 	env --ignore-environment arch="$BUILDER_ARCH" PATH=/nonexistent "$BASH" -f -r -u -c \
 		'eval "set -- $1" || exit; for package; do printf "%s\n" "$package"; done' packages "$1"
 }
 
-# package_list FILE: the packages that the features have in FILE. A line that the shell complains of ends the build.
+# package_list FILE: the packages that the features have in FILE. A line that the shell complains of
+# ends the build.
 package_list() {
 	local feature line number complaint="$work/tmp/complaint"
 	for feature in $(hooks "$1"); do
@@ -128,7 +132,8 @@ exclude_files() {
 	done
 }
 
-# run_post: the hooks that run on this machine, with the root file system's folder as their argument.
+# run_post: the hooks that run on this machine, with the root file system's folder as their
+# argument.
 run_post() {
 	local feature
 	for feature in $(hooks exec.post); do
@@ -149,7 +154,8 @@ close_rootfs() {
 	write_fstab
 }
 
-# write_sources: an image updates itself from the mirrors that it was made from, as far as these are on the network.
+# write_sources: an image updates itself from the mirrors that it was made from, as far as these are
+# on the network.
 write_sources() {
 	sed -e 's/^deb copy:.*/# &/' -e 's/^deb \[[^]]*\] copy:.*/# &/' -e 's/^deb file:.*/# &/' -e 's#//[^/@]*@#//#' "$work/sources" > "$rootfs/etc/apt/sources.list"
 }

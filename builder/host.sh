@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What the machine needs: Debian packages, a cargo that is new enough, and osimage itself. Sourced by ./build.
+# What the machine needs: Debian packages, a cargo that is new enough, and osimage itself. Sourced
+# by ./build.
 
 # The oldest Rust that builds osimage; Cargo.toml says it, and nothing else does.
 MSRV="$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../Cargo.toml")"
@@ -7,7 +8,8 @@ readonly MSRV
 # Where rustup puts cargo, which is on the PATH of login shells only.
 if [ -d "${HOME:-}/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
 
-# apt_install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to do. Nothing is removed for them.
+# apt_install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to
+# do. Nothing is removed for them.
 apt_install() {
 	local why="$1" removed
 	shift
@@ -39,7 +41,8 @@ missing_tools() {
 	if [ "$EUID" -eq 0 ]; then return; fi
 	# A namespace in which a user's files may have more than one owner needs newuidmap.
 	if ! command -v newuidmap > /dev/null; then echo uidmap; fi
-	# scripts/boot installs QEMU as root, with more care; anybody else is told before the build rather than after it.
+	# scripts/boot installs QEMU as root, with more care; anybody else is told before the build
+	# rather than after it.
 	if [ -n "$tests" ] && ! command -v qemu-system-x86_64 > /dev/null; then printf 'qemu-system-x86\nseabios\n'; fi
 }
 
@@ -50,7 +53,8 @@ new_enough() {
 	[ -n "$version" ] && printf '%s\n' "$MSRV" "${version%%-*}" | sort --version-sort --check=quiet
 }
 
-# missing_cargo: the packages that building osimage takes. Debian's own cargo is too old in some releases, which carry a newer one as cargo-web.
+# missing_cargo: the packages that building osimage takes. Debian's own cargo is too old in some
+# releases, which carry a newer one as cargo-web.
 missing_cargo() {
 	if [ -n "${OSIMAGE:-}" ]; then return; fi
 	if ! new_enough cargo || ! new_enough rustc; then printf 'cargo-web\nrustc-web\nca-certificates\n'; fi
@@ -80,8 +84,8 @@ check_cargo() {
 	fi
 }
 
-# build_osimage SOURCE OUTPUT: builds osimage and puts the program at OUTPUT, so that a later build of the sources doesn't disturb this one.
-# OSIMAGE in the environment names a built one.
+# build_osimage SOURCE OUTPUT: builds osimage and puts the program at OUTPUT, so that a later build
+# of the sources doesn't disturb this one. OSIMAGE in the environment names a built one.
 build_osimage() {
 	local source="$1" output="$2"
 	if [ -n "${OSIMAGE:-}" ]; then

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# What a build says: one line a step on the terminal, everything else in the log. Sourced by ./build and by what it starts.
+# What a build says: one line a step on the terminal, everything else in the log. Sourced by ./build
+# and by what it starts.
 #
-# File descriptor 3 is the terminal. The name of the current step is kept in a file, $STEP_FILE, since steps run in several processes and
-# whoever notices a failure must be able to name it.
+# File descriptor 3 is the terminal. The name of the current step is kept in a file, $STEP_FILE,
+# since steps run in several processes and whoever notices a failure must be able to name it.
 
 # log_to FILE: from here on stdout and stderr go to FILE.
 log_to() {
@@ -30,8 +31,8 @@ refuse() {
 	exit 1
 }
 
-# lines_of ARRAY COMMAND…: makes the lines that the command prints the elements of the array. Where the command fails, this fails, which
-# bash would not notice of a command in `< <(…)`.
+# lines_of ARRAY COMMAND…: makes the lines that the command prints the elements of the array. Where
+# the command fails, this fails, which bash would not notice of a command in `< <(…)`.
 lines_of() {
 	local output
 	output="$("${@:2}")"

@@ -7,8 +7,8 @@ machine_suite() {
 	(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
 }
 
-# machine_sources SUITE: the Debian sources of this machine (apt reads both of its formats for us), turned to SUITE. Without release info, apt names
-# also what it has not downloaded yet.
+# machine_sources SUITE: the Debian sources of this machine (apt reads both of its formats for us),
+# turned to SUITE. Without release info, apt names also what it has not downloaded yet.
 machine_sources() {
 	local suite="$1" own uri release
 	own="$(machine_suite)"
@@ -36,13 +36,15 @@ given_sources() {
 	done
 }
 
-# apt_settings: how this machine reaches its mirrors, as apt.conf. User and group ids of the namespace have no _apt to change to.
+# apt_settings: how this machine reaches its mirrors, as apt.conf. User and group ids of the
+# namespace have no _apt to change to.
 apt_settings() {
 	apt-config dump Acquire::http Acquire::https Acquire::Check-Valid-Until Acquire::Check-Date Acquire::Retries
 	printf 'APT::Sandbox::User "root";\nAPT::Keep-Downloaded-Packages "true";\n'
 }
 
-# fetch_releases SOURCES FOLDER: the release file of each source, whose digests say in what state the mirrors are.
+# fetch_releases SOURCES FOLDER: the release file of each source, whose digests say in what state
+# the mirrors are.
 fetch_releases() {
 	local sources="$1" folder="$2" number=0 type rest uri suite name
 	while read -r type rest; do
@@ -62,7 +64,8 @@ fetch_releases() {
 	done < "$sources"
 }
 
-# newest_date FOLDER: the newest date of the release files there, in seconds since 1970; nothing if none has one.
+# newest_date FOLDER: the newest date of the release files there, in seconds since 1970; nothing if
+# none has one.
 newest_date() {
 	sed -n 's/^Date: //p' "$1"/* | while read -r date; do date -u -d "$date" +%s; done | sort -n | tail -n 1
 }

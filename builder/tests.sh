@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# The tests that features offer: executables in features/F/tests/, each called with the folder of a copy of the packed root file system, in which
-# it may chroot and change what it puts back, and the path that all artifacts begin with. Sourced by builder/system.
+# The tests that features offer: executables in features/F/tests/, each called with the folder of a
+# copy of the packed root file system, in which it may chroot and change what it puts back, and the
+# path that all artifacts begin with. Sourced by builder/system.
 
 run_tests() {
 	local feature file

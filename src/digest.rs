@@ -144,6 +144,13 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+impl json::Document for Digest {
+    fn write(&self, out: &mut json::Writer) {
+        // A digest has nothing that JSON would escape.
+        out.json(&format!("\"{self}\""));
+    }
+}
+
 /// A running hash.
 #[derive(Clone)]
 pub struct Hasher(State);

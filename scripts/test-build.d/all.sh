@@ -1,12 +1,14 @@
 # shellcheck shell=bash disable=SC2016,SC2031,SC2034
-# The longer tests of ./build: every platform, another release, without root, a fresh machine, another builder. Sourced by scripts/test-build.
+# The longer tests of ./build: every platform, another release, without root, a fresh machine,
+# another builder. Sourced by scripts/test-build.
 
 # shellcheck source=scripts/test-build.d/gardenlinux.sh
 . "$here/scripts/test-build.d/gardenlinux.sh"
 
 all=(platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
 
-# build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown away.
+# build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown
+# away.
 build_and_boot() {
 	printf '    %s\n' "$*"
 	"$here/build" --target "$scratch/built" --tests "$@" > "$scratch/built.out" 2>&1 || fail "$*" "$scratch/built.out"
@@ -49,7 +51,8 @@ test_unprivileged() { # an ordinary user's build gives the same bytes as root's
 	[ -z "$(find "$scratch/home" ! -user "$user")" ] || fail "the build has left files that the user can't remove"
 }
 
-# in_machine FOLDER COMMAND…: in a Debian that lies in FOLDER, as if it were a machine: / is a mount point of its own there.
+# in_machine FOLDER COMMAND…: in a Debian that lies in FOLDER, as if it were a machine: / is a mount
+# point of its own there.
 in_machine() {
 	unshare --mount --pid --fork --kill-child --mount-proc bash -euc '
 		mount --bind "$1" "$1"
@@ -65,7 +68,8 @@ in_machine() {
 		exec env --ignore-environment HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' in_machine "$@"
 }
 
-# fresh_machine RELEASE: on a minimal Debian, with nothing but this machine's sources, `./build gcp_oci` does all of it.
+# fresh_machine RELEASE: on a minimal Debian, with nothing but this machine's sources, `./build
+# gcp_oci` does all of it.
 fresh_machine() {
 	local release="$1" machine="$scratch/$1" round begun
 	mkdir "$machine"

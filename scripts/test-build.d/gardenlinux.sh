@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2016,SC2034
-# The project's features in Garden Linux's own builder. Sourced by scripts/test-build.d/all.sh. $GARDENLINUX_BUILDER names a git repository of that
-# builder; without it there is nothing to test.
+# The project's features in Garden Linux's own builder. Sourced by scripts/test-build.d/all.sh.
+# $GARDENLINUX_BUILDER names a git repository of that builder; without it there is nothing to test.
 
-# Its container has tools that Debian has not. Those that matter for a kvm_oci are easy; a list of licences and SELinux labels don't matter.
+# Its container has tools that Debian has not. Those that matter for a kvm_oci are easy; a list of
+# licences and SELinux labels don't matter.
 gardenlinux_tools() {
 	local bin="$1"
 	printf '#!/bin/sh\nexit 0\n' > "$bin/chcon"

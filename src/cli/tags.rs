@@ -2,6 +2,7 @@
 
 use osimage::error::Advice;
 use osimage::names::Host;
+use osimage::referrers::is_digest_tag;
 use osimage::registry::Access;
 use osimage::{Error, Kind, Result};
 use semver::Version;
@@ -68,7 +69,7 @@ pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
         }
     })?;
     if !args.all {
-        tags.retain(|tag| !is_of_digest(tag));
+        tags.retain(|tag| !is_digest_tag(tag));
     }
     if args.semver {
         tags.sort_by_cached_key(|tag| version(tag));
@@ -79,17 +80,6 @@ pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
             output::json(&Tags { name: &reference.repository().to_string(), tags: &tags })
         }
     }
-}
-
-/// Whether a tag is made of a digest: that of the referrers tag schema (distribution-spec), and those
-/// of cosign, which have an ending.
-fn is_of_digest(tag: &str) -> bool {
-    let hex = |rest: &str| {
-        let hex = rest.split('.').next().unwrap_or_default();
-        // A longer digest is cut to what a tag may have.
-        hex.len() >= 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())
-    };
-    ["sha256-", "sha512-"].iter().any(|kind| tag.strip_prefix(kind).is_some_and(hex))
 }
 
 /// A tag as a version: with or without `v`, with one number or more, and with `_` for the `+` that a
@@ -150,20 +140,5 @@ mod tests {
         let sorted =
             ["latest", "1.2.3.4", "1.9", "1.9_b", "1.9.1", "1.10-rc.1", "v1.10", "2", "2024.01.05"];
         assert_eq!(tags, sorted);
-    }
-
-    #[test]
-    fn tags_of_digests_are_told_from_others() {
-        let (short, long) = ("a1".repeat(32), "a1".repeat(60));
-        for (tag, expected) in [
-            (format!("sha256-{short}"), true),
-            (format!("sha256-{short}.sig"), true),
-            (format!("sha512-{long}1"), true),
-            ("sha256-abc".into(), false),
-            (format!("v-{short}"), false),
-            (format!("sha256-{}", "xy".repeat(32)), false),
-        ] {
-            assert_eq!(is_of_digest(&tag), expected, "{tag}");
-        }
     }
 }

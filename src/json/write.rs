@@ -218,7 +218,7 @@ impl Writer {
     }
 
     /// Writes what is JSON already.
-    pub(super) fn json(&mut self, json: &str) {
+    pub fn json(&mut self, json: &str) {
         self.text.push_str(json);
     }
 
@@ -247,7 +247,7 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(u32, u64, crate::digest::Digest, String);
+plain!(u32, u64, String);
 
 impl Document for Annotations {
     fn write(&self, out: &mut Writer) {

@@ -24,6 +24,7 @@ mod formats;
 mod harness;
 mod hostile;
 mod hostile_archives;
+mod house;
 mod import;
 mod interop;
 mod mkosi;
