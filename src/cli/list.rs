@@ -66,6 +66,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let (source, is_one) = (place.source(), place.selector().is_some());
     let mut entries = if is_one { vec![place.entry()?] } else { source.entries()? };
+    entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
+    // onmetal-image adds a further entry without a name each time it builds an image again.
+    entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
     entries.retain(|entry| {
         oci::is_manifest_or_index(&entry.media_type)
             && (is_one || !content::is_attached(source, entry))

@@ -273,5 +273,6 @@ fn repair_finds_what_a_whole_image_lacks_and_says_what_it_could_not() {
     assert_eq!(fs::read(scratch.path("store/blobs/sha256").join(hex)).unwrap().len() as u64, {
         fs::metadata(scratch.path("sound/blobs/sha256").join(hex)).unwrap().len()
     });
+    scratch.osimage(["export", "./other", "os.oci.tar"]).ok();
     scratch.osimage(["verify", "--repair", "./sound", "os.oci.tar"]).fails(2);
 }
