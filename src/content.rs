@@ -5,6 +5,7 @@
 //! an offset and never loaded whole; only manifests, indexes and configs are read into memory,
 //! within their limits.
 
+use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -47,6 +48,13 @@ pub trait Source: Sync {
     /// As [`read_manifest`].
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>>;
 
+    /// The file in which content lies as it is, and where it begins there: the kernel can send it
+    /// from there. `None` where it lies in none, or is not there. As with [`open`](Self::open), it is not checked.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>>;
+
     /// Where content lies, for a source that is read without doing any work twice only by one
     /// reader and in ascending order; `None` where any order and any number of readers is as good.
     fn sequence(&self, digest: &Digest) -> Option<u64>;
@@ -80,6 +88,13 @@ impl Source for Overlay<'_> {
         match self.top.open(descriptor, offset) {
             Err(Error::NotFound { .. }) => self.below.open(descriptor, offset),
             opened => opened,
+        }
+    }
+
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        match self.top.file(descriptor)? {
+            None => self.below.file(descriptor),
+            found => Ok(found),
         }
     }
 

@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::thread::Builder;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -356,38 +358,129 @@ fn temporary_name() -> PathBuf {
 /// Copies to the end, leaving out whole pages of zeros, so that the new file is sparse where the
 /// content is zero; `each` sees every byte in order. Gives the number of bytes.
 ///
+/// More than a block is written on a thread of its own, while the next block comes, and is hashed.
+///
 /// # Errors
 /// What either side gives.
-pub fn copy_sparse(from: &mut dyn Read, to: &File, mut each: impl FnMut(&[u8])) -> io::Result<u64> {
+pub fn copy_sparse(from: &mut dyn Read, to: &File, each: impl FnMut(&[u8])) -> io::Result<u64> {
+    let mut blocks = Blocks { from, each, offset: 0 };
+    let first = blocks.next(vec![0; BLOCK])?;
+    if first.ends() {
+        write_data(to, &first)?;
+        return finish(to, blocks.offset);
+    }
+    let (full, coming) = sync_channel::<Block>(AHEAD);
+    let (used, spare) = channel();
+    for _ in 0..AHEAD {
+        used.send(Vec::new()).expect("its other end is here");
+    }
+    let write = move || -> io::Result<()> {
+        for block in coming {
+            write_data(to, &block)?;
+            // At the end nobody wants it back.
+            let _ = used.send(block.bytes);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let Ok(writer) = Builder::new().name("write".into()).spawn_scoped(scope, write) else {
+            // Where there are no more threads, it takes longer.
+            let mut block = first;
+            loop {
+                write_data(to, &block)?;
+                if block.ends() {
+                    return finish(to, blocks.offset);
+                }
+                block = blocks.next(block.bytes)?;
+            }
+        };
+        let read = read_ahead(&mut blocks, first, &full, &spare);
+        drop(full);
+        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        read?;
+        finish(to, blocks.offset)
+    })
+}
+
+/// Reads blocks for a thread that writes them, to the end, or until it ends: it tells why.
+fn read_ahead<F: FnMut(&[u8])>(
+    blocks: &mut Blocks<'_, F>,
+    first: Block,
+    full: &SyncSender<Block>,
+    spare: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut block = first;
+    loop {
+        let ends = block.ends();
+        if full.send(block).is_err() || ends {
+            return Ok(());
+        }
+        let Ok(bytes) = spare.recv() else { return Ok(()) };
+        block = blocks.next(bytes)?;
+    }
+}
+
+/// How many blocks of a copy are read ahead of the writing.
+const AHEAD: usize = 3;
+
+/// A block of what is copied, and where it begins.
+struct Block {
+    bytes: Vec<u8>,
+    len: usize,
+    offset: u64,
+}
+
+impl Block {
+    /// Whether nothing comes after it.
+    fn ends(&self) -> bool {
+        self.len < BLOCK
+    }
+}
+
+/// What is read of a copy.
+struct Blocks<'a, F> {
+    from: &'a mut dyn Read,
+    each: F,
+    offset: u64,
+}
+
+impl<F: FnMut(&[u8])> Blocks<'_, F> {
+    /// Reads the next block; one that is not full is the last.
+    fn next(&mut self, mut bytes: Vec<u8>) -> io::Result<Block> {
+        bytes.resize(BLOCK, 0);
+        let (offset, len) = (self.offset, read_full(self.from, &mut bytes)?);
+        (self.each)(&bytes[..len]);
+        self.offset += len as u64;
+        Ok(Block { bytes, len, offset })
+    }
+}
+
+/// Writes a block, but for whole pages of zeros.
+fn write_data(to: &File, block: &Block) -> io::Result<()> {
     const PAGE: usize = 4096;
     static ZEROS: [u8; PAGE] = [0; PAGE];
-    let mut block = vec![0; BLOCK];
-    let mut offset = 0;
-    loop {
-        let n = read_full(from, &mut block)?;
-        each(&block[..n]);
-        let mut data: Option<usize> = None;
-        for at in (0..n).step_by(PAGE) {
-            let page = &block[at..n.min(at + PAGE)];
-            let zero = page == &ZEROS[..page.len()];
-            match (zero, data) {
-                (false, None) => data = Some(at),
-                (true, Some(start)) => {
-                    to.write_all_at(&block[start..at], offset + start as u64)?;
-                    data = None;
-                }
-                _ => {}
+    let bytes = &block.bytes[..block.len];
+    let mut data: Option<usize> = None;
+    for (at, page) in bytes.chunks(PAGE).enumerate().map(|(n, page)| (n * PAGE, page)) {
+        let zero = page == &ZEROS[..page.len()];
+        match (zero, data) {
+            (false, None) => data = Some(at),
+            (true, Some(start)) => {
+                to.write_all_at(&bytes[start..at], block.offset + start as u64)?;
+                data = None;
             }
-        }
-        if let Some(start) = data {
-            to.write_all_at(&block[start..n], offset + start as u64)?;
-        }
-        offset += n as u64;
-        if n < block.len() {
-            to.set_len(offset)?;
-            return Ok(offset);
+            _ => {}
         }
     }
+    match data {
+        Some(start) => to.write_all_at(&bytes[start..], block.offset + start as u64),
+        None => Ok(()),
+    }
+}
+
+/// Gives a file that was copied its size, which may end in zeros.
+fn finish(to: &File, size: u64) -> io::Result<u64> {
+    to.set_len(size).map(|()| size)
 }
 
 /// Reads until the buffer is full or the content ends.

@@ -28,6 +28,10 @@ pub trait Observer: Sync {
     /// So many more bytes of a piece were read.
     fn advanced(&self, piece: &Descriptor, bytes: u64);
 
+    /// Whether it wants to see each byte. Else a piece may be sent without being read, and advances
+    /// by nothing, once or more.
+    fn counts(&self) -> bool;
+
     /// A piece is where it is to be.
     fn ended(&self, piece: &Descriptor, how: Ended);
 }

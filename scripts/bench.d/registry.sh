@@ -85,7 +85,9 @@ table_registry() {
 	peer crane && run "$name" "crane pull" "crane pull --insecure --format oci $at/again:1 \$out/layout"
 	peer skopeo && run "$name" "skopeo copy" "skopeo copy -q --src-tls-verify=false docker://$at/again:1 oci:\$out/layout:1"
 	run "pull to files" osimage "$osimage pull $at/again:1 -o \$out/files"
-	run "pull to files" "curl of the rootfs alone" "curl -sfo \$out/rootfs.raw \$($osimage url $at/again:1 --layer rootfs --format plain)"
+	local layer curl="curl -sf"
+	for layer in rootfs initramfs kernel; do curl+=" -o \$out/$layer $("$osimage" url "$at/again:1" --layer "$layer" --format plain)"; done
+	run "pull to files" "curl" "$curl"
 
 	name="copy to another registry"
 	run "$name" osimage "$osimage copy $at/again:1 localhost:$other/osimage-\$id:1"

@@ -1,6 +1,7 @@
 //! Reading an archive: content by its offset, which the first pass over the members has found.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -27,8 +28,8 @@ pub struct Archive {
     kept: Kept,
     /// Where the tar file ends in what the archive unfolds to.
     end: u64,
-    /// Whether it is not compressed.
-    plain: bool,
+    /// The file, where it is not compressed.
+    plain: Option<File>,
     /// The reader that others are made of.
     first: Mutex<Reader>,
     manifests: Manifests,
@@ -45,7 +46,9 @@ impl Archive {
     /// be read in two ways.
     pub fn open(path: &Path, max_size: u64) -> Result<Self> {
         let failed = |e| compress::error("read", path, e);
-        let first = Reader::open(file::open_regular(path)?.0, path)?.with_limit(max_size);
+        let file = file::open_regular(path)?.0;
+        let copy = file.try_clone().map_err(|e| Error::io("read", path, e))?;
+        let first = Reader::open(file, path)?.with_limit(max_size);
         first.check_size()?;
         let (found, reader) = scan::scan(first.another().map_err(failed)?, path)?;
         Ok(Archive {
@@ -55,7 +58,7 @@ impl Archive {
             blobs: found.blobs,
             kept: found.kept,
             end: found.end,
-            plain: first.format() == Format::None,
+            plain: (first.format() == Format::None).then_some(copy),
             first: Mutex::new(first),
             manifests: Manifests::default(),
             idle: Mutex::new(vec![reader]),
@@ -150,11 +153,19 @@ impl Source for Archive {
         self.manifests.get(descriptor, || content::read_manifest(self, descriptor))
     }
 
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        let Some(file) = &self.plain else { return Ok(None) };
+        let place = self.blobs.get(&descriptor.digest);
+        let start = place.filter(|(_, size)| *size == descriptor.size).map(|(start, _)| *start);
+        let file = file.try_clone().map_err(|e| Error::io("read", &self.path, e))?;
+        Ok(start.map(|start| (file, start)))
+    }
+
     /// By its place, but for a plain archive: decoding uses every core anyway, and going back may
     /// mean decoding again.
     fn sequence(&self, digest: &Digest) -> Option<u64> {
         let place = self.blobs.get(digest).map(|(offset, _)| *offset);
-        place.filter(|_| !self.plain)
+        place.filter(|_| self.plain.is_none())
     }
 
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -126,6 +127,10 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn counts(&self) -> bool {
+        Way::current() == Way::Bars
+    }
+
     fn started(&self, piece: &Descriptor) {
         if Way::current() != Way::Nothing && !oci::is_manifest_or_index(&piece.media_type) {
             let shown = Shown { bar: None, begun: Instant::now(), moves: false };
@@ -273,6 +278,11 @@ impl<S: Source + ?Sized> Source for Watched<'_, S> {
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         Ok(Box::new(self.bar.wrap_read(self.source.open(descriptor, offset)?)))
+    }
+
+    /// A bar that is seen moves with what is read here.
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        if self.bar.is_hidden() { self.source.file(descriptor) } else { Ok(None) }
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {

@@ -467,6 +467,11 @@ impl Source for Inputs {
         }
     }
 
+    /// Whoever reads it notices that it changes; the kernel would not.
+    fn file(&self, _descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        Ok(None)
+    }
+
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
         content::read_manifest(self, descriptor)
     }

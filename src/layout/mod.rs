@@ -373,6 +373,25 @@ impl Layout {
     }
 }
 
+impl Layout {
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// Opens a blob of the size that its descriptor says.
+    fn open_blob(&self, descriptor: &Descriptor) -> Result<File> {
+        let digest = &descriptor.digest;
+        let file = self
+            .open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?
+            .ok_or_else(|| content::missing(self, digest))?;
+        let metadata = file.metadata().map_err(|e| Error::io("read", self.blob_path(digest), e))?;
+        match metadata.len() == descriptor.size {
+            true => Ok(file),
+            false => Err(content::wrong_size(self, descriptor, metadata.len())),
+        }
+    }
+}
+
 impl Source for Layout {
     fn origin(&self) -> String {
         format!("the layout {}", self.path.display())
@@ -383,25 +402,19 @@ impl Source for Layout {
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        let digest = &descriptor.digest;
-        let mut file = self
-            .open_beneath(&[BLOBS, digest.algorithm().name(), digest.hex()])?
-            .ok_or_else(|| content::missing(self, digest))?;
-        let failed = |e| {
-            Error::io(
-                "read",
-                self.path.join(BLOBS).join(digest.algorithm().name()).join(digest.hex()),
-                e,
-            )
-        };
-        let size = file.metadata().map_err(failed)?.len();
-        if size != descriptor.size {
-            return Err(content::wrong_size(self, descriptor, size));
-        }
+        let mut file = self.open_blob(descriptor)?;
         if offset > 0 {
+            let failed = |e| Error::io("read", self.blob_path(&descriptor.digest), e);
             file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         }
         Ok(Box::new(file))
+    }
+
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        match self.open_blob(descriptor) {
+            Err(Error::NotFound { .. }) => Ok(None),
+            file => file.map(|file| Some((file, 0))),
+        }
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {

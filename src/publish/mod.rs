@@ -3,6 +3,7 @@
 
 mod build_result;
 
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 
@@ -331,6 +332,10 @@ impl Source for Coming<'_> {
             return Ok(Box::new(document));
         }
         Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
+    }
+
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        self.prepared.archive.file(descriptor)
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {

@@ -1,7 +1,6 @@
 //! A request to a registry, with everything that must happen around it: credentials, redirects,
 //! waiting and trying again.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +16,7 @@ use super::auth::{Auth, Scope};
 use super::host::{Attempts, Host};
 use super::refusal::Refusal;
 use super::trace;
-use super::transport::{Body, Failure, Request, Response, Transport};
+use super::transport::{Body, Failure, Piece, Request, Response, Transport};
 use crate::error::Advice;
 use crate::{Error, Result, words};
 
@@ -48,7 +47,7 @@ pub(super) enum Content<'a> {
     Empty,
     Bytes(Bytes),
     /// So many bytes, from what the function opens.
-    Stream(u64, &'a dyn Fn() -> Result<Box<dyn Read + 'a>>),
+    Stream(u64, &'a dyn Fn() -> Result<Piece<'a>>),
 }
 
 impl<'a> Call<'a> {
@@ -276,8 +275,8 @@ impl Registry {
             Content::Empty => self.transport.send(request(Body::Empty)),
             Content::Bytes(bytes) => self.transport.send(request(Body::Bytes(bytes.clone()))),
             Content::Stream(len, open) => {
-                let mut content = open().map_err(Failure::Own)?;
-                self.transport.send(request(Body::Stream(*len, &mut *content)))
+                let content = open().map_err(Failure::Own)?;
+                self.transport.send(request(Body::Stream(*len, content)))
             }
         };
         trace::answer(result.as_ref());

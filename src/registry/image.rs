@@ -1,6 +1,7 @@
 //! One image of a repository as a source: found once, then read by digests only.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, OnceLock};
 
@@ -89,6 +90,10 @@ impl Source for RemoteImage<'_> {
         let mut content = Cursor::new(self.manifest(descriptor)?.bytes().to_vec());
         content.set_position(offset);
         Ok(Box::new(content))
+    }
+
+    fn file(&self, _descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        Ok(None)
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {

@@ -50,20 +50,22 @@ impl Resolve for Resolver {
             let addresses = reach.only([SocketAddr::new(*address, 0)].into_iter());
             return Box::pin(async { addresses.map_err(Into::into) });
         }
-        let (answer, waiting) = oneshot::channel();
-        let look_up = |name: &str| (name, 0).to_socket_addrs();
-        let asked = name.as_str().to_owned();
-        // The runtime's own threads would panic where the system has no more of them.
-        let thread = std::thread::Builder::new().name("look-up".into()).spawn(move || {
-            // Nobody may wait any more.
-            let _ = answer.send(look_up(&asked));
-        });
-        Box::pin(async move {
-            let found = match thread {
-                Ok(_) => waiting.await.map_err(io::Error::other)??,
-                Err(_) => look_up(name.as_str())?,
-            };
-            Ok(reach.only(found)?)
-        })
+        Box::pin(async move { Ok(reach.only(look_up(name.as_str().to_owned()).await?)?) })
+    }
+}
+
+/// The addresses that a name has, with the port 0.
+pub(super) async fn look_up(name: String) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let (answer, waiting) = oneshot::channel();
+    let look_up = |name: &str| (name, 0).to_socket_addrs();
+    let asked = name.clone();
+    // The runtime's own threads would panic where the system has no more of them.
+    let thread = std::thread::Builder::new().name("look-up".into()).spawn(move || {
+        // Nobody may wait any more.
+        let _ = answer.send(look_up(&asked));
+    });
+    match thread {
+        Ok(_) => waiting.await.map_err(io::Error::other)?,
+        Err(_) => look_up(&name),
     }
 }

@@ -3,35 +3,37 @@
 //! Every other module reads and writes as with a file. Whoever sends a request takes a [`Seat`]: a
 //! runtime without threads of its own and the connections that it drives, so that what is received
 //! passes from no thread to another. A body on its way out passes through a short queue of blocks,
-//! so that memory does not grow with it. Redirects, retries and credentials are not known here.
+//! so that memory does not grow with it, or, where it lies in a file and is not to be protected,
+//! not through this process at all. Redirects, retries and credentials are not known here.
 //!
 //! HTTP/1.1 only: each transfer has a connection of its own, and no window that it shares with
 //! others.
 
-use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use http_body::{Frame, SizeHint};
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use bytes::{Buf, Bytes};
+use reqwest::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, StatusCode};
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use url::Url;
+use url::{Host, Position, Url};
 
 use super::address::{Class, Reach};
+use super::outgoing::{Outgoing, next_block, taken};
 use super::pace::Pace;
+use super::seat::{Abort, Seat, Seats, Taken};
+use super::sendfile::{Connection, Progress};
 use super::tls::{self, Distrust, Remedy};
 use super::{Settings, proxy, resolver};
-use crate::digest::BLOCK;
 use crate::{Error, Result};
 
+/// Who we are, and how content is to come.
+const AGENT: &str = concat!("osimage/", env!("CARGO_PKG_VERSION"));
+const IDENTITY: &str = "identity";
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(30);
 /// How long a registry may think about what it was given to keep, a blob, a piece of one or a
@@ -39,29 +41,16 @@ const CONNECT: Duration = Duration::from_secs(30);
 const THINKING: Duration = Duration::from_secs(600);
 /// How many blocks of a body wait between who reads them and the connection.
 const QUEUE: usize = 2;
-/// How much of a block the connection takes at once, in bytes: the progress that is seen.
-const FRAME: usize = 16 * 1024;
-/// How many turns a connection gets to see that a request is over, or that it was left.
-const TURNS: usize = 4;
+/// From this size on a file is worth a connection of its own, on which the kernel sends it.
+const LARGE: u64 = 1 << 20;
+/// How often it is looked whether that goes on, and is still wanted.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Sends requests.
 pub(super) struct Transport {
     settings: Arc<Settings>,
-    /// Seats that nobody sits on, with connections that may still be open.
-    idle: Arc<Mutex<Vec<Seat>>>,
+    seats: Seats,
 }
-
-/// A runtime, and the connections that it drives while somebody waits on it; for one request at a
-/// time.
-struct Seat {
-    /// There until the drop.
-    runtime: Option<Runtime>,
-    /// A client for each origin, since trust, proxies and addresses belong to one.
-    clients: HashMap<Origin, Client>,
-}
-
-/// Where a client's connections lead, and what they may lead to.
-type Origin = (String, Reach);
 
 /// What is sent.
 pub(super) struct Request<'a> {
@@ -78,7 +67,14 @@ pub(super) enum Body<'a> {
     Empty,
     Bytes(Bytes),
     /// That many bytes, which are read while they are sent.
-    Stream(u64, &'a mut dyn Read),
+    Stream(u64, Piece<'a>),
+}
+
+/// A piece of content.
+pub(super) struct Piece<'a> {
+    pub reader: Box<dyn Read + 'a>,
+    /// The file in which it lies too, and where it begins there.
+    pub file: Option<(File, u64)>,
 }
 
 /// What came back.
@@ -142,21 +138,7 @@ impl std::fmt::Display for Failure {
 
 impl Transport {
     pub fn new(settings: Arc<Settings>) -> Self {
-        Transport { settings, idle: Arc::default() }
-    }
-
-    /// A seat, best one that has been at this origin before.
-    fn seat(&self, origin: &Origin) -> Result<Taken> {
-        let mut idle = self.idle.lock().expect("nothing panics with this lock");
-        let known = idle.iter().rposition(|seat| seat.clients.contains_key(origin));
-        let known = known.or(idle.len().checked_sub(1)).map(|n| idle.swap_remove(n));
-        drop(idle);
-        let seat = known.map_or_else(Seat::new, Ok)?;
-        let taken = Taken { seat: Some(seat), idle: self.idle.clone() };
-        // While nobody sat there, a server may have left a connection; the next request must not go
-        // into it.
-        taken.get().turn()?;
-        Ok(taken)
+        Transport { settings, seats: Seats::default() }
     }
 
     /// Sends a request and gives back the response's head; its body is read from there on.
@@ -168,7 +150,7 @@ impl Transport {
             return Err(Failure::OutOfReach);
         }
         let origin = (request.url.origin().ascii_serialization(), request.reach);
-        let mut seat = self.seat(&origin).map_err(Failure::Own)?;
+        let mut seat = self.seats.take(&origin).map_err(Failure::Own)?;
         let known = seat.get().clients.get(&origin).cloned();
         let fresh = known.is_none();
         let client = match known {
@@ -182,21 +164,41 @@ impl Transport {
         let patience = self.patience(&request.method);
         let mut outgoing = reqwest::Request::new(request.method, request.url.clone());
         *outgoing.headers_mut() = request.headers;
+        let mut connection = None;
         let answered = match request.body {
             Body::Empty => wait(seat.get(), patience, client.execute(outgoing)),
             Body::Bytes(bytes) => {
                 *outgoing.body_mut() = Some(bytes.into());
                 wait(seat.get(), patience, client.execute(outgoing))
             }
-            Body::Stream(len, content) => {
-                self.stream(seat.get(), &client, outgoing, len, content, patience)
+            Body::Stream(len, Piece { mut reader, file }) => {
+                let url = &request.url;
+                // A registry may lie anywhere; elsewhere the resolver says what is allowed.
+                let direct = || {
+                    request.reach == Reach::Registry
+                        && len >= LARGE
+                        && url.scheme() == "http"
+                        && proxy::to(url).is_none()
+                };
+                match file.filter(|_| direct()) {
+                    Some(file) => self
+                        .send_file(seat.get(), &outgoing, len, &mut *reader, file, patience)
+                        .map(|(answered, opened)| {
+                            connection = Some(opened);
+                            answered
+                        }),
+                    None => self.stream(seat.get(), &client, outgoing, len, &mut *reader, patience),
+                }
             }
         };
         let answered = answered.map_err(|failure| match (failure, proxy::to(&request.url)) {
             (Failure::Connect(why), Some(proxy)) => Failure::Proxy(proxy, why),
             (failure, _) => failure,
         })?;
-        let peer = answered.remote_addr().map(|address| address.ip());
+        let peer = match &connection {
+            Some(connection) => Some(connection.peer),
+            None => answered.remote_addr().map(|address| address.ip()),
+        };
         Ok(Response {
             status: answered.status(),
             headers: answered.headers().clone(),
@@ -208,6 +210,7 @@ impl Transport {
                 pace: self.pace(),
                 answered,
                 block: Bytes::new(),
+                _connection: connection,
                 seat,
             },
         })
@@ -241,8 +244,7 @@ impl Transport {
     ) -> Result<reqwest::Response, Failure> {
         let (queue, blocks) = mpsc::channel(QUEUE);
         let sent = Arc::new(AtomicU64::new(0));
-        let body = Outgoing { blocks, block: Bytes::new(), left: len, sent: sent.clone() };
-        *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
+        *outgoing.body_mut() = Some(reqwest::Body::wrap(Outgoing::new(blocks, len, sent.clone())));
         // Dropped before its end, it takes the connection down, and the registry sees a body that
         // was cut.
         let mut answer = Abort(seat.runtime().spawn(client.execute(outgoing)));
@@ -285,17 +287,114 @@ impl Transport {
         }
     }
 
+    /// Sends a body that lies in a file, as [`stream`](Self::stream) does, but that the kernel reads
+    /// it. `content` is the same, and asked only whether it is still to be sent.
+    fn send_file(
+        &self,
+        seat: &Seat,
+        outgoing: &reqwest::Request,
+        len: u64,
+        content: &mut dyn Read,
+        (file, position): (File, u64),
+        patience: Duration,
+    ) -> Result<(reqwest::Response, Connection), Failure> {
+        let (progress, stall) = (Arc::<Progress>::default(), self.settings.stall);
+        let request = self.head(outgoing).map_err(Failure::Own)?;
+        let opening = async {
+            let addresses = self.addresses(outgoing.url()).await?;
+            Connection::open(addresses, stall, file, position, progress.clone()).await
+        };
+        let limit = CONNECT.min(stall);
+        let opened = seat.wait(async { tokio::time::timeout(limit, opening).await });
+        let mut connection = match opened.map_err(Failure::Own)? {
+            Ok(opened) => opened.map_err(|e| caused_by(&e, true))?,
+            Err(_) => return Err(Failure::Connect("operation timed out".to_owned())),
+        };
+        let mut answer = Abort(seat.runtime().spawn(connection.send(request, len)));
+        let (mut pace, mut sent, mut still) = (self.pace(), 0, Duration::ZERO);
+        loop {
+            let began = Instant::now();
+            let tick = TICK.min(stall);
+            let answered = seat.wait(async { tokio::time::timeout(tick, &mut answer.0).await });
+            match answered.map_err(Failure::Own)? {
+                Ok(answer) => {
+                    let answer = answer.expect("the task is not cancelled here");
+                    return match (answer, progress.trouble()) {
+                        (Ok(answer), _) => Ok((answer.map(reqwest::Body::wrap).into(), connection)),
+                        (Err(_), Some(e)) => {
+                            Err(unreadable(io::Error::new(e.kind(), e.to_string())))
+                        }
+                        (Err(e), None) => Err(caused_by(&e, false)),
+                    };
+                }
+                Err(_) => content.read(&mut []).map(drop).map_err(unreadable)?,
+            }
+            let moved = progress.sent() - sent;
+            sent += moved;
+            still = if moved > 0 { Duration::ZERO } else { still + began.elapsed() };
+            let allowed = if sent < len { stall } else { patience };
+            if still >= allowed {
+                return Err(stalled(allowed));
+            }
+            if sent < len && !pace.keeps(began.elapsed(), moved) {
+                return Err(Failure::Slow(too_slow(self.settings.least_speed)));
+            }
+        }
+    }
+
+    /// What stands before a body.
+    fn head(&self, outgoing: &reqwest::Request) -> Result<hyper::Request<()>> {
+        let url = outgoing.url();
+        let authority = &url[Position::BeforeHost..Position::AfterPort];
+        let mut head = hyper::Request::builder()
+            .method(outgoing.method())
+            .uri(&url[Position::BeforePath..Position::AfterQuery])
+            .header(HOST, authority)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT_ENCODING, IDENTITY);
+        for (name, value) in outgoing.headers() {
+            head = head.header(name, value);
+        }
+        head.body(()).map_err(|e| Error::invalid(format!("{authority} sends to no address: {e}")))
+    }
+
+    /// Where to connect to for an address.
+    async fn addresses(&self, url: &Url) -> io::Result<Vec<SocketAddr>> {
+        let port = url.port_or_known_default().unwrap_or_default();
+        let ip = match (self.resolve(url), url.host()) {
+            (Some(address), _) => address,
+            (None, Some(Host::Ipv4(address))) => address.into(),
+            (None, Some(Host::Ipv6(address))) => address.into(),
+            (None, host) => {
+                let name = host.map_or_else(String::new, |host| host.to_string());
+                let found = resolver::look_up(name).await?;
+                return Ok(found.map(|found| (found.ip(), port).into()).collect());
+            }
+        };
+        Ok(vec![(ip, port).into()])
+    }
+
+    /// The address that is used for a host in the place of looking its name up.
+    fn resolve(&self, url: &Url) -> Option<IpAddr> {
+        let host = url.host_str().unwrap_or_default();
+        let known = self.settings.resolve.iter().find(|resolve| {
+            resolve.host.eq_ignore_ascii_case(host)
+                && url.port_or_known_default() == Some(resolve.port)
+        });
+        known.map(|resolve| resolve.address)
+    }
+
     /// A client for an origin.
     fn client(&self, url: &Url, reach: Reach) -> Result<Client> {
         let shows = reach == Reach::Registry;
         let mut builder = Client::builder()
-            .user_agent(concat!("osimage/", env!("CARGO_PKG_VERSION")))
+            .user_agent(AGENT)
             .http1_only()
             // What is hashed must come as it is (RFC 9110, 12.5.3: who says nothing takes
             // everything).
             .default_headers(HeaderMap::from_iter([(
                 ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
+                HeaderValue::from_static(IDENTITY),
             )]))
             // By hand: the library strips only Authorization on the way to another origin.
             .redirect(reqwest::redirect::Policy::none())
@@ -304,14 +403,6 @@ impl Transport {
             .tcp_nodelay(true)
             .tcp_keepalive(self.settings.stall)
             .tcp_user_timeout(self.settings.stall);
-        let (host, port) =
-            (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-        let given = self
-            .settings
-            .resolve
-            .iter()
-            .find(|resolve| resolve.host.eq_ignore_ascii_case(host) && resolve.port == port)
-            .map(|resolve| resolve.address);
         // The library finds the same proxies, and passes fewer of them by. What it looks up for
         // one is the proxy's own name, which the user gave.
         let reach = match proxy::to(url) {
@@ -325,98 +416,12 @@ impl Transport {
             "https" => tls::config(url, shows, &self.settings)?,
             _ => tls::unused(),
         };
-        let resolver =
-            resolver::Resolver { given: given.map(|address| (host.to_owned(), address)), reach };
+        let host = url.host_str().unwrap_or_default();
+        let given = self.resolve(url).map(|address| (host.to_owned(), address));
+        let resolver = resolver::Resolver { given, reach };
         builder.dns_resolver(resolver).tls_backend_preconfigured(tls).build().map_err(|e| {
             Error::usage(format!("cannot set up a connection to {host}: {}", innermost(&e)))
         })
-    }
-}
-
-impl Seat {
-    fn new() -> Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        Ok(Seat {
-            runtime: Some(runtime.map_err(|e| Error::io("open", "a connection", e))?),
-            clients: HashMap::new(),
-        })
-    }
-
-    fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("it is there until the drop")
-    }
-
-    /// Waits for something, and drives the connections meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where this thread must not wait.
-    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        if is_asynchronous() {
-            return Err(Error::usage(
-                "a registry was asked from asynchronous code, which must not wait",
-            )
-            .with_hint("ask from a thread that may wait, such as one of tokio's spawn_blocking"));
-        }
-        Ok(self.runtime().block_on(future))
-    }
-
-    /// Lets the connections see what has happened to them.
-    fn turn(&self) -> Result<()> {
-        self.wait(async {
-            for _ in 0..TURNS {
-                tokio::task::yield_now().await;
-            }
-        })
-    }
-}
-
-/// Whether this thread is at work for asynchronous code, so that waiting on it panics. Threads of
-/// `spawn_blocking` belong to a runtime too, and may wait: what they do is not counted against the
-/// budget that a task of asynchronous code has, which ends.
-fn is_asynchronous() -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    tokio::runtime::Handle::try_current().is_ok()
-        && (0..=u8::MAX).any(|_| {
-            let used = std::pin::pin!(tokio::task::coop::consume_budget());
-            used.poll(&mut context).is_pending()
-        })
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // A look-up of a name that hangs must not keep the program.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// A seat that goes back to the others when its request is over.
-struct Taken {
-    seat: Option<Seat>,
-    idle: Arc<Mutex<Vec<Seat>>>,
-}
-
-impl Taken {
-    fn get(&self) -> &Seat {
-        self.seat.as_ref().expect("it is there until the drop")
-    }
-
-    fn get_mut(&mut self) -> &mut Seat {
-        self.seat.as_mut().expect("it is there until the drop")
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if let (Some(seat), Ok(mut idle)) = (self.seat.take(), self.idle.lock()) {
-            // The connection learns that its answer is over, so that the next request finds it
-            // free.
-            if seat.turn().is_ok() {
-                idle.push(seat);
-            }
-        }
     }
 }
 
@@ -427,6 +432,8 @@ pub(super) struct Incoming {
     pace: Pace,
     answered: reqwest::Response,
     block: Bytes,
+    /// What drives the answer, where it came over a connection of its own.
+    _connection: Option<Connection>,
     /// Last, so that it goes back when the answer is gone.
     seat: Taken,
 }
@@ -470,15 +477,6 @@ impl Read for Incoming {
     }
 }
 
-/// A task that ends with this.
-struct Abort<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for Abort<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Waits for an answer.
 fn wait(
     seat: &Seat,
@@ -491,93 +489,6 @@ fn wait(
     }
 }
 
-/// Reads the next block of a body of which so much is left.
-fn next_block(content: &mut dyn Read, left: u64) -> Result<Bytes, Failure> {
-    let mut block = BytesMut::zeroed(usize::try_from(left).unwrap_or(BLOCK).min(BLOCK));
-    let read = loop {
-        match content.read(&mut block) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            read => break read,
-        }
-    };
-    match read {
-        Ok(0) => Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("it ends {left} bytes before its size"),
-        )),
-        read => read,
-    }
-    .map(|n| {
-        block.truncate(n);
-        block.freeze()
-    })
-    .map_err(|e| Failure::Own(Error::io("read", "the content to be uploaded", e)))
-}
-
-/// Puts a block into the queue of a body. Nothing where no byte of the body went out for so long,
-/// `false` where the connection has let go of it.
-async fn taken(
-    queue: &mpsc::Sender<Bytes>,
-    block: Bytes,
-    stall: Duration,
-    sent: &AtomicU64,
-) -> Option<bool> {
-    loop {
-        let before = sent.load(Ordering::Relaxed);
-        match tokio::time::timeout(stall, queue.reserve()).await {
-            Ok(Ok(place)) => {
-                place.send(block);
-                return Some(true);
-            }
-            Ok(Err(_)) => return Some(false),
-            Err(_) if sent.load(Ordering::Relaxed) == before => return None,
-            Err(_) => {}
-        }
-    }
-}
-
-/// A body of known length whose blocks come out of a queue.
-struct Outgoing {
-    blocks: mpsc::Receiver<Bytes>,
-    block: Bytes,
-    left: u64,
-    /// How much the connection has taken.
-    sent: Arc<AtomicU64>,
-}
-
-impl http_body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if self.block.is_empty() {
-            match std::task::ready!(self.blocks.poll_recv(cx)) {
-                Some(block) => self.block = block,
-                None if self.left > 0 => {
-                    return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
-                }
-                None => return Poll::Ready(None),
-            }
-        }
-        let most = self.block.len().min(FRAME);
-        let frame = self.block.split_to(most);
-        self.left -= frame.len() as u64;
-        self.sent.fetch_add(frame.len() as u64, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(frame))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
 fn stalled(stall: Duration) -> Failure {
     Failure::Broken(format!("nothing moved for {} seconds", stall.as_secs_f32()))
 }
@@ -586,9 +497,19 @@ fn too_slow(least: u64) -> String {
     format!("it goes too slowly, by less than {least} bytes a second")
 }
 
+/// What kept us from reading what was to be sent.
+pub(super) fn unreadable(error: io::Error) -> Failure {
+    Failure::Own(Error::io("read", "the content to be uploaded", error))
+}
+
 /// What went wrong below HTTP. The address is left out: its query may hold a secret.
 fn failure(error: reqwest::Error) -> Failure {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    caused_by(&error, error.is_connect())
+}
+
+/// As [`failure`], while connecting or later.
+fn caused_by(first: &(dyn std::error::Error + 'static), connecting: bool) -> Failure {
+    let mut cause = Some(first);
     while let Some(error) = cause {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return match (tls, Distrust::in_error(tls)) {
@@ -612,8 +533,8 @@ fn failure(error: reqwest::Error) -> Failure {
             None => error.source(),
         };
     }
-    let why = innermost(&error);
-    if error.is_connect() { Failure::Connect(why) } else { Failure::Broken(why) }
+    let why = innermost(first);
+    if connecting { Failure::Connect(why) } else { Failure::Broken(why) }
 }
 
 /// The message of the first cause: those above it only say that there was one.

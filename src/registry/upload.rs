@@ -21,7 +21,7 @@ use super::host::Attempts;
 use super::http::{Call, Content};
 use super::refusal::Refusal;
 use super::repository::Repository;
-use super::transport::{Failure, Response};
+use super::transport::{Failure, Piece, Response};
 use crate::content::Source;
 use crate::oci::Descriptor;
 use crate::progress::Ended;
@@ -209,8 +209,10 @@ impl Repository<'_> {
         source: &'s dyn Source,
         offset: u64,
         len: u64,
-    ) -> Result<Box<dyn Read + 's>> {
-        Ok(Box::new(source.open(descriptor, offset)?.take(len)))
+    ) -> Result<Piece<'s>> {
+        let reader = Box::new(source.open(descriptor, offset)?.take(len));
+        let file = source.file(descriptor)?.map(|(file, start)| (file, start + offset));
+        Ok(Piece { reader, file })
     }
 
     /// Sends the whole blob with the request that ends the upload.

@@ -2,6 +2,7 @@
 //! or a download goes on where it can, begins anew where it must, and ends where nothing helps.
 //! Here the library is driven, so that nobody waits long.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::num::NonZero;
@@ -30,7 +31,7 @@ const SIZE: usize = 300_000;
 type Change = fn(Response) -> Response;
 
 /// A client that waits for little.
-fn client(change: impl FnOnce(&mut Settings)) -> Client {
+pub fn client(change: impl FnOnce(&mut Settings)) -> Client {
     let mut settings = Settings {
         pause: Duration::from_millis(1),
         stall: Duration::from_secs(20),
@@ -41,7 +42,7 @@ fn client(change: impl FnOnce(&mut Settings)) -> Client {
     Client::new(settings, Credentials::new(Vec::new(), Environment::default()))
 }
 
-fn repository<'a>(client: &'a Client, host: &str) -> Repository<'a> {
+pub fn repository<'a>(client: &'a Client, host: &str) -> Repository<'a> {
     let reference: Reference = format!("{host}/os").parse().unwrap();
     client.repository(reference.repository(), Access::Push).unwrap()
 }
@@ -72,6 +73,10 @@ impl Source for Memory {
         Ok(Box::new(&self.0[offset as usize..]))
     }
 
+    fn file(&self, _descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        Ok(None)
+    }
+
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
         content::read_manifest(self, descriptor)
     }
@@ -98,7 +103,7 @@ fn download(client: &Client, host: &str, descriptor: &Descriptor) -> Result<Vec<
 }
 
 /// How many bytes of a blob's content the registry was sent.
-fn received(registry: &Registry) -> u64 {
+pub fn received(registry: &Registry) -> u64 {
     registry
         .requests()
         .iter()
@@ -636,7 +641,7 @@ fn until(so: impl Fn() -> bool) {
 
 /// A server that reads what stands before a body, answers, and closes at once, with the rest
 /// unread.
-fn rude(answer: &'static str, times: usize) -> (String, std::thread::JoinHandle<usize>) {
+pub fn rude(answer: &'static str, times: usize) -> (String, std::thread::JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let thread = std::thread::spawn(move || {

@@ -26,5 +26,6 @@ mod protocol;
 mod publish;
 mod queries;
 mod races;
+mod sendfile;
 mod servers;
 mod transfers;
