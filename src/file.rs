@@ -421,7 +421,7 @@ fn read_ahead<F: FnMut(&[u8])>(
 }
 
 /// How many blocks of a copy are read ahead of the writing.
-const AHEAD: usize = 3;
+const AHEAD: usize = 2;
 
 /// A block of what is copied, and where it begins.
 struct Block {
