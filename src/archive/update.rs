@@ -194,6 +194,13 @@ impl Source for Both<'_> {
         }
     }
 
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        match self.archive.file(descriptor)? {
+            None => self.source.file(descriptor),
+            found => Ok(found),
+        }
+    }
+
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
         content::read_manifest(self, descriptor)
     }
