@@ -375,6 +375,10 @@ mod tests {
             }
         }
 
+        fn file(&self, _: &Descriptor) -> Result<Option<(std::fs::File, u64)>> {
+            Ok(None)
+        }
+
         fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
             content::read_manifest(self, descriptor)
         }

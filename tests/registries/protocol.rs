@@ -69,6 +69,10 @@ impl Source for Memory {
         Ok(Box::new(&bytes[offset as usize..]))
     }
 
+    fn file(&self, _: &Descriptor) -> Result<Option<(std::fs::File, u64)>> {
+        Ok(None)
+    }
+
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
         content::read_manifest(self, descriptor)
     }
