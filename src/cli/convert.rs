@@ -13,8 +13,8 @@ use osimage::{Error, Result};
 
 use super::build::ProfileArg;
 use super::context::{Bare, Context};
-use super::output;
 use super::remote::Transfer;
+use super::{left_behind, output};
 
 /// Make an image with the media types of another profile, over the same layers
 #[derive(Debug, clap::Args)]
@@ -83,5 +83,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             .with_hint("convert into a layout's folder, and export that"));
         }
     }
+    left_behind::tell(source, &entry, "what is attached tells of the old image");
     output::line(&format!("Successfully converted {} {}", args.new, new.digest.hex()))
 }

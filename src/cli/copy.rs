@@ -12,9 +12,9 @@ use osimage::{Error, Result, referrers};
 use super::archive::{self, ArchiveArgs};
 use super::context::Context;
 use super::ends::{self, EndArgs};
-use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
+use super::{left_behind, output};
 
 /// Copy an image between registries, layouts and archives
 #[derive(Debug, clap::Args)]
@@ -122,6 +122,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     }
     drop(progress);
+    if !args.recursive {
+        left_behind::tell(source, &entry, "-r takes them along");
+    }
     output::line(&format!(
         "Successfully copied {} to {} {}",
         args.source,

@@ -18,6 +18,7 @@ mod features;
 mod help;
 mod index;
 mod inspect;
+mod left_behind;
 mod list;
 mod login;
 mod mistakes;

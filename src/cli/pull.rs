@@ -16,9 +16,9 @@ use osimage::{Error, Result};
 use super::archive::ArchiveArgs;
 use super::context::{Context, wanted};
 use super::extract::{self, Choice};
-use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
+use super::{left_behind, output};
 
 /// Pull an image of a registry into the store, into files, a layout or an archive
 #[derive(Debug, clap::Args)]
@@ -132,6 +132,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             session.update(|index| index.add(entry.clone()))?;
         }
     }
+    let how = "`osimage copy -r` takes along what is attached";
+    left_behind::tell(&image, &entry, how);
     output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
 }
 

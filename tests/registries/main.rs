@@ -10,6 +10,7 @@
 mod common;
 
 mod access;
+mod along;
 mod attach;
 mod attacks;
 mod documents;
