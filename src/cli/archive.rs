@@ -183,16 +183,11 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     let entries = place.entries()?;
     let graph = Graph::read(source, &entries, JOBS)?;
     let graph = graph.joined(&referrers::attached(source, &graph, JOBS)?);
-    let store = context.writable_store()?;
-    let session = store.session()?;
-    copy::transfer(
-        &Watched::new(source, graph.nodes(), "importing"),
-        graph.nodes(),
-        &session,
-        &copy::Options::new(),
-    )?;
     let taken = if args.replace { Taken::Replace } else { Taken::Keep };
-    let imported = session.import(&entries, taken)?;
+    let watched = Watched::new(source, graph.nodes(), "importing");
+    let store = context.writable_store()?;
+    let imported = store.receive(&watched, &graph, taken, &copy::Options::new())?;
+    drop(watched);
     for new in &imported {
         output::line(&format!("Successfully imported {}", described(&new.entry)))?;
         tell(new);

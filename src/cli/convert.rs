@@ -2,11 +2,10 @@
 //! again.
 
 use osimage::content::Overlay;
-use osimage::copy;
 use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::convert;
-use osimage::layout::Layout;
+use osimage::layout::{Layout, Taken};
 use osimage::names::Location;
 use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result};
@@ -71,9 +70,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                     .with_hint(format!("{}:NAME", args.new))
                 })?
                 .new_name()?;
-            let session = layout.session()?;
-            copy::transfer(&both, graph.nodes(), &session, &args.transfer.options())?;
-            session.update(|index| index.add(new.named(Some(&name))))?;
+            let graph = graph.with_entry(&new.named(Some(&name)));
+            layout.receive(&both, &graph, Taken::Replace, &args.transfer.options())?;
         }
         Location::Archive(path, _) => {
             return Err(Error::usage(format!(

@@ -1,16 +1,18 @@
 //! `osimage copy`: between any two of registry, layout and archive.
 
-use osimage::copy;
+use osimage::digest::Digest;
 use osimage::graph::Graph;
+use osimage::image::select;
 use osimage::layout::{Layout, Naming, Taken};
 use osimage::names::{Location, Selector};
 use osimage::oci::Descriptor;
 use osimage::place::Place;
 use osimage::registry::{self, Access, Shipment};
 use osimage::{Error, Result, referrers};
+use serde::Serialize;
 
 use super::archive::{self, ArchiveArgs};
-use super::context::Context;
+use super::context::{Context, wanted};
 use super::ends::{self, EndArgs};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
@@ -23,6 +25,7 @@ use super::{left_behind, output};
   osimage copy -r ghcr.io/me/os:1.0 mirror.example.org/os:1.0     with all that is attached to it
   osimage copy ghcr.io/me/os:1.0 os-1.0.oci.tar.xz                into an archive, beside what it has
   osimage copy os-1.0.oci.tar.xz ./layout:v1                      into a layout's folder
+  osimage copy --platform arm64 ghcr.io/me/os:1.0 ./layout:v1     one image of an index
 
 A name without more is one in a registry; DIR[:REF] and ARCHIVE[:REF] are local.")]
 pub struct Args {
@@ -35,6 +38,12 @@ pub struct Args {
     /// Take along what is attached to it, and to the images of an index
     #[arg(long, short)]
     recursive: bool,
+    /// Only the image of this architecture or OS/ARCH/VARIANT, of an index
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// A line, or JSON with the fields of oras
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
@@ -77,7 +86,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Location::Registry(reference) => Place::registry(reader.image(&reference)?),
         local => context.open(local)?,
     };
-    let (source, entry) = (place.source(), place.entry()?);
+    let source = place.source();
+    let platform = wanted(args.platform.as_deref())?;
+    let entry = select::chosen(source, &place.entry()?, platform.as_ref())?;
     let graph = Graph::read(source, std::slice::from_ref(&entry), args.transfer.concurrency)?;
     let attached = match args.recursive {
         true => referrers::attached(source, &graph, args.transfer.concurrency)?,
@@ -104,10 +115,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 _ => unreachable!("the pattern above has these two"),
             };
             let named = named(&entry, name.as_ref())?;
-            let session = layout.session()?;
-            copy::transfer(source, both.nodes(), &session, &options)?;
             let taken = if args.no_clobber { Taken::Refuse } else { Taken::Replace };
-            let imported = session.import(both.with_entry(&named).entries(), taken)?;
+            let imported = layout.receive(source, &both.with_entry(&named), taken, &options)?;
             let unfit = imported.iter().filter(|new| matches!(new.naming, Naming::Unfit { .. }));
             unfit.for_each(archive::tell);
         }
@@ -125,12 +134,39 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     if !args.recursive {
         left_behind::tell(source, &entry, "-r takes them along");
     }
-    output::line(&format!(
-        "Successfully copied {} to {} {}",
-        args.source,
-        args.target,
-        entry.digest.hex()
-    ))
+    match args.format {
+        Format::Json => output::json(&Moved::new(&args.target, &entry)),
+        Format::Text => output::line(&format!(
+            "Successfully copied {} to {} {}",
+            args.source,
+            args.target,
+            entry.digest.hex()
+        )),
+    }
+}
+
+/// What is told of an image that was copied or pulled, with the fields of oras.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved<'a> {
+    /// Where it is now.
+    reference: &'a str,
+    media_type: &'a str,
+    digest: &'a Digest,
+    size: u64,
+}
+
+impl<'a> Moved<'a> {
+    pub fn new(reference: &'a str, entry: &'a Descriptor) -> Self {
+        let Descriptor { media_type, digest, size, .. } = entry;
+        Moved { reference, media_type, digest, size: *size }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 /// The image under its new name, or the one that it had.

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use osimage::copy;
 use osimage::extract::{Files, Options, attached_folder};
 use osimage::graph::Graph;
 use osimage::image::{Image, select};
-use osimage::layout::Layout;
+use osimage::layout::{Layout, Taken};
 use osimage::names::{EntryName, Location, looks_like_path};
 use osimage::platform::Wanted;
 use osimage::referrers;
 use osimage::registry::RemoteImage;
 use osimage::{Error, Result};
 
-use super::archive::ArchiveArgs;
+use super::archive::{self, ArchiveArgs};
 use super::context::{Context, wanted};
+use super::copy::{Format, Moved};
 use super::extract::{self, Choice};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
@@ -44,6 +44,9 @@ pub struct Args {
     /// Layout's folder or archive to write the image to
     #[arg(long, value_name = "DIR[:REF]|ARCHIVE[:REF]", conflicts_with = "output")]
     to: Option<String>,
+    /// A line, or JSON with the fields of oras
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "output")]
+    format: Format,
     /// Replace an archive that is there, and all that it holds, instead of adding to it
     #[arg(long, requires = "to")]
     replace: bool,
@@ -116,25 +119,38 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let name = given.or_else(|| reference.digest().is_none().then(|| EntryName::from(&reference)));
     let entry = entry.named(name.as_ref());
     let graph = Graph::read(&image, std::slice::from_ref(&entry), args.transfer.concurrency)?;
-    match to {
-        Location::Archive(path, _) if args.replace => args.archive.write(&path, &image, &graph)?,
+    let path = match to {
         Location::Archive(path, _) => {
-            args.archive.add(&path, &image, &graph, context.max_size(), false)?;
+            match args.replace {
+                true => args.archive.write(&path, &image, &graph)?,
+                false => args.archive.add(&path, &image, &graph, context.max_size(), false)?,
+            }
+            path
         }
         local => {
             let layout = match local {
                 Location::Layout(path, _) => Layout::open_or_create(&path)?,
                 _ => context.writable_store()?,
             };
-            let session = layout.session()?;
             let options = args.transfer.options().observer(&progress);
-            copy::transfer(&image, graph.nodes(), &session, &options)?;
-            session.update(|index| index.add(entry.clone()))?;
+            let graph = graph.with_entry(&entry);
+            for new in layout.receive(&image, &graph, Taken::Replace, &options)? {
+                archive::tell(&new);
+            }
+            layout.path().to_owned()
         }
-    }
+    };
     let how = "`osimage copy -r` takes along what is attached";
     left_behind::tell(&image, &entry, how);
-    output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
+    match args.format {
+        Format::Json => output::json(&Moved::new(&path.display().to_string(), &entry)),
+        Format::Text => {
+            if args.to.is_none() {
+                output::say(&format!("it is in the store {}", path.display()));
+            }
+            output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
+        }
+    }
 }
 
 fn options<'a>(args: &Args, progress: &'a Progress) -> Options<'a> {

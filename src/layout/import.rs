@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Session;
-use crate::content;
+use super::{Layout, Session};
+use crate::content::{self, Source};
+use crate::copy::{self, Options};
 use crate::digest::Digest;
+use crate::graph::Graph;
 use crate::names::EntryName;
 use crate::oci::{Descriptor, Index};
 use crate::{Error, Result};
@@ -67,6 +69,25 @@ pub enum Naming {
         /// Why it is none.
         why: String,
     },
+}
+
+impl Layout {
+    /// Takes images from a source, with all that they reach; `taken` says what is done where another
+    /// image has a name already. Nothing that is there with the right content is read again.
+    ///
+    /// # Errors
+    /// What the source gives; as [`Session::import`].
+    pub fn receive(
+        &self,
+        source: &dyn Source,
+        graph: &Graph,
+        taken: Taken,
+        options: &Options<'_>,
+    ) -> Result<Vec<Imported>> {
+        let session = self.session()?;
+        copy::transfer(source, graph.nodes(), &session, options)?;
+        session.import(graph.entries(), taken)
+    }
 }
 
 impl Session<'_> {
