@@ -1,0 +1,112 @@
+//! Answers that come early or tell little, and what a registry asks of an upload.
+
+use std::num::NonZero;
+
+use super::{Memory, SIZE, client, holds, repository, rude, upload, v1};
+use crate::common::answer::Response;
+use crate::common::noise;
+use crate::common::registry::{Fault, Registry};
+use osimage::Kind;
+use osimage::digest::Digest;
+
+#[test]
+fn an_answer_before_the_end_of_a_body_is_heard() {
+    let blob = Memory(noise(10, 8_000_000));
+    for (answer, kind, says) in [
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\nConnection: close\r\n\r\nno room",
+            Kind::Unauthorised,
+            "no room",
+        ),
+        (
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 7\r\nConnection: close\r\n\r\nno room",
+            Kind::Other,
+            "no room",
+        ),
+        (
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            Kind::Unauthorised,
+            "wants credentials",
+        ),
+        (
+            "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 4000\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            Kind::Network,
+            "left alone for 4000",
+        ),
+    ] {
+        // An answer whose connection breaks while the client is still sending can be lost.
+        let heard = || {
+            let (host, server) = rude(answer, 1);
+            let error = upload(&client(|_| ()), &host, &blob).unwrap_err();
+            assert_eq!(server.join().unwrap(), 1);
+            error.kind() == kind && error.to_string().contains(says)
+        };
+        assert!((0..5).any(|_| heard()), "{answer:?}");
+    }
+    // A registry that takes no more than a little at once, and says so at once.
+    for limit in [70_000, 300_000, 1_000_000, 5_000_000] {
+        let registry = Registry::start();
+        registry.ways(|ways| ways.body_limit = limit);
+        let done = upload(&client(|_| ()), &registry.host(), &blob);
+        assert_eq!(done.is_ok(), limit > 262_144, "{limit}: {done:?}");
+        assert_eq!(holds(&registry, &blob), limit > 262_144);
+        if let Err(error) = done {
+            assert!(
+                error.to_string().contains("413")
+                    && error.advice().unwrap().to_string().contains("proxy"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_least_size_of_chunks_is_kept() {
+    let blob = Memory(noise(11, SIZE));
+    let registry = Registry::start();
+    registry.ways(|ways| ways.chunk_min = Some(120_000));
+    upload(&client(|settings| settings.chunk_size = NonZero::new(1000)), &registry.host(), &blob)
+        .unwrap();
+    let sent: Vec<u64> = registry
+        .requests()
+        .iter()
+        .filter(|request| request.method == "PATCH")
+        .map(|request| request.received)
+        .collect();
+    assert_eq!(sent, [120_000, 120_000, 60_000]);
+    assert!(holds(&registry, &blob));
+}
+
+#[test]
+fn what_a_head_does_not_tell_is_read() {
+    let registry = Registry::start();
+    let text = r#"{"schemaVersion":2,"config":{"mediaType":"application/x","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":1},"layers":[]}"#;
+    let digest =
+        registry.put_manifest("os", Some("v1"), "application/vnd.oci.image.manifest.v1+json", text);
+    for header in ["Docker-Content-Digest", "Content-Type", "Content-Length"] {
+        registry.behave();
+        registry.on(move |request| {
+            let change = move |answer: Response| {
+                if header == "Content-Length" { answer.untold() } else { answer.without(header) }
+            };
+            (request.method == "HEAD").then(|| Fault::change(change))
+        });
+        let client = client(|_| ());
+        let found = repository(&client, &registry.host()).find(&v1()).unwrap().unwrap();
+        assert_eq!((found.digest, found.size), (digest.clone(), text.len() as u64), "{header}");
+    }
+    assert_eq!(digest, Digest::of(text.as_bytes()));
+    // A proxy that packs what nobody asked to be packed.
+    registry.behave();
+    registry.on(|request| {
+        assert_eq!(request.header("Accept-Encoding"), Some("identity"));
+        (request.method == "GET").then(|| {
+            Fault::change(|answer| {
+                answer.with("Content-Encoding", "gzip").without("Docker-Content-Digest")
+            })
+        })
+    });
+    let client = client(|_| ());
+    let error = repository(&client, &registry.host()).manifest(&v1()).unwrap_err();
+    assert!(error.kind() == Kind::Verification && error.to_string().contains("gzip"), "{error}");
+}
