@@ -1,0 +1,112 @@
+//! Many processes with one store: none loses what another wrote, and readers need no lock.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::names;
+use crate::common::Scratch;
+use osimage::content::Source;
+use osimage::digest::Digest;
+use osimage::layout::Layout;
+
+#[test]
+fn thirty_two_processes_with_fifty_tags_each_lose_none() {
+    const PROCESSES: usize = 32;
+    const TAGS: usize = 50;
+    let scratch = Scratch::new();
+    let id = scratch.build("store", 1, &[]);
+    let store = scratch.path("store");
+    // Content that no image needs, for gc to find something.
+    Layout::open(&store).unwrap().session().unwrap().put_bytes(b"garbage").unwrap();
+    let writing = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..PROCESSES)
+            .map(|process| {
+                let (scratch, id) = (&scratch, &id);
+                scope.spawn(move || {
+                    for tag in 0..TAGS {
+                        scratch
+                            .osimage([
+                                "--store-path",
+                                "store",
+                                "tag",
+                                id,
+                                &format!("example.org/os:{process}-{tag}"),
+                            ])
+                            .ok();
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while writing.load(Ordering::Relaxed) {
+                scratch.osimage(["--store-path", "store", "gc"]).ok();
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        scope.spawn(|| {
+            let mut before = 0;
+            while writing.load(Ordering::Relaxed) {
+                let list = scratch.osimage(["--store-path", "store", "list"]).ok();
+                let lines: Vec<_> = list.lines().skip(1).collect();
+                assert!(lines.iter().all(|line| line.ends_with(&id[..12])), "torn: {list}");
+                assert!(lines.len() >= before, "names were lost: {} after {before}", lines.len());
+                before = lines.len();
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let results: Vec<_> =
+            writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        writing.store(false, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok), "a tag failed");
+    });
+    let expected = (0..PROCESSES)
+        .flat_map(|process| (0..TAGS).map(move |tag| format!("example.org/os:{process}-{tag}")))
+        .collect();
+    assert_eq!(names(&store), expected);
+    scratch.osimage(["--store-path", "store", "gc"]).ok();
+    assert!(!store.join("blobs/sha256").join(Digest::of(b"garbage").hex()).exists());
+    scratch.osimage(["--store-path", "store", "verify"]).ok();
+}
+
+#[test]
+fn processes_that_make_one_store_together_all_have_their_image_in_it() {
+    let scratch = Scratch::new();
+    let ids: BTreeSet<_> = thread::scope(|scope| {
+        let builds: Vec<_> = (0..8)
+            .map(|seed| (seed, &scratch))
+            .map(|(seed, scratch)| scope.spawn(move || scratch.build("new/store", seed, &[])))
+            .collect();
+        builds.into_iter().map(|build| build.join().expect("a build")).collect()
+    });
+    let entries = Layout::open(&scratch.path("new/store")).unwrap().entries().unwrap();
+    assert_eq!(
+        entries.iter().map(|entry| entry.digest.hex().to_owned()).collect::<BTreeSet<_>>(),
+        ids
+    );
+    scratch.osimage(["--store-path", "new/store", "verify"]).ok();
+}
+
+#[test]
+fn a_read_of_the_store_needs_no_lock() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "os:1"]);
+    let (root, blobs) = (
+        File::open(scratch.path("store")).unwrap(),
+        File::open(scratch.path("store/blobs")).unwrap(),
+    );
+    root.lock().unwrap();
+    blobs.lock().unwrap();
+    for command in [
+        ["list"].as_slice(),
+        &["inspect"],
+        &["verify"],
+        &["extract", "-o", "out"],
+        &["export", "os.oci.tar"],
+    ] {
+        scratch.osimage([&["--store-path", "store"], command].concat()).ok();
+    }
+}
