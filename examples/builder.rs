@@ -12,9 +12,10 @@ use std::path::Path;
 use osimage::archive::{self, Archive};
 use osimage::compress::{Format, Settings};
 use osimage::graph::Graph;
-use osimage::image::build::{self, Inputs, Part, Parts, Recipe};
+use osimage::image::build::{self, Inputs, Part, Recipe};
 use osimage::image::{Image, Profile, Role};
 use osimage::layout::Layout;
+use osimage::names::EntryName;
 use osimage::{Result, content, verify};
 
 fn main() -> Result<()> {
@@ -23,23 +24,18 @@ fn main() -> Result<()> {
         eprintln!("usage: builder ROOTFS INITRAMFS KERNEL OUTPUT LAYOUT NAME");
         std::process::exit(2);
     };
-    let files = [(Role::Rootfs, rootfs), (Role::Initramfs, initramfs), (Role::Kernel, kernel)];
-    let part = Part {
-        files: files.map(|(role, path)| (role, path.into())).into(),
-        command_line: "root=LABEL=ROOT ro".into(),
-    };
-    let recipe = Recipe {
-        profile: Profile::Native,
-        parts: Parts::One(part),
-        annotations: Default::default(),
-        tag: Some(name.parse()?),
-    };
+    let part = Part::new()
+        .file(Role::Rootfs, rootfs)
+        .file(Role::Initramfs, initramfs)
+        .file(Role::Kernel, kernel)
+        .command_line("root=LABEL=ROOT ro");
+    let recipe = Recipe::new(Profile::Native, part).tag(name.parse::<EntryName>()?);
 
     // Straight into an archive: the files are hashed, and then read once more to be compressed.
     let inputs = Inputs::default();
     let built = build::build(&recipe, &inputs)?;
     let graph = Graph::read(&inputs, &built.entries, 1)?;
-    let options = archive::Options { top: None, settings: Settings::new(Format::Xz) };
+    let options = archive::Options::new(Settings::new(Format::Xz));
     archive::write(output.as_ref(), &inputs, &graph, &options)?;
 
     // Into a layout, which other processes may be using: the name comes last.

@@ -22,7 +22,7 @@ fn main() -> Result<()> {
         std::process::exit(2);
     };
     let (reference, platform): (Reference, Wanted) = (reference.parse()?, platform.parse()?);
-    let client = Client::new(Settings::default(), Credentials::from_env(Vec::new()));
+    let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
 
     // The tag is looked up once; from here on everything is asked for by its digest.
     let remote = client.image(&reference)?;

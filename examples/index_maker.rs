@@ -25,7 +25,7 @@ fn main() -> Result<()> {
         std::process::exit(2);
     };
     let reference: Reference = reference.parse()?;
-    let client = Client::new(Settings::default(), Credentials::from_env(Vec::new()));
+    let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
     let repository = client.repository(reference.repository(), Access::Push)?;
 
     let mut members = Vec::new();

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     // All is looked at before anything is sent.
     let prepared = Prepared::new(&build, &name, archive::MAX_SIZE)?;
 
-    let client = Client::new(Settings::default(), Credentials::from_env(Vec::new()));
+    let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
     let reference = &name.reference;
     let repository = client.repository(reference.repository(), Access::Push)?;
     let index = prepared.with_containers(reference, &repository)?;

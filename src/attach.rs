@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::image::build::BlobSink;
-use crate::json::{Annotations, Extra};
+use crate::json::Annotations;
 use crate::oci::{self, Descriptor, Manifest};
 use crate::{Error, Result, file};
 
@@ -37,6 +37,7 @@ const MAX_SBOM: u64 = 128 << 20;
 
 /// What is to be attached.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Attachment {
     /// What it is, such as `build/log`.
     pub artifact_type: String,
@@ -120,11 +121,8 @@ impl Attachment {
             layers.push(config.clone());
         }
         let manifest = Manifest {
-            schema_version: 2,
             media_type: Some(oci::MANIFEST.into()),
             artifact_type: Some(self.artifact_type.clone()),
-            config,
-            layers,
             // Its bare description: what an index says of it (a name, a platform) is no part of
             // what it is.
             subject: Some(Descriptor::new(
@@ -133,7 +131,7 @@ impl Attachment {
                 subject.size,
             )),
             annotations: self.annotations.clone(),
-            extra: Extra::default(),
+            ..Manifest::new(config, layers)
         };
         let bytes = manifest.to_bytes()?;
         let mut descriptor = Descriptor::of(oci::MANIFEST, &bytes);

@@ -15,6 +15,7 @@ pub const BLOCK: usize = 256 * 1024;
 
 /// The registered digest algorithms (image-spec, descriptor.md, "Registered algorithms").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// SHA-256, which everything that osimage writes uses.
     Sha256,

@@ -35,7 +35,7 @@
 //! ```
 //! use osimage::archive::{self, Archive, Options};
 //! use osimage::compress::{Format, Settings};
-//! use osimage::image::build::{Inputs, Part, Parts, Recipe, build};
+//! use osimage::image::build::{Inputs, Part, Recipe, build};
 //! use osimage::image::{Image, Profile, Role};
 //! use osimage::content;
 //! use osimage::graph::Graph;
@@ -45,14 +45,18 @@
 //! # let file = |name: &str| { let path = dir.path().join(name); std::fs::write(&path, name).unwrap(); path };
 //! # let (rootfs, initrd, vmlinuz) = (file("rootfs.raw"), file("initrd"), file("vmlinuz"));
 //! # let path = dir.path().join("os.oci.tar.xz");
-//! let files = vec![(Role::Rootfs, rootfs), (Role::Initramfs, initrd), (Role::Kernel, vmlinuz)];
-//! let part = Part { files, command_line: "root=LABEL=ROOT ro".into() };
-//! let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: None };
+//! let part = Part::new()
+//!     .file(Role::Rootfs, rootfs)
+//!     .file(Role::Initramfs, initrd)
+//!     .file(Role::Kernel, vmlinuz)
+//!     .command_line("root=LABEL=ROOT ro");
+//! let recipe = Recipe::new(Profile::Onmetal, part);
 //!
 //! let inputs = Inputs::default();
 //! let built = build(&recipe, &inputs)?;
 //! let graph = Graph::read(&inputs, &built.entries, 1)?;
-//! archive::write(&path, &inputs, &graph, &Options { top: Some("onmetal".into()), settings: Settings::new(Format::Xz) })?;
+//! let options = Options::new(Settings::new(Format::Xz)).top("onmetal");
+//! archive::write(&path, &inputs, &graph, &options)?;
 //!
 //! let archive = Archive::open(&path, archive::MAX_SIZE)?;
 //! let image = Image::read(&archive, &content::resolve(&archive, None)?)?;

@@ -56,6 +56,7 @@ pub fn is_manifest_or_index(media_type: &str) -> bool {
 
 /// What a piece of content is: its type, digest and size (image-spec, descriptor.md).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Descriptor {
     /// The type of the content.
     pub media_type: String,
@@ -129,6 +130,7 @@ impl Descriptor {
 
 /// The machine that an image is for (image-spec, image-index.md, `platform`).
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Platform {
     /// The processor, as Go names it: `amd64`, `arm64`.
     pub architecture: String,
@@ -152,6 +154,13 @@ json::document!(Platform {
     maybe_string "variant" variant,
 });
 
+impl Platform {
+    /// An operating system and a processor, as Go names them, and nothing else.
+    pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
+        Platform { os: os.into(), architecture: architecture.into(), ..Platform::default() }
+    }
+}
+
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
@@ -161,6 +170,7 @@ impl std::fmt::Display for Platform {
 
 /// An image manifest (image-spec, manifest.md).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Always 2.
     pub schema_version: u32,
@@ -192,6 +202,7 @@ json::document!(Manifest {
 
 /// An image index (image-spec, image-index.md), which a layout's `index.json` is too.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Index {
     /// Always 2.
     pub schema_version: u32,
@@ -219,6 +230,21 @@ json::document!(Index {
 });
 
 impl Manifest {
+    /// A manifest over a config and layers, with nothing else; without a `mediaType`, as the Go
+    /// tools write it.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Manifest {
+            schema_version: 2,
+            media_type: None,
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: Annotations::default(),
+            extra: Extra::default(),
+        }
+    }
+
     /// Its bytes, as Go writes them: what a digest is taken over.
     ///
     /// # Errors
@@ -375,6 +401,7 @@ impl ManifestOrIndex {
 
 /// The file `oci-layout` (image-spec, image-layout.md).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LayoutFile {
     /// Always `1.0.0`.
     pub image_layout_version: String,

@@ -16,6 +16,7 @@ const MAX_PROBLEMS: usize = 1_000;
 
 /// What a check found.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Report {
     /// How many images the entries name.
     pub images: usize,

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::writer::{Options, fill};
-use super::{Archive, check_top};
+use super::{Archive, MAX_SIZE, check_top};
 use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::file::{self, NewFile};
@@ -24,14 +24,38 @@ use crate::{Error, Result};
 /// How images are added to an archive.
 #[derive(Debug, Clone)]
 pub struct Addition {
-    /// How it is written.
-    pub options: Options,
+    options: Options,
+    keep_top: bool,
+    no_clobber: bool,
+    max_size: u64,
+}
+
+impl Addition {
+    /// The archive is written with these options; a name that means another image in it moves.
+    pub fn new(options: Options) -> Self {
+        Addition { options, keep_top: false, no_clobber: false, max_size: MAX_SIZE }
+    }
+
     /// Whether an archive that is there keeps its own top folder, or has none as before.
-    pub keep_top: bool,
+    #[must_use]
+    pub fn keep_top(mut self, keep: bool) -> Self {
+        self.keep_top = keep;
+        self
+    }
+
     /// Whether it is an error where a name means another image in the archive.
-    pub no_clobber: bool,
-    /// How much an archive that is there may unfold to, in bytes.
-    pub max_size: u64,
+    #[must_use]
+    pub fn no_clobber(mut self, no_clobber: bool) -> Self {
+        self.no_clobber = no_clobber;
+        self
+    }
+
+    /// How much an archive that is there may unfold to, in bytes; else [`MAX_SIZE`].
+    #[must_use]
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self
+    }
 }
 
 /// Adds the entries of `graph`, and what they reach, to the archive at a path; makes one where there

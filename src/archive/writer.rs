@@ -26,10 +26,22 @@ const TIME: u64 = 1;
 /// How an archive is written.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The name of the top folder; `None` for an archive without one, as skopeo and oras read it.
-    pub top: Option<String>,
-    /// Format, level and threads.
-    pub settings: Settings,
+    pub(super) top: Option<String>,
+    pub(super) settings: Settings,
+}
+
+impl Options {
+    /// With a format, a level and threads, and without a top folder, as skopeo and oras read it.
+    pub fn new(settings: Settings) -> Self {
+        Options { top: None, settings }
+    }
+
+    /// The name of the top folder.
+    #[must_use]
+    pub fn top(mut self, name: impl Into<String>) -> Self {
+        self.top = Some(name.into());
+        self
+    }
 }
 
 /// Writes everything in `graph` to an archive; what the path held before is replaced when the whole

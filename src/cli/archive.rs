@@ -60,12 +60,10 @@ impl ArchiveArgs {
         max_size: u64,
         no_clobber: bool,
     ) -> Result<()> {
-        let addition = Addition {
-            options: self.options(path)?,
-            keep_top: self.top.is_none() && !self.flat,
-            no_clobber,
-            max_size,
-        };
+        let addition = Addition::new(self.options(path)?)
+            .keep_top(self.top.is_none() && !self.flat)
+            .no_clobber(no_clobber)
+            .max_size(max_size);
         let watched = Watched::new(source, graph.nodes(), "writing");
         let size = archive::add(path, &watched, graph, &addition)?;
         drop(watched);
@@ -79,9 +77,10 @@ impl ArchiveArgs {
             return Err(Error::usage(format!("{} is not named like an archive", path.display()))
                 .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
         }
-        Ok(Options {
-            top: (!self.flat).then(|| self.top.clone().unwrap_or_else(|| DEFAULT_TOP.to_owned())),
-            settings: settings(path, self.level, self.threads),
+        let options = Options::new(settings(path, self.level, self.threads));
+        Ok(match self.flat {
+            true => options,
+            false => options.top(self.top.as_deref().unwrap_or(DEFAULT_TOP)),
         })
     }
 
@@ -104,10 +103,11 @@ pub fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
 
 /// The settings for a file of that name.
 pub fn settings(path: &Path, level: Option<u8>, threads: Option<NonZero<usize>>) -> Settings {
-    let mut settings = Settings::new(Format::from_name(path));
-    settings.level = level;
-    settings.threads = threads.unwrap_or(settings.threads);
-    settings
+    let settings = Settings::new(Format::from_name(path)).level(level);
+    match threads {
+        Some(threads) => settings.threads(threads),
+        None => settings,
+    }
 }
 
 /// Write images of a store, a layout or an archive to an archive

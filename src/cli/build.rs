@@ -119,8 +119,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 /// The Go tools' words; scripts take the id from the end of the last line.
 fn report(recipe: &Recipe, built: &Built) -> Result<()> {
-    let tag = recipe.tag.as_ref().map(EntryName::as_str);
-    if let Parts::ByPlatform(parts) = &recipe.parts {
+    let tag = built.descriptor.name();
+    if let Parts::ByPlatform(parts) = recipe.parts() {
         for (architecture, _) in parts {
             output::line(&format!("Successfully built and pushed image for arch {architecture}"))?;
         }
@@ -144,8 +144,9 @@ fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
         if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
     let profile = args.profile.map_or(by_default, Profile::from);
     // The Go tools take an empty name for none.
-    let tag = args.tag.as_deref().filter(|tag| !tag.is_empty()).map(str::parse).transpose()?;
-    Ok(Recipe { profile, parts, annotations, tag })
+    let tag = args.tag.as_deref().filter(|tag| !tag.is_empty());
+    let tag: Option<EntryName> = tag.map(str::parse).transpose()?;
+    Ok(Recipe::new(profile, parts).annotations(annotations).tag(tag))
 }
 
 fn one_part(args: &Args) -> Result<Part> {
@@ -157,13 +158,16 @@ fn one_part(args: &Args) -> Result<Part> {
         (Role::Uki, &args.uki_file),
         (Role::Iso, &args.iso_file),
     ];
-    let files = given.into_iter().filter_map(|(role, path)| Some((role, path.clone()?))).collect();
     let command_line = match (&args.command_line, &args.command_line_file) {
         (Some(text), _) => text.clone(),
         (None, Some(path)) => read_command_line(path)?.trim_end_matches(['\n', '\r']).to_owned(),
         (None, None) => String::new(),
     };
-    Ok(Part { files, command_line })
+    let part = given.into_iter().fold(Part::new(), |part, (role, path)| match path {
+        Some(path) => part.file(role, path),
+        None => part,
+    });
+    Ok(part.command_line(command_line))
 }
 
 /// ironcore-image's `--config` values.
@@ -173,7 +177,7 @@ fn configs(values: &[String]) -> Result<Vec<(Wanted, Part)>> {
         .iter()
         .map(|value| {
             let (mut architecture, mut given) = (None, std::collections::HashSet::new());
-            let mut part = Part::default();
+            let mut part = Part::new();
             for pair in value.split(',') {
                 let (key, value) = pair.split_once('=').ok_or_else(|| {
                     Error::usage(format!("{pair:?} in --config has no value")).with_hint(keys)
@@ -184,12 +188,12 @@ fn configs(values: &[String]) -> Result<Vec<(Wanted, Part)>> {
                     }
                     "arch" if value.is_empty() => {}
                     "arch" => architecture = Some(value.parse()?),
-                    "cmdline" => part.command_line = read_command_line(value.as_ref())?,
+                    "cmdline" => part = part.command_line(read_command_line(value.as_ref())?),
                     role => {
                         let role: Role = role.parse().map_err(|_| {
                             Error::usage(format!("--config has no key {key:?}")).with_hint(keys)
                         })?;
-                        part.files.push((role, value.into()));
+                        part = part.file(role, value);
                     }
                 }
             }

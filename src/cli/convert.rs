@@ -52,7 +52,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 repository = repository.mounting_from(image.repository().name());
             }
             let nothing = Graph::default();
-            let shipment = Shipment { entry: &new, graph: &graph, attached: &nothing };
+            let shipment = Shipment::new(&new, &graph, &nothing);
             let options = args.transfer.options();
             registry::push(&both, shipment, &repository, &reference, false, &options)?;
         }

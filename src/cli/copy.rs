@@ -105,7 +105,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             } else if let Some(image) = place.as_registry() {
                 repository = repository.mounting_from(image.repository().name());
             }
-            let shipment = Shipment { entry: &entry, graph: &graph, attached: &attached };
+            let shipment = Shipment::new(&entry, &graph, &attached);
             registry::push(source, shipment, &repository, &reference, args.no_clobber, &options)?;
         }
         local @ (Location::Layout(..) | Location::Store(_)) => {

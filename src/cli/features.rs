@@ -206,7 +206,7 @@ fn graph_text(features: &[&Feature], dropped: &[Dropped]) -> String {
             }
         }
     }
-    for Dropped { feature, by } in dropped {
+    for Dropped { feature, by, .. } in dropped {
         text += &format!("{} ({}) is excluded by {}\n", feature.name, feature.kind, by.name);
     }
     text

@@ -204,7 +204,7 @@ fn push(
         would_push(&repository, &graph.joined(&attached), entry, reference)?;
     } else {
         let progress = Progress::new(Verb::Send);
-        let shipment = Shipment { entry, graph: &graph, attached: &attached };
+        let shipment = Shipment::new(entry, &graph, &attached);
         let options = args.transfer.options().observer(&progress);
         registry::push(source, shipment, &repository, reference, args.no_clobber, &options)?;
         drop(progress);

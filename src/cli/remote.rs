@@ -55,7 +55,7 @@ pub struct RegistryArgs {
     )]
     registry_config: Vec<PathBuf>,
     /// How often something that failed is tried again while nothing is gained
-    #[arg(long, global = true, hide_short_help = true, value_name = "N", default_value_t = Settings::default().retries)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "N", default_value_t = Settings::RETRIES)]
     retry: u32,
     /// Show requests and answers, without secrets, on standard error
     #[arg(long, short, global = true, hide_short_help = true)]
@@ -105,10 +105,9 @@ impl RegistryArgs {
         end: &End<'_>,
         credentials: Credentials,
     ) -> Client {
-        let mut settings = self.settings(chunk_size);
-        settings.plain_http = end.plain_http.or(settings.plain_http);
-        settings.ca_files.extend_from_slice(end.ca_files);
-        Client::new(settings, credentials)
+        let settings = self.settings(chunk_size);
+        let settings = settings.plain_http(end.plain_http.or(self.plain_http));
+        Client::new(settings.ca_files(end.ca_files), credentials)
     }
 
     fn settings(&self, chunk_size: Option<NonZero<u64>>) -> Settings {
@@ -121,17 +120,15 @@ impl RegistryArgs {
                 );
             });
         }
-        Settings {
-            plain_http: self.plain_http,
-            insecure: self.insecure,
-            ca_files: self.ca_file.clone(),
-            allow_http_redirects: self.allow_http_redirects,
-            client_certificate: self.cert_file.clone().zip(self.key_file.clone()),
-            resolve: self.resolve.clone(),
-            retries: self.retry,
-            chunk_size,
-            ..Settings::default()
-        }
+        Settings::new()
+            .plain_http(self.plain_http)
+            .insecure(self.insecure)
+            .ca_files(&self.ca_file)
+            .allow_http_redirects(self.allow_http_redirects)
+            .client_certificate(self.cert_file.clone().zip(self.key_file.clone()))
+            .resolve(self.resolve.clone())
+            .retries(self.retry)
+            .chunk_size(chunk_size)
     }
 
     /// The files that a command line of another program needs too: authorities, a client

@@ -100,9 +100,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             if args.follow && redirected.is_none() {
                 output::say("osimage: the registry sends nowhere else; this is its own address");
             }
-            let locator = redirected.map(|url| Locator { url, headers: Vec::new() });
             Found {
-                locator: locator.map_or_else(|| repository.locate_blob(&blob.digest), Ok)?,
+                locator: redirected.map_or_else(|| repository.locate_blob(&blob.digest), Ok)?,
                 file_name,
             }
         }
@@ -146,7 +145,7 @@ struct Shown<'a> {
 /// Words that a registry or an image has a say in, for a command line: none of them has what means
 /// something to a shell or to HTTP, whoever takes the line apart.
 fn check_words(found: &Found) -> Result<()> {
-    let Locator { url, headers } = &found.locator;
+    let Locator { url, headers, .. } = &found.locator;
     let words = [url.as_str(), &found.file_name];
     let words = headers.iter().flat_map(|(name, value)| [name.as_str(), value]).chain(words);
     for word in words {
@@ -165,8 +164,7 @@ fn show(format: Format, found: &Found, context: &Context) -> Result<()> {
     if matches!(format, Format::Curl | Format::Wget) {
         check_words(found)?;
     }
-    let Locator { url, headers } = &found.locator;
-    let url = url.as_str();
+    let Locator { url, headers, .. } = &found.locator;
     let word = |option: &str, text: &str| format!(" {option} {}", quoted(text));
     // The options of a program for what we were told of the registry, and for its headers.
     let options = |ca: &str, cert: &str, key: &str, insecure: &str, header: &str| {

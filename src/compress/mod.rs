@@ -40,6 +40,7 @@ use crate::{Error, Result};
 
 /// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// Not at all: a plain tar file.
     None,
@@ -78,7 +79,7 @@ impl Format {
         }
     }
 
-    /// The levels that [`Settings::level`] may have.
+    /// The levels that [`Settings::level`] takes.
     pub fn levels(self) -> RangeInclusive<u8> {
         match self {
             Format::None => 0..=0,
@@ -100,21 +101,37 @@ impl Format {
 }
 
 /// How to compress.
+///
+/// ```
+/// use osimage::compress::{Format, Settings};
+/// let settings = Settings::new(Format::Xz).level(6);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The format of the output.
-    pub format: Format,
-    /// How hard to try; the format's default if not given.
-    pub level: Option<u8>,
-    /// How many threads compress; they cost memory and save time, and change nothing in the
-    /// output.
-    pub threads: NonZero<usize>,
+    format: Format,
+    level: Option<u8>,
+    threads: NonZero<usize>,
 }
 
 impl Settings {
     /// The default level and as many threads as there are cores.
     pub fn new(format: Format) -> Settings {
         Settings { format, level: None, threads: cores() }
+    }
+
+    /// How hard to try, where it is not to be the format's default.
+    #[must_use]
+    pub fn level(mut self, level: impl Into<Option<u8>>) -> Settings {
+        self.level = level.into();
+        self
+    }
+
+    /// How many threads compress; they cost memory and save time, and change nothing in the
+    /// output.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZero<usize>) -> Settings {
+        self.threads = threads;
+        self
     }
 }
 

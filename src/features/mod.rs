@@ -56,6 +56,7 @@ impl fmt::Display for FeatureType {
 
 /// One feature, as its `info.yaml` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Feature {
     /// The name of its folder.
     pub name: String,
@@ -86,6 +87,7 @@ pub struct Graph {
 
 /// A feature that another one's exclude took out of a target.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Dropped<'a> {
     /// What was dropped.
     pub feature: &'a Feature,
@@ -95,6 +97,7 @@ pub struct Dropped<'a> {
 
 /// What a target consists of.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Selection<'a> {
     /// The features in the order of their hooks.
     pub features: Vec<&'a Feature>,

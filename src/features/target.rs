@@ -12,6 +12,7 @@ use crate::file;
 
 /// The architectures that a target can name, by their Debian names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Arch {
     /// 64-bit x86.
     Amd64,
@@ -54,6 +55,7 @@ impl FromStr for Arch {
 
 /// What is asked for: a set of features, and an architecture and a version if the text has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Target {
     /// The names of the features; whether they exist is the graph's to say.
     pub features: BTreeSet<String>,
@@ -129,6 +131,7 @@ pub(super) fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// One build: what is built, and the identity it gets.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Build<'a> {
     /// The features.
     pub selection: Selection<'a>,

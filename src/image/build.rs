@@ -16,7 +16,7 @@ use crate::content::{self, Source};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::error::Advice;
 use crate::file::{self, State};
-use crate::json::{self, Annotations, Extra};
+use crate::json::{self, Annotations};
 use crate::layout::Session;
 use crate::manifest::RawManifest;
 use crate::names::EntryName;
@@ -27,17 +27,38 @@ use crate::{Error, Result, threads};
 /// What is to be built.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// Whose media types the image bears.
-    pub profile: Profile,
-    /// The parts: one image, or one for each architecture, with an index over them.
-    pub parts: Parts,
-    /// Annotations of the manifest, or of the index where there is one.
-    pub annotations: Annotations,
-    /// The name that the image gets.
-    pub tag: Option<EntryName>,
+    profile: Profile,
+    parts: Parts,
+    annotations: Annotations,
+    tag: Option<EntryName>,
 }
 
 impl Recipe {
+    /// A profile, whose media types the image bears, and its parts: one image, or one for each
+    /// architecture, with an index over them.
+    pub fn new(profile: Profile, parts: impl Into<Parts>) -> Self {
+        Recipe { profile, parts: parts.into(), annotations: Annotations::default(), tag: None }
+    }
+
+    /// Annotations of the manifest, or of the index where there is one.
+    #[must_use]
+    pub fn annotations(mut self, annotations: Annotations) -> Self {
+        self.annotations = annotations;
+        self
+    }
+
+    /// The name that the image gets.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<Option<EntryName>>) -> Self {
+        self.tag = name.into();
+        self
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// Refuses a recipe that makes no image, before anything of it is read or stored: the names,
     /// the parts that are there and that are missing, the files themselves.
     ///
@@ -80,6 +101,7 @@ fn platform_of(profile: Profile, wanted: &Wanted) -> Platform {
 
 /// One image, or several under an index.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Parts {
     /// One image.
     One(Part),
@@ -87,17 +109,49 @@ pub enum Parts {
     ByPlatform(Vec<(Wanted, Part)>),
 }
 
-/// The files of one image.
+impl From<Part> for Parts {
+    fn from(part: Part) -> Self {
+        Parts::One(part)
+    }
+}
+
+impl From<Vec<(Wanted, Part)>> for Parts {
+    fn from(parts: Vec<(Wanted, Part)>) -> Self {
+        Parts::ByPlatform(parts)
+    }
+}
+
+/// The files of one image, and its command line.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
-    /// The files by role, each role once.
-    pub files: Vec<(Role, PathBuf)>,
+    files: Vec<(Role, PathBuf)>,
+    command_line: String,
+}
+
+impl Part {
+    /// Without files and without a command line.
+    pub fn new() -> Self {
+        Part::default()
+    }
+
+    /// The file of a role; each role has one.
+    #[must_use]
+    pub fn file(mut self, role: Role, path: impl Into<PathBuf>) -> Self {
+        self.files.push((role, path.into()));
+        self
+    }
+
     /// The kernel's command line, as it stands; empty for none.
-    pub command_line: String,
+    #[must_use]
+    pub fn command_line(mut self, text: impl Into<String>) -> Self {
+        self.command_line = text.into();
+        self
+    }
 }
 
 /// What was built.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Built {
     /// The image, or the index over the images; with its name, where it was given one.
     pub descriptor: Descriptor,
@@ -134,13 +188,16 @@ impl BlobSink for Session<'_> {
 /// Builds an image: its parts go to `sink`, and what is to stand in the top index comes back.
 ///
 /// ```
-/// use osimage::image::{Profile, Role, build::{self, Inputs, Part, Parts, Recipe}};
+/// use osimage::image::{Profile, Role, build::{self, Inputs, Part, Recipe}};
 /// # fn main() -> osimage::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
 /// let file = |name: &str| { let path = dir.path().join(name); std::fs::write(&path, name).unwrap(); path };
-/// let files = vec![(Role::Rootfs, file("rootfs")), (Role::Initramfs, file("initramfs")), (Role::Kernel, file("kernel"))];
-/// let part = Part { files, command_line: "ro quiet".into() };
-/// let recipe = Recipe { profile: Profile::Onmetal, parts: Parts::One(part), annotations: Default::default(), tag: Some("os:1".parse()?) };
+/// let part = Part::new()
+///     .file(Role::Rootfs, file("rootfs"))
+///     .file(Role::Initramfs, file("initramfs"))
+///     .file(Role::Kernel, file("kernel"))
+///     .command_line("ro quiet");
+/// let recipe = Recipe::new(Profile::Onmetal, part).tag("os:1".parse::<osimage::names::EntryName>()?);
 /// let built = build::build(&recipe, &Inputs::default())?;
 /// assert_eq!(built.descriptor.name(), Some("os:1"));
 /// # Ok(())
@@ -277,14 +334,10 @@ pub(super) fn manifest_of(
     annotations: &Annotations,
 ) -> Manifest {
     Manifest {
-        schema_version: 2,
         media_type: profile.has_titles().then(|| oci::MANIFEST.to_owned()),
         artifact_type: profile.artifact_type().map(str::to_owned),
-        config,
-        layers,
-        subject: None,
         annotations: annotations.clone(),
-        extra: Extra::default(),
+        ..Manifest::new(config, layers)
     }
 }
 

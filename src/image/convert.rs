@@ -87,7 +87,7 @@ fn convert_image(
 mod tests {
     use super::*;
     use crate::content::Overlay;
-    use crate::image::build::{self, Inputs, Part, Parts, Recipe};
+    use crate::image::build::{self, Inputs, Part, Recipe};
 
     #[test]
     fn an_image_that_was_converted_is_the_one_that_is_built_so() {
@@ -97,20 +97,15 @@ mod tests {
             std::fs::write(&path, name).unwrap();
             path
         };
-        let files = vec![
+        let files = [
             (Role::Rootfs, file("rootfs.raw")),
             (Role::Initramfs, file("initrd")),
             (Role::Kernel, file("vmlinuz")),
         ];
         let inputs = Inputs::default();
         let built = |profile, command_line: &str| {
-            let part = Part { files: files.clone(), command_line: command_line.into() };
-            let recipe = Recipe {
-                profile,
-                parts: Parts::One(part),
-                annotations: Default::default(),
-                tag: None,
-            };
+            let part = files.iter().fold(Part::new(), |part, (role, path)| part.file(*role, path));
+            let recipe = Recipe::new(profile, part.command_line(command_line));
             build::build(&recipe, &inputs).unwrap().descriptor
         };
         for command_line in ["ro quiet", ""] {

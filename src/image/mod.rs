@@ -21,6 +21,7 @@ pub use profile::{Profile, Role};
 
 /// An image that was read: its manifest, its config, and what its layers are.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Image {
     /// The manifest's descriptor, as the entry of the index has it.
     pub descriptor: Descriptor,
@@ -34,6 +35,7 @@ pub struct Image {
 
 /// A layer of an image, with the name of its file.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Layer {
     /// What it is for, where its media type tells.
     pub role: Option<Role>,

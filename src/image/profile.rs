@@ -8,6 +8,7 @@ use crate::{Error, Result};
 
 /// What a layer of an OS image is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Role {
     /// The root file system, a disk image or a tar.
     Rootfs,
@@ -116,6 +117,7 @@ const LEGACY_CONFIG: &str = "application/vnd.ironcore.image.config.v1alpha1+json
 
 /// Whose media types an image bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Profile {
     /// Those of onmetal-image, which Garden Linux's `_oci` feature uses.
     Onmetal,

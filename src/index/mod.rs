@@ -21,6 +21,7 @@ use crate::{Error, Result};
 
 /// An image as it stands in an index, and the container that tells of it, where it has one.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Member {
     /// The image's entry.
     pub image: Descriptor,
@@ -194,6 +195,7 @@ fn cname(entry: &Descriptor) -> Option<&str> {
 
 /// What is to be taken out of an index: the images of a platform, or a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Selection {
     /// What is for a platform.
     Platform(Wanted),

@@ -17,6 +17,7 @@ const FULL_NAME: &str = "io.containerd.image.name";
 
 /// What is done where another image has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Taken {
     /// The other image loses the name.
     Replace,
@@ -28,6 +29,7 @@ pub enum Taken {
 
 /// An entry that came into a layout.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Imported {
     /// The entry as it is in the layout.
     pub entry: Descriptor,

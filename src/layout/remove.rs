@@ -15,6 +15,7 @@ use crate::{Error, Kind, Result, file};
 
 /// What was removed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Removed {
     /// The blobs, with their sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,

@@ -75,40 +75,34 @@ use http::{Call, Registry};
 use transport::{Body, Failure, Request, TlsFailure, Transport};
 
 /// How a client behaves.
+///
+/// ```
+/// use osimage::registry::Settings;
+/// let settings = Settings::new().retries(3).ca_files(["/etc/my-authority.pem"]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// A registry that is asked over HTTPS may send whoever reads a blob to a place with HTTP. The
-    /// content is checked as ever, and no credentials go there.
-    pub allow_http_redirects: bool,
-    /// HTTP instead of HTTPS; where nothing is said, only for `localhost` and loopback addresses
-    /// for which there are no certificates.
-    pub plain_http: Option<bool>,
-    /// Certificates are not checked.
-    pub insecure: bool,
-    /// Files with certificates of authorities that are trusted beside the system's.
-    pub ca_files: Vec<PathBuf>,
-    /// A client certificate and its key, shown to registries and to nobody else.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// Folders with a folder of certificates for each registry,
-    /// `HOST[:PORT]/{*.crt,*.cert,*.key}`.
-    pub certificate_folders: Vec<PathBuf>,
-    /// Addresses that are used instead of looking names up.
-    pub resolve: Vec<Resolve>,
-    /// How often something is tried again without anything gained in between.
-    pub retries: u32,
-    /// The first pause between two tries; each further one is twice as long.
-    pub pause: Duration,
-    /// How long nothing may move on a connection; a day counts as the most.
-    pub stall: Duration,
-    /// How many bytes a second must move on a connection that is waited for, averaged over as long
-    /// as nothing may move; 0 allows everything.
-    pub least_speed: u64,
-    /// The size in bytes of the pieces in which blobs are uploaded; whole, where nothing is said.
-    pub chunk_size: Option<NonZero<u64>>,
+    allow_http_redirects: bool,
+    plain_http: Option<bool>,
+    insecure: bool,
+    ca_files: Vec<PathBuf>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
+    certificate_folders: Vec<PathBuf>,
+    resolve: Vec<Resolve>,
+    retries: u32,
+    pause: Duration,
+    stall: Duration,
+    least_speed: u64,
+    chunk_size: Option<NonZero<u64>>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// How often something is tried again where nothing else is said.
+    pub const RETRIES: u32 = 5;
+
+    /// The system's authorities and the folders of docker and podman, and as much patience as a
+    /// slow line needs.
+    pub fn new() -> Self {
         Settings {
             allow_http_redirects: false,
             plain_http: None,
@@ -120,12 +114,111 @@ impl Default for Settings {
                 "/etc/containers/certs.d".into(),
             ],
             resolve: Vec::new(),
-            retries: 5,
+            retries: Self::RETRIES,
             pause: Duration::from_millis(500),
             stall: Duration::from_secs(60),
             least_speed: 1000,
             chunk_size: None,
         }
+    }
+
+    /// A registry that is asked over HTTPS may send whoever reads a blob to a place with HTTP. The
+    /// content is checked as ever, and no credentials go there.
+    #[must_use]
+    pub fn allow_http_redirects(mut self, allow: bool) -> Self {
+        self.allow_http_redirects = allow;
+        self
+    }
+
+    /// HTTP instead of HTTPS, or never; where nothing is said, only for `localhost` and loopback
+    /// addresses for which there are no certificates.
+    #[must_use]
+    pub fn plain_http(mut self, plain: impl Into<Option<bool>>) -> Self {
+        self.plain_http = plain.into();
+        self
+    }
+
+    /// Certificates are not checked.
+    #[must_use]
+    pub fn insecure(mut self, insecure: bool) -> Self {
+        self.insecure = insecure;
+        self
+    }
+
+    /// More files with certificates of authorities that are trusted beside the system's.
+    #[must_use]
+    pub fn ca_files(mut self, files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.ca_files.extend(files.into_iter().map(Into::into));
+        self
+    }
+
+    /// A client certificate and its key, shown to registries and to nobody else.
+    #[must_use]
+    pub fn client_certificate(mut self, files: impl Into<Option<(PathBuf, PathBuf)>>) -> Self {
+        self.client_certificate = files.into();
+        self
+    }
+
+    /// The folders with a folder of certificates for each registry,
+    /// `HOST[:PORT]/{*.crt,*.cert,*.key}`, instead of those of docker and podman.
+    #[must_use]
+    pub fn certificate_folders(
+        mut self,
+        folders: impl IntoIterator<Item = impl Into<PathBuf>>,
+    ) -> Self {
+        self.certificate_folders = folders.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// More addresses that are used instead of looking names up.
+    #[must_use]
+    pub fn resolve(mut self, addresses: impl IntoIterator<Item = Resolve>) -> Self {
+        self.resolve.extend(addresses);
+        self
+    }
+
+    /// How often something is tried again without anything gained in between.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// The first pause between two tries; each further one is twice as long. A day counts as the
+    /// most.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        // Longer is never waited, and times can be added and multiplied without a thought.
+        self.pause = pause.min(LONGEST);
+        self
+    }
+
+    /// How long nothing may move on a connection; a day counts as the most.
+    #[must_use]
+    pub fn stall(mut self, stall: Duration) -> Self {
+        self.stall = stall.min(LONGEST);
+        self
+    }
+
+    /// How many bytes a second must move on a connection that is waited for, averaged over as long
+    /// as nothing may move; 0 allows everything.
+    #[must_use]
+    pub fn least_speed(mut self, bytes: u64) -> Self {
+        self.least_speed = bytes;
+        self
+    }
+
+    /// The size in bytes of the pieces in which blobs are uploaded; whole, where nothing is said.
+    #[must_use]
+    pub fn chunk_size(mut self, bytes: impl Into<Option<NonZero<u64>>>) -> Self {
+        self.chunk_size = bytes.into();
+        self
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings::new()
     }
 }
 
@@ -148,7 +241,7 @@ pub struct Resolve {
 /// ```no_run
 /// use osimage::registry::{Access, Client, Settings, credentials::Credentials};
 /// # fn main() -> osimage::Result<()> {
-/// let client = Client::new(Settings::default(), Credentials::from_env(Vec::new()));
+/// let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
 /// let reference: osimage::names::Reference = "ghcr.io/me/os:1.0".parse()?;
 /// println!("{:?}", client.repository(reference.repository(), Access::Pull)?.tags()?);
 /// # Ok(())
@@ -163,11 +256,7 @@ pub struct Client {
 
 impl Client {
     /// A client; nothing is read or connected before it is needed.
-    pub fn new(mut settings: Settings, credentials: Credentials) -> Self {
-        // Longer is never waited, and times can be added and multiplied without a thought.
-        for time in [&mut settings.stall, &mut settings.pause] {
-            *time = (*time).min(LONGEST);
-        }
+    pub fn new(settings: Settings, credentials: Credentials) -> Self {
         let settings = Arc::new(settings);
         Client {
             transport: Arc::new(Transport::new(settings.clone())),

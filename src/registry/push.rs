@@ -12,6 +12,7 @@ use crate::{Error, Result};
 
 /// What a push did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The image was there under that tag already.
     Nothing,
@@ -49,6 +50,7 @@ impl Target for Repository<'_> {
 
 /// What is pushed: an image, all that it reaches, and what is attached to it.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Shipment<'a> {
     /// The image.
     pub entry: &'a Descriptor,
@@ -56,6 +58,13 @@ pub struct Shipment<'a> {
     pub graph: &'a Graph,
     /// What is attached to it, as [`referrers::attached`](crate::referrers::attached) finds it.
     pub attached: &'a Graph,
+}
+
+impl<'a> Shipment<'a> {
+    /// An image, what it reaches, and what is attached to it.
+    pub fn new(entry: &'a Descriptor, graph: &'a Graph, attached: &'a Graph) -> Self {
+        Shipment { entry, graph, attached }
+    }
 }
 
 /// Pushes an image to `reference`, whose tag, if it has one, then points to it: as the last step, so

@@ -34,6 +34,7 @@ pub(super) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, 
 
 /// What a repository is opened for; a registry is asked for no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// Reading.
     Pull,
@@ -68,9 +69,10 @@ pub(super) struct Mount {
 
 /// An address, and what a client must send along to get what lies there.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Locator {
     /// The address.
-    pub url: Url,
+    pub url: String,
     /// Names and values of headers, for the registry alone.
     pub headers: Vec<(String, String)>,
 }
@@ -457,7 +459,7 @@ impl<'a> Repository<'a> {
     ///
     /// # Errors
     /// As [`locate_blob`](Self::locate_blob).
-    pub fn redirected_blob(&self, digest: &Digest) -> Result<Option<Url>> {
+    pub fn redirected_blob(&self, digest: &Digest) -> Result<Option<Locator>> {
         // A signature is often for one method only, so this is asked as it will be fetched; the
         // body is not read.
         let call = self.call(
@@ -466,7 +468,8 @@ impl<'a> Repository<'a> {
             Endpoint::Blob(digest.clone()),
         );
         let response = self.registry.call(&call, &[200])?;
-        Ok(Some(response.url).filter(|url| !self.registry.host.is_own(url)))
+        let url = Some(response.url).filter(|url| !self.registry.host.is_own(url));
+        Ok(url.map(|url| Locator { url: url.into(), headers: Vec::new() }))
     }
 
     fn locator(&self, url: Url) -> Result<Locator> {
@@ -475,7 +478,7 @@ impl<'a> Repository<'a> {
         let value = authorization
             .map(|value| value.to_str().map(str::to_owned).expect("it was made of text"));
         Ok(Locator {
-            url,
+            url: url.into(),
             headers: value.map(|value| ("Authorization".to_owned(), value)).into_iter().collect(),
         })
     }

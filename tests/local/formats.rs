@@ -7,9 +7,11 @@ use std::sync::Mutex;
 
 use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
-use osimage::image::build::{self, BlobSink, Part, Parts, Recipe};
+use osimage::image::build::{self, BlobSink, Part, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::json::Annotations;
+use osimage::names::EntryName;
+use osimage::platform::Wanted;
 
 const COMMAND_LINE: &str = "ro console=tty0 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0 cgroup_enable=memory swapaccount=1 security=apparmor";
 
@@ -56,10 +58,11 @@ fn build(files: &[(&str, &str, u64)], recipe: &Recipe) -> (Digest, Vec<String>) 
 fn part(scratch: &Scratch, files: &[(&str, &str, u64)], command_line: &str) -> Part {
     let file =
         |name: &str| -> (Role, PathBuf) { (name.parse().unwrap(), scratch.write(name, name)) };
-    Part {
-        files: files.iter().map(|(name, ..)| file(name)).collect(),
-        command_line: command_line.into(),
-    }
+    files
+        .iter()
+        .map(|(name, ..)| file(name))
+        .fold(Part::new(), |part, (role, path)| part.file(role, path))
+        .command_line(command_line)
 }
 
 fn annotations(pairs: &[(&str, &str)]) -> Annotations {
@@ -69,13 +72,7 @@ fn annotations(pairs: &[(&str, &str)]) -> Annotations {
 #[test]
 fn the_golden_image_has_its_published_digests() {
     let scratch = Scratch::new();
-    let one = Parts::One(part(&scratch, &GOLDEN, COMMAND_LINE));
-    let recipe = Recipe {
-        profile: Profile::Onmetal,
-        parts: one,
-        annotations: Default::default(),
-        tag: None,
-    };
+    let recipe = Recipe::new(Profile::Onmetal, part(&scratch, &GOLDEN, COMMAND_LINE));
     let (digest, documents) = build(&GOLDEN, &recipe);
     let [config, manifest] = documents.try_into().unwrap();
     assert_eq!(config.len(), 147);
@@ -155,10 +152,9 @@ fn each_profile_has_its_own_bytes() {
             ],
         ),
     ] {
-        let mut one = part(&scratch, files, "ro <b>");
         // The order of the layers is the profile's, whatever the order in which the files are given.
-        one.files.reverse();
-        let recipe = Recipe { profile, parts: Parts::One(one), annotations: Default::default(), tag: None };
+        let reversed: Vec<_> = files.iter().copied().rev().collect();
+        let recipe = Recipe::new(profile, part(&scratch, &reversed, "ro <b>"));
         let texts = [("config", config), ("empty", "{}"), ("cmdline", "ro <b>")];
         let wanted: Vec<_> = documents.iter().map(|document| expected(document, &texts)).collect();
         assert_eq!(build(files, &recipe).1, wanted, "{profile}");
@@ -169,9 +165,8 @@ fn each_profile_has_its_own_bytes() {
 fn no_command_line_gives_an_empty_config() {
     let scratch = Scratch::new();
     for profile in Profile::ALL {
-        let parts = Parts::One(part(&scratch, &SIX[..3], ""));
-        let (_, documents) =
-            build(&SIX, &Recipe { profile, parts, annotations: Default::default(), tag: None });
+        let recipe = Recipe::new(profile, part(&scratch, &SIX[..3], ""));
+        let (_, documents) = build(&SIX, &recipe);
         assert_eq!(documents.len(), 2, "{profile}: a config and a manifest");
         assert_eq!(documents[0], "{}", "{profile}");
     }
@@ -181,9 +176,9 @@ fn no_command_line_gives_an_empty_config() {
 fn annotations_are_sorted_and_stand_at_the_end() {
     let scratch = Scratch::new();
     for profile in Profile::ALL {
-        let parts = Parts::One(part(&scratch, &SIX[..3], ""));
+        let recipe = Recipe::new(profile, part(&scratch, &SIX[..3], ""));
         let annotations = annotations(&[("z", "<&>"), ("a.b", "1"), ("a-b", "2")]);
-        let (_, documents) = build(&SIX, &Recipe { profile, parts, annotations, tag: None });
+        let (_, documents) = build(&SIX, &recipe.annotations(annotations));
         let end = r#"],"annotations":{"a-b":"2","a.b":"1","z":"\u003c\u0026\u003e"}}"#;
         assert!(documents[1].ends_with(end), "{profile}: {}", documents[1]);
     }
@@ -193,17 +188,13 @@ fn annotations_are_sorted_and_stand_at_the_end() {
 #[test]
 fn the_index_over_architectures_is_that_of_ironcore_image() {
     let scratch = Scratch::new();
-    let parts = Parts::ByPlatform(vec![
+    let parts: Vec<(Wanted, Part)> = vec![
         ("amd64".parse().unwrap(), part(&scratch, &SIX[..3], "ro\n")),
         ("arm64".parse().unwrap(), part(&scratch, &SIX[1..4], "")),
-    ]);
+    ];
     let annotations = annotations(&[("version", "1.2"), ("cname", "x")]);
-    let recipe = Recipe {
-        profile: Profile::Ironcore,
-        parts,
-        annotations,
-        tag: Some("ghcr.io/me/os:1".parse().unwrap()),
-    };
+    let name: EntryName = "ghcr.io/me/os:1".parse().unwrap();
+    let recipe = Recipe::new(Profile::Ironcore, parts).annotations(annotations).tag(name);
     let (digest, documents) = build(&SIX, &recipe);
     let [config_amd64, amd64, config_arm64, arm64, index] = documents.try_into().unwrap();
     assert_eq!([config_amd64.as_str(), &config_arm64], [r#"{"commandLine":"ro\n"}"#, "{}"]);
@@ -235,16 +226,16 @@ fn the_index_over_architectures_is_that_of_ironcore_image() {
 #[test]
 fn the_index_of_gardenlinux_has_the_os_and_annotations_of_its_own_tool() {
     let scratch = Scratch::new();
-    let parts =
-        Parts::ByPlatform(vec![("arm64".parse().unwrap(), part(&scratch, &SIX[1..3], "ro"))]);
+    let parts: Vec<(Wanted, Part)> =
+        vec![("arm64".parse().unwrap(), part(&scratch, &SIX[1..3], "ro"))];
     let annotations = annotations(&[
         ("cname", "kvm-arm64"),
         ("feature_set", "base,kvm"),
         ("version", "1592.1"),
         ("commit", "c"),
     ]);
-    let (_, documents) =
-        build(&SIX, &Recipe { profile: Profile::Gardenlinux, parts, annotations, tag: None });
+    let recipe = Recipe::new(Profile::Gardenlinux, parts).annotations(annotations);
+    let (_, documents) = build(&SIX, &recipe);
     let [_, _, manifest, index] = documents.try_into().unwrap();
     let wanted = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",$manifest,"annotations":{"architecture":"arm64","cname":"kvm-arm64","feature_set":"base,kvm"},"platform":{"architecture":"arm64","os":"gardenlinux","os.version":"1592.1"}}],"annotations":{"cname":"kvm-arm64","commit":"c","feature_set":"base,kvm","version":"1592.1"}}"#;
     assert_eq!(index, expected(wanted, &[("manifest", &manifest)]));

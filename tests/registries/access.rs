@@ -13,7 +13,7 @@ use crate::common::registry::{Auth, Fault, Registry, call_of};
 use crate::common::servers::{DockerAuth, docker_registry};
 use crate::common::token::TokenServer;
 use osimage::registry::credentials::Credentials;
-use osimage::registry::{Client, Settings};
+use osimage::registry::{Client, Resolve, Settings};
 
 const NAME: &str = "registry.test";
 
@@ -182,11 +182,9 @@ fn certificates_lie_in_folders_named_by_the_registry() {
         ])
         .ok();
     let find = |folder: &str| {
-        let settings = Settings {
-            certificate_folders: vec![scratch.path("empty"), scratch.path(folder)],
-            plain_http: Some(false),
-            ..Settings::default()
-        };
+        let settings = Settings::new()
+            .certificate_folders([scratch.path("empty"), scratch.path(folder)])
+            .plain_http(false);
         let client = Client::new(settings, Credentials::from_env(vec![scratch.path("none.json")]));
         client
             .image(&format!("{host}/os:1").parse().unwrap())
@@ -310,15 +308,9 @@ fn a_certificate_that_is_named_is_trusted_as_it_is() {
         }
         // In a folder for the registry it is the same.
         scratch.write(format!("certs.d/{host}:{port}/own.crt"), fs::read(file).unwrap());
-        let settings = Settings {
-            certificate_folders: vec![scratch.path("certs.d")],
-            resolve: vec![osimage::registry::Resolve {
-                host: host.into(),
-                port,
-                address: [127, 0, 0, 1].into(),
-            }],
-            ..Settings::default()
-        };
+        let settings = Settings::new()
+            .certificate_folders([scratch.path("certs.d")])
+            .resolve([Resolve { host: host.into(), port, address: [127, 0, 0, 1].into() }]);
         let client = Client::new(settings, Credentials::from_env(Vec::new()));
         let found = client.image(&image.parse().unwrap()).map(drop);
         assert_eq!(found.is_ok(), expected.is_ok(), "{what}: {found:?}");

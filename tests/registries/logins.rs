@@ -102,7 +102,7 @@ fn basic(username: &str, password: &str) -> Credential {
 
 fn credentials(scratch: &Scratch, file: &str) -> Credentials {
     let path = std::env::join_paths([scratch.path("bin")]).unwrap();
-    Credentials::new(vec![scratch.path(file)], Environment { path, ..Environment::default() })
+    Credentials::new(vec![scratch.path(file)], Environment::default().path(path))
 }
 
 /// A program in the scratch folder, with docker's folder, podman's file and our helpers in it, and

@@ -19,7 +19,7 @@ use osimage::digest::Digest;
 use osimage::graph::Node;
 use osimage::manifest::RawManifest;
 use osimage::oci::Descriptor;
-use osimage::registry::Client;
+use osimage::registry::{Client, Resolve, Settings};
 use osimage::{Error, Kind, Result};
 
 const SIZE: usize = 3_500_000;
@@ -109,16 +109,9 @@ fn a_file_is_sent_by_the_kernel() {
         (format!("registry.test:{port}"), true),
     ] {
         registry.forget();
-        let client = client(|settings| {
-            settings.plain_http = Some(true);
-            if known {
-                settings.resolve = vec![osimage::registry::Resolve {
-                    host: "registry.test".into(),
-                    port,
-                    address: registry.address.ip(),
-                }];
-            }
-        });
+        let address = registry.address.ip();
+        let resolve = known.then(|| Resolve { host: "registry.test".into(), port, address });
+        let client = client(|settings| settings.plain_http(true).resolve(resolve));
         upload(&client, &host, &blob).unwrap();
         assert!(holds(&registry, &blob), "{host}");
         let put = registry.requests().into_iter().find(|request| request.method == "PUT").unwrap();
@@ -129,7 +122,7 @@ fn a_file_is_sent_by_the_kernel() {
     }
     // With credentials, which are asked for; and in pieces.
     let registry = Registry::with(Auth::Basic("me", "s3cret"), None);
-    let let_in = client(|settings| settings.chunk_size = NonZero::new(1_200_000));
+    let let_in = client(|settings| settings.chunk_size(NonZero::new(1_200_000)));
     let error = upload(&let_in, &registry.host(), &blob).unwrap_err();
     assert_eq!(error.kind(), Kind::Unauthorised);
     blob.only_file = false;
@@ -147,7 +140,7 @@ fn what_is_cut_goes_on() {
             let registry = Registry::start();
             registry.ways(|ways| ways.keeps_cut = keeps);
             registry.first(1, "PUT upload", move |_| Fault::CutRequest(after));
-            upload(&client(|_| ()), &registry.host(), &blob)
+            upload(&client(|settings| settings), &registry.host(), &blob)
                 .unwrap_or_else(|e| panic!("kept {keeps}, cut after {after}: {e}"));
             assert!(holds(&registry, &blob), "kept {keeps}, cut after {after}");
             let most = if keeps && after > 1 { size } else { 2 * size };
@@ -159,7 +152,7 @@ fn what_is_cut_goes_on() {
         let registry = Registry::start();
         let wire = Wire::to(registry.address);
         wire.plan(move |number| Plan { cut_up: (number == 1).then_some(cut), ..Plan::default() });
-        upload(&client(|_| ()), &wire.host(), &blob).unwrap();
+        upload(&client(|settings| settings), &wire.host(), &blob).unwrap();
         assert!(holds(&registry, &blob), "cut after {cut}");
     }
 }
@@ -182,7 +175,7 @@ fn an_answer_before_the_end_is_heard() {
         // An answer whose connection breaks while the client is still sending can be lost.
         let heard = || {
             let (host, server) = rude(answer, 1);
-            let error = upload(&client(|_| ()), &host, &blob).unwrap_err();
+            let error = upload(&client(|settings| settings), &host, &blob).unwrap_err();
             assert_eq!(server.join().unwrap(), 1);
             error.kind() == kind && error.to_string().contains(says)
         };
@@ -191,17 +184,15 @@ fn an_answer_before_the_end_is_heard() {
     for limit in [1_500_000, 5_000_000] {
         let registry = Registry::start();
         registry.ways(|ways| ways.body_limit = limit);
-        upload(&client(|_| ()), &registry.host(), &blob).unwrap();
+        upload(&client(|settings| settings), &registry.host(), &blob).unwrap();
         assert!(holds(&registry, &blob), "{limit}");
     }
 }
 
 #[test]
 fn what_stalls_drips_or_is_wrong_ends() {
-    let hasty = |settings: &mut osimage::registry::Settings| {
-        (settings.stall, settings.retries) = (Duration::from_secs(1), 1);
-        settings.least_speed = 10_000;
-    };
+    let hasty =
+        |settings: Settings| settings.stall(Duration::from_secs(1)).retries(1).least_speed(10_000);
     let blob = OnDisk::new(4, 20_000_000);
     let registry = Registry::start();
     registry.on(|_| Some(Fault::StallRequest(0)));
@@ -292,7 +283,7 @@ fn it_ends_when_another_piece_of_the_transfer_fails() {
         })
     });
     let nodes = [two.0.node(), two.1.node()];
-    let patient = client(|settings| settings.stall = Duration::from_secs(100_000));
+    let patient = client(|settings| settings.stall(Duration::from_secs(100_000)));
     let done = copy::transfer(
         &two,
         &nodes,

@@ -25,7 +25,7 @@ use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::features::Arch;
-use crate::json::{self, Annotations, Extra};
+use crate::json;
 use crate::names::Reference;
 use crate::oci::{self, Descriptor, Manifest, ManifestOrIndex, Platform};
 use crate::{Error, Result, referrers};
@@ -43,6 +43,7 @@ const MAX_FILE: u64 = 64 << 20;
 /// is silent; after it count the manifest's annotations, as Garden Linux's tool writes them, and
 /// what the image is called in the registry.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Known {
     /// What was built, such as `gcp_oci`.
     pub cname: Option<String>,
@@ -91,23 +92,12 @@ pub fn container(
         .with_advice(Advice::NoInfoContainer));
     }
     let config = config(architecture, &diff_id)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(oci::MANIFEST.into()),
-        artifact_type: None,
-        config: Descriptor::of(CONTAINER_CONFIG, &config),
-        layers: vec![Descriptor::of(CONTAINER_LAYER, &layer)],
-        subject: None,
-        annotations: Annotations::default(),
-        extra: Extra::default(),
-    };
+    let layers = vec![Descriptor::of(CONTAINER_LAYER, &layer)];
+    let mut manifest = Manifest::new(Descriptor::of(CONTAINER_CONFIG, &config), layers);
+    manifest.media_type = Some(oci::MANIFEST.into());
     let bytes = manifest.to_bytes()?;
     let mut entry = Descriptor::of(oci::MANIFEST, &bytes);
-    entry.platform = Some(Box::new(Platform {
-        architecture: architecture.into(),
-        os: "linux".into(),
-        ..Platform::default()
-    }));
+    entry.platform = Some(Box::new(Platform::new("linux", architecture)));
     for bytes in [config, layer, bytes] {
         sink.bytes(bytes)?;
     }

@@ -48,6 +48,7 @@ const TOKEN_USER: &str = "<token>";
 
 /// What a registry is shown.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Credential {
     /// User name and password.
     Basic {
@@ -90,8 +91,7 @@ impl fmt::Debug for Credential {
 /// # }
 /// ```
 pub struct Credentials {
-    /// How long a helper may take before it is ended.
-    pub helper_limit: Duration,
+    helper_limit: Duration,
     /// What was given for single hosts.
     given: Vec<(Host, Credential)>,
     sources: Sources,
@@ -115,6 +115,14 @@ impl Credentials {
     /// As [`Credentials::new`], with the process's environment.
     pub fn from_env(explicit: Vec<PathBuf>) -> Self {
         Credentials::new(explicit, Environment::of_process())
+    }
+
+    /// How long a helper may take before it is ended; else half a minute, long enough for somebody
+    /// to unlock a key ring.
+    #[must_use]
+    pub fn helper_limit(mut self, limit: Duration) -> Self {
+        self.helper_limit = limit;
+        self
     }
 
     /// With a credential for a host that goes before all that is stored.

@@ -6,23 +6,16 @@ use std::path::{Path, PathBuf};
 use crate::error::Advice;
 use crate::{Error, Result};
 
-/// What the process's environment says about credentials. A variable that is empty counts as one
-/// that is not there.
+/// What the process's environment says about credentials, or what is said instead of it; by
+/// default, nothing. A variable that is empty counts as one that is not there.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// `$REGISTRY_AUTH_FILE`, podman's.
-    pub registry_auth_file: Option<PathBuf>,
-    /// `$DOCKER_CONFIG`, a folder.
-    pub docker_config: Option<PathBuf>,
-    /// Podman's file that goes away with the session: `$XDG_RUNTIME_DIR/containers/auth.json`,
-    /// without the variable `/run/containers/UID/auth.json` (containers-auth.json(5)).
-    pub session_file: Option<PathBuf>,
-    /// `$XDG_CONFIG_HOME`; where it is not set, `.config` in the home folder counts.
-    pub config_home: Option<PathBuf>,
-    /// `$HOME`.
-    pub home: Option<PathBuf>,
-    /// `$PATH`, where credential helpers are.
-    pub path: OsString,
+    registry_auth_file: Option<PathBuf>,
+    docker_config: Option<PathBuf>,
+    session_file: Option<PathBuf>,
+    config_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+    pub(super) path: OsString,
 }
 
 impl Environment {
@@ -43,6 +36,50 @@ impl Environment {
             home: variable("HOME"),
             path: std::env::var_os("PATH").unwrap_or_default(),
         }
+    }
+
+    /// With a file that `$REGISTRY_AUTH_FILE`, podman's variable, names.
+    #[must_use]
+    pub fn registry_auth_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.registry_auth_file = Some(file.into());
+        self
+    }
+
+    /// With a folder that `$DOCKER_CONFIG` names.
+    #[must_use]
+    pub fn docker_config(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.docker_config = Some(folder.into());
+        self
+    }
+
+    /// With podman's file that goes away with the session:
+    /// `$XDG_RUNTIME_DIR/containers/auth.json`, without the variable
+    /// `/run/containers/UID/auth.json` (containers-auth.json(5)).
+    #[must_use]
+    pub fn session_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.session_file = Some(file.into());
+        self
+    }
+
+    /// With a folder that `$XDG_CONFIG_HOME` names; else `.config` in the home folder counts.
+    #[must_use]
+    pub fn config_home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.config_home = Some(folder.into());
+        self
+    }
+
+    /// With a home folder.
+    #[must_use]
+    pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.home = Some(folder.into());
+        self
+    }
+
+    /// With a `$PATH`, where credential helpers are.
+    #[must_use]
+    pub fn path(mut self, folders: impl Into<OsString>) -> Self {
+        self.path = folders.into();
+        self
     }
 }
 

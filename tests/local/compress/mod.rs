@@ -20,7 +20,7 @@ const COMPRESSED: [Format; 3] = [Format::Gzip, Format::Xz, Format::Zstd];
 fn settings(format: Format, level: u8, threads: usize) -> Settings {
     // A plain archive has no level.
     let level = (format != Format::None).then_some(level);
-    Settings { format, level, threads: NonZero::new(threads).unwrap() }
+    Settings::new(format).level(level).threads(NonZero::new(threads).unwrap())
 }
 
 /// Compresses `content` in one write.

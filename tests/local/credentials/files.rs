@@ -223,10 +223,7 @@ fn a_file_that_does_not_parse_is_left_alone() {
     // What `mktemp` makes is no torn file: there is nothing in it.
     let scratch = Scratch::new();
     let path = scratch.write("empty.json", "");
-    let credentials = Credentials::new(
-        Vec::new(),
-        Environment { registry_auth_file: Some(path), ..environment(&scratch) },
-    );
+    let credentials = Credentials::new(Vec::new(), environment(&scratch).registry_auth_file(path));
     assert_eq!(credentials.find("ghcr.io", "os").unwrap(), None);
     credentials.store("ghcr.io", &basic("a", "b")).unwrap();
     assert_eq!(credentials.find("ghcr.io", "os").unwrap(), Some(basic("a", "b")));
@@ -274,11 +271,9 @@ fn a_file_that_nobody_named_need_not_be_readable() {
             scratch.write("run/x", "");
             scratch.write("conf/containers/x", "");
             scratch.write(".docker/x", "");
-            let environment = Environment {
-                session_file: Some(scratch.path("run/auth.json")),
-                config_home: Some(scratch.path("conf")),
-                ..environment(&scratch)
-            };
+            let environment = environment(&scratch)
+                .session_file(scratch.path("run/auth.json"))
+                .config_home(scratch.path("conf"));
             let path = scratch.path(file);
             obstruct(&path);
             warnings("");
@@ -294,7 +289,7 @@ fn a_file_that_nobody_named_need_not_be_readable() {
             let said = warnings(path.to_str().unwrap());
             assert!(said.len() == 1 && said[0].contains("passed over"), "{what}: {said:?}");
             // By a variable, somebody names it.
-            let by_variable = Environment { registry_auth_file: Some(path), ..environment };
+            let by_variable = environment.registry_auth_file(path);
             let named = Credentials::new(Vec::new(), by_variable);
             failure(bounded(move || named.find("ghcr.io", "os")));
         }

@@ -23,7 +23,7 @@ fn basic(username: &str, password: &str) -> Credential {
 /// An environment with the scratch folder as the home, and the helpers in `bin`.
 fn environment(scratch: &Scratch) -> Environment {
     let path = std::env::join_paths([scratch.path("bin")]).unwrap();
-    Environment { home: Some(scratch.path("")), path, ..Environment::default() }
+    Environment::default().home(scratch.path("")).path(path)
 }
 
 fn credentials(scratch: &Scratch) -> Credentials {

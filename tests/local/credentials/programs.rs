@@ -8,7 +8,7 @@ use super::{basic, bounded, config, credentials, environment, failure, warnings}
 use crate::common::Scratch;
 use crate::common::helpers::{helper, keeping_helper};
 use osimage::Kind;
-use osimage::registry::credentials::{Credential, Credentials, Environment};
+use osimage::registry::credentials::{Credential, Credentials};
 
 #[test]
 fn a_helper_that_is_missing_is_warned_of_once_and_passed_over() {
@@ -205,8 +205,7 @@ fn a_helper_that_hangs_is_ended_with_all_that_it_started() {
         let mut pids = Vec::new();
         // Where this machine is slow, the script needs longer to begin.
         for limit in [1, 4, 16] {
-            let mut credentials = credentials(&scratch);
-            credentials.helper_limit = Duration::from_secs(limit);
+            let credentials = credentials(&scratch).helper_limit(Duration::from_secs(limit));
             let (kind, text) = failure(bounded(move || credentials.find("ghcr.io", "os")));
             assert_eq!(kind, Kind::Unauthorised);
             assert!(
@@ -312,7 +311,7 @@ fn a_helpers_name_leads_nowhere_else() {
     // Neither does a search path that is not absolute.
     config(&scratch, r#"{"credsStore": "found"}"#);
     helper(&scratch, "found", "touch was-here; exit 1");
-    let relative = Environment { path: ":bin:.".into(), ..environment(&scratch) };
+    let relative = environment(&scratch).path(":bin:.");
     assert_eq!(Credentials::new(Vec::new(), relative).find("ghcr.io", "os").unwrap(), None);
     assert!(!scratch.path("was-here").exists());
 }

@@ -26,13 +26,11 @@ fn the_first_source_that_has_one_counts() {
         // The others' entries, and longer paths for other repositories, do not matter.
         scratch.write(source, format!(r#"{{"auths": {{"ghcr.io": {{"auth": "{entry}"}}, "ghcr.io/other": {{"auth": "eDp5"}}}}}}"#));
     }
-    let environment = Environment {
-        registry_auth_file: Some(scratch.path("registry-auth.json")),
-        docker_config: Some(scratch.path("docker")),
-        session_file: Some(scratch.path("run/auth.json")),
-        config_home: Some(scratch.path("conf")),
-        ..environment(&scratch)
-    };
+    let environment = environment(&scratch)
+        .registry_auth_file(scratch.path("registry-auth.json"))
+        .docker_config(scratch.path("docker"))
+        .session_file(scratch.path("run/auth.json"))
+        .config_home(scratch.path("conf"));
     let credentials =
         Credentials::new(vec![scratch.path("one.json"), scratch.path("two")], environment);
     for (n, source) in sources.iter().enumerate() {
@@ -71,8 +69,7 @@ fn a_logout_reaches_every_source_or_those_that_are_named() {
         config(&scratch, r#"{"credsStore": "all"}"#);
         credentials(&scratch).store("ghcr.io", &basic("x", "y")).unwrap();
     };
-    let environment =
-        Environment { session_file: Some(scratch.path("session.json")), ..environment(&scratch) };
+    let environment = environment(&scratch).session_file(scratch.path("session.json"));
     fill();
     let named = Credentials::new(vec![scratch.path("named.json")], environment.clone());
     let path = |name: &str| scratch.path(name).display().to_string();

@@ -41,16 +41,8 @@ fn large_store(path: &Path, images: usize) {
     let entries: Vec<_> = (0..images)
         .map(|n| {
             let layer = Descriptor::new(&kernel, config.digest.clone(), 2);
-            let manifest = Manifest {
-                schema_version: 2,
-                media_type: None,
-                artifact_type: None,
-                config: config.clone(),
-                layers: vec![layer],
-                subject: None,
-                annotations: [("n", n.to_string())].into_iter().collect(),
-                extra: Default::default(),
-            };
+            let mut manifest = Manifest::new(config.clone(), vec![layer]);
+            manifest.annotations.set("n", n.to_string());
             let bytes = manifest.to_bytes().unwrap();
             let entry = Descriptor::of(oci::MANIFEST, &bytes)
                 .named(Some(&format!("ghcr.io/example/os:{n}").parse().unwrap()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::names;
 use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
-use osimage::image::build::{self, BlobSink, Part, Parts, Recipe};
+use osimage::image::build::{self, BlobSink, Part, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::layout::Layout;
 
@@ -82,15 +82,11 @@ impl BlobSink for Counting {
 fn a_build_reads_each_input_once() {
     let scratch = Scratch::new();
     let parts = scratch.parts(1);
-    let files =
-        [Role::Rootfs, Role::Initramfs, Role::Kernel].into_iter().zip(parts.clone()).collect();
-    let part = Part { files, command_line: String::new() };
-    let recipe = Recipe {
-        profile: Profile::Onmetal,
-        parts: Parts::One(part),
-        annotations: Default::default(),
-        tag: None,
-    };
+    let part = [Role::Rootfs, Role::Initramfs, Role::Kernel]
+        .into_iter()
+        .zip(&parts)
+        .fold(Part::new(), |part, (role, path)| part.file(role, path));
+    let recipe = Recipe::new(Profile::Onmetal, part);
     let counting = Counting::default();
     build::build(&recipe, &counting).unwrap();
     let mut asked = counting.0.into_inner().unwrap();

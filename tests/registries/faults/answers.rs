@@ -37,7 +37,7 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
         // An answer whose connection breaks while the client is still sending can be lost.
         let heard = || {
             let (host, server) = rude(answer, 1);
-            let error = upload(&client(|_| ()), &host, &blob).unwrap_err();
+            let error = upload(&client(|settings| settings), &host, &blob).unwrap_err();
             assert_eq!(server.join().unwrap(), 1);
             error.kind() == kind && error.to_string().contains(says)
         };
@@ -47,7 +47,7 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
     for limit in [70_000, 300_000, 1_000_000, 5_000_000] {
         let registry = Registry::start();
         registry.ways(|ways| ways.body_limit = limit);
-        let done = upload(&client(|_| ()), &registry.host(), &blob);
+        let done = upload(&client(|settings| settings), &registry.host(), &blob);
         assert_eq!(done.is_ok(), limit > 262_144, "{limit}: {done:?}");
         assert_eq!(holds(&registry, &blob), limit > 262_144);
         if let Err(error) = done {
@@ -65,7 +65,7 @@ fn a_least_size_of_chunks_is_kept() {
     let blob = Memory(noise(11, SIZE));
     let registry = Registry::start();
     registry.ways(|ways| ways.chunk_min = Some(120_000));
-    upload(&client(|settings| settings.chunk_size = NonZero::new(1000)), &registry.host(), &blob)
+    upload(&client(|settings| settings.chunk_size(NonZero::new(1000))), &registry.host(), &blob)
         .unwrap();
     let sent: Vec<u64> = registry
         .requests()
@@ -91,7 +91,7 @@ fn what_a_head_does_not_tell_is_read() {
             };
             (request.method == "HEAD").then(|| Fault::change(change))
         });
-        let client = client(|_| ());
+        let client = client(|settings| settings);
         let found = repository(&client, &registry.host()).find(&v1()).unwrap().unwrap();
         assert_eq!((found.digest, found.size), (digest.clone(), text.len() as u64), "{header}");
     }
@@ -106,7 +106,7 @@ fn what_a_head_does_not_tell_is_read() {
             })
         })
     });
-    let client = client(|_| ());
+    let client = client(|settings| settings);
     let error = repository(&client, &registry.host()).manifest(&v1()).unwrap_err();
     assert!(error.kind() == Kind::Verification && error.to_string().contains("gzip"), "{error}");
 }

@@ -38,7 +38,7 @@ fn an_upload_that_is_cut_goes_on_where_the_registry_keeps_it() {
                 });
                 let what = format!("chunks {chunk:?}, session kept {keeps}, cut after {after}");
                 upload(
-                    &client(|settings| settings.chunk_size = chunk.and_then(NonZero::new)),
+                    &client(|settings| settings.chunk_size(chunk.and_then(NonZero::new))),
                     &registry.host(),
                     &blob,
                 )
@@ -69,7 +69,7 @@ fn every_byte_of_a_conversation_can_be_the_last() {
                 (0, false) => Plan { cut_down: after, ..Plan::default() },
                 _ => Plan::default(),
             });
-            let client = client(|_| ());
+            let client = client(|settings| settings);
             upload(&client, &wire.host(), &blob)
                 .unwrap_or_else(|e| panic!("cut after {cut}, up {up}: {e}"));
             assert!(holds(&registry, &blob), "cut after {cut}, up {up}");
@@ -96,7 +96,8 @@ fn a_download_that_is_cut_goes_on() {
             registry.ways(|ways| ways.ranges = ranges);
             registry.first(1, "GET blob", move |_| Fault::change(move |answer| answer.cut(after)));
             assert!(
-                download(&client(|_| ()), &registry.host(), &descriptor).unwrap() == blob.0,
+                download(&client(|settings| settings), &registry.host(), &descriptor).unwrap()
+                    == blob.0,
                 "{ranges} {after}"
             );
             let asked: Vec<_> = registry
@@ -124,7 +125,8 @@ fn a_download_that_is_cut_goes_on() {
         registry.put_blob("os", Content::bytes(blob.0.clone()));
         registry.first(1, "GET blob", |_| Fault::change(|answer| answer.cut(1000)));
         registry.first(1, "GET blob", move |_| Fault::change(change));
-        let error = download(&client(|_| ()), &registry.host(), &descriptor).unwrap_err();
+        let error =
+            download(&client(|settings| settings), &registry.host(), &descriptor).unwrap_err();
         assert_eq!(error.kind(), Kind::Verification, "{what}: {error}");
     }
 }
@@ -158,7 +160,7 @@ fn a_registry_that_says_wrongly_how_far_an_upload_got_gets_it_anew() {
                             .then(|| Fault::change(|answer| answer.without("Range")))
                     });
                 }
-                let done = upload(&client(|_| ()), &registry.host(), &blob);
+                let done = upload(&client(|settings| settings), &registry.host(), &blob);
                 done.unwrap_or_else(|e| {
                     panic!(
                         "{said}, appends {appends}, silent {silent}: {e}\n{:?}",
@@ -183,7 +185,7 @@ fn a_lost_answer_costs_no_second_upload() {
         let registry = Registry::start();
         registry.first(1, "PUT upload", |_| Fault::change(|_| Response::none()));
         upload(
-            &client(|settings| settings.chunk_size = chunk.and_then(NonZero::new)),
+            &client(|settings| settings.chunk_size(chunk.and_then(NonZero::new))),
             &registry.host(),
             &blob,
         )
@@ -208,7 +210,7 @@ fn a_connection_that_a_server_has_left_is_replaced_in_silence() {
         );
         (request.method == "HEAD").then(|| Fault::Answer(Response::raw(head)))
     });
-    let client = client(|settings| settings.retries = 0);
+    let client = client(|settings| settings.retries(0));
     for round in 0..20 {
         let there = repository(&client, &registry.host()).has_blob(&blob.descriptor());
         assert!(there.as_ref().is_ok_and(|there| *there), "{there:?}");
@@ -236,7 +238,7 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
                 answer.cut(after.min(last))
             };
             registry.first(1, call, move |_| Fault::change(cut));
-            let client = client(|_| ());
+            let client = client(|settings| settings);
             let repository = repository(&client, &registry.host());
             match call {
                 "GET tags" => assert_eq!(repository.tags().unwrap(), ["v1"]),
@@ -249,8 +251,7 @@ fn a_document_that_breaks_off_is_asked_for_again_and_one_that_never_ends_is_not_
     registry.behave();
     registry.forget();
     registry.on(|_| Some(Fault::change(|answer| answer.drip(1, Duration::from_millis(50)))));
-    let client =
-        client(|settings| (settings.stall, settings.retries) = (Duration::from_millis(800), 0));
+    let client = client(|settings| settings.stall(Duration::from_millis(800)).retries(0));
     let given_up = || {
         registry.forget();
         let error = repository(&client, &registry.host()).manifest(&v1()).unwrap_err();

@@ -28,15 +28,12 @@ use osimage::registry::{Access, Client, Repository, Settings};
 const SIZE: usize = 300_000;
 
 /// A client that waits for little.
-pub fn client(change: impl FnOnce(&mut Settings)) -> Client {
-    let mut settings = Settings {
-        pause: Duration::from_millis(1),
-        stall: Duration::from_secs(20),
-        certificate_folders: Vec::new(),
-        ..Settings::default()
-    };
-    change(&mut settings);
-    Client::new(settings, Credentials::new(Vec::new(), Environment::default()))
+pub fn client(change: impl FnOnce(Settings) -> Settings) -> Client {
+    let settings = Settings::new()
+        .pause(Duration::from_millis(1))
+        .stall(Duration::from_secs(20))
+        .certificate_folders([""; 0]);
+    Client::new(change(settings), Credentials::new(Vec::new(), Environment::default()))
 }
 
 pub fn repository<'a>(client: &'a Client, host: &str) -> Repository<'a> {

@@ -14,7 +14,7 @@ use osimage::{Kind, Result};
 fn what_stalls_is_begun_again_and_what_is_slow_is_not() {
     let blob = Memory(noise(8, 4_000_000));
     let descriptor = blob.descriptor();
-    let quick = |settings: &mut Settings| settings.stall = Duration::from_millis(1500);
+    let quick = |settings: Settings| settings.stall(Duration::from_millis(1500));
     for (call, fault) in [
         ("POST uploads", (|| Fault::StallRequest(0)) as fn() -> Fault),
         ("PUT upload", || Fault::StallRequest(0)),
@@ -56,8 +56,7 @@ fn what_never_moves_again_is_an_error() {
     let blob = Memory(noise(9, SIZE));
     let registry = Registry::start();
     registry.on(|_| Some(Fault::StallRequest(0)));
-    let client =
-        client(|settings| (settings.stall, settings.retries) = (Duration::from_secs(1), 1));
+    let client = client(|settings| settings.stall(Duration::from_secs(1)).retries(1));
     let error = upload(&client, &registry.host(), &blob).unwrap_err();
     assert!(
         error.kind() == Kind::Network && error.to_string().contains("nothing moved"),
@@ -84,8 +83,8 @@ fn what_is_to_be_kept_may_be_thought_about_for_long() {
     };
     let hasty = |chunk| {
         client(|settings| {
-            (settings.stall, settings.retries) = (Duration::from_secs(1), 0);
-            settings.chunk_size = NonZero::new(chunk);
+            let settings = settings.stall(Duration::from_secs(1)).retries(0);
+            settings.chunk_size(NonZero::new(chunk))
         })
     };
     let index = |client: &Client, host: &str| {
@@ -116,10 +115,8 @@ fn what_is_to_be_kept_may_be_thought_about_for_long() {
 
 #[test]
 fn what_drips_is_given_up() {
-    let drip = |settings: &mut Settings| {
-        (settings.stall, settings.retries) = (Duration::from_secs(1), 1);
-        settings.least_speed = 10_000;
-    };
+    let drip =
+        |settings: Settings| settings.stall(Duration::from_secs(1)).retries(1).least_speed(10_000);
     let blob = Memory(noise(21, 100_000));
     let registry = Registry::start();
     registry.put_blob("os", Content::bytes(blob.0.clone()));
@@ -134,10 +131,7 @@ fn what_drips_is_given_up() {
     );
     assert_eq!(registry.count("GET blob"), 2, "what came is no progress");
     // Whoever wants nothing gets it all.
-    let patient = client(|settings| {
-        drip(settings);
-        settings.least_speed = 0;
-    });
+    let patient = client(|settings| drip(settings).least_speed(0));
     registry.behave();
     registry.on(|request| {
         (call_of(request) == "GET blob")

@@ -13,7 +13,7 @@ use osimage::{Kind, Result};
 #[test]
 fn the_count_of_tries_starts_anew_while_bytes_arrive_and_only_then() {
     let blob = Memory(noise(4, SIZE));
-    let little = |settings: &mut Settings| settings.retries = 2;
+    let little = |settings: Settings| settings.retries(2);
     // Thirty cuts, each after 10 kB more.
     let registry = Registry::start();
     registry.on(|request| {
@@ -114,7 +114,7 @@ fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
             let registry = Registry::start();
             let once = answer.clone();
             registry.first(1, call, move |_| Fault::Answer(once.clone()));
-            let client = client(|_| ());
+            let client = client(|settings| settings);
             let done = match call {
                 "GET blob" => {
                     registry.put_blob("os", Content::bytes(blob.0.clone()));
@@ -156,7 +156,7 @@ fn who_must_not_wait_gets_an_error() {
     let blob = Memory(noise(23, 1000));
     let registry = Registry::start();
     registry.put_blob("os", Content::bytes(blob.0.clone()));
-    let read = || download(&client(|_| ()), &registry.host(), &blob.descriptor());
+    let read = || download(&client(|settings| settings), &registry.host(), &blob.descriptor());
     let refused = |read: Result<Vec<u8>>| {
         let error = read.unwrap_err();
         assert!(
@@ -174,11 +174,11 @@ fn who_must_not_wait_gets_an_error() {
         scope.spawn(|| assert!(read().unwrap() == blob.0));
     });
     let (host, descriptor) = (registry.host(), blob.descriptor());
-    let waiting = move || download(&client(|_| ()), &host, &descriptor);
+    let waiting = move || download(&client(|settings| settings), &host, &descriptor);
     let read = runtime.block_on(async { tokio::task::spawn_blocking(waiting).await.unwrap() });
     assert!(read.unwrap() == blob.0);
     // What was opened before, too.
-    let (client, descriptor) = (client(|_| ()), blob.descriptor());
+    let (client, descriptor) = (client(|settings| settings), blob.descriptor());
     let repository = repository(&client, &registry.host());
     let mut content = repository.open_blob(&descriptor, 0).unwrap();
     let error = runtime.block_on(async { content.read(&mut [0; 2000]).unwrap_err() });
@@ -189,8 +189,7 @@ fn who_must_not_wait_gets_an_error() {
 fn times_without_end_end() {
     let blob = Memory(noise(24, 1000));
     let registry = Registry::start();
-    let endless =
-        client(|settings| (settings.stall, settings.pause) = (Duration::MAX, Duration::MAX));
+    let endless = client(|settings| settings.stall(Duration::MAX).pause(Duration::MAX));
     upload(&endless, &registry.host(), &blob).unwrap();
     let read = download(&endless, &registry.host(), &blob.descriptor());
     assert!(read.unwrap() == blob.0);

@@ -28,12 +28,10 @@ use serde_json::json;
 
 /// A client that waits for little.
 fn client() -> Client {
-    let settings = Settings {
-        pause: Duration::from_millis(1),
-        stall: Duration::from_secs(20),
-        certificate_folders: Vec::new(),
-        ..Settings::default()
-    };
+    let settings = Settings::new()
+        .pause(Duration::from_millis(1))
+        .stall(Duration::from_secs(20))
+        .certificate_folders([""; 0]);
     Client::new(settings, Credentials::new(Vec::new(), Environment::default()))
 }
 

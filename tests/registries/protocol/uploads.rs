@@ -70,7 +70,7 @@ fn a_piece_may_be_taken_with_other_words() {
             answer
         });
         let client = Client::new(
-            Settings { chunk_size: std::num::NonZero::new(40_000), ..Settings::default() },
+            Settings::new().chunk_size(std::num::NonZero::new(40_000)),
             Credentials::new(Vec::new(), Environment::default()),
         );
         repository(&client, &registry.host()).put(&blob.node(), &blob).unwrap();

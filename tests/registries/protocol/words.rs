@@ -200,7 +200,7 @@ fn an_error_that_never_ends_is_not_waited_for() {
             .drip(1, Duration::from_millis(20));
         Some(Fault::Answer(drips))
     });
-    let settings = Settings { stall: Duration::from_millis(300), ..Settings::default() };
+    let settings = Settings::new().stall(Duration::from_millis(300));
     let client = Client::new(settings, Credentials::new(Vec::new(), Environment::default()));
     let error = repository(&client, &registry.host()).tags().unwrap_err();
     assert_eq!(error.kind(), Kind::Other, "{error}");
