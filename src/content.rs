@@ -5,6 +5,7 @@
 //! an offset and never loaded whole; only manifests, indexes and configs are read into memory,
 //! within their limits.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
@@ -222,8 +223,10 @@ pub(crate) fn resolve_among(
     let origin = source.origin();
     let Some(selector) = selector else {
         // What is attached to an image has an entry of its own in a layout, and is no image.
-        let images = || entries.iter().filter(|entry| !is_attached(source, entry)).collect();
-        let entries_meant = if entries.len() > 1 { images() } else { entries.iter().collect() };
+        let attached = if entries.len() > 1 { attached(source, entries) } else { HashSet::new() };
+        let is_image =
+            |entry: &&Descriptor| entry.name().is_some() || !attached.contains(&entry.digest);
+        let entries_meant: Vec<_> = entries.iter().filter(is_image).collect();
         return only_one(entries_meant, |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_advice(Advice::AddImage),
             _ => Error::usage(format!("{origin} holds {n} images; say which one"))
@@ -306,14 +309,58 @@ pub(crate) fn resolve_among(
     Err(unknown())
 }
 
-/// Whether an entry without a name is a manifest that is attached to another which is there, and so
-/// no image of its own.
-pub fn is_attached(source: &dyn Source, entry: &Descriptor) -> bool {
-    let subject_is_there = || match source.manifest(entry) {
-        Ok(found) => found.subject().is_some_and(|subject| source.manifest(subject).is_ok()),
-        Err(_) => false,
-    };
-    entry.name().is_none() && oci::is_manifest_or_index(&entry.media_type) && subject_is_there()
+/// Those of some entries that are without a name and attached to a manifest which is there, and so
+/// no images of their own. Each manifest is read once.
+pub fn attached(source: &dyn Source, entries: &[Descriptor]) -> HashSet<Digest> {
+    let unnamed = entries.iter().filter(|entry| entry.name().is_none());
+    let of: Vec<_> = subjects(source, unnamed)
+        .into_iter()
+        .filter_map(|(entry, subject)| Some((entry, subject.ok()??)))
+        .collect();
+    let mut there: HashMap<&Digest, bool> = HashMap::new();
+    let mut subjects: Vec<_> = of.iter().map(|(_, subject)| subject).collect();
+    subjects.sort_by_key(|subject| source.sequence(&subject.digest));
+    for subject in subjects {
+        there.entry(&subject.digest).or_insert_with(|| source.manifest(subject).is_ok());
+    }
+    let of = of.iter().filter(|(_, subject)| there[&subject.digest]);
+    of.map(|(entry, _)| entry.digest.clone()).collect()
+}
+
+/// What the manifests and indexes among some entries are attached to, each read once.
+pub(crate) fn subjects<'e>(
+    source: &dyn Source,
+    entries: impl Iterator<Item = &'e Descriptor>,
+) -> Vec<(&'e Descriptor, Result<Option<Descriptor>>)> {
+    let mut seen = HashSet::new();
+    let mut entries: Vec<_> = entries
+        .filter(|entry| oci::is_manifest_or_index(&entry.media_type) && seen.insert(&entry.digest))
+        .collect();
+    entries.sort_by_key(|entry| source.sequence(&entry.digest));
+    entries.into_iter().map(|entry| (entry, subject(source, entry))).collect()
+}
+
+/// What a manifest or an index is attached to, without its annotations. Most are attached to
+/// nothing, and are not parsed.
+fn subject(source: &dyn Source, entry: &Descriptor) -> Result<Option<Descriptor>> {
+    let mut bytes = Vec::new();
+    source
+        .open(entry, 0)?
+        .take(MAX_MANIFEST)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", source.origin(), e))?;
+    // A key may be spelled with escapes.
+    let may_have_one = bytes
+        .windows(b"\"subject\"".len())
+        .any(|word| word == b"\"subject\"" || word.starts_with(b"\\u"));
+    if !may_have_one {
+        return Ok(None);
+    }
+    drop(bytes);
+    Ok(source
+        .manifest(entry)?
+        .subject()
+        .map(|subject| Descriptor::new(&*subject.media_type, subject.digest.clone(), subject.size)))
 }
 
 /// Whether a name can be the beginning of an image's id.

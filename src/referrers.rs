@@ -5,12 +5,12 @@
 //! that was asked for. Cosign 2 attaches in an older way: its manifests name no subject, and lie
 //! under a tag that is made of the subject's digest, `sha256-HEX.sig`.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::content::Source;
+use crate::content::{self, Source};
 use crate::digest::Digest;
-use crate::graph::{Graph, MAX_DEPTH};
+use crate::graph::{Graph, MAX_DEPTH, MAX_MANIFESTS};
+use crate::json::Annotations;
 use crate::manifest::RawManifest;
 use crate::names::{EntryName, Tag, split_tag};
 use crate::oci::{self, Descriptor, ManifestOrIndex};
@@ -24,22 +24,44 @@ const MAX_ATTACHED: usize = 2_000;
 /// The endings of cosign's tags: signatures, attestations, bills of materials.
 const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
-/// A manifest that is attached to another.
+/// A manifest that is attached to another, as a list of referrers tells it: what it says besides is
+/// read again by whoever needs it, since a registry may name a thousand of them.
 #[derive(Debug, Clone)]
 pub struct Referrer {
-    manifest: Arc<RawManifest>,
+    descriptor: Descriptor,
     name: Option<EntryName>,
+    artifact_type: Option<String>,
+    annotations: Annotations,
 }
 
 impl Referrer {
-    /// What it is, without a name that it may have as an entry.
-    pub fn descriptor(&self) -> &Descriptor {
-        self.manifest.descriptor()
+    fn new(manifest: &RawManifest, name: Option<EntryName>) -> Self {
+        let (artifact_type, annotations) = match manifest.parsed() {
+            ManifestOrIndex::Manifest(manifest) => {
+                let artifact_type = match name {
+                    Some(_) => manifest.layers.first().map(|layer| &layer.media_type),
+                    None => manifest.artifact_type.as_ref().or(Some(&manifest.config.media_type)),
+                };
+                (artifact_type, &manifest.annotations)
+            }
+            ManifestOrIndex::Index(index) => (index.artifact_type.as_ref(), &index.annotations),
+        };
+        Referrer {
+            descriptor: manifest.descriptor().clone(),
+            name,
+            artifact_type: artifact_type.cloned(),
+            annotations: annotations.clone(),
+        }
     }
 
-    /// What it says.
-    pub fn manifest(&self) -> &RawManifest {
-        &self.manifest
+    /// What it is, without a name that it may have as an entry.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The annotations of its manifest.
+    pub fn annotations(&self) -> &Annotations {
+        &self.annotations
     }
 
     /// What it is, as an entry of a layout's index: what is attached by its tag keeps that as its
@@ -51,15 +73,7 @@ impl Referrer {
     /// The type of what is attached: the manifest's own, else its config's (image-spec, "Guidelines
     /// for Artifact Usage"); that of the content, where it is attached by a tag.
     pub fn artifact_type(&self) -> Option<&str> {
-        match self.manifest.parsed() {
-            ManifestOrIndex::Manifest(manifest) if self.name.is_some() => {
-                manifest.layers.first().map(|layer| &*layer.media_type)
-            }
-            ManifestOrIndex::Manifest(manifest) => {
-                manifest.artifact_type.as_deref().or(Some(&manifest.config.media_type))
-            }
-            ManifestOrIndex::Index(index) => index.artifact_type.as_deref(),
-        }
+        self.artifact_type.as_deref()
     }
 
     /// What it is, with its type, as an entry of a list of referrers has it (distribution-spec,
@@ -72,8 +86,19 @@ impl Referrer {
 
 /// The tags under which cosign 2 puts what it attaches to a manifest.
 pub(crate) fn cosign_tags(subject: &Digest) -> impl Iterator<Item = Tag> {
-    let start = format!("{}-{}", subject.algorithm().name(), subject.hex());
+    let start = tag_start(subject);
     COSIGN.into_iter().filter_map(move |end| format!("{start}.{end}").parse().ok())
+}
+
+/// The first part of those tags.
+fn tag_start(subject: &Digest) -> String {
+    format!("{}-{}", subject.algorithm().name(), subject.hex())
+}
+
+/// The first part of an entry's name, where that is a tag of cosign's.
+fn cosign_subject(name: &str) -> Option<&str> {
+    let tag = split_tag(name).1.unwrap_or(name);
+    COSIGN.iter().find_map(|end| tag.strip_suffix(end)?.strip_suffix('.'))
 }
 
 /// Whether an entry's name is a tag of cosign's for a manifest.
@@ -94,12 +119,66 @@ pub fn is_digest_tag(name: &str) -> bool {
     })
 }
 
+/// What the entries of an index are attached to, so that each manifest is read once, whatever the
+/// number of subjects that are asked for.
+#[derive(Default)]
+pub(crate) struct Attached {
+    /// What is attached to something, or may be.
+    entries: Vec<Descriptor>,
+    by_subject: HashMap<Digest, Vec<usize>>,
+    /// Those that are named as cosign does, by the first part of that tag.
+    by_tag: HashMap<String, Vec<usize>>,
+    /// Those of which it is not known, since they cannot be read.
+    unread: Vec<usize>,
+}
+
+impl Attached {
+    /// Looks at all entries. What is missing or damaged is attached to nothing that is known.
+    pub fn of(source: &dyn Source, entries: &[Descriptor]) -> Self {
+        let subjects: HashMap<_, _> = content::subjects(source, entries.iter())
+            .into_iter()
+            .map(|(entry, subject)| (&entry.digest, subject))
+            .collect();
+        let mut attached = Attached::default();
+        for entry in entries {
+            let Some(subject) = subjects.get(&entry.digest) else { continue };
+            let place = attached.entries.len();
+            let tag = entry.name().and_then(cosign_subject);
+            match subject {
+                Ok(Some(subject)) => {
+                    let digest = subject.digest.clone();
+                    attached.by_subject.entry(digest).or_default().push(place);
+                }
+                Err(e) if !matches!(e.kind(), Kind::NotFound | Kind::Verification) => {
+                    attached.unread.push(place);
+                }
+                _ if tag.is_none() => continue,
+                _ => {}
+            }
+            if let Some(tag) = tag {
+                attached.by_tag.entry(tag.to_owned()).or_default().push(place);
+            }
+            attached.entries.push(entry.clone());
+        }
+        attached
+    }
+
+    /// What may be attached to a manifest, in the order of the index.
+    pub fn to(&self, subject: &Digest) -> Vec<Descriptor> {
+        let by_subject = self.by_subject.get(subject);
+        let by_tag = self.by_tag.get(&tag_start(subject));
+        let found = by_subject.into_iter().chain(by_tag).flatten().chain(&self.unread);
+        let found: BTreeSet<_> = found.copied().collect();
+        found.into_iter().map(|place| self.entries[place].clone()).collect()
+    }
+}
+
 /// What is attached to `subject`, in the source's order.
 ///
 /// # Errors
 /// [`Error::Invalid`] where there are too many; what the source gives.
 pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    let (mut found, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
     for listed in source.listed_referrers(subject)? {
         if !oci::is_manifest_or_index(&listed.media_type) || !seen.insert(listed.digest.clone()) {
             continue;
@@ -125,7 +204,15 @@ pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
             )));
         }
         let name = name.filter(|_| !names_subject).and_then(|name| name.parse().ok());
-        found.push(Referrer { manifest, name });
+        let referrer = Referrer::new(&manifest, name);
+        bytes += referrer.annotations.size() as u64;
+        if bytes > MAX_MANIFESTS {
+            return Err(Error::invalid(format!(
+                "what is attached to {subject} has annotations of more than {MAX_MANIFESTS} bytes; \
+                 more are not read"
+            )));
+        }
+        found.push(referrer);
     }
     Ok(found)
 }
@@ -149,10 +236,11 @@ pub fn attached(source: &dyn Source, graph: &Graph, jobs: usize) -> Result<Graph
         if subjects.is_empty() {
             break;
         }
-        let found = threads::map(jobs, &subjects, |subject| of(source, subject))?;
-        let new =
-            found.iter().flatten().filter(|one| known.insert(one.descriptor().digest.clone()));
-        let new: Vec<_> = new.map(Referrer::entry).collect();
+        let found = threads::map(jobs, &subjects, |subject| {
+            of(source, subject).map(|found| found.iter().map(Referrer::entry).collect::<Vec<_>>())
+        })?;
+        let new: Vec<_> =
+            found.into_iter().flatten().filter(|one| known.insert(one.digest.clone())).collect();
         if all.entries().len() - graph.entries().len() + new.len() > MAX_ATTACHED {
             return Err(Error::invalid(format!(
                 "more than {MAX_ATTACHED} manifests are attached to an image of {} and to what is \

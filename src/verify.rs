@@ -59,17 +59,11 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
     // Whoever deletes an image in the meantime would make a sound one look damaged.
     let _hold = source.hold();
     let entries = only.map_or_else(|| source.entries(), |entry| Ok(vec![entry.clone()]))?;
-    let mut looked_at = HashSet::new();
-    let attached: HashSet<_> = entries
-        .iter()
-        .filter(|entry| entry.name().is_some() || looked_at.insert(&entry.digest))
-        .filter(|entry| content::is_attached(source, entry))
-        .map(|entry| &entry.digest)
-        .collect();
+    let attached = content::attached(source, &entries);
     let images: HashSet<_> = entries
         .iter()
         .map(|entry| &entry.digest)
-        .filter(|digest| !attached.contains(digest))
+        .filter(|digest| !attached.contains(*digest))
         .collect();
     let report = Report { images: images.len(), attached: attached.len(), ..Report::default() };
     let mut walk =

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::scan::{self, Kept};
 use crate::compress::{self, Format, Reader};
@@ -12,6 +12,7 @@ use crate::content::{self, Inventory, Source};
 use crate::digest::Digest;
 use crate::manifest::{Manifests, RawManifest};
 use crate::oci::{Descriptor, Index};
+use crate::referrers::Attached;
 use crate::{Error, Result, file};
 
 /// How much an archive may unfold to by default, 64 GiB: a small file can hold any amount of zeros.
@@ -33,6 +34,7 @@ pub struct Archive {
     /// The reader that others are made of.
     first: Mutex<Reader>,
     manifests: Manifests,
+    attached: OnceLock<Attached>,
     /// Readers that are not in use, wherever they stand.
     idle: Mutex<Vec<Reader>>,
 }
@@ -61,6 +63,7 @@ impl Archive {
             plain: (first.format() == Format::None).then_some(copy),
             first: Mutex::new(first),
             manifests: Manifests::default(),
+            attached: OnceLock::new(),
             idle: Mutex::new(vec![reader]),
         })
     }
@@ -168,8 +171,8 @@ impl Source for Archive {
         place.filter(|_| self.plain.is_none())
     }
 
-    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.entries()
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.attached.get_or_init(|| Attached::of(self, &self.index.manifests)).to(subject))
     }
 }
 

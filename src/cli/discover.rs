@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use osimage::content::Source;
 use osimage::digest::Digest;
-use osimage::graph::MAX_DEPTH;
+use osimage::graph::{MAX_DEPTH, MAX_MANIFESTS};
 use osimage::image::select;
 use osimage::json::Annotations;
-use osimage::oci::{Descriptor, ManifestOrIndex};
+use osimage::oci::Descriptor;
 use osimage::referrers::{self, MAX_REFERRERS};
 use osimage::{Error, Result};
 use serde::Serialize;
@@ -76,8 +76,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         if place.selector().is_some() { entry.annotations.clone() } else { Annotations::default() };
     let mut root = node(&label, &entry, annotations, None);
     let depth = args.depth.min(MAX_DEPTH as u64) as usize;
-    let mut finder =
-        Finder { source, place: &label, only: args.artifact_type.as_deref(), left: MAX_REFERRERS };
+    let mut finder = Finder {
+        source,
+        place: &label,
+        only: args.artifact_type.as_deref(),
+        left: MAX_REFERRERS,
+        bytes_left: MAX_MANIFESTS,
+    };
     let mut below = |subject: &Digest| finder.attached(subject, depth, &mut vec![subject.clone()]);
     root.referrers = below(&entry.digest)?;
     // Others attach to the index over an image and its info container.
@@ -120,6 +125,8 @@ struct Finder<'a> {
     only: Option<&'a str>,
     /// How many more may be found: a registry could invent what is attached to what it invented.
     left: usize,
+    /// How many bytes of annotations may be found.
+    bytes_left: u64,
 }
 
 impl Finder<'_> {
@@ -147,14 +154,20 @@ impl Finder<'_> {
                 ))
                 .with_hint("--depth 1 shows what is attached to the image itself")
             })?;
-            let annotations = match referrer.manifest().parsed() {
-                ManifestOrIndex::Manifest(manifest) => manifest.annotations.clone(),
-                ManifestOrIndex::Index(index) => index.annotations.clone(),
-            };
+            // No tree shows more than what the manifests of one image may have.
+            let annotations = referrer.annotations();
+            let bytes = annotations.iter().map(|(key, value)| (key.len() + value.len()) as u64);
+            self.bytes_left = self.bytes_left.checked_sub(bytes.sum()).ok_or_else(|| {
+                Error::invalid(format!(
+                    "what is attached below the image has annotations of more than \
+                     {MAX_MANIFESTS} bytes"
+                ))
+                .with_hint("--depth 1 shows what is attached to the image itself")
+            })?;
             let mut node = node(
                 self.place,
                 referrer.descriptor(),
-                annotations,
+                annotations.clone(),
                 referrer.artifact_type().map(str::to_owned),
             );
             above.push(referrer.descriptor().digest.clone());

@@ -1,5 +1,7 @@
 //! `osimage list`: the images of a store, a layout or an archive.
 
+use std::collections::HashSet;
+
 use osimage::content::{self, Source};
 use osimage::image::Image;
 use osimage::names::split_tag;
@@ -69,9 +71,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
     // onmetal-image adds a further entry without a name each time it builds an image again.
     entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
+    let attached = if is_one { HashSet::new() } else { content::attached(source, &entries) };
     entries.retain(|entry| {
         oci::is_manifest_or_index(&entry.media_type)
-            && (is_one || !content::is_attached(source, entry))
+            && (entry.name().is_some() || !attached.contains(&entry.digest))
     });
     show(args, Some(source), entries)
 }

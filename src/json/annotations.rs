@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,37 +14,50 @@ use super::{MAX_FIELDS, twice, unquote};
 /// Annotations (image-spec, annotations.md): strings by key, sorted, so that a digest repeats.
 ///
 /// What was read is written again as it was spelled, `<` as `<` and `\u003c` as `\u003c`; what is
-/// set is written as Go writes it.
+/// set is written as Go writes it. Copies share what they hold.
 #[derive(Clone, Default)]
-pub struct Annotations(Option<Box<Pairs>>);
+pub struct Annotations(Option<Arc<Pairs>>);
 
 /// Most descriptors have no annotations, and an index has one for each of thousands of entries; so
-/// all of them lie in one piece of memory, keys and values in turn.
+/// all of them lie in one piece of memory, keys and values in turn, and take little more than the
+/// document did.
 #[derive(Clone, Default)]
 struct Pairs {
     /// In JSON, as they are spelled.
     json: Texts,
-    /// What they say, where one of them has escapes; nothing for one that has none.
-    said: Option<Texts>,
+    /// Which of them have escapes, in order.
+    escaped: Vec<u32>,
+    /// What those say.
+    said: Texts,
 }
 
-/// Strings that lie one behind the other.
+/// Strings that lie one behind the other; all of them have less than 4 GiB.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Texts {
     text: String,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Texts {
     fn push(&mut self, text: &str) {
         self.text.push_str(text);
-        self.ends.push(self.text.len());
+        self.ends.push(small(self.text.len()));
     }
 
     fn get(&self, at: usize) -> &str {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.text[start..self.ends[at]]
+        &self.text[start as usize..self.ends[at] as usize]
     }
+
+    fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+}
+
+/// A place in texts, or among them.
+fn small(place: usize) -> u32 {
+    u32::try_from(place).expect("annotations have less than 4 GiB")
 }
 
 impl Pairs {
@@ -60,26 +74,29 @@ impl Pairs {
     }
 
     fn text(&self, at: usize) -> &str {
-        match self.said.as_ref().map_or("", |said| said.get(at)) {
-            "" => {
+        match self.escaped.binary_search(&small(at)) {
+            Ok(escaped) => self.said.get(escaped),
+            Err(_) => {
                 let json = self.json.get(at);
                 &json[1..json.len() - 1]
             }
-            said => said,
         }
     }
 
     /// Adds a key or a value.
     fn push(&mut self, json: &str, text: &str) {
-        let escaped = json.contains('\\');
-        if escaped && self.said.is_none() {
-            let nothing = vec![0; self.json.ends.len()];
-            self.said = Some(Texts { text: String::new(), ends: nothing });
-        }
-        if let Some(said) = &mut self.said {
-            said.push(if escaped { text } else { "" });
+        if json.contains('\\') {
+            self.escaped.push(small(self.json.ends.len()));
+            self.said.push(text);
         }
         self.json.push(json);
+    }
+
+    /// Gives back the room that it had for more.
+    fn shrink(&mut self) {
+        self.json.shrink();
+        self.escaped.shrink_to_fit();
+        self.said.shrink();
     }
 
     /// Where a key is, or where it belongs.
@@ -116,6 +133,11 @@ impl Pairs {
 }
 
 impl Annotations {
+    /// How many bytes they have as JSON.
+    pub(crate) fn size(&self) -> usize {
+        self.0.as_ref().map_or(0, |pairs| pairs.json.text.len())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|pairs| pairs.len() == 0)
@@ -133,15 +155,21 @@ impl Annotations {
     }
 
     /// Sets a key.
+    ///
+    /// # Panics
+    /// Where all of them together have 4 GiB or more.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
-        let pairs = self.0.take().unwrap_or_default();
-        self.0 = Some(Box::new(pairs.with(&key.into(), Some(&value.into()))));
+        let (key, value) = (key.into(), value.into());
+        if self.get(&key) != Some(&value) {
+            let pairs = self.0.take().unwrap_or_default();
+            self.0 = Some(Arc::new(pairs.with(&key, Some(&value))));
+        }
     }
 
     /// Removes a key, if it is there.
     pub fn remove(&mut self, key: &str) {
         if self.get(key).is_some() {
-            self.0 = self.0.take().map(|pairs| Box::new(pairs.with(key, None)));
+            self.0 = self.0.take().map(|pairs| Arc::new(pairs.with(key, None)));
         }
     }
 
@@ -227,7 +255,8 @@ impl<'de> Deserialize<'de> for Annotations {
                     pairs.push(raw_key.get(), &key);
                     pairs.push(raw_value.get(), &value);
                 }
-                Ok(Annotations(Some(Box::new(pairs))))
+                pairs.shrink();
+                Ok(Annotations(Some(Arc::new(pairs))))
             }
         }
         deserializer.deserialize_map(Unique)

@@ -1,6 +1,7 @@
 //! What another tool put into a document: kept as it stands, and never looked into.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::de::{Error as _, MapAccess};
 use serde::{Deserialize, Deserializer};
@@ -38,9 +39,9 @@ const SPEC_KEYS: &[&str] = &[
     "fslayers",
 ];
 
-/// JSON of another tool, which is kept as it stands and never looked into.
+/// JSON of another tool, which is kept as it stands and never looked into. Copies share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Raw(Box<str>);
+pub struct Raw(Arc<str>);
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -67,9 +68,9 @@ impl Document for Raw {
 /// osimage would. They are kept as they stand, so that rewriting an index changes nothing of what
 /// another tool put there; but a second spelling or a second copy of a known field is refused, and
 /// so is a field that belongs to another kind of document (`layers` in an index, `manifests` in a
-/// manifest).
+/// manifest). Copies share what they hold.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Extra(Option<Box<Kept>>);
+pub struct Extra(Option<Arc<Kept>>);
 
 /// What an object keeps.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -92,6 +93,10 @@ impl Extra {
         spelling.iter().find(|(other, _)| *other == key).map(|(_, json)| &**json)
     }
 
+    fn kept(&mut self) -> &mut Kept {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
     /// Reads a string of the document's own.
     pub(crate) fn string<E: serde::de::Error>(
         &mut self,
@@ -106,7 +111,7 @@ impl Extra {
             )));
         }
         if !is_quote_of(json, &text) {
-            self.0.get_or_insert_default().spelling.push((key, json.into()));
+            self.kept().spelling.push((key, json.into()));
         }
         Ok(text.into_owned())
     }
@@ -141,7 +146,7 @@ impl Foreign {
         }
         let value = access.next_value::<&RawValue>()?.get();
         check_nesting(value)?;
-        let members = &mut extra.0.get_or_insert_default().members;
+        let members = &mut extra.kept().members;
         members.reserve_exact(spelled.len() + value.len() + 2);
         if !members.is_empty() {
             members.push(',');

@@ -128,12 +128,14 @@ fn names_of(entries: &[Descriptor], index: &Index, taken: Taken) -> Vec<Imported
             *first = first.filter(|digest| **digest == entry.digest);
         }
     }
+    let mut ids: Vec<_> =
+        entries.iter().chain(&index.manifests).map(|entry| &entry.digest).collect();
+    ids.sort_by_key(|id| id.hex());
+    ids.dedup();
     let is_id_of_other = |name: &str, own: &Digest| {
-        content::is_prefix(name)
-            && entries
-                .iter()
-                .chain(&index.manifests)
-                .any(|other| other.digest != *own && other.digest.hex().starts_with(name))
+        let first = ids.partition_point(|id| id.hex() < name);
+        let mut so_called = ids[first..].iter().take_while(|id| id.hex().starts_with(name));
+        content::is_prefix(name) && so_called.any(|id| *id != own)
     };
     let mut given: HashMap<String, Digest> = HashMap::new();
     let mut name_of = |entry: &Descriptor| -> (Option<EntryName>, Naming) {

@@ -25,10 +25,10 @@ pub use import::{Imported, Naming, Taken};
 pub use remove::Removed;
 pub use session::Session;
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -39,8 +39,9 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
 use crate::manifest::{Manifests, RawManifest};
 use crate::names::PathKind;
-use crate::oci::{self, Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_MANIFEST, MAX_STORE_INDEX};
-use crate::{Error, Kind, Result, file, json};
+use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_STORE_INDEX};
+use crate::referrers::Attached;
+use crate::{Error, Result, file, json};
 
 /// The name of the index in a layout.
 pub const INDEX_FILE: &str = "index.json";
@@ -66,15 +67,12 @@ pub struct Layout {
     path: PathBuf,
     root: File,
     manifests: Manifests,
-    subjects: Mutex<Option<Subjects>>,
+    attached: Mutex<Option<Box<(Version, Attached)>>>,
 }
 
-/// What the manifests of an index's entries are attached to.
-struct Subjects {
-    /// The digest of the index.
-    index: Digest,
-    of: HashMap<Digest, Option<Digest>>,
-}
+/// Which file `index.json` is: its device, its number, its size, and when it changed. It is replaced
+/// whenever it changes.
+type Version = (u64, u64, u64, i64, i64);
 
 impl Layout {
     /// Opens a layout that is there. Nothing is written, so a read-only one will do.
@@ -88,7 +86,7 @@ impl Layout {
             path: path.to_owned(),
             root,
             manifests: Manifests::default(),
-            subjects: Mutex::default(),
+            attached: Mutex::default(),
         };
         match layout.read_small(LayoutFile::NAME, MAX_CONFIG)? {
             Some(bytes) => LayoutFile::check(&bytes, layout.origin())?,
@@ -122,7 +120,7 @@ impl Layout {
             path: path.to_owned(),
             root: file::open_dir(path)?,
             manifests: Manifests::default(),
-            subjects: Mutex::default(),
+            attached: Mutex::default(),
         };
         let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
@@ -212,6 +210,13 @@ impl Layout {
             Error::invalid(format!("index.json in {} is missing", self.origin()))
                 .with_hint(INDEX_HINT)
         })
+    }
+
+    fn index_version(&self) -> Result<Option<Version>> {
+        let Some(file) = self.open_beneath(&[INDEX_FILE])? else { return Ok(None) };
+        let of = |m: std::fs::Metadata| (m.dev(), m.ino(), m.len(), m.ctime(), m.ctime_nsec());
+        let failed = |e| Error::io("read", self.path.join(INDEX_FILE), e);
+        file.metadata().map(of).map(Some).map_err(failed)
     }
 
     fn parse_index(&self, bytes: &[u8]) -> Result<Index> {
@@ -425,67 +430,18 @@ impl Source for Layout {
         None
     }
 
-    /// Each manifest is read once, whatever the number of subjects that are asked for.
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let bytes = self.read_index()?;
-        let entries = self.parse_index(&bytes)?.manifests;
-        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = Digest::of(&bytes);
-        if subjects.as_ref().is_none_or(|known| known.index != index) {
-            *subjects = Some(Subjects { index, of: self.subjects_of(&entries) });
-        }
-        let known = &subjects.as_ref().expect("it was just set").of;
-        // What is attached by a tag says so in its name.
-        let is_named =
-            |entry: &Descriptor| entry.name().is_some_and(|name| name.contains(subject.hex()));
-        let is_attached = |entry: &Descriptor| {
-            known.get(&entry.digest).is_none_or(|known| known.as_ref() == Some(subject))
+        let version = self.index_version()?;
+        let mut known = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match known.take().filter(|known| version == Some(known.0)) {
+            Some(same) => known.insert(same),
+            None => {
+                let attached = Attached::of(self, &self.entries()?);
+                let Some(version) = version else { return Ok(attached.to(subject)) };
+                known.insert(Box::new((version, attached)))
+            }
         };
-        Ok(entries
-            .into_iter()
-            .filter(|entry| {
-                oci::is_manifest_or_index(&entry.media_type)
-                    && (is_named(entry) || is_attached(entry))
-            })
-            .collect())
-    }
-}
-
-impl Layout {
-    /// What the manifests of entries are attached to, by their digests. Most are attached to
-    /// nothing, and are not parsed. What is damaged is attached to nothing that is known; what
-    /// cannot be read is left out.
-    fn subjects_of(&self, entries: &[Descriptor]) -> HashMap<Digest, Option<Digest>> {
-        let mut subjects = HashMap::new();
-        for entry in entries.iter().filter(|entry| oci::is_manifest_or_index(&entry.media_type)) {
-            if subjects.contains_key(&entry.digest) {
-                continue;
-            }
-            match self.subject_of(entry) {
-                Ok(subject) => drop(subjects.insert(entry.digest.clone(), subject)),
-                Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => {
-                    subjects.insert(entry.digest.clone(), None);
-                }
-                Err(_) => {}
-            }
-        }
-        subjects
-    }
-
-    fn subject_of(&self, entry: &Descriptor) -> Result<Option<Digest>> {
-        let mut bytes = Vec::new();
-        self.open(entry, 0)?
-            .take(MAX_MANIFEST)
-            .read_to_end(&mut bytes)
-            .map_err(|e| Error::io("read", self.path_of(&entry.digest), e))?;
-        // A key may be spelled with escapes.
-        let may_have_one = bytes
-            .windows(b"\"subject\"".len())
-            .any(|word| word == b"\"subject\"" || word.starts_with(b"\\u"));
-        match may_have_one {
-            true => Ok(self.manifest(entry)?.subject().map(|subject| subject.digest.clone())),
-            false => Ok(None),
-        }
+        Ok(known.1.to(subject))
     }
 }
 

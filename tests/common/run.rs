@@ -28,7 +28,8 @@ const ADDRESSES: u64 = 2 << 20;
 /// Who is not root and owns nothing.
 const NOBODY: u32 = 65534;
 
-/// Runs a command and writes down its peak of memory in KiB. The kernel counts what a process had
+/// Runs a command and writes down its peak of memory in KiB, and the seconds of a processor that it
+/// worked, without what the system did for it. The kernel counts what a process had
 /// before it became another program, so the command starts from a small process, not from the test.
 const MEASURE: &str = r#"import os, signal, sys
 child = os.fork()
@@ -37,7 +38,7 @@ if child == 0:
 signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
 _, status, usage = os.wait4(child, 0)
 with open(sys.argv[1], "w") as file:
-    file.write(str(usage.ru_maxrss))
+    file.write(f"{usage.ru_maxrss} {usage.ru_utime}")
 code = os.waitstatus_to_exitcode(status)
 sys.exit(code if code >= 0 else 128 - code)"#;
 
@@ -70,6 +71,8 @@ pub struct Run {
     pub bytes: Vec<u8>,
     /// The most memory that it had, in bytes, where a `memory` was given.
     pub peak: Option<u64>,
+    /// How many seconds of a processor it worked, where a `memory` was given.
+    pub cpu: Option<f64>,
 }
 
 /// A run that goes on; dropped, it is killed.
@@ -166,7 +169,7 @@ impl Launch {
         self
     }
 
-    /// Measures its memory, and fails the test where it had more bytes than this at a time.
+    /// Measures its memory and its work, and fails the test where it had more bytes than this at a time.
     pub fn memory(mut self, most: u64) -> Self {
         self.memory = Some(most);
         self
@@ -324,13 +327,15 @@ impl Running {
         let stdout = String::from_utf8_lossy(&bytes).into_owned();
         let (stderr, shown) = (self.stderr(), self.shown.clone());
         assert!(!stderr.contains("panicked"), "{shown}: {stderr}");
-        let peak = self.peak.as_ref().map(|(most, file)| {
+        let measured = self.peak.as_ref().map(|(most, file)| {
             let text = std::fs::read_to_string(file.path()).expect("read a file");
-            let peak = text.parse::<u64>().expect("a number of KiB") << 10;
+            let (peak, cpu) = text.split_once(' ').expect("two numbers");
+            let peak = peak.parse::<u64>().expect("a number of KiB") << 10;
             assert!(peak <= *most, "{shown}: {peak} bytes of memory, more than {most}\n{stderr}");
-            peak
+            (peak, cpu.parse::<f64>().expect("a number of seconds"))
         });
-        Run { shown, code, stdout, stderr, bytes, peak }
+        let (peak, cpu) = measured.unzip();
+        Run { shown, code, stdout, stderr, bytes, peak, cpu }
     }
 }
 

@@ -74,7 +74,7 @@ pub fn container(
         found.take(
             source,
             referrer.artifact_type().unwrap_or_default(),
-            referrer.manifest().parsed(),
+            source.manifest(referrer.descriptor())?.parsed(),
         )?;
     }
     let text = found.text(&image, architecture, reference, known);
