@@ -100,13 +100,10 @@ fn a_read_of_the_store_needs_no_lock() {
     );
     root.lock().unwrap();
     blobs.lock().unwrap();
-    for command in [
-        ["list"].as_slice(),
-        &["inspect"],
-        &["verify"],
-        &["extract", "-o", "out"],
-        &["export", "os.oci.tar"],
-    ] {
+    // A check takes one: it would take an image that is just deleted for a damaged one.
+    for command in
+        [["list"].as_slice(), &["inspect"], &["extract", "-o", "out"], &["export", "os.oci.tar"]]
+    {
         scratch.osimage([&["--store-path", "store"], command].concat()).ok();
     }
 }
