@@ -15,7 +15,7 @@ use osimage::{Error, Result, referrers};
 
 use super::context::{Bare, Context};
 use super::output;
-use super::progress::Watched;
+use super::progress::{ProgressArgs, Watched};
 use super::remote::JOBS;
 
 /// The top folder of an archive that Garden Linux's hook packs.
@@ -126,9 +126,12 @@ pub struct ExportArgs {
     paths: Vec<String>,
     #[command(flatten)]
     archive: ArchiveArgs,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
+    args.progress.apply();
     let (output, source) = args.paths.split_last().expect("there is at least one");
     let place = context.place(source.first().map(String::as_str), Bare::StoreOnly)?;
     let source = place.source();
@@ -160,9 +163,12 @@ pub struct ImportArgs {
     /// have no other
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
+    args.progress.apply();
     // The argument is always a path here, also where the store is named; a file of any name is
     // taken for an archive.
     let location = match Location::parse(&args.source, osimage::layout::look) {

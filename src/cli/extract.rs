@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::content::Source;
 use osimage::copy;
 use osimage::extract::{Files, Options};
@@ -52,10 +52,18 @@ pub struct Choice {
     pub force: bool,
 }
 
-/// Names the roles in the errors and in a shell's completions.
+/// What a layer is called: its role and the names of its file. All of them are near to what was
+/// misspelled.
+pub fn layer_names() -> impl Iterator<Item = &'static str> {
+    Role::ALL.into_iter().flat_map(|role| {
+        let files = role.file_names().iter().copied().filter(move |file| *file != role.name());
+        std::iter::once(role.name()).chain(files)
+    })
+}
+
+/// Names the layers in the errors and in a shell's completions.
 fn role_parser() -> impl TypedValueParser<Value = Role> {
-    let value = |role: Role| PossibleValue::new(role.name()).aliases(role.file_names());
-    PossibleValuesParser::new(Role::ALL.map(value)).try_map(|name| name.parse::<Role>())
+    PossibleValuesParser::new(layer_names()).try_map(|name| name.parse::<Role>())
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {

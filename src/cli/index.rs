@@ -78,8 +78,11 @@ enum Command {
         transfer: Transfer,
     },
     /// Take images out of an index
-    #[command(after_help = "Examples:
-  osimage index remove ghcr.io/me/os:1.0 riscv64")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:
+  osimage index remove ghcr.io/me/os:1.0 riscv64"
+    )]
     Remove {
         /// The index's name in a registry
         #[arg(value_name = "REF")]

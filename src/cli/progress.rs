@@ -166,7 +166,7 @@ impl Observer for Progress {
             output::bars().remove(&bar);
         }
         match how {
-            Ended::There => self.say("there", piece, "  there already"),
+            Ended::There => self.say("there", piece, ""),
             Ended::Mounted => self.say("mounted", piece, "  taken over from another repository"),
             _ => self.say(self.verb.words()[1], piece, &speed(piece.size, shown.begun.elapsed())),
         }

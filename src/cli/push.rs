@@ -30,13 +30,15 @@ use super::remote::{Transfer, Upload};
   osimage push ghcr.io/me/os:1.0                            the image of that name in the store
   osimage push os-1.0.oci.tar.xz ghcr.io/me/os:1.0          an archive, without unpacking it
   osimage push ./onmetal ghcr.io/me/os:1.0                  a layout's folder
+  osimage push ./onmetal ghcr.io/me/os:1.0,latest           under two tags
   osimage push --no-clobber f0dcfde4f8b4 ghcr.io/me/os:1.0  never move a tag to another image
   osimage push --all release.oci.tar.xz                     every image under its own name
 
 What the registry has is not sent again. A push that was cut off goes on when it is run again.")]
 pub struct Args {
-    /// What to push, and the name it gets in the registry; one name stands for both
-    #[arg(num_args = 0..=2, value_names = ["SOURCE", "REF"])]
+    /// What to push, and the name it gets in the registry, with one tag or several; one name stands
+    /// for both
+    #[arg(num_args = 0..=2, value_names = ["SOURCE", "REF[,TAG...]"])]
     images: Vec<String>,
     /// Push every image that has a name, each under its own
     #[arg(long)]
@@ -77,7 +79,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes
         .iter()
-        .map(|(entry, reference)| push(args, client, place.source(), entry, reference))
+        .map(|wanted| push(args, client, place.source(), wanted))
         .collect::<Result<Vec<_>>>()?;
     if args.format == Format::Json {
         match pushed.as_slice() {
@@ -86,26 +88,40 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     }
     match (&args.digest_file, pushes.first()) {
-        (Some(path), Some((entry, _))) if !args.dry_run => {
+        (Some(path), Some(Wanted { entry, .. })) if !args.dry_run => {
             file::write(path, entry.digest.to_string().as_bytes())
         }
         _ => Ok(()),
     }
 }
 
-type Pushes<'a> = (Place<'a>, Vec<(Descriptor, Reference)>);
+/// An image, and what it is to be called.
+struct Wanted {
+    entry: Descriptor,
+    reference: Reference,
+    /// Its other names, which it gets when it has the first.
+    others: Vec<Reference>,
+}
+
+type Pushes<'a> = (Place<'a>, Vec<Wanted>);
 
 /// The image and the name that the arguments say.
 fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
+    let is_path = |text: &str| looks_like_path(text) || is_archive_name(text.as_ref());
     let (from, to) = match args.images.as_slice() {
         [] => {
             return Err(Error::usage("nothing is named to be pushed")
                 .with_hint("name an image, or push all with --all"));
         }
-        [both] => (both, both),
-        [from, to, ..] => (from, to),
+        [both] => (both.as_str(), both.as_str()),
+        [from, to, ..] => (from.as_str(), to.as_str()),
     };
-    let is_path = |text: &str| looks_like_path(text) || is_archive_name(text.as_ref());
+    // No name of an image has a comma; a path may have one.
+    let (to, tags) = match to.split_once(',') {
+        Some((name, tags)) if !is_path(to) => (name, tags.split(',').collect()),
+        _ => (to, Vec::new()),
+    };
+    let from = if args.images.len() == 1 { to } else { from };
     if from != to && is_path(to) && !is_path(from) {
         return Err(Error::usage(format!("{to} is a path; the name in the registry comes last"))
             .with_hint(format!("osimage push {to} {from}")));
@@ -126,8 +142,16 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     reference
         .tag_or_digest()
         .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
+    if reference.tag().is_none() && !tags.is_empty() {
+        return Err(Error::usage(format!("{to} has no tag to which others could be added"))
+            .with_hint("give the tags alone: HOST/REPOSITORY:TAG1,TAG2"));
+    }
+    let others = tags
+        .into_iter()
+        .map(|tag| Ok(reference.with_tag(&tag.parse()?)))
+        .collect::<Result<Vec<_>>>()?;
     let entry = place.entry()?;
-    Ok((place, vec![(entry, reference)]))
+    Ok((place, vec![Wanted { entry, reference, others }]))
 }
 
 /// Every image that has a name which says where it belongs.
@@ -149,7 +173,7 @@ fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
         let reference = name
             .parse()
             .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
-        pushes.push((entry, reference));
+        pushes.push(Wanted { entry, reference, others: Vec::new() });
     }
     if pushes.is_empty() {
         return Err(Error::not_found(format!(
@@ -176,13 +200,8 @@ struct Pushed {
     reference_as_tags: Vec<String>,
 }
 
-fn push(
-    args: &Args,
-    client: &Client,
-    source: &dyn Source,
-    entry: &Descriptor,
-    reference: &Reference,
-) -> Result<Pushed> {
+fn push(args: &Args, client: &Client, source: &dyn Source, wanted: &Wanted) -> Result<Pushed> {
+    let Wanted { entry, reference, others } = wanted;
     let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(&mounted(from, reference)?);
@@ -196,17 +215,24 @@ fn push(
         sub_manifests
             .iter()
             .try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
+        others.iter().try_for_each(|other| refuse_to_move(&repository, other, entry))?;
     }
     if args.dry_run {
         if args.no_clobber && reference.tag().is_some() {
             refuse_to_move(&repository, reference, entry)?;
         }
         would_push(&repository, &graph.joined(&attached), entry, reference)?;
+        for other in others {
+            would_move(&repository, entry, other)?;
+        }
     } else {
         let progress = Progress::new(Verb::Send);
         let shipment = Shipment::new(entry, &graph, &attached);
         let options = args.transfer.options().observer(&progress);
         registry::push(source, shipment, &repository, reference, args.no_clobber, &options)?;
+        for other in others {
+            registry::push(source, shipment, &repository, other, args.no_clobber, &options)?;
+        }
         drop(progress);
         for (own, _, manifest) in sub_manifests {
             repository.put_manifest(own.tag_or_digest()?, &manifest)?;
@@ -215,7 +241,9 @@ fn push(
     }
     if args.format == Format::Text {
         let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
-        output::line(&format!("{done} {reference} {}", entry.digest.hex()))?;
+        for name in std::iter::once(reference).chain(others) {
+            output::line(&format!("{done} {name} {}", entry.digest.hex()))?;
+        }
     }
     let (annotations, artifact_type) = match graph.manifest(&entry.digest).map(|read| read.parsed())
     {
@@ -234,10 +262,9 @@ fn push(
         size: entry.size,
         annotations,
         artifact_type,
-        reference_as_tags: reference
-            .tag()
-            .iter()
-            .map(|tag| reference.with_tag(tag).to_string())
+        reference_as_tags: std::iter::once(reference)
+            .chain(others)
+            .filter_map(|name| Some(name.with_tag(name.tag()?).to_string()))
             .collect(),
     })
 }

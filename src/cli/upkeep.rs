@@ -1,11 +1,20 @@
 //! `osimage gc` and `verify`: keeping a store small and sound.
 
 use osimage::content;
-use osimage::{Error, Result};
+use osimage::verify::Report;
+use osimage::{Error, Result, digest::Digest};
+use serde::Serialize;
 
 use super::context::{Bare, Context};
 use super::output;
 use super::progress::Watched;
+
+/// How what was found is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
 
 /// Free the content that no image needs any more
 #[derive(Debug, clap::Args)]
@@ -22,9 +31,27 @@ pub struct GcArgs {
     /// Do not wait for commands that add to the store: if there are any, exit with 7
     #[arg(long)]
     no_wait: bool,
+    /// A line for each blob, or a JSON object
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
     /// Layout's folder, instead of the store
     #[arg(value_name = "DIR")]
     layout: Option<String>,
+}
+
+/// What was freed, or would be.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Freed<'a> {
+    dry_run: bool,
+    bytes: u64,
+    blobs: Vec<Blob<'a>>,
+}
+
+#[derive(Serialize)]
+struct Blob<'a> {
+    digest: &'a Digest,
+    size: u64,
 }
 
 pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
@@ -45,6 +72,14 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
         true => layout.try_gc(args.dry_run)?,
         false => layout.gc(args.dry_run)?,
     };
+    if args.format == Format::Json {
+        let blobs = removed.blobs.iter().map(|(digest, size)| Blob { digest, size: *size });
+        return output::json(&Freed {
+            dry_run: args.dry_run,
+            bytes: removed.bytes(),
+            blobs: blobs.collect(),
+        });
+    }
     let done = if args.dry_run { "would free" } else { "freed" };
     for (digest, size) in &removed.blobs {
         output::line(&format!("{done} {digest} {}", output::size(*size)))?;
@@ -62,6 +97,7 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
   osimage verify                        the whole store
   osimage verify os-1.0.oci.tar.xz
   osimage verify ghcr.io/me/os:1.0      one image
+  osimage verify --format json | jq -r '.problems[]'
   osimage verify --repair os-1.0.oci.tar.xz
   osimage verify --repair oci://ghcr.io/me/os:1.0 ./onmetal
 
@@ -74,6 +110,9 @@ pub struct VerifyArgs {
     /// registry that has it
     #[arg(long, value_name = "FROM")]
     repair: Option<String>,
+    /// A line for each fault, or a JSON object with all that was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 /// Repairs a store or a layout. A manifest that is whole again may name what is missing, so it is
@@ -96,6 +135,35 @@ fn repair(args: &VerifyArgs, from: &str, context: &Context) -> Result<()> {
     Ok(())
 }
 
+/// What a check found, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked<'a> {
+    images: usize,
+    attached: usize,
+    blobs: usize,
+    bytes: u64,
+    problems: &'a [String],
+    more_problems: usize,
+    unreached: usize,
+    unreached_bytes: u64,
+}
+
+impl<'a> From<&'a Report> for Checked<'a> {
+    fn from(report: &'a Report) -> Self {
+        Checked {
+            images: report.images,
+            attached: report.attached,
+            blobs: report.blobs,
+            bytes: report.bytes,
+            problems: &report.problems,
+            more_problems: report.more_problems,
+            unreached: report.unreached,
+            unreached_bytes: report.unreached_bytes,
+        }
+    }
+}
+
 pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     if let Some(from) = &args.repair {
         repair(args, from, context)?;
@@ -111,6 +179,19 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     let only = place.selector().map(|_| place.entry()).transpose()?;
     let total = source.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
     let report = osimage::verify::verify(&Watched::over(source, total, "checking"), only.as_ref())?;
+    match args.format {
+        Format::Json => output::json(&Checked::from(&report))?,
+        Format::Text => tell(&report)?,
+    }
+    match report.problems.len() + report.more_problems {
+        0 => Ok(()),
+        n => Err(Error::invalid(format!("{} has {}", source.origin(), output::count(n, "fault")))
+            .with_hint("`osimage verify --repair FROM` repairs a layout from an archive, a layout or oci://REF; else delete the damaged images, and import or build them again")),
+    }
+}
+
+/// Tells people what a check found.
+fn tell(report: &Report) -> Result<()> {
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
@@ -124,19 +205,18 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
             output::size(report.unreached_bytes)
         ));
     }
-    match report.problems.len() + report.more_problems {
-        0 => output::line(&format!(
-            "{}{}, {}, {}: all as they should be",
-            output::count(report.images, "image"),
-            if report.attached > 0 {
-                format!(" and {} attached", output::count(report.attached, "manifest"))
-            } else {
-                String::new()
-            },
-            output::count(report.blobs, "blob"),
-            output::size(report.bytes)
-        )),
-        n => Err(Error::invalid(format!("{} has {}", source.origin(), output::count(n, "fault")))
-            .with_hint("`osimage verify --repair FROM` repairs a layout from an archive, a layout or oci://REF; else delete the damaged images, and import or build them again")),
+    if !report.problems.is_empty() {
+        return Ok(());
     }
+    output::line(&format!(
+        "{}{}, {}, {}: all as they should be",
+        output::count(report.images, "image"),
+        if report.attached > 0 {
+            format!(" and {} attached", output::count(report.attached, "manifest"))
+        } else {
+            String::new()
+        },
+        output::count(report.blobs, "blob"),
+        output::size(report.bytes)
+    ))
 }

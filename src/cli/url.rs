@@ -12,6 +12,7 @@ use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::context::{Context, wanted};
+use super::extract::layer_names;
 use super::output;
 
 /// Print the URL and the headers with which a manifest or a blob is fetched
@@ -62,7 +63,7 @@ enum Part {
 const CONFIG: &str = "config";
 
 fn part_parser() -> impl TypedValueParser<Value = Part> {
-    let names = Role::ALL.map(Role::name).into_iter().chain([CONFIG]);
+    let names = layer_names().chain([CONFIG]);
     PossibleValuesParser::new(names).try_map(|name| {
         if name == CONFIG { Ok(Part::Config) } else { name.parse().map(Part::Layer) }
     })

@@ -45,6 +45,35 @@ fn gc_says_what_it_waits_for_or_does_not_wait() {
     scratch.osimage(["--store-path", "store", "gc", "--no-wait"]).ok();
 }
 
+/// Scripts read what was found and freed.
+#[test]
+fn verify_and_gc_tell_json() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "os:1"]);
+    let json = |args: &[&str], code: i32| -> serde_json::Value {
+        let run = scratch.osimage([&["--store-path", "store"], args].concat()).run();
+        assert_eq!(run.code, code, "{}", run.stderr);
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let sound = json(&["verify", "--format", "json"], 0);
+    assert_eq!((&sound["images"], &sound["attached"]), (&1.into(), &0.into()));
+    assert!(sound["blobs"].as_u64() >= Some(5) && sound["bytes"].as_u64() > Some(0), "{sound}");
+    assert_eq!(sound["problems"], serde_json::json!([]));
+    scratch.osimage(["--store-path", "store", "untag", "os:1"]).ok();
+    let store = Layout::open(&scratch.path("store")).unwrap();
+    store.session().unwrap().put_bytes(b"nobody's").unwrap();
+    let unreached = json(&["verify", "--format", "json"], 0);
+    assert_eq!((&unreached["unreached"], &unreached["unreachedBytes"]), (&1.into(), &8.into()));
+    let freed = json(&["gc", "--format", "json", "--dry-run"], 0);
+    assert_eq!((&freed["dryRun"], &freed["bytes"]), (&true.into(), &8.into()));
+    assert_eq!(freed["blobs"][0]["size"], 8);
+    let entry = osimage::content::resolve(&store, None).unwrap();
+    let blobs = scratch.path("store/blobs/sha256");
+    fs::remove_file(blobs.join(entry.digest.hex())).unwrap();
+    let broken = json(&["verify", "--format", "json"], 5);
+    assert_eq!(broken["problems"].as_array().unwrap().len(), 1, "{broken}");
+}
+
 #[test]
 fn a_thread_does_not_wait_for_itself() {
     let scratch = Scratch::new();

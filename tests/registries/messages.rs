@@ -403,6 +403,8 @@ fn each_layer_is_told_of_when_it_begins_and_ends() {
     assert!(push(&to("four:v1"), &["--quiet"]).is_empty());
     told(&lines(&["pull", &one, "--to", "./layout:v1"]), &["fetching ", "fetched "]);
     told(&lines(&["pull", &one, "--to", "./layout:v1"]), &["there "]);
+    let said = lines(&["pull", &one, "--to", "./layout:v1"]);
+    assert!(said.iter().all(|line| line.matches("there").count() <= 1), "{said:?}");
     told(&lines(&["copy", &one, &to("five:v1")]), &["mounted "]);
     let other = Registry::start();
     told(&lines(&["copy", &one, &format!("{}/os:v1", other.host())]), &["copying ", "copied "]);
@@ -451,5 +453,35 @@ fn a_terminal_has_a_bar_for_each_layer_and_keeps_what_was_said() {
                 assert!(!seen.contains(unit), "{seen:?}");
             }
         }
+    }
+}
+
+/// Several tags for one push: the others come after the first, and JSON names all.
+#[test]
+fn a_push_gives_several_tags() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "v1"]);
+    scratch.build("other", 2, &["--tag", "v1"]);
+    let registry = Registry::start();
+    let name = |tags: &str| format!("{}/os:{tags}", registry.host());
+    let push = |store: &str, tags: &str, more: &[&str]| {
+        let to = name(tags);
+        let args = [&["--store-path", store, "push", "v1", &to], more].concat();
+        scratch.osimage(args).run()
+    };
+    let run = push("store", "1.0,1,latest", &["--format", "json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let told: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        told["referenceAsTags"],
+        serde_json::json!([name("1.0"), name("1"), name("latest")])
+    );
+    let tags = ["1.0", "1", "latest"].map(|tag| registry.tag("os", tag));
+    assert!(tags[0].is_some() && tags.iter().all(|tag| *tag == tags[0]), "{tags:?}");
+    // None of them moves, and the first is not made, where one may not move.
+    push("other", "2.0,latest", &["--no-clobber"]).fails(7);
+    assert_eq!((registry.tag("os", "2.0"), registry.tag("os", "latest")), (None, tags[2].clone()));
+    for bad in ["1.0,", "1.0,-x", "1.0,a/b"] {
+        push("store", bad, &[]).fails(2);
     }
 }
