@@ -19,8 +19,8 @@ const LEAST_SECRET: usize = 4;
 /// How many secrets are remembered, in each form that they are sent in.
 const MAX_SECRETS: usize = 256;
 
-/// What this process has sent as a secret, in every form, the longest first: one may hold another.
-/// It belongs to the process, as its output does.
+/// What this process has sent as a secret, in every form, what was sent last at the end. It belongs
+/// to the process, as its output does.
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// What somebody else says, to be repeated.
@@ -48,27 +48,28 @@ pub(crate) fn keep_secret(secret: &str) {
         address,
     ];
     let mut secrets = SECRETS.lock().expect("nothing panics with this lock");
-    for form in forms {
-        if form.len() >= LEAST_SECRET && !secrets.contains(&form) {
-            secrets.push(form);
-        }
+    for form in forms.into_iter().filter(|form| form.len() >= LEAST_SECRET) {
+        // What was sent last is forgotten last: a password outlives the tokens that it brought.
+        secrets.retain(|known| *known != form);
+        secrets.push(form);
     }
     let surplus = secrets.len().saturating_sub(MAX_SECRETS);
     secrets.drain(..surplus);
 }
 
 fn shown(text: &str, limit: usize) -> Cow<'_, str> {
-    match blotted(text) {
-        Cow::Borrowed(text) => cut(text, limit),
-        Cow::Owned(text) => Cow::Owned(cut(&text, limit).into_owned()),
+    let end = text.len().min(MAX_SEARCHED);
+    let end = (0..=end).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    // At a cut, the beginning of a secret would not be found.
+    let tail = if end < text.len() { 0 } else { limit / 4 };
+    match blotted(&text[..end]) {
+        Cow::Borrowed(text) => cut(text, limit, tail),
+        Cow::Owned(text) => Cow::Owned(cut(&text, limit, tail).into_owned()),
     }
 }
 
 /// The text without the secrets in it.
 fn blotted(text: &str) -> Cow<'_, str> {
-    let end = text.len().min(MAX_SEARCHED);
-    let end = (0..=end).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-    let text = &text[..end];
     let secrets = SECRETS.lock().expect("nothing panics with this lock");
     let mut found: Vec<_> = secrets.iter().filter(|secret| text.contains(&***secret)).collect();
     // One may hold another.
@@ -80,15 +81,15 @@ fn blotted(text: &str) -> Cow<'_, str> {
     shown
 }
 
-/// The text's beginning and end, where it is longer than so many characters: a parser says where it
-/// stood at the end.
-fn cut(text: &str, limit: usize) -> Cow<'_, str> {
-    let tail = limit / 4;
+/// The text's beginning, and `tail` characters of its end, where it is longer than so many
+/// characters: a parser says where it stood at the end.
+fn cut(text: &str, limit: usize, tail: usize) -> Cow<'_, str> {
     if text.chars().nth(limit).is_none() {
         return Cow::Borrowed(text);
     }
     let head: String = text.chars().take(limit - tail - 1).collect();
-    let start = text.char_indices().rev().nth(tail - 1).map_or(0, |(at, _)| at);
+    let mut ends = text.char_indices().map(|(at, _)| at).rev();
+    let start = tail.checked_sub(1).and_then(|last| ends.nth(last)).unwrap_or(text.len());
     Cow::Owned(format!("{head}…{}", &text[start..]))
 }
 
@@ -128,6 +129,17 @@ mod tests {
                 assert!(!shown.contains("pa") && !shown.contains("cGEgc3Mvd"), "{shown}");
             }
         }
+        // Nor is a part of one shown, where the rest is behind what is searched.
+        for shown in 1..11 {
+            let text = format!("{}pa ss/w%rd?", "x".repeat(MAX_SEARCHED - shown));
+            assert!(foreign(&text).trim_end_matches('…').ends_with('x'), "{}", foreign(&text));
+        }
+        // What is sent again and again is not forgotten for what is sent once.
+        for n in 0..MAX_SECRETS {
+            keep_secret(&format!("a token of many, {n}"));
+            keep_secret("pa ss/w%rd?");
+        }
+        assert_eq!(foreign("you said pa ss/w%rd?"), "you said ***");
         // What is too short would be found everywhere.
         keep_secret("of");
         assert_eq!(foreign("a list of tags"), "a list of tags");
