@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FileType};
 
 use super::{BLOBS, Layout, Lock};
 use crate::content::{Inventory, Source};
@@ -179,23 +181,26 @@ impl Layout {
     }
 
     /// Removes what killed processes left behind. The lock on the index keeps the file of a process
-    /// that is just replacing it; whoever writes blobs is held back by the caller's lock.
+    /// that is just replacing it; whoever writes blobs is held back by the caller's lock. A folder,
+    /// or what else has such a name and is no file, is somebody else's.
     fn remove_leftovers(&self) -> Result<()> {
         let root = self.lock_index()?;
-        for name in
-            file::names(root.folder(), &self.path)?.iter().filter(|name| file::is_leftover(name))
-        {
-            rustix::fs::unlinkat(root.folder(), name, AtFlags::empty())
-                .map_err(|e| Error::io("remove", self.path.join(name), e))?;
-        }
+        remove_leftovers_in(root.folder(), &self.path)?;
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(dir) = self.open_algorithm(algorithm)? else { continue };
-            let names = file::names(&dir, &self.path.join(BLOBS).join(algorithm.name()))?;
-            names
-                .iter()
-                .filter(|name| file::is_leftover(name))
-                .try_for_each(|name| self.remove_in(algorithm, name))?;
+            remove_leftovers_in(&dir, &self.path.join(BLOBS).join(algorithm.name()))?;
         }
         Ok(())
     }
+}
+
+fn remove_leftovers_in(dir: &File, path: &Path) -> Result<()> {
+    for name in file::names(dir, path)?.iter().filter(|name| file::is_leftover(name)) {
+        let failed = |e| Error::io("remove", path.join(name), e);
+        let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        if FileType::from_raw_mode(found.st_mode).is_file() {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }

@@ -319,3 +319,18 @@ fn each_manifest_is_read_once_whatever_is_asked() {
     store.delete(&digest.parse().unwrap(), None).unwrap();
     assert_eq!(attached(), expected);
 }
+
+#[test]
+fn gc_passes_over_what_is_no_file_of_a_killed_process() {
+    let scratch = Scratch::new();
+    scratch.build("store", 1, &["--tag", "os:1"]);
+    for folder in ["store", "store/blobs/sha256"] {
+        scratch.write(format!("{folder}/.osimage-1-1.tmp"), "half");
+        fs::create_dir(scratch.path(folder).join(".osimage-1-2.tmp")).unwrap();
+    }
+    scratch.osimage(["--store-path", "store", "gc"]).ok();
+    for folder in ["store", "store/blobs/sha256"] {
+        assert!(!scratch.path(folder).join(".osimage-1-1.tmp").exists());
+        assert!(scratch.path(folder).join(".osimage-1-2.tmp").is_dir());
+    }
+}
