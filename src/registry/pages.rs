@@ -38,6 +38,11 @@ impl<'a> Pages<'a> {
         Pages { registry, asked, next: Some(first), visited: HashSet::new(), left: limit, limit }
     }
 
+    /// Whether no page beyond the first has been asked for.
+    pub fn is_first(&self) -> bool {
+        self.visited.len() <= 1
+    }
+
     /// The next page; an answer of another kind in `good` than 200 ends the list, and has no bytes.
     pub fn read(
         &mut self,

@@ -2,7 +2,7 @@
 //! index under a tag that is made of the digest (distribution-spec, "Referrers Tag Schema"), which
 //! clients write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::repository::Repository;
 use crate::digest::Digest;
@@ -13,17 +13,18 @@ use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result};
 
 impl Repository<'_> {
-    /// What the registry, or the index under the tag, lists as attached to a manifest.
+    /// What the registry and the index under the tag list as attached to a manifest. Both are read:
+    /// a registry may answer so for whatever it is asked, and keep no list, or may have learnt to
+    /// keep one when something stood under the tag already.
     ///
     /// # Errors
     /// What the registry gives; [`Error::Invalid`] where there are too many.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        match self.listed_referrers(subject)? {
-            Some(listed) if !listed.is_empty() => Ok(listed),
-            // A registry may answer so for whatever it is asked, and keep no list; what was
-            // attached then stands in the index.
-            _ => Ok(self.tagged_referrers(subject)?.map_or_else(Vec::new, |index| index.manifests)),
-        }
+        let mut listed = self.listed_referrers(subject)?.unwrap_or_default();
+        let known: HashSet<_> = listed.iter().map(|entry| entry.digest.clone()).collect();
+        let tagged = self.tagged_referrers(subject)?.map_or_else(Vec::new, |index| index.manifests);
+        listed.extend(tagged.into_iter().filter(|entry| !known.contains(&entry.digest)));
+        Ok(listed)
     }
 
     /// The index under the tag; `None` where there is none, or where the tag was given to the

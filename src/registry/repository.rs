@@ -415,11 +415,19 @@ impl<'a> Repository<'a> {
         let mut found = Vec::new();
         let good = &[200, 400, 404, 405, 501];
         while let Some((response, bytes)) = pages.read(&self.scopes, oci::INDEX, good)? {
-            // Registries without the list answer with a page of their own, or with an error.
+            // Registries without the list answer with a page of their own, or with an error. Once one
+            // has sent a page, the next one that is none leaves the list cut short.
             if response.status != StatusCode::OK
                 || media_type(&response.headers)?.as_deref() != Some(oci::INDEX)
             {
-                return Ok(None);
+                return match pages.is_first() {
+                    true => Ok(None),
+                    false => Err(Error::invalid(format!(
+                        "a further page of {asked} is none ({})",
+                        response.status
+                    ))
+                    .with_hint("run the command again, or tell whoever runs the registry")),
+                };
             }
             found.extend(json::from_slice::<Index>(&bytes, &asked)?.manifests);
             if found.len() > MAX_REFERRERS {

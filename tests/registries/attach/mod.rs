@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod finding;
+mod lists;
 mod places;
 
 use crate::common::Scratch;
