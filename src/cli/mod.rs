@@ -179,14 +179,15 @@ fn end_tidily() {
         })
         .map(Signal::as_raw)
         .collect();
-    if let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) {
-        std::thread::spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                osimage::file::remove_temporaries();
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-        });
-    }
+    // Without a thread for it, a signal must go on ending the program: so the thread comes first. A
+    // failure leaves all as it was.
+    let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else { return };
+        if let Some(signal) = signals.forever().next() {
+            osimage::file::remove_temporaries();
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    });
 }
 
 /// Has a write beyond the largest size of a file (`ulimit -f`) fail with an error, and not end the
