@@ -82,8 +82,8 @@ impl<'c> Place<'c> {
         match self.holder {
             Holder::Layout(layout) => Ok((layout, self.selector)),
             Holder::Archive(archive) => {
-                let what = format!("{} cannot be changed in place", archive.origin());
-                Err(Error::usage(what)
+                let path = archive.path().display();
+                Err(Error::usage(format!("{path} is an archive; it cannot be changed in place"))
                     .with_hint("import it into a store, change it there, and export it again"))
             }
             Holder::Registry(image) => Err(Error::usage(format!(
