@@ -11,7 +11,7 @@ use crate::{Error, Result, json, words};
 
 /// How much is read at a time while hashing and copying. Measured: 256 KiB copies 1.1 GB/s on one
 /// thread; blocks of several MiB fall out of the processor's cache and cost four times as much.
-pub const BLOCK: usize = 256 * 1024;
+pub(crate) const BLOCK: usize = 256 * 1024;
 
 /// The registered digest algorithms (image-spec, descriptor.md, "Registered algorithms").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

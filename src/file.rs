@@ -32,7 +32,7 @@ pub fn is_leftover(name: &OsStr) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`] where it is not a folder that can be opened.
-pub fn open_dir(path: &Path) -> Result<File> {
+pub(crate) fn open_dir(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
         .map(File::from)
@@ -43,7 +43,7 @@ pub fn open_dir(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// [`Error::Io`] where it cannot be read.
-pub fn names(dir: &File, path: &Path) -> Result<Vec<OsString>> {
+pub(crate) fn names(dir: &File, path: &Path) -> Result<Vec<OsString>> {
     let failed = |e| Error::io("read", path, e);
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir).map_err(failed)? {
@@ -60,7 +60,7 @@ pub fn names(dir: &File, path: &Path) -> Result<Vec<OsString>> {
 ///
 /// The file has no name at all until it is committed where the file system can do that
 /// (`O_TMPFILE`), so not even a killed process leaves anything; elsewhere it has a temporary name.
-pub struct NewFile<'a> {
+pub(crate) struct NewFile<'a> {
     file: File,
     dir: &'a File,
     dir_path: &'a Path,
@@ -278,7 +278,7 @@ fn remove_abandoned(dir: &File, path: &Path) {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn sync_dir(dir: &File, path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(dir: &File, path: &Path) -> Result<()> {
     dir.sync_all().map_err(|e| Error::io("write", path, e))
 }
 
@@ -320,11 +320,26 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     new.commit(name)
 }
 
+/// Writes all that a reader gives to a file, as [`write`] does; where the reader fails, the path
+/// holds what it held before.
+///
+/// # Errors
+/// What the reader gives; [`Error::Io`]; as [`check_writable`].
+pub fn save(path: &Path, content: &mut dyn Read) -> Result<()> {
+    check_writable(path)?;
+    let path = &behind_links(path)?;
+    let (dir_path, name) = split(path)?;
+    let dir = open_dir(dir_path)?;
+    let new = NewFile::create(&dir, dir_path, 0o666)?;
+    copy_sparse(content, new.file(), |_| ()).map_err(|e| Error::io("write", path, e))?;
+    new.commit(name)
+}
+
 /// The file that a path leads to through links, whether it is there or not.
 ///
 /// # Errors
 /// [`Error::Io`] where the links lead in a circle.
-pub fn behind_links(path: &Path) -> Result<PathBuf> {
+pub(crate) fn behind_links(path: &Path) -> Result<PathBuf> {
     const MOST: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MOST {
@@ -340,7 +355,7 @@ pub fn behind_links(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// [`Error::Usage`] where the path does not end in a name.
-pub fn split(path: &Path) -> Result<(&Path, &OsStr)> {
+pub(crate) fn split(path: &Path) -> Result<(&Path, &OsStr)> {
     let name = path.file_name().ok_or_else(|| {
         Error::usage(format!("{} is not the name of a file", path.display()))
             .with_hint("name a file")
@@ -362,7 +377,11 @@ fn temporary_name() -> PathBuf {
 ///
 /// # Errors
 /// What either side gives.
-pub fn copy_sparse(from: &mut dyn Read, to: &File, each: impl FnMut(&[u8])) -> io::Result<u64> {
+pub(crate) fn copy_sparse(
+    from: &mut dyn Read,
+    to: &File,
+    each: impl FnMut(&[u8]),
+) -> io::Result<u64> {
     let mut blocks = Blocks { from, each, offset: 0 };
     let first = blocks.next(vec![0; BLOCK])?;
     if first.ends() {
@@ -500,7 +519,7 @@ fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
 
 /// By what it is noticed that a file has changed: its size, and when it was written to last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State(u64, i64, i64);
+pub(crate) struct State(u64, i64, i64);
 
 impl State {
     /// The state of an open file.
@@ -510,7 +529,7 @@ impl State {
 }
 
 /// The error for a file that changed while it was read.
-pub fn changed(path: &Path) -> Error {
+pub(crate) fn changed(path: &Path) -> Error {
     Error::invalid(format!("{} changed while it was read", path.display()))
         .with_hint("run the command again when nothing writes to it")
 }
@@ -519,7 +538,7 @@ pub fn changed(path: &Path) -> Error {
 ///
 /// # Errors
 /// As [`open_regular`]; [`Error::Invalid`] where it has more than `limit` bytes.
-pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let (file, _) = open_regular(path)?;
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
@@ -537,7 +556,7 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Io`] where it is missing or unreadable, [`Error::Usage`] where it is a folder, a pipe
 /// or a device.
-pub fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
     // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     const PIPE_HINT: &str = "write the content to a file first, and name that";

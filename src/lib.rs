@@ -30,6 +30,10 @@
 //!
 //! The folder `examples/` has a builder, a controller, a publisher and a maker of indexes.
 //!
+//! It runs on Linux and blocks: from asynchronous code, call it in a thread that may wait, such as
+//! one of tokio's `spawn_blocking`. A registry that is asked from a thread that drives a runtime
+//! gives an error.
+//!
 //! Packing a build into an archive, and reading it back:
 //!
 //! ```

@@ -5,11 +5,21 @@ use std::path::Path;
 
 use crate::archive::Archive;
 use crate::content::{self, Inventory, Source};
-use crate::layout::Layout;
-use crate::names::Selector;
-use crate::oci::Descriptor;
+use crate::layout::{INDEX_FILE, Layout};
+use crate::names::{PathKind, Selector};
+use crate::oci::{Descriptor, LayoutFile};
 use crate::registry::RemoteImage;
 use crate::{Error, Result};
+
+/// What there is at a path, for [`Location::parse`](crate::names::Location::parse).
+pub fn look(path: &Path) -> Option<PathKind> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_dir() {
+        return Some(PathKind::File);
+    }
+    let layout = [LayoutFile::NAME, INDEX_FILE].iter().any(|name| path.join(name).exists());
+    Some(if layout { PathKind::Layout } else { PathKind::Folder })
+}
 
 /// What an argument that names images stands for, once it is opened.
 pub struct Place<'c> {

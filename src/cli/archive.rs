@@ -171,7 +171,7 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     args.progress.apply();
     // The argument is always a path here, also where the store is named; a file of any name is
     // taken for an archive.
-    let location = match Location::parse(&args.source, osimage::layout::look) {
+    let location = match Location::parse(&args.source, osimage::place::look) {
         Ok(Location::Store(_)) | Err(_) if Path::new(&args.source).is_file() => {
             Location::Archive(args.source.clone().into(), None)
         }

@@ -6,9 +6,8 @@ use osimage::graph::Graph;
 use osimage::image::build::{self, Built, Inputs, Part, Parts, Recipe};
 use osimage::image::{Profile, Role};
 use osimage::names::EntryName;
-use osimage::oci::MAX_CONFIG;
 use osimage::platform::Wanted;
-use osimage::{Error, Result, file};
+use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
 use super::context::{Context, parse_annotations};
@@ -160,7 +159,9 @@ fn one_part(args: &Args) -> Result<Part> {
     ];
     let command_line = match (&args.command_line, &args.command_line_file) {
         (Some(text), _) => text.clone(),
-        (None, Some(path)) => read_command_line(path)?.trim_end_matches(['\n', '\r']).to_owned(),
+        (None, Some(path)) => {
+            build::read_command_line(path)?.trim_end_matches(['\n', '\r']).to_owned()
+        }
         (None, None) => String::new(),
     };
     let part = given.into_iter().fold(Part::new(), |part, (role, path)| match path {
@@ -188,7 +189,9 @@ fn configs(values: &[String]) -> Result<Vec<(Wanted, Part)>> {
                     }
                     "arch" if value.is_empty() => {}
                     "arch" => architecture = Some(value.parse()?),
-                    "cmdline" => part = part.command_line(read_command_line(value.as_ref())?),
+                    "cmdline" => {
+                        part = part.command_line(build::read_command_line(value.as_ref())?);
+                    }
                     role => {
                         let role: Role = role.parse().map_err(|_| {
                             Error::usage(format!("--config has no key {key:?}")).with_hint(keys)
@@ -206,19 +209,4 @@ fn configs(values: &[String]) -> Result<Vec<(Wanted, Part)>> {
             ))
         })
         .collect()
-}
-
-fn read_command_line(path: &std::path::Path) -> Result<String> {
-    let (input, metadata) = file::open_regular(path)?;
-    if metadata.len() > MAX_CONFIG {
-        return Err(Error::usage(format!("{} is too large for a command line", path.display()))
-            .with_hint("check which file you named"));
-    }
-    match std::io::read_to_string(input) {
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-            Err(Error::usage(format!("{} is not text in UTF-8", path.display()))
-                .with_hint("a command line is text; check which file you named"))
-        }
-        text => text.map_err(|e| Error::io("read", path, e)),
-    }
 }

@@ -1,12 +1,9 @@
 //! `osimage compress`: one file with the archives' encoder, for the other outputs of a build.
 
-use std::io::{BufWriter, Read, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use osimage::compress::{Format, Writer};
-use osimage::digest::BLOCK;
-use osimage::file::{self, NewFile};
+use osimage::compress::{self, Format};
 use osimage::{Error, Result};
 
 use super::archive::{parse_threads, settings};
@@ -40,27 +37,10 @@ pub fn run(args: &Args) -> Result<()> {
         ))
         .with_hint("let it end in .xz, .zst or .gz"));
     }
-    let (input, metadata) = file::open_regular(&args.input)?;
-    let mut input = progress::bar(metadata.len(), "compressing").wrap_read(input);
-    file::check_writable(&args.output)?;
-    let (dir_path, name) = file::split(&args.output)?;
-    let dir = file::open_dir(dir_path)?;
-    let new = NewFile::create(&dir, dir_path, 0o666)?;
-    let failed = |e| Error::io("write", &args.output, e);
-    let mut writer = Writer::new(
-        BufWriter::with_capacity(BLOCK, new.file()),
-        &settings(&args.output, args.level, args.threads),
-    )?;
-    let mut block = vec![0; BLOCK];
-    loop {
-        match input.read(&mut block).map_err(|e| Error::io("read", &args.input, e))? {
-            0 => break,
-            n => writer.write_all(&block[..n]).map_err(failed)?,
-        }
-    }
-    writer.finish().and_then(|mut out| out.flush()).map_err(failed)?;
-    let size = new.file().metadata().map_err(failed)?.len();
-    new.commit(name)?;
+    let bar = progress::bar(args.input.metadata().map_or(0, |m| m.len()), "compressing");
+    let settings = settings(&args.output, args.level, args.threads);
+    let size = compress::file(&args.input, &args.output, &settings, |n| bar.inc(n))?;
+    drop(bar);
     output::say(&format!("{}: {}", args.output.display(), output::size(size)));
     Ok(())
 }

@@ -9,11 +9,11 @@ use osimage::archive::{self, Archive};
 use osimage::content;
 use osimage::image::Profile;
 use osimage::json::Annotations;
-use osimage::layout::{self, Layout};
+use osimage::layout::Layout;
 use osimage::names::{
     ARCHIVE_ENDINGS, Host, Location, PathKind, Reference, Selector, looks_like_path,
 };
-use osimage::place::Place;
+use osimage::place::{self, Place};
 use osimage::platform::Wanted;
 use osimage::registry::Client;
 use osimage::{Error, Kind, Result};
@@ -163,7 +163,7 @@ impl Context {
         let only_paths = is_named && bare != Bare::Registry;
         let location = Location::parse(argument, |path| {
             let sure = || path.to_str().is_some_and(looks_like_path);
-            layout::look(path).filter(|_| !only_paths || sure())
+            place::look(path).filter(|_| !only_paths || sure())
         })?;
         match location {
             Location::Store(selector) if bare == Bare::Registry && self.store_path.is_none() => {
@@ -212,7 +212,7 @@ impl Context {
 
     /// What a name that the store does not have may be meant to be, and how that is typed.
     fn other_meaning(&self, argument: &str, bare: Bare) -> Option<String> {
-        match layout::look(argument.as_ref()) {
+        match place::look(argument.as_ref()) {
             Some(PathKind::File) => {
                 return Some(format!("./{argument} means the file of that name"));
             }
@@ -284,7 +284,7 @@ impl Context {
 
     /// The image in a registry that an argument names, with or without `oci://`.
     pub fn reference(&self, argument: &str) -> Result<Reference> {
-        match Location::parse(argument, layout::look)? {
+        match Location::parse(argument, place::look)? {
             Location::Registry(reference) => Ok(reference),
             Location::Store(_) => argument.parse(),
             Location::Layout(..) | Location::Archive(..) => Err(Error::usage(format!(

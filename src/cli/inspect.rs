@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 
 use osimage::content::Source;
 use osimage::image::{self, Image, info};
+use osimage::json::Raw;
 use osimage::oci::{self, Descriptor, Manifest};
 use osimage::referrers::{self, Referrer};
 use osimage::{Kind, Result};
@@ -41,7 +42,7 @@ enum Format {
 struct Inspected<'a> {
     descriptor: &'a Descriptor,
     manifest: &'a Manifest,
-    config: &'a Option<serde_json::Value>,
+    config: &'a Option<Raw>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attached: Vec<Descriptor>,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use osimage::content::Source;
 use osimage::digest::Verifying;
-use osimage::file::{self, NewFile};
+use osimage::file;
 use osimage::image::select;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
@@ -122,13 +122,6 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
     );
     match output {
         None => output::content(content, args.force),
-        Some(path) => {
-            let (dir_path, name) = file::split(path)?;
-            let dir = file::open_dir(dir_path)?;
-            let new = NewFile::create(&dir, dir_path, 0o666)?;
-            file::copy_sparse(&mut content, new.file(), |_| ())
-                .map_err(|e| Error::io("write", path, e))?;
-            new.commit(name)
-        }
+        Some(path) => file::save(path, &mut content),
     }
 }

@@ -28,7 +28,7 @@ mod xz;
 mod xz_index;
 mod zstd;
 
-use std::io;
+use std::io::{self, BufWriter, Read, Write};
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -36,6 +36,8 @@ use std::path::Path;
 pub use reader::Reader;
 pub use writer::Writer;
 
+use crate::digest::BLOCK;
+use crate::file::{self, NewFile};
 use crate::{Error, Result};
 
 /// How an archive is compressed.
@@ -133,6 +135,35 @@ impl Settings {
         self.threads = threads;
         self
     }
+}
+
+/// Compresses one file into another, which holds what it held before until the new one is whole.
+/// `read` is told how many bytes were read, again and again. Gives the size in bytes.
+///
+/// # Errors
+/// [`Error::Usage`] where the format has no such level, or a path is no file; [`Error::Io`].
+pub fn file(input: &Path, output: &Path, settings: &Settings, read: impl Fn(u64)) -> Result<u64> {
+    let mut from = file::open_regular(input)?.0;
+    file::check_writable(output)?;
+    let (dir_path, name) = file::split(output)?;
+    let dir = file::open_dir(dir_path)?;
+    let new = NewFile::create(&dir, dir_path, 0o666)?;
+    let failed = |e| Error::io("write", output, e);
+    let mut writer = Writer::new(BufWriter::with_capacity(BLOCK, new.file()), settings)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        match from.read(&mut block).map_err(|e| Error::io("read", input, e))? {
+            0 => break,
+            n => {
+                writer.write_all(&block[..n]).map_err(failed)?;
+                read(n as u64);
+            }
+        }
+    }
+    writer.finish().and_then(|mut out| out.flush()).map_err(failed)?;
+    let size = new.file().metadata().map_err(failed)?.len();
+    new.commit(name)?;
+    Ok(size)
 }
 
 /// Whether a block is a tar header: its checksum (POSIX.1-1988, ustar) says so, also in the older

@@ -185,6 +185,25 @@ impl BlobSink for Session<'_> {
     }
 }
 
+/// Reads the text of a command line from a file, with all that stands in it.
+///
+/// # Errors
+/// [`Error::Usage`] where the file is too large for one or is not text; [`Error::Io`].
+pub fn read_command_line(path: &Path) -> Result<String> {
+    let (input, metadata) = file::open_regular(path)?;
+    if metadata.len() > oci::MAX_CONFIG {
+        return Err(Error::usage(format!("{} is too large for a command line", path.display()))
+            .with_hint("check which file you named"));
+    }
+    match std::io::read_to_string(input) {
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Error::usage(format!("{} is not text in UTF-8", path.display()))
+                .with_hint("a command line is text; check which file you named"))
+        }
+        text => text.map_err(|e| Error::io("read", path, e)),
+    }
+}
+
 /// Builds an image: its parts go to `sink`, and what is to stand in the top index comes back.
 ///
 /// ```

@@ -13,7 +13,7 @@ pub mod profile;
 pub mod select;
 
 use crate::content::{self, Source};
-use crate::json::{self, Extra};
+use crate::json::{self, Extra, Raw};
 use crate::oci::{Descriptor, Index, MAX_CONFIG, Manifest};
 use crate::{Error, Result};
 pub use files::SHA256SUMS;
@@ -27,8 +27,8 @@ pub struct Image {
     pub descriptor: Descriptor,
     /// The manifest.
     pub manifest: Manifest,
-    /// The config's content, where it is JSON of a size that is read.
-    pub config: Option<serde_json::Value>,
+    /// The config's content as it stands, where it is JSON of a size that is read.
+    pub config: Option<Raw>,
     /// The kernel's command line, where the config holds one.
     pub command_line: Option<String>,
 }

@@ -1,5 +1,7 @@
 //! Which image of an index is meant.
 
+use serde::Deserialize;
+
 use super::{Image, Profile, info, read_index};
 use crate::content::Source;
 use crate::error::Advice;
@@ -161,15 +163,22 @@ fn check(source: &dyn Source, entry: &Descriptor, wanted: &Wanted) -> Result<()>
     }
 }
 
+/// What the config of an ordinary container says of its machine (image-spec, config.md).
+#[derive(Deserialize)]
+struct OfConfig {
+    architecture: String,
+    os: String,
+    variant: Option<String>,
+}
+
 /// What an image says that it is for: in the config where it is an ordinary container, else in
 /// Garden Linux's annotation of the manifest.
 fn own_platform(image: &Image) -> Option<Platform> {
-    let of_config = |key: &str| Some(image.config.as_ref()?.get(key)?.as_str()?.to_owned());
-    if let (true, Some(architecture), Some(os)) =
-        (info::is_container(&image.manifest), of_config("architecture"), of_config("os"))
+    if info::is_container(&image.manifest)
+        && let Some(config) = &image.config
+        && let Ok(OfConfig { architecture, os, variant }) = serde_json::from_str(config.as_str())
     {
-        let variant = of_config("variant");
-        return Some(Platform { architecture, os, variant, ..Platform::default() });
+        return Some(Platform { variant, ..Platform::new(os, architecture) });
     }
     let architecture = image.manifest.annotations.get("architecture")?.to_owned();
     let os = image.profile().unwrap_or(Profile::Native).os().to_owned();

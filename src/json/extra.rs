@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::de::{Error as _, MapAccess};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::write::{Document, Writer, is_quote_of, quote};
+use super::write::{Document, Writer, is_quote_of, quote, serialize};
 use super::{MAX_FIELDS, twice, unquote};
 
 /// The longest string of a document's own that is read, such as the name of a platform.
@@ -48,6 +48,19 @@ impl<'de> Deserialize<'de> for Raw {
         let json = <&RawValue>::deserialize(deserializer)?.get();
         check_nesting(json)?;
         Ok(Raw(json.into()))
+    }
+}
+
+impl Raw {
+    /// The JSON text, as it stands.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Raw {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(self, serializer)
     }
 }
 

@@ -38,7 +38,6 @@ use crate::content::{self, Hold, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
 use crate::manifest::{Manifests, RawManifest};
-use crate::names::PathKind;
 use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_STORE_INDEX};
 use crate::referrers::Attached;
 use crate::{Error, Result, file, json};
@@ -487,14 +486,4 @@ const INDEX_HINT: &str = "restore it from a backup or an archive; the blobs are 
 /// The index of a store without images.
 fn empty_index() -> Vec<u8> {
     Index::over(Vec::new()).to_layout_bytes().expect("it is small")
-}
-
-/// What there is at a path, for [`crate::names::Location::parse`].
-pub fn look(path: &Path) -> Option<PathKind> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_dir() {
-        return Some(PathKind::File);
-    }
-    let layout = [LayoutFile::NAME, INDEX_FILE].iter().any(|name| path.join(name).exists());
-    Some(if layout { PathKind::Layout } else { PathKind::Folder })
 }
