@@ -27,6 +27,7 @@ mod hostile_archives;
 mod house;
 mod import;
 mod interop;
+mod limits;
 mod mkosi;
 mod store;
 mod terminal;
