@@ -35,7 +35,7 @@ pub const CREATED: &str = "org.opencontainers.image.created";
 /// (distribution-spec, "Pushing Manifests").
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
 /// The largest `index.json` of a layout that is read.
-pub const MAX_STORE_INDEX: u64 = 64 * 1024 * 1024;
+pub const MAX_STORE_INDEX: u64 = 24 * 1024 * 1024;
 /// The largest config that is read.
 pub const MAX_CONFIG: u64 = 1024 * 1024;
 

@@ -63,8 +63,7 @@ impl Content {
     }
 
     fn archive(&self, path: &Path, format: Format) {
-        let mut settings = Settings::new(format);
-        settings.level = (format != Format::None).then_some(1);
+        let settings = Settings::new(format).level((format != Format::None).then_some(1));
         let mut writer = Writer::new(fs::File::create(path).unwrap(), &settings).unwrap();
         for (name, bytes) in self.members() {
             let mut member = Vec::new();
@@ -113,7 +112,7 @@ fn pairs(n: usize) -> String {
 
 const MANIFEST: usize = 4 << 20;
 
-/// A shape that content can have, in a size that can be divided by four.
+/// A shape that content can have, in a size that can be divided by sixteen.
 struct Shape {
     name: &'static str,
     size: usize,
@@ -123,7 +122,7 @@ struct Shape {
 const SHAPES: &[Shape] = &[
     Shape {
         name: "manifests filled with blanks",
-        size: 72,
+        size: 64,
         content: |n| {
             let manifests: Vec<_> = (0..n).map(|n| manifest(&[layer(n)], "", MANIFEST)).collect();
             let entries: Vec<_> = manifests.iter().map(|json| entry(json, "")).collect();
@@ -132,7 +131,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "an index of nothing but a field of its own",
-        size: 60,
+        size: 20,
         content: |n| {
             let objects = r#"{"":0},"#.repeat(n * (1 << 20) / 7);
             Content::of(&[], &format!(r#","x":[{objects}0]"#), Vec::new())
@@ -140,12 +139,12 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "entries that point to nothing",
-        size: 100_000,
+        size: 80_000,
         content: |n| Content::of(&(0..n).map(|n| stray(n, "")).collect::<Vec<_>>(), "", Vec::new()),
     },
     Shape {
         name: "entries with long names",
-        size: 60_000,
+        size: 20_000,
         content: |n| {
             let name = |n| named(&format!("{n}{}", "n".repeat(900)));
             Content::of(&(0..n).map(|n| stray(n, &name(n))).collect::<Vec<_>>(), "", Vec::new())
@@ -161,7 +160,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "entries with many annotations",
-        size: 600,
+        size: 200,
         content: |n| {
             let more = format!(r#","annotations":{{{}}}"#, pairs(10_000));
             Content::of(&(0..n).map(|n| stray(n, &more)).collect::<Vec<_>>(), "", Vec::new())
@@ -169,7 +168,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "entries with annotations that are escaped",
-        size: 480,
+        size: 200,
         content: |n| {
             let more = format!(r#","annotations":{{{},"\u0061":"\u0061"}}"#, pairs(9_000));
             Content::of(&(0..n).map(|n| stray(n, &more)).collect::<Vec<_>>(), "", Vec::new())
@@ -185,7 +184,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "one long name",
-        size: 12,
+        size: 16,
         content: |n| {
             let manifest = manifest(&[], "", 0);
             let entry = entry(&manifest, &named(&"n".repeat(MANIFEST)));
@@ -247,7 +246,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "manifests of many layers",
-        size: 12,
+        size: 16,
         content: |n| {
             let layers = |m: usize| (0..24_000).map(move |n| layer((m << 32) | n));
             let manifests: Vec<_> =
@@ -258,9 +257,9 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "a manifest that is nested deep",
-        size: 4,
+        size: 16,
         content: |n| {
-            let inside = "0,".repeat(n * 500_000);
+            let inside = "0,".repeat(n * 125_000);
             let (open, close) = ("[".repeat(120), "]".repeat(120));
             Content::image(manifest(&[], &format!(r#","x":{open}{inside}0{close}"#), 0), vec![])
         },
@@ -361,9 +360,12 @@ fn run(scratch: &Scratch, place: &str) -> Vec<f64> {
 
 #[test]
 fn whatever_is_in_it_memory_is_bounded_and_work_grows_as_it_does() {
+    // The whole sizes take minutes.
+    let whole = std::env::var_os("OSIMAGE_TEST_ALL").is_some();
     for shape in SHAPES {
         let scratch = Scratch::new();
-        let (all, quarter) = ((shape.content)(shape.size), (shape.content)(shape.size / 4));
+        let size = if whole { shape.size } else { shape.size / 4 };
+        let (all, quarter) = ((shape.content)(size), (shape.content)(size / 4));
         all.layout(&scratch.path("all"));
         quarter.layout(&scratch.path("quarter"));
         let commands = commands("all/");
@@ -373,9 +375,10 @@ fn whatever_is_in_it_memory_is_bounded_and_work_grows_as_it_does() {
             assert!(all <= most, "{}: {args:?} took {all} s, not {quarter} s", shape.name);
         }
         all.archive(&scratch.path("all.oci.tar"), Format::None);
-        all.archive(&scratch.path("all.oci.tar.gz"), Format::Gzip);
-        for place in ["all.oci.tar", "all.oci.tar.gz"] {
-            let _ = run(&scratch, place);
+        let _ = run(&scratch, "all.oci.tar");
+        if whole {
+            all.archive(&scratch.path("all.oci.tar.gz"), Format::Gzip);
+            let _ = run(&scratch, "all.oci.tar.gz");
         }
     }
 }

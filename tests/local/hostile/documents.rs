@@ -10,15 +10,15 @@ use osimage::digest::Digest;
 use osimage::oci;
 
 #[test]
-fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
+fn an_index_of_25_mib_or_a_manifest_of_5_mib_is_refused() {
     let scratch = Scratch::new();
     victim(&scratch);
     let layout = layout_with_entries(&scratch, "big-index", &[]);
     let mut index = fs::read(layout.join("index.json")).unwrap();
-    index.resize(65 << 20, b' ');
+    index.resize(25 << 20, b' ');
     fs::write(layout.join("index.json"), &index).unwrap();
     let said = scratch.osimage(["list", "./big-index"]).fails(5);
-    assert!(said.contains("larger than 67108864 bytes"), "{said}");
+    assert!(said.contains("larger than 25165824 bytes"), "{said}");
     scratch
         .osimage([
             "--store-path",
@@ -30,14 +30,14 @@ fn an_index_of_65_mib_or_a_manifest_of_5_mib_is_refused() {
             scratch.parts(1)[2].to_str().unwrap(),
         ])
         .fails(5);
-    assert_eq!(fs::metadata(layout.join("index.json")).unwrap().len(), 65 << 20, "it was replaced");
+    assert_eq!(fs::metadata(layout.join("index.json")).unwrap().len(), 25 << 20, "it was replaced");
     let tar = tar_file(&[
         ("oci-layout", tar::EntryType::Regular, oci::LayoutFile::CONTENT.into()),
         ("index.json", tar::EntryType::Regular, index),
     ]);
     fs::write(scratch.path("big.oci.tar.zst"), compressed(&tar, Format::Zstd)).unwrap();
     let said = scratch.osimage(["list", "big.oci.tar.zst"]).fails(5);
-    assert!(said.contains("at most 67108864 are read"), "{said}");
+    assert!(said.contains("at most 25165824 are read"), "{said}");
 
     layout_with_manifest(&scratch, "big-manifest", |layout| {
         manifest(layout, &[]) + &" ".repeat(5 << 20)
