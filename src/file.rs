@@ -320,7 +320,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     new.commit(name)
 }
 
-/// Writes all that a reader gives to a file, as [`write`] does; where the reader fails, the path
+/// Writes all that a reader gives to a file, as [`write()`] does; where the reader fails, the path
 /// holds what it held before.
 ///
 /// # Errors

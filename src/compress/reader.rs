@@ -51,7 +51,7 @@ impl Reader {
     /// is for messages only.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io); [`Error::Invalid`](crate::Error::Invalid) where the table
+    /// [`Error::Io`]; [`Error::Invalid`] where the table
     /// is not what the format says.
     pub fn open(file: File, path: impl AsRef<Path>) -> Result<Reader> {
         let path = path.as_ref();

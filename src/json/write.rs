@@ -47,7 +47,7 @@ fn compact(value: &(impl Serialize + ?Sized)) -> String {
 }
 
 /// JSON indented by two spaces, as Go's `json.Encoder` with `SetIndent("", "  ")` writes it,
-/// without its last newline. What lies deeper than [`MAX_INDENT`] stays on one line, so that the
+/// without its last newline. What lies deeper than `MAX_INDENT` stays on one line, so that the
 /// text is not many times as long as what it shows.
 pub fn to_string_pretty(value: &impl Serialize) -> String {
     indent(&compact(value))
