@@ -5,11 +5,10 @@
 //! use osimage::oci::Platform;
 //! use osimage::platform::Wanted;
 //! let wanted: Wanted = "linux/arm/v7".parse().unwrap();
-//! let platform = |variant: &str| Platform {
-//!     os: "linux".into(),
-//!     architecture: "arm".into(),
-//!     variant: Some(variant.into()),
-//!     ..Platform::default()
+//! let platform = |variant: &str| {
+//!     let mut platform = Platform::new("linux", "arm");
+//!     platform.variant = Some(variant.into());
+//!     platform
 //! };
 //! assert!(wanted.rank(&platform("v7")) < wanted.rank(&platform("v6")));
 //! assert!(wanted.rank(&platform("v8")).is_none(), "a v7 does not run it");
