@@ -10,11 +10,10 @@
 //! - What was read is written at once or not at all: a write that fails is not sent again, the
 //!   index is read anew.
 //! - The look comes later than another needs from reading to writing, by the measure of what we
-//!   needed ourselves, and of the slowest answer about a manifest that we got: where many press, or
-//!   the registry is far, both are long.
-//! - Who sees that others are writing waits longer, and looks again until nothing has changed
-//!   between two looks.
-//! - Chance has a part in each pause, so that those who met once do not meet again.
+//!   needed ourselves: where many press, or the registry is far, that is long.
+//! - Who sees that others are writing waits longer, by the slowest answer about a manifest too, and
+//!   looks again until nothing has changed between two looks.
+//! - Chance has a part in each pause after that, so that those who met once do not meet again.
 //!
 //! What remains is a client that stands still between reading and writing for longer than that, a
 //! registry that carries a write out long after it was sent, and clients that do not look at all.
@@ -36,8 +35,6 @@ const TRIES: u32 = 20;
 /// and at most.
 const PATIENCE: u32 = 4;
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
-/// How much shorter the part of chance in a pause is as long as nobody else was seen.
-const ALONE: u32 = 5;
 /// How often an index that has the change is looked at, while others go on changing it.
 const LOOKS: u32 = 100;
 
@@ -84,12 +81,14 @@ impl Repository<'_> {
                     Some(written.descriptor().digest.clone())
                 }
             };
-            let needed = read.elapsed().max(self.registry.host.slowest());
-            let patience = (needed * PATIENCE).min(MAX_PATIENCE);
+            let needed = read.elapsed();
+            let patience = |needed: Duration| (needed * PATIENCE).min(MAX_PATIENCE);
             // Nobody was seen before the first look of the first try.
             let pause = |look| match (attempt, look) {
-                (0, 1) => patience + self.client.jitter(0) / ALONE,
-                _ => patience + self.client.jitter(attempt),
+                (0, 1) => patience(needed),
+                _ => {
+                    patience(needed.max(self.registry.host.slowest())) + self.client.jitter(attempt)
+                }
             };
             if let Some(after) = self.look(tag, subject, written, pause, &holds)? {
                 return Ok(after);

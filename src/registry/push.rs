@@ -108,12 +108,21 @@ pub fn push(
     }
     // A registry that has the manifest has what it points to.
     if !is_there && (reference.tag().is_none() || !repository.has_manifest(entry)?) {
-        copy::transfer(source, graph.without(digest), repository, options)?;
+        // What is attached comes after the image, but its blobs go side by side with the image's.
+        let (blobs, manifests): (Vec<_>, Vec<_>) =
+            attached.nodes().iter().partition(|node| node.manifest().is_none());
+        let blobs =
+            blobs.into_iter().filter(|blob| graph.find(&blob.descriptor().digest).is_none());
+        let first = graph.without(digest).into_iter().chain(blobs);
+        copy::transfer(source, first, repository, options)?;
         if !attached.nodes().is_empty() {
             repository.put_attached(digest, root)?;
         }
+        copy::transfer(source, manifests, repository, options)?;
+    } else {
+        copy::transfer(source, attached.nodes(), repository, options)?;
     }
-    push_attached(source, attached, repository, options)?;
+    tag_attached(attached, repository)?;
     if !is_whole {
         repository.put_attached(wanted, root)?;
         repository.list_referrers()?;
@@ -133,6 +142,11 @@ pub fn push_attached(
     options: &Options<'_>,
 ) -> Result<()> {
     copy::transfer(source, attached.nodes(), repository, options)?;
+    tag_attached(attached, repository)
+}
+
+/// Gives what cosign attached by its tag that tag.
+fn tag_attached(attached: &Graph, repository: &Repository<'_>) -> Result<()> {
     for entry in attached.entries() {
         let tag = entry.name().map(|name| split_tag(name).1.unwrap_or(name));
         if let (Some(tag), Some(manifest)) = (tag, attached.manifest(&entry.digest)) {
