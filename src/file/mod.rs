@@ -1,22 +1,24 @@
-//! New files that are invisible until they are whole and on the disk, and copying that keeps holes.
+//! New files that are invisible until they are whole and on the disk.
+
+mod copy;
+mod regular;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
-use std::thread::Builder;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::digest::BLOCK;
+pub(crate) use self::copy::copy_sparse;
+pub(crate) use self::regular::{State, changed, open_regular, read_small};
 use crate::{Error, Result};
 
 /// How the names of files begin that a killed process may have left behind; nobody reads them, and
@@ -368,213 +370,4 @@ fn temporary_name() -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let (pid, n) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
     format!("{TEMPORARY}{pid}-{n}.tmp").into()
-}
-
-/// Copies to the end, leaving out whole pages of zeros, so that the new file is sparse where the
-/// content is zero; `each` sees every byte in order. Gives the number of bytes.
-///
-/// More than a block is written on a thread of its own, while the next block comes, and is hashed.
-///
-/// # Errors
-/// What either side gives.
-pub(crate) fn copy_sparse(
-    from: &mut dyn Read,
-    to: &File,
-    each: impl FnMut(&[u8]),
-) -> io::Result<u64> {
-    let mut blocks = Blocks { from, each, offset: 0 };
-    let first = blocks.next(vec![0; BLOCK])?;
-    if first.ends() {
-        write_data(to, &first)?;
-        return finish(to, blocks.offset);
-    }
-    let (full, coming) = sync_channel::<Block>(AHEAD);
-    let (used, spare) = channel();
-    for _ in 0..AHEAD {
-        // Its other end is here.
-        let _ = used.send(Vec::new());
-    }
-    let write = move || -> io::Result<()> {
-        for block in coming {
-            write_data(to, &block)?;
-            // At the end nobody wants it back.
-            let _ = used.send(block.bytes);
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let Ok(writer) = Builder::new().name("write".into()).spawn_scoped(scope, write) else {
-            // Where there are no more threads, it takes longer.
-            let mut block = first;
-            loop {
-                write_data(to, &block)?;
-                if block.ends() {
-                    return finish(to, blocks.offset);
-                }
-                block = blocks.next(block.bytes)?;
-            }
-        };
-        let read = read_ahead(&mut blocks, first, &full, &spare);
-        drop(full);
-        writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        read?;
-        finish(to, blocks.offset)
-    })
-}
-
-/// Reads blocks for a thread that writes them, to the end, or until it ends: it tells why.
-fn read_ahead<F: FnMut(&[u8])>(
-    blocks: &mut Blocks<'_, F>,
-    first: Block,
-    full: &SyncSender<Block>,
-    spare: &Receiver<Vec<u8>>,
-) -> io::Result<()> {
-    let mut block = first;
-    loop {
-        let ends = block.ends();
-        if full.send(block).is_err() || ends {
-            return Ok(());
-        }
-        let Ok(bytes) = spare.recv() else { return Ok(()) };
-        block = blocks.next(bytes)?;
-    }
-}
-
-/// How many blocks of a copy are read ahead of the writing.
-const AHEAD: usize = 2;
-
-/// A block of what is copied, and where it begins.
-struct Block {
-    bytes: Vec<u8>,
-    len: usize,
-    offset: u64,
-}
-
-impl Block {
-    /// Whether nothing comes after it.
-    fn ends(&self) -> bool {
-        self.len < BLOCK
-    }
-}
-
-/// What is read of a copy.
-struct Blocks<'a, F> {
-    from: &'a mut dyn Read,
-    each: F,
-    offset: u64,
-}
-
-impl<F: FnMut(&[u8])> Blocks<'_, F> {
-    /// Reads the next block; one that is not full is the last.
-    fn next(&mut self, mut bytes: Vec<u8>) -> io::Result<Block> {
-        bytes.resize(BLOCK, 0);
-        let (offset, len) = (self.offset, read_full(self.from, &mut bytes)?);
-        (self.each)(&bytes[..len]);
-        self.offset += len as u64;
-        Ok(Block { bytes, len, offset })
-    }
-}
-
-/// Writes a block, but for whole pages of zeros.
-fn write_data(to: &File, block: &Block) -> io::Result<()> {
-    const PAGE: usize = 4096;
-    static ZEROS: [u8; PAGE] = [0; PAGE];
-    let bytes = &block.bytes[..block.len];
-    let mut data: Option<usize> = None;
-    for (at, page) in bytes.chunks(PAGE).enumerate().map(|(n, page)| (n * PAGE, page)) {
-        let zero = page == &ZEROS[..page.len()];
-        match (zero, data) {
-            (false, None) => data = Some(at),
-            (true, Some(start)) => {
-                to.write_all_at(&bytes[start..at], block.offset + start as u64)?;
-                data = None;
-            }
-            _ => {}
-        }
-    }
-    match data {
-        Some(start) => to.write_all_at(&bytes[start..], block.offset + start as u64),
-        None => Ok(()),
-    }
-}
-
-/// Gives a file that was copied its size, which may end in zeros.
-fn finish(to: &File, size: u64) -> io::Result<u64> {
-    to.set_len(size).map(|()| size)
-}
-
-/// Reads until the buffer is full or the content ends.
-fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        match from.read(&mut buf[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
-}
-
-/// By what it is noticed that a file has changed: its size, and when it was written to last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct State(u64, i64, i64);
-
-impl State {
-    /// The state of an open file.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
-        State(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-    }
-}
-
-/// The error for a file that changed while it was read.
-pub(crate) fn changed(path: &Path) -> Error {
-    Error::invalid(format!("{} changed while it was read", path.display()))
-        .with_hint("run the command again when nothing writes to it")
-}
-
-/// Reads a small regular file whole.
-///
-/// # Errors
-/// As [`open_regular`]; [`Error::Invalid`] where it has more than `limit` bytes.
-pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let (file, _) = open_regular(path)?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
-    match bytes.len() as u64 <= limit {
-        true => Ok(bytes),
-        false => {
-            Err(Error::invalid(format!("{} is larger than {} KiB", path.display(), limit / 1024))
-                .with_hint("check that it is the right file"))
-        }
-    }
-}
-
-/// Opens a regular file that is to be read from its beginning to its end.
-///
-/// # Errors
-/// [`Error::Io`] where it is missing or unreadable, [`Error::Usage`] where it is a folder, a pipe
-/// or a device.
-pub(crate) fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata)> {
-    // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    const PIPE_HINT: &str = "write the content to a file first, and name that";
-    let unfit = |kind: &str, hint: &str| {
-        Error::usage(format!("{} is {kind}; a file is needed here", path.display())).with_hint(hint)
-    };
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        // A socket.
-        Err(Errno::NXIO) => return Err(unfit("a socket", PIPE_HINT)),
-        Err(e) => return Err(Error::io("read", path, e)),
-    };
-    let metadata = file.metadata().map_err(|e| Error::io("read", path, e))?;
-    if !metadata.is_file() {
-        return Err(match metadata.is_dir() {
-            true => unfit("a folder", "name the file itself"),
-            false => unfit("not a regular file", PIPE_HINT),
-        });
-    }
-    Ok((file, metadata))
 }
