@@ -28,6 +28,9 @@
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
+//! With the feature `oci-spec`, a module `interop` converts from and to the types of the crate of that
+//! name.
+//!
 //! The folder `examples/` has a builder, a controller, a publisher and a maker of indexes.
 //!
 //! It runs on Linux and blocks: from asynchronous code, call it in a thread that may wait, such as
@@ -85,6 +88,8 @@ pub mod fuzzing;
 pub mod graph;
 pub mod image;
 pub mod index;
+#[cfg(feature = "oci-spec")]
+pub mod interop;
 pub mod json;
 pub mod layout;
 pub mod manifest;

@@ -248,8 +248,8 @@ impl Manifest {
     /// Its bytes, as Go writes them: what a digest is taken over.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it would not be read again: it is larger than [`MAX_MANIFEST`], or
-    /// a media type in it is none.
+    /// [`Error::Invalid`] where it would not be read again: it is larger than [`MAX_MANIFEST`], a
+    /// media type in it is none, or a name of a platform is longer than any.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         json::to_vec(self, MAX_MANIFEST, "the manifest")
     }
@@ -473,6 +473,23 @@ mod tests {
             (format!("{good}x"), MANIFEST),
         ] {
             assert!(parse(&json, media_type).is_err(), "{json} as {media_type}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_that_would_not_be_read() {
+        let entry = |variant: &str| {
+            let mut entry = Descriptor::of(MANIFEST, b"");
+            let mut platform = Platform::new("linux", "arm");
+            platform.variant = Some(variant.to_owned());
+            entry.platform = Some(Box::new(platform));
+            Index::over(vec![entry]).to_bytes()
+        };
+        for (length, sound) in [(4096, true), (4097, false)] {
+            let written = entry(&"v".repeat(length));
+            assert_eq!(written.is_ok(), sound, "{length}");
+            let Ok(bytes) = written else { continue };
+            json::from_slice::<Index>(&bytes, "the test").unwrap();
         }
     }
 

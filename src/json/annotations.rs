@@ -1,6 +1,7 @@
 //! Annotations of a document: read within a bound, kept in the spelling that they came in.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -209,9 +210,18 @@ impl fmt::Debug for Annotations {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Annotations {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let mut annotations = Annotations::default();
-        pairs.into_iter().for_each(|(key, value)| annotations.set(key, value));
-        annotations
+        let all: BTreeMap<String, String> =
+            pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        if all.is_empty() {
+            return Annotations::default();
+        }
+        let mut pairs = Pairs::default();
+        for (key, value) in all {
+            pairs.push(&quote(&key), &key);
+            pairs.push(&quote(&value), &value);
+        }
+        pairs.shrink();
+        Annotations(Some(Arc::new(pairs)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::write::{Document, Writer, is_quote_of, quote, serialize};
 use super::{MAX_FIELDS, twice, unquote};
 
 /// The longest string of a document's own that is read, such as the name of a platform.
-const MAX_STRING: usize = 4096;
+pub(super) const MAX_STRING: usize = 4096;
 /// How deep a foreign value may be nested, as `serde_json` has it elsewhere.
 const MAX_NESTING: usize = 128;
 /// Every key that the image-spec gives a meaning in a document that osimage reads, in lower case.
@@ -56,6 +56,13 @@ impl Raw {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A list of strings.
+    #[cfg(feature = "oci-spec")]
+    pub(crate) fn list(texts: &[String]) -> Self {
+        let quoted: Vec<_> = texts.iter().map(|text| quote(text)).collect();
+        Raw(format!("[{}]", quoted.join(",")).into())
+    }
 }
 
 impl Serialize for Raw {
@@ -96,8 +103,15 @@ struct Kept {
 
 impl Extra {
     /// The fields beyond the document's own, in JSON, with commas between them.
-    pub(super) fn members(&self) -> &str {
+    pub(crate) fn members(&self) -> &str {
         self.0.as_ref().map_or("", |kept| &kept.members)
+    }
+
+    /// One field, and nothing else.
+    #[cfg(feature = "oci-spec")]
+    pub(crate) fn field(key: &str, value: &Raw) -> Self {
+        let members = format!("{}:{}", quote(key), value.as_str());
+        Extra(Some(Arc::new(Kept { members, ..Kept::default() })))
     }
 
     /// How one of the document's own strings was spelled, where osimage would spell it otherwise.

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::extra::MAX_STRING;
 use super::{Annotations, Extra, MAX_LIST, check_media_type, unquote};
 use crate::{Error, Result};
 
@@ -203,6 +204,11 @@ impl Writer {
 
     /// Writes a string: as it was read, unless it has been changed.
     pub fn string(&mut self, key: &str, text: &str, extra: &Extra) {
+        if text.len() > MAX_STRING {
+            let size = text.len();
+            let fault = format!("{key} has {size} bytes; at most {MAX_STRING} are read");
+            self.fault.get_or_insert(fault);
+        }
         match extra.spelling(key).filter(|json| unquote(json).is_ok_and(|read| read == text)) {
             Some(json) => self.text.push_str(json),
             None => self.text.push_str(&quote(text)),
