@@ -69,6 +69,16 @@ impl<'a> Options<'a> {
         self.observer = Some(observer);
         self
     }
+
+    /// How many pieces are transferred at once.
+    pub(crate) fn at_once(&self) -> usize {
+        self.jobs
+    }
+
+    /// Who is told what becomes of the pieces.
+    pub(crate) fn watched_by(&self) -> Option<&'a dyn Observer> {
+        self.observer
+    }
 }
 
 impl Default for Options<'_> {

@@ -18,7 +18,8 @@
 //! - [`progress`]: what becomes of the pieces of a transfer, for whoever wants to show it.
 //! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
-//! - [`place`]: a layout, an archive or an image in a registry, opened.
+//! - [`place`]: a layout, an archive or an image in a registry, opened; [`destination`]: one that
+//!   takes an image.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building,
 //!   reading.
 //! - [`platform`]: platforms as they are asked for, and what fits.
@@ -77,6 +78,7 @@ pub mod attach;
 pub mod compress;
 pub mod content;
 pub mod copy;
+pub mod destination;
 pub mod digest;
 pub mod error;
 pub mod extract;

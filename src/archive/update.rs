@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::writer::{Options, fill};
+use super::writer::{Options, Piece, fill};
 use super::{Archive, MAX_SIZE, check_top};
 use crate::content::{self, Source};
 use crate::digest::Digest;
@@ -19,20 +19,21 @@ use crate::file::{self, NewFile};
 use crate::graph::{Graph, Node};
 use crate::manifest::RawManifest;
 use crate::oci::{Descriptor, Index};
+use crate::progress::{Ended, Observer};
 use crate::{Error, Result};
 
 /// How images are added to an archive.
 #[derive(Debug, Clone)]
-pub struct Addition {
-    options: Options,
+pub struct Addition<'a> {
+    options: Options<'a>,
     keep_top: bool,
     no_clobber: bool,
     max_size: u64,
 }
 
-impl Addition {
+impl<'a> Addition<'a> {
     /// The archive is written with these options; a name that means another image in it moves.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options<'a>) -> Self {
         Addition { options, keep_top: false, no_clobber: false, max_size: MAX_SIZE }
     }
 
@@ -47,6 +48,13 @@ impl Addition {
     #[must_use]
     pub fn no_clobber(mut self, no_clobber: bool) -> Self {
         self.no_clobber = no_clobber;
+        self
+    }
+
+    /// Who is told what becomes of the pieces that are added, as in a transfer.
+    #[must_use]
+    pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
+        self.options = self.options.observer(observer);
         self
     }
 
@@ -69,7 +77,12 @@ impl Addition {
 /// [`Error::Refused`] where a name is not to be moved, and where the archive was replaced in the
 /// meantime by something that knows no lock; what [`Archive::open`] and the source give. Then
 /// nothing has changed at the path.
-pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition) -> Result<u64> {
+pub fn add(
+    path: &Path,
+    source: &dyn Source,
+    graph: &Graph,
+    addition: &Addition<'_>,
+) -> Result<u64> {
     let mut options = addition.options.clone();
     options.top.as_deref().map_or(Ok(()), check_top)?;
     file::check_writable(path)?;
@@ -80,7 +93,8 @@ pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition)
         let Some(there) = Locked::new(path)? else {
             let new = NewFile::create(&dir, dir_path, 0o666)?;
             let index = Index::over(graph.entries().to_vec());
-            fill(new.file(), path, source, &index, graph.nodes().iter().collect(), &options)?;
+            let pieces = graph.nodes().iter().map(|node| Piece { node, told: Some(Ended::Copied) });
+            fill(new.file(), path, source, &index, pieces.collect(), &options)?;
             let size = len(new.file(), path)?;
             if new.commit_if_absent(name)? {
                 file::sync_dir(&dir, dir_path)?;
@@ -93,6 +107,12 @@ pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition)
         let index = extended(&archive, graph, addition.no_clobber)?;
         let has = |node: &Node| archive.size_of(&node.descriptor().digest).is_some();
         if index == *archive.index() && graph.nodes().iter().all(has) {
+            if let Some(observer) = options.observer {
+                for piece in graph.nodes().iter().map(Node::descriptor) {
+                    observer.started(piece);
+                    observer.ended(piece, Ended::There);
+                }
+            }
             return len(&there.0, path);
         }
         if addition.keep_top {
@@ -116,7 +136,11 @@ pub fn add(path: &Path, source: &dyn Source, graph: &Graph, addition: &Addition)
         }
         let both = Both { archive: &archive, source };
         let new = NewFile::create(&dir, dir_path, 0o666)?;
-        fill(new.file(), path, &both, &index, nodes.into_values().collect(), &options)?;
+        let pieces = nodes.into_values().map(|node| {
+            let how = if has(node) { Ended::There } else { Ended::Copied };
+            Piece { node, told: graph.find(&node.descriptor().digest).map(|_| how) }
+        });
+        fill(new.file(), path, &both, &index, pieces.collect(), &options)?;
         let size = len(new.file(), path)?;
         if !there.is_at(path)? {
             return Err(Error::refused(format!(

@@ -1,6 +1,7 @@
 //! Writing an archive: the front first, then the layers, straight from their source.
 
-use std::io::{BufWriter, Read};
+use std::fmt;
+use std::io::{self, BufWriter, Read};
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
@@ -13,7 +14,8 @@ use crate::error::Advice;
 use crate::file::{self, NewFile};
 use crate::graph::{Graph, Node};
 use crate::layout::{BLOBS, INDEX_FILE};
-use crate::oci::{Index, LayoutFile};
+use crate::oci::{Descriptor, Index, LayoutFile};
+use crate::progress::{Ended, Observer};
 use crate::{Error, Result, compress};
 
 /// Members from this size on begin a block of their own; smaller ones would only make the archive
@@ -24,16 +26,24 @@ const OWN_BLOCK: u64 = 64 * 1024;
 const TIME: u64 = 1;
 
 /// How an archive is written.
-#[derive(Debug, Clone)]
-pub struct Options {
+#[derive(Clone)]
+pub struct Options<'a> {
     pub(super) top: Option<String>,
     pub(super) settings: Settings,
+    pub(super) observer: Option<&'a dyn Observer>,
 }
 
-impl Options {
+impl<'a> Options<'a> {
     /// With a format, a level and threads, and without a top folder, as skopeo and oras read it.
     pub fn new(settings: Settings) -> Self {
-        Options { top: None, settings }
+        Options { top: None, settings, observer: None }
+    }
+
+    /// Who is told what becomes of the pieces, as in a transfer.
+    #[must_use]
+    pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// The name of the top folder.
@@ -44,13 +54,35 @@ impl Options {
     }
 }
 
+impl fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { top, settings, .. } = self;
+        f.debug_struct("Options")
+            .field("top", top)
+            .field("settings", settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A piece that is to be written, and what the observer is told of it.
+pub(super) struct Piece<'n> {
+    pub node: &'n Node,
+    /// How it came here; `None` for what was here before and is no part of the transfer.
+    pub told: Option<Ended>,
+}
+
 /// Writes everything in `graph` to an archive; what the path held before is replaced when the whole
 /// archive is on the disk. Gives its size in bytes.
 ///
 /// # Errors
 /// What the source gives, also where content is not what its descriptor says; [`Error::Io`] for the
 /// archive. Then nothing has changed at the path.
-pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options) -> Result<u64> {
+pub fn write(
+    path: &Path,
+    source: &dyn Source,
+    graph: &Graph,
+    options: &Options<'_>,
+) -> Result<u64> {
     if let Some(top) = &options.top {
         check_top(top)?;
     }
@@ -60,7 +92,8 @@ pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options)
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
     let index = Index::over(graph.entries().to_vec());
-    fill(new.file(), path, source, &index, graph.nodes().iter().collect(), options)?;
+    let new_piece = |node| Piece { node, told: Some(Ended::Copied) };
+    fill(new.file(), path, source, &index, graph.nodes().iter().map(new_piece).collect(), options)?;
     let size = new.file().metadata().map_err(|e| Error::io("write", path, e))?.len();
     // Whoever adds to what is there does that first, and it is replaced with all that was added.
     let _there = Locked::new(path)?;
@@ -74,21 +107,23 @@ pub(super) fn fill(
     path: &Path,
     source: &dyn Source,
     index: &Index,
-    mut nodes: Vec<&Node>,
-    options: &Options,
+    mut pieces: Vec<Piece<'_>>,
+    options: &Options<'_>,
 ) -> Result<()> {
     let failed = |e| compress::error("write", path, e);
     let writer = Writer::new(BufWriter::with_capacity(BLOCK, out), &options.settings)?;
     let mut members = Members { tar: Builder::new(writer), top: options.top.as_deref(), path };
 
     let index = index.to_layout_bytes()?;
-    nodes.sort_by_key(|node| {
-        let descriptor = node.descriptor();
-        (node.manifest().is_none(), descriptor.size, &descriptor.digest)
+    pieces.sort_by_key(|piece| {
+        let descriptor = piece.node.descriptor();
+        (piece.node.manifest().is_none(), descriptor.size, &descriptor.digest)
     });
     let mut folders = vec!["".to_owned(), BLOBS.to_owned()];
     folders.extend(
-        nodes.iter().map(|node| format!("{BLOBS}/{}", node.descriptor().digest.algorithm().name())),
+        pieces
+            .iter()
+            .map(|piece| format!("{BLOBS}/{}", piece.node.descriptor().digest.algorithm().name())),
     );
     folders.dedup();
     folders[2..].sort();
@@ -102,18 +137,27 @@ pub(super) fn fill(
     )?;
     members.add(INDEX_FILE, index.len() as u64, 0o644, &mut index.as_slice())?;
     folders[1..].iter().try_for_each(|folder| members.add_folder(folder))?;
-    for node in nodes {
-        let (digest, size) = (&node.descriptor().digest, node.descriptor().size);
+    for Piece { node, told } in pieces {
+        let piece = node.descriptor();
+        let (digest, size) = (&piece.digest, piece.size);
         let name = format!("{BLOBS}/{}/{}", digest.algorithm().name(), digest.hex());
+        let observer = options.observer.zip(told);
+        observer.inspect(|(observer, _)| observer.started(piece));
         match node.manifest() {
             Some(manifest) => members.add(&name, size, 0o444, &mut manifest.bytes())?,
-            None => members.add(
-                &name,
-                size,
-                0o444,
-                &mut content::verified(source, node.descriptor())?,
-            )?,
+            None => {
+                let mut content = content::verified(source, piece)?;
+                let observer = observer.filter(|(_, how)| *how == Ended::Copied);
+                match observer.map(|(observer, _)| observer) {
+                    None => members.add(&name, size, 0o444, &mut content)?,
+                    Some(observer) => {
+                        let mut content = Observed { content, observer, piece };
+                        members.add(&name, size, 0o444, &mut content)?;
+                    }
+                }
+            }
         }
+        observer.inspect(|(observer, how)| observer.ended(piece, *how));
     }
     let writer = members.tar.into_inner().map_err(failed)?;
     writer
@@ -121,6 +165,21 @@ pub(super) fn fill(
         .and_then(|buffer| buffer.into_inner().map_err(std::io::IntoInnerError::into_error))
         .map_err(failed)?;
     Ok(())
+}
+
+/// Content whose reading is told.
+struct Observed<'a, R> {
+    content: R,
+    observer: &'a dyn Observer,
+    piece: &'a Descriptor,
+}
+
+impl<R: Read> Read for Observed<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.content.read(buf)?;
+        self.observer.advanced(self.piece, n as u64);
+        Ok(n)
+    }
 }
 
 /// A top folder's name is one plain part of a path, and not one that a layout has itself.

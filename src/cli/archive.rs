@@ -22,7 +22,7 @@ use super::remote::JOBS;
 const DEFAULT_TOP: &str = "onmetal";
 
 /// How an archive is written.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct ArchiveArgs {
     /// Compression level of the archive, 0 (fast) to 9 (small) for .xz [default: the measured
     /// knee]
@@ -50,20 +50,15 @@ impl ArchiveArgs {
         Ok(())
     }
 
-    /// Adds to an archive, which is made where there is none; one that is there keeps its top
-    /// folder, where the arguments name none.
+    /// Adds to an archive, which is made where there is none.
     pub fn add(
         &self,
         path: &Path,
         source: &dyn Source,
         graph: &Graph,
         max_size: u64,
-        no_clobber: bool,
     ) -> Result<()> {
-        let addition = Addition::new(self.options(path)?)
-            .keep_top(self.top.is_none() && !self.flat)
-            .no_clobber(no_clobber)
-            .max_size(max_size);
+        let addition = self.addition(path, max_size)?;
         let watched = Watched::new(source, graph.nodes(), "writing");
         let size = archive::add(path, &watched, graph, &addition)?;
         drop(watched);
@@ -71,8 +66,15 @@ impl ArchiveArgs {
         Ok(())
     }
 
+    /// How something is added to an archive; one that is there keeps its top folder, where the
+    /// arguments name none.
+    pub fn addition(&self, path: &Path, max_size: u64) -> Result<Addition<'static>> {
+        let keep_top = self.top.is_none() && !self.flat;
+        Ok(Addition::new(self.options(path)?).keep_top(keep_top).max_size(max_size))
+    }
+
     /// How the archive is written.
-    fn options(&self, path: &Path) -> Result<Options> {
+    pub fn options(&self, path: &Path) -> Result<Options<'static>> {
         if !is_archive_name(path) {
             return Err(Error::usage(format!("{} is not named like an archive", path.display()))
                 .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));

@@ -143,7 +143,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         copy::transfer(&inputs, graph.nodes(), &repository, &args.transfer.options())?;
     } else if let Some(archive) = place.as_archive() {
         let path = archive.path();
-        args.archive.add(path, &inputs, &graph, context.max_size(), false)?;
+        args.archive.add(path, &inputs, &graph, context.max_size())?;
     } else {
         let (layout, _) = place.into_layout()?;
         let session = layout.session()?;

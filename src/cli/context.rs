@@ -117,7 +117,7 @@ impl Context {
     }
 
     /// The store's folder.
-    fn store_path(&self) -> Result<PathBuf> {
+    pub fn store_path(&self) -> Result<PathBuf> {
         if let Some(path) = &self.store_path {
             return Ok(path.clone());
         }

@@ -2,17 +2,18 @@
 //! again.
 
 use osimage::content::Overlay;
-use osimage::graph::Graph;
+use osimage::destination::Delivery;
 use osimage::image::build::Inputs;
 use osimage::image::convert;
-use osimage::layout::{Layout, Taken};
 use osimage::names::Location;
-use osimage::registry::{self, Access, Shipment};
-use osimage::{Error, Result};
+use osimage::registry::Access;
+use osimage::{Error, Result, referrers};
 
+use super::archive::ArchiveArgs;
 use super::build::ProfileArg;
 use super::context::{Bare, Context};
 use super::remote::Transfer;
+use super::target::{self, Writing};
 use super::{left_behind, output};
 
 /// Make an image with the media types of another profile, over the same layers
@@ -30,57 +31,36 @@ pub struct Args {
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
     image: String,
     /// What the new one is called
-    #[arg(value_name = "REF|DIR:REF")]
+    #[arg(value_name = "REF|DIR:REF|ARCHIVE:REF")]
     new: String,
     #[command(flatten)]
     transfer: Transfer,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let to = context.destination(&args.new)?;
+    let writing = Writing { archive: &ArchiveArgs::default(), replace: false };
+    writing.check(&to)?;
+    if let Location::Layout(_, None) | Location::Archive(_, None) = to {
+        let what = format!("{} does not say what the image is to be called", args.new);
+        return Err(Error::usage(what).with_hint(format!("{}:NAME", args.new)));
+    }
     let place = context.place(Some(&args.image), Bare::Registry)?;
     let (source, entry) = (place.source(), place.entry()?);
     let inputs = Inputs::default();
     let new = convert::convert(source, &entry, args.profile.into(), &inputs)?;
     let both = Overlay { top: &inputs, below: source };
-    let graph = Graph::read(&both, std::slice::from_ref(&new), args.transfer.concurrency)?;
-    match context.destination(&args.new)? {
-        Location::Registry(reference) => {
-            reference.tag_or_digest()?;
-            let mut repository =
-                context.client().repository(reference.repository(), Access::Push)?;
-            if let Some(image) = place.as_registry() {
-                repository = repository.mounting_from(image.repository().name());
-            }
-            let nothing = Graph::default();
-            let shipment = Shipment::new(&new, &graph, &nothing);
-            let options = args.transfer.options();
-            registry::push(&both, shipment, &repository, &reference, false, &options)?;
-        }
-        local @ (Location::Layout(..) | Location::Store(_)) => {
-            let (layout, name) = match local {
-                Location::Layout(path, name) => (Layout::open_or_create(&path)?, name),
-                _ => (context.writable_store()?, Some(args.new.parse()?)),
-            };
-            let name = name
-                .ok_or_else(|| {
-                    Error::usage(format!(
-                        "{} does not say what the image is to be called",
-                        args.new
-                    ))
-                    .with_hint(format!("{}:NAME", args.new))
-                })?
-                .new_name()?;
-            let graph = graph.with_entry(&new.named(Some(&name)));
-            layout.receive(&both, &graph, Taken::Replace, &args.transfer.options())?;
-        }
-        Location::Archive(path, _) => {
-            return Err(Error::usage(format!(
-                "{} is an archive; it cannot be changed in place",
-                path.display()
-            ))
-            .with_hint("convert into a layout's folder, and export that"));
-        }
-    }
-    left_behind::tell(source, &entry, "what is attached tells of the old image");
+    let to = writing.open(to, context, |reference| {
+        let repository = context.client().repository(reference.repository(), Access::Push)?;
+        Ok(match place.as_registry() {
+            Some(image) => repository.mounting_from(image.repository().name()),
+            None => repository,
+        })
+    })?;
+    let delivery = Delivery::new().transfer(args.transfer.options());
+    let delivered = to.deliver(&both, &new, &delivery)?;
+    target::tell(&to, &delivered);
+    let left = referrers::of(source, &entry.digest);
+    left_behind::tell(left, "what is attached tells of the old image");
     output::line(&format!("Successfully converted {} {}", args.new, new.digest.hex()))
 }

@@ -1,22 +1,22 @@
 //! `osimage copy`: between any two of registry, layout and archive.
 
+use osimage::Result;
+use osimage::destination::Delivery;
 use osimage::digest::Digest;
-use osimage::graph::Graph;
 use osimage::image::select;
-use osimage::layout::{Layout, Naming, Taken};
-use osimage::names::{Location, Selector};
+use osimage::names::Location;
 use osimage::oci::Descriptor;
 use osimage::place::Place;
-use osimage::registry::{self, Access, Shipment};
-use osimage::{Error, Result, referrers};
+use osimage::registry::Access;
 use serde::Serialize;
 
-use super::archive::{self, ArchiveArgs};
+use super::archive::ArchiveArgs;
 use super::context::{Context, wanted};
 use super::ends::{self, EndArgs};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
-use super::{left_behind, output};
+use super::target::{self, Writing};
+use super::{left_behind, output, push};
 
 /// Copy an image between registries, layouts and archives
 #[derive(Debug, clap::Args)]
@@ -65,16 +65,8 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
     let (from, to) = (context.origin(&args.source)?, context.destination(&args.target)?);
-    if let Location::Registry(reference) = &to {
-        let hint = |e: Error| e.with_hint(format!("say under which tag: {reference}:TAG"));
-        reference.tag_or_digest().map_err(hint)?;
-    }
-    if !matches!(to, Location::Archive(..)) {
-        args.archive.refuse_without_output()?;
-        if args.replace {
-            return Err(Error::usage("--replace belongs to an archive").with_hint("leave it out"));
-        }
-    }
+    let writing = Writing { archive: &args.archive, replace: args.replace };
+    writing.check(&to)?;
     if let (Some(from), Some(to)) = (ends::host(&from), ends::host(&to)) {
         context.set_ends(from.clone(), to.clone());
     }
@@ -86,54 +78,26 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Location::Registry(reference) => Place::registry(reader.image(&reference)?),
         local => context.open(local)?,
     };
+    let to = writing.open(to, context, |reference| {
+        let repository = writer.repository(reference.repository(), Access::Push)?;
+        Ok(match (args.upload.mount_from.as_deref(), place.as_registry()) {
+            (Some(from), _) => repository.mounting_from(&push::mounted(from, reference)?),
+            (None, Some(image)) => repository.mounting_from(image.repository().name()),
+            (None, None) => repository,
+        })
+    })?;
     let source = place.source();
     let platform = wanted(args.platform.as_deref())?;
     let entry = select::chosen(source, &place.entry()?, platform.as_ref())?;
-    let graph = Graph::read(source, std::slice::from_ref(&entry), args.transfer.concurrency)?;
-    let attached = match args.recursive {
-        true => referrers::attached(source, &graph, args.transfer.concurrency)?,
-        false => Graph::default(),
-    };
-    let both = graph.joined(&attached);
     let progress = Progress::new(Verb::Copy);
-    let options = args.transfer.options().observer(&progress);
-    match to {
-        Location::Registry(reference) => {
-            let mut repository = writer.repository(reference.repository(), Access::Push)?;
-            if let Some(from) = args.upload.mount_from.as_deref() {
-                repository = repository.mounting_from(&super::push::mounted(from, &reference)?);
-            } else if let Some(image) = place.as_registry() {
-                repository = repository.mounting_from(image.repository().name());
-            }
-            let shipment = Shipment::new(&entry, &graph, &attached);
-            registry::push(source, shipment, &repository, &reference, args.no_clobber, &options)?;
-        }
-        local @ (Location::Layout(..) | Location::Store(_)) => {
-            let (layout, name) = match local {
-                Location::Layout(path, name) => (Layout::open_or_create(&path)?, name),
-                Location::Store(name) => (context.writable_store()?, name),
-                _ => unreachable!("the pattern above has these two"),
-            };
-            let named = named(&entry, name.as_ref())?;
-            let taken = if args.no_clobber { Taken::Refuse } else { Taken::Replace };
-            let imported = layout.receive(source, &both.with_entry(&named), taken, &options)?;
-            let unfit = imported.iter().filter(|new| matches!(new.naming, Naming::Unfit { .. }));
-            unfit.for_each(archive::tell);
-        }
-        Location::Archive(path, name) => {
-            let graph = both.with_entry(&named(&entry, name.as_ref())?);
-            match args.replace {
-                true => args.archive.write(&path, source, &graph)?,
-                false => {
-                    args.archive.add(&path, source, &graph, context.max_size(), args.no_clobber)?;
-                }
-            }
-        }
-    }
+    let delivery = Delivery::new()
+        .attached(args.recursive)
+        .no_clobber(args.no_clobber)
+        .transfer(args.transfer.options().observer(&progress));
+    let delivered = to.deliver(source, &entry, &delivery)?;
     drop(progress);
-    if !args.recursive {
-        left_behind::tell(source, &entry, "-r takes them along");
-    }
+    target::tell(&to, &delivered);
+    left_behind::tell(delivered.left(source), "-r takes them along");
     match args.format {
         Format::Json => output::json(&Moved::new(&args.target, &entry)),
         Format::Text => output::line(&format!(
@@ -167,12 +131,4 @@ impl<'a> Moved<'a> {
 pub enum Format {
     Text,
     Json,
-}
-
-/// The image under its new name, or the one that it had.
-fn named(entry: &Descriptor, name: Option<&Selector>) -> Result<Descriptor> {
-    match name {
-        Some(name) => Ok(entry.named(Some(&name.new_name()?))),
-        None => Ok(entry.clone()),
-    }
 }

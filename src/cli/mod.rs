@@ -33,6 +33,7 @@ mod query;
 mod remote;
 mod shell;
 mod tags;
+mod target;
 mod upkeep;
 mod url;
 mod yaml;

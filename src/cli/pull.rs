@@ -2,22 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use osimage::destination::Delivery;
 use osimage::extract::{Files, Options, attached_folder};
-use osimage::graph::Graph;
 use osimage::image::{Image, select};
-use osimage::layout::{Layout, Taken};
 use osimage::names::{EntryName, Location, looks_like_path};
 use osimage::platform::Wanted;
 use osimage::referrers;
-use osimage::registry::RemoteImage;
+use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
-use super::archive::{self, ArchiveArgs};
+use super::archive::ArchiveArgs;
 use super::context::{Context, wanted};
 use super::copy::{Format, Moved};
 use super::extract::{self, Choice};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
+use super::target::{self, Writing};
 use super::{left_behind, output};
 
 /// Pull an image of a registry into the store, into files, a layout or an archive
@@ -85,12 +85,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .as_deref()
         .map(|text| if looks_like_path(text) { text.to_owned() } else { format!("./{text}") });
     let to = to.map_or(Ok(Location::Store(None)), |text| context.destination(&text))?;
-    if !matches!(to, Location::Archive(..)) {
-        args.archive.refuse_without_output()?;
-        if args.replace {
-            return Err(Error::usage("--replace belongs to an archive").with_hint("leave it out"));
-        }
-    }
+    let writing = Writing { archive: &args.archive, replace: args.replace };
+    writing.check(&to)?;
     let reference = context.reference(&args.image)?;
     let platform = wanted(args.choice.platform.as_deref())?;
     let image = context.client().image(&reference)?;
@@ -110,43 +106,21 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         );
     }
     let entry = select::chosen(&image, image.descriptor(), platform.as_ref())?;
-    let given = match &to {
-        Location::Layout(_, Some(name)) | Location::Archive(_, Some(name)) => {
-            Some(name.new_name()?)
-        }
-        _ => None,
-    };
-    let name = given.or_else(|| reference.digest().is_none().then(|| EntryName::from(&reference)));
+    let to = writing.open(to, context, |reference| {
+        context.client().repository(reference.repository(), Access::Push)
+    })?;
+    let name = reference.digest().is_none().then(|| EntryName::from(&reference));
     let entry = entry.named(name.as_ref());
-    let graph = Graph::read(&image, std::slice::from_ref(&entry), args.transfer.concurrency)?;
-    let path = match to {
-        Location::Archive(path, _) => {
-            match args.replace {
-                true => args.archive.write(&path, &image, &graph)?,
-                false => args.archive.add(&path, &image, &graph, context.max_size(), false)?,
-            }
-            path
-        }
-        local => {
-            let layout = match local {
-                Location::Layout(path, _) => Layout::open_or_create(&path)?,
-                _ => context.writable_store()?,
-            };
-            let options = args.transfer.options().observer(&progress);
-            let graph = graph.with_entry(&entry);
-            for new in layout.receive(&image, &graph, Taken::Replace, &options)? {
-                archive::tell(&new);
-            }
-            layout.path().to_owned()
-        }
-    };
-    let how = "`osimage copy -r` takes along what is attached";
-    left_behind::tell(&image, &entry, how);
+    let delivery = Delivery::new().transfer(args.transfer.options().observer(&progress));
+    let delivered = to.deliver(&image, &entry, &delivery)?;
+    drop(progress);
+    target::tell(&to, &delivered);
+    left_behind::tell(delivered.left(&image), "`osimage copy -r` takes along what is attached");
     match args.format {
-        Format::Json => output::json(&Moved::new(&path.display().to_string(), &entry)),
+        Format::Json => output::json(&Moved::new(&to.label(), &entry)),
         Format::Text => {
             if args.to.is_none() {
-                output::say(&format!("it is in the store {}", path.display()));
+                output::say(&format!("it is in the store {}", to.label()));
             }
             output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
         }

@@ -55,6 +55,30 @@ fn an_image_is_added_and_the_whole_is_replaced_only_where_that_is_asked_for() {
 }
 
 #[test]
+fn an_image_is_converted_into_an_archive_beside_what_it_has() {
+    let scratch = Scratch::new();
+    let image = store(&scratch, 1);
+    scratch.osimage(["copy", &image, "a.oci.tar.zst:x:1"]).ok();
+    let convert = |to: &str| {
+        scratch.osimage(["convert", "--profile", "ironcore", "a.oci.tar.zst:x:1", to]).run()
+    };
+    convert("a.oci.tar.zst:y:1").ok();
+    assert_eq!(names(&scratch, "a.oci.tar.zst"), ["x:1", "y:1"]);
+    convert("./layout:y:1").ok();
+    let digest = |place: &str| {
+        let list = scratch.osimage(["list", "-q", place]).ok();
+        list.split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(digest("a.oci.tar.zst:y:1"), digest("./layout"));
+    for nameless in ["b.oci.tar", "./b"] {
+        convert(nameless)
+            .says(&["what the image is to be called", &format!("{nameless}:NAME")])
+            .fails(2);
+        assert!(!scratch.path(nameless).exists());
+    }
+}
+
+#[test]
 fn what_another_tool_put_into_the_index_stays() {
     let scratch = Scratch::new();
     let mut members = sound();

@@ -406,6 +406,18 @@ fn each_layer_is_told_of_when_it_begins_and_ends() {
     let said = lines(&["pull", &one, "--to", "./layout:v1"]);
     assert!(said.iter().all(|line| line.matches("there").count() <= 1), "{said:?}");
     told(&lines(&["copy", &one, &to("five:v1")]), &["mounted "]);
+    for archive in ["a.oci.tar", "a.oci.tar.zst"] {
+        told(&lines(&["pull", &one, "--to", archive]), &["fetching ", "fetched "]);
+        told(&lines(&["pull", &one, "--to", archive]), &["there "]);
+        told(&lines(&["pull", "--replace", &one, "--to", archive]), &["fetching ", "fetched "]);
+        // What the archive has is written anew, and does not come from the source.
+        told(&lines(&["copy", &one, &format!("{archive}:v2")]), &["there "]);
+        let fresh = Registry::start();
+        let name = format!("{}/os:v1", fresh.host());
+        let from = format!("{archive}:v2");
+        told(&lines(&["copy", &from, &name]), &["copying ", "copied "]);
+        told(&lines(&["copy", &from, &format!("./layout:{archive}")]), &["there "]);
+    }
     let other = Registry::start();
     told(&lines(&["copy", &one, &format!("{}/os:v1", other.host())]), &["copying ", "copied "]);
     assert!(lines(&["copy", "-q", &one, &format!("{}/six:v1", other.host())]).is_empty());

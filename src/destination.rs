@@ -1,0 +1,288 @@
+//! Where an image goes: a layout's folder, an archive or a repository of a registry, and what it is
+//! called there. It is the other end of a [`Place`](crate::place::Place).
+
+use std::path::{Path, PathBuf};
+
+use crate::archive::{self, Addition};
+use crate::content::Source;
+use crate::copy;
+use crate::graph::Graph;
+use crate::layout::{Imported, Layout, Taken};
+use crate::names::{EntryName, Reference};
+use crate::oci::Descriptor;
+use crate::referrers::{self, Referrer};
+use crate::registry::{self, Repository, Shipment};
+use crate::{Error, Result};
+
+/// What takes an image, and under which name. Nothing is made or asked before something is
+/// delivered.
+///
+/// ```
+/// use osimage::compress::{Format, Settings};
+/// use osimage::destination::{Delivery, Destination};
+/// use osimage::layout::Layout;
+/// use osimage::{archive, content};
+/// # use osimage::image::build::{Part, Recipe, build};
+/// # use osimage::image::{Profile, Role};
+///
+/// # fn main() -> osimage::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = Layout::open_or_create(&dir.path().join("store"))?;
+/// # let uki = dir.path().join("os.efi");
+/// # std::fs::write(&uki, "a kernel and its initrd").unwrap();
+/// # let session = store.session()?;
+/// # let part = Part::new().file(Role::Uki, uki);
+/// # let built = build(&Recipe::new(Profile::Native, part), &session)?;
+/// # session.update(|index| index.extend(built.entries.clone()))?;
+/// # drop(session);
+/// let image = content::resolve(&store, None)?;
+/// let delivery = Delivery::new().attached(true);
+/// let options = archive::Options::new(Settings::new(Format::Zstd));
+/// for to in [
+///     Destination::layout(dir.path().join("layout"), Some("os:1".parse()?)),
+///     Destination::archive(
+///         dir.path().join("os.oci.tar.zst"),
+///         Some("os:1".parse()?),
+///         archive::Addition::new(options),
+///     ),
+/// ] {
+///     let delivered = to.deliver(&store, &image, &delivery)?;
+///     assert_eq!(delivered.entry().name(), Some("os:1"));
+///     assert_eq!(delivered.entry().digest, image.digest);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Destination<'a> {
+    holder: Holder<'a>,
+}
+
+/// What takes it.
+enum Holder<'a> {
+    Layout {
+        path: PathBuf,
+        name: Option<EntryName>,
+    },
+    Archive {
+        path: PathBuf,
+        name: Option<EntryName>,
+        writing: Writing<'a>,
+    },
+    /// Repositories are large beside paths.
+    Registry {
+        repository: Box<Repository<'a>>,
+        reference: Reference,
+    },
+}
+
+/// What becomes of an archive that is there.
+enum Writing<'a> {
+    Adding(Addition<'a>),
+    Replacing(archive::Options<'a>),
+}
+
+impl<'a> Destination<'a> {
+    /// A layout's folder, which is made where there is none. Without a name the image keeps the one
+    /// that its entry has.
+    pub fn layout(path: impl Into<PathBuf>, name: Option<EntryName>) -> Self {
+        Destination { holder: Holder::Layout { path: path.into(), name } }
+    }
+
+    /// An archive, which is made where there is none, and added to where there is one; a name as in
+    /// a layout.
+    pub fn archive(
+        path: impl Into<PathBuf>,
+        name: Option<EntryName>,
+        addition: Addition<'a>,
+    ) -> Self {
+        let writing = Writing::Adding(addition);
+        Destination { holder: Holder::Archive { path: path.into(), name, writing } }
+    }
+
+    /// An archive in the place of whatever the path has; a name as in a layout.
+    pub fn new_archive(
+        path: impl Into<PathBuf>,
+        name: Option<EntryName>,
+        options: archive::Options<'a>,
+    ) -> Self {
+        let writing = Writing::Replacing(options);
+        Destination { holder: Holder::Archive { path: path.into(), name, writing } }
+    }
+
+    /// A repository that may be pushed to, and the image's name in it; one without a tag puts it
+    /// there by its digest alone.
+    pub fn registry(repository: Repository<'a>, reference: Reference) -> Self {
+        let repository = Box::new(repository);
+        Destination { holder: Holder::Registry { repository, reference } }
+    }
+
+    /// What it is called: its path, or the image's name in the registry.
+    pub fn label(&self) -> String {
+        match &self.holder {
+            Holder::Layout { path, .. } | Holder::Archive { path, .. } => {
+                path.display().to_string()
+            }
+            Holder::Registry { reference, .. } => reference.to_string(),
+        }
+    }
+
+    /// The archive's path, where it is one.
+    pub fn as_archive(&self) -> Option<&Path> {
+        match &self.holder {
+            Holder::Archive { path, .. } => Some(path),
+            Holder::Layout { .. } | Holder::Registry { .. } => None,
+        }
+    }
+
+    /// Takes an image from a source, with all that it reaches, under its name: as the last step, so
+    /// that whoever finds the name finds all of it. What is there is not taken again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the name means another image and is to stay so; as [`Graph::read`],
+    /// [`referrers::attached`], [`Layout::receive`], [`archive::add`], [`archive::write`] and
+    /// [`registry::push`].
+    pub fn deliver(
+        &self,
+        source: &dyn Source,
+        entry: &Descriptor,
+        delivery: &Delivery<'_>,
+    ) -> Result<Delivered> {
+        let jobs = delivery.transfer.at_once();
+        let entry = match &self.holder {
+            Holder::Layout { name: Some(name), .. } | Holder::Archive { name: Some(name), .. } => {
+                entry.named(Some(name))
+            }
+            _ => entry.clone(),
+        };
+        let graph = Graph::read(source, std::slice::from_ref(&entry), jobs)?;
+        let attached = match delivery.attached {
+            true => referrers::attached(source, &graph, jobs)?,
+            false => Graph::default(),
+        };
+        let mut delivered =
+            Delivered { entry, names: Vec::new(), archive_size: None, whole: delivery.attached };
+        match &self.holder {
+            Holder::Layout { path, .. } => {
+                let taken = if delivery.no_clobber { Taken::Refuse } else { Taken::Replace };
+                let layout = Layout::open_or_create(path)?;
+                let graph = graph.joined(&attached);
+                delivered.names = layout.receive(source, &graph, taken, &delivery.transfer)?;
+            }
+            Holder::Archive { path, writing, .. } => {
+                let graph = graph.joined(&attached);
+                let size = writing.write(path, source, &graph, delivery)?;
+                delivered.archive_size = Some(size);
+            }
+            Holder::Registry { repository, reference } => {
+                let shipment = Shipment::new(&delivered.entry, &graph, &attached);
+                let keep = delivery.no_clobber;
+                registry::push(source, shipment, repository, reference, keep, &delivery.transfer)?;
+            }
+        }
+        Ok(delivered)
+    }
+}
+
+impl Writing<'_> {
+    fn write(
+        &self,
+        path: &Path,
+        source: &dyn Source,
+        graph: &Graph,
+        delivery: &Delivery<'_>,
+    ) -> Result<u64> {
+        let observer = delivery.transfer.watched_by();
+        match self {
+            Writing::Adding(addition) => {
+                let addition = addition.clone().no_clobber(delivery.no_clobber);
+                let addition = match observer {
+                    Some(observer) => addition.observer(observer),
+                    None => addition,
+                };
+                archive::add(path, source, graph, &addition)
+            }
+            Writing::Replacing(_) if delivery.no_clobber => {
+                Err(Error::usage("an archive cannot be replaced and keep the names that it has")
+                    .with_hint("add to it, or let names move"))
+            }
+            Writing::Replacing(options) => {
+                let options = match observer {
+                    Some(observer) => options.clone().observer(observer),
+                    None => options.clone(),
+                };
+                archive::write(path, source, graph, &options)
+            }
+        }
+    }
+}
+
+/// How an image is delivered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delivery<'a> {
+    attached: bool,
+    no_clobber: bool,
+    transfer: copy::Options<'a>,
+}
+
+impl<'a> Delivery<'a> {
+    /// The image alone, one piece after the other; a name that means another image moves.
+    pub fn new() -> Self {
+        Delivery::default()
+    }
+
+    /// Whether what is attached to it, and to the images of an index, goes along.
+    #[must_use]
+    pub fn attached(mut self, attached: bool) -> Self {
+        self.attached = attached;
+        self
+    }
+
+    /// Whether it is an error where the name means another image.
+    #[must_use]
+    pub fn no_clobber(mut self, no_clobber: bool) -> Self {
+        self.no_clobber = no_clobber;
+        self
+    }
+
+    /// How much goes on at once, and who is told.
+    #[must_use]
+    pub fn transfer(mut self, options: copy::Options<'a>) -> Self {
+        self.transfer = options;
+        self
+    }
+}
+
+/// What was delivered.
+#[derive(Debug)]
+pub struct Delivered {
+    entry: Descriptor,
+    names: Vec<Imported>,
+    archive_size: Option<u64>,
+    whole: bool,
+}
+
+impl Delivered {
+    /// The image, with the name that was asked for.
+    pub fn entry(&self) -> &Descriptor {
+        &self.entry
+    }
+
+    /// What became of the names, its own and those of what is attached; only a layout tells it.
+    pub fn names(&self) -> &[Imported] {
+        &self.names
+    }
+
+    /// The archive's size in bytes, where it is one.
+    pub fn archive_size(&self) -> Option<u64> {
+        self.archive_size
+    }
+
+    /// What is attached to the image where it came from, and has stayed there; nothing, where it was
+    /// asked for.
+    ///
+    /// # Errors
+    /// As [`referrers::of`].
+    pub fn left(&self, source: &dyn Source) -> Result<Vec<Referrer>> {
+        if self.whole { Ok(Vec::new()) } else { referrers::of(source, &self.entry.digest) }
+    }
+}
