@@ -162,15 +162,17 @@ write_sources() {
 
 # write_fstab: the features' fstab, as its fstab.mod hooks change it.
 write_fstab() {
-	local feature fstab=""
+	local feature fstab="$work/tmp/fstab"
+	: > "$fstab"
 	for feature in $(hooks fstab); do
-		fstab="$(sed 's/#.*$//;/^[[:space:]]*$/d' "$work/features/$feature/fstab")"
+		osimage features fstab "$work/features/$feature/fstab" > "$fstab"
 	done
 	for feature in $(hooks fstab.mod); do
 		step "fstab.mod of $feature"
-		fstab="$(printf '%s\n' "$fstab" | "$work/features/$feature/fstab.mod")"
+		"$work/features/$feature/fstab.mod" < "$fstab" > "$fstab.mod"
+		osimage features fstab "$fstab.mod" > "$fstab"
 	done
-	if [ -n "$fstab" ]; then printf '%s\n' "$fstab" > "$rootfs/etc/fstab"; fi
+	if [ -s "$fstab" ]; then cp --no-preserve=mode "$fstab" "$rootfs/etc/fstab"; fi
 }
 
 # describe_rootfs: what is in it.

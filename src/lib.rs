@@ -103,6 +103,7 @@ pub mod progress;
 pub mod publish;
 pub mod referrers;
 pub mod registry;
+pub mod rootfs;
 mod threads;
 pub mod verify;
 mod words;

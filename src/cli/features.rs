@@ -1,4 +1,5 @@
-//! `osimage features`: what a target of an OS build stands for.
+//! `osimage features`: what a target of an OS build stands for. What reads the system that was
+//! built is in `rootfs.rs`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,11 +13,14 @@ use osimage::features::{
 use osimage::{Error, Result, features};
 use serde::Serialize;
 
-/// Resolve the features of an OS build
+use super::rootfs;
+
+/// Resolve the features of an OS build, and read what it has made
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage features resolve gcp_oci                 what a build is made of
-  osimage features graph                           which features include and exclude which")]
+  osimage features graph                           which features include and exclude which
+  osimage features boot rootfs.tar                 what a machine would start of a root file system")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -31,6 +35,9 @@ enum Command {
     /// Show which features include and exclude which
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(ShowGraph),
+    Boot(rootfs::Boot),
+    CommandLine(rootfs::CommandLine),
+    Fstab(rootfs::Fstab),
 }
 
 const RESOLVE_EXAMPLES: &str = "Examples:
@@ -101,6 +108,9 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
     let text = match args.command {
         Command::Resolve(args) => resolve(args)?,
         Command::Graph(args) => graph(&args)?,
+        Command::Boot(args) => rootfs::boot(&args)?,
+        Command::CommandLine(args) => rootfs::command_line(&args)?,
+        Command::Fstab(args) => rootfs::fstab(&args)?,
     };
     out.write_all(text.as_bytes()).map_err(|e| Error::io("write", "standard output", e))
 }
@@ -174,7 +184,7 @@ fn shell_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-fn json_lines(value: &impl Serialize) -> String {
+pub fn json_lines(value: &impl Serialize) -> String {
     // These are structs of strings and numbers, which always serialise.
     serde_json::to_string_pretty(value).expect("plain data") + "\n"
 }

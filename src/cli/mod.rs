@@ -31,6 +31,7 @@ mod pull;
 mod push;
 mod query;
 mod remote;
+mod rootfs;
 mod shell;
 mod tags;
 mod target;

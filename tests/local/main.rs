@@ -29,6 +29,7 @@ mod import;
 mod interop;
 mod limits;
 mod mkosi;
+mod rootfs;
 mod store;
 mod terminal;
 mod upkeep;
