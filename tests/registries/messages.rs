@@ -416,7 +416,9 @@ fn each_layer_is_told_of_when_it_begins_and_ends() {
         let name = format!("{}/os:v1", fresh.host());
         let from = format!("{archive}:v2");
         told(&lines(&["copy", &from, &name]), &["copying ", "copied "]);
-        told(&lines(&["copy", &from, &format!("./layout:{archive}")]), &["there "]);
+        told(&lines(&["copy", &from, "./layout:v3"]), &["there "]);
+        let folder = format!("./from-{}", archive.replace('.', "-"));
+        told(&lines(&["copy", &from, &folder]), &["copying ", "copied "]);
     }
     let other = Registry::start();
     told(&lines(&["copy", &one, &format!("{}/os:v1", other.host())]), &["copying ", "copied "]);
