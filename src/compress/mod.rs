@@ -17,6 +17,7 @@
 
 mod ahead;
 mod blocks;
+mod by_block;
 mod content;
 mod cutter;
 mod level;

@@ -9,20 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::ahead::{Ahead, Job};
-use super::blocks::BlockDecoder;
-use super::table::{Blocks, Section};
+use super::by_block::BlockReader;
+use super::table::Section;
 use super::zstd::WINDOW_LOG_MAX;
-use super::{Format, cores, invalid, xz_index, zstd};
+use super::{Format, invalid, xz_index, zstd};
 use crate::error::Advice;
 use crate::{Error, Result};
-
-/// After so many bytes read on end, blocks are decoded ahead; who reads less wants no more than a
-/// look.
-const SEQUENTIAL: u64 = 1 << 20;
-
-/// More threads than this decode faster than anybody reads, and each has its queue.
-const MAX_THREADS: usize = 8;
 
 /// How much may be decoded for nothing, since what is read lies behind it: so many times the whole
 /// content, and this much in any case. Beyond, the time would grow with the square of the size.
@@ -111,12 +103,7 @@ impl Reader {
     pub fn another(&self) -> io::Result<Reader> {
         let source = match &self.source {
             Source::Plain { file, len } => Source::Plain { file: file.clone(), len: *len },
-            Source::Blocks(blocks) => Source::Blocks(BlockReader {
-                file: blocks.file.clone(),
-                table: blocks.table.clone(),
-                threads: blocks.threads,
-                cursor: None,
-            }),
+            Source::Blocks(blocks) => Source::Blocks(blocks.another()),
             Source::Stream(stream) => Source::Stream(StreamReader {
                 seen: stream.seen.clone(),
                 ..StreamReader::new(stream.file.clone(), stream.format)?
@@ -147,7 +134,7 @@ impl Reader {
     /// [`Error::Invalid`] where a compressed file says that it unfolds to more.
     pub fn check_size(&self) -> Result<()> {
         match &self.source {
-            Source::Blocks(blocks) if blocks.table.total > self.limit => {
+            Source::Blocks(blocks) if blocks.table().total > self.limit => {
                 Err(super::error("read", &self.path, self.beyond_limit()))
             }
             _ => Ok(()),
@@ -158,7 +145,7 @@ impl Reader {
     #[must_use]
     pub fn with_threads(mut self, threads: NonZero<usize>) -> Reader {
         if let Source::Blocks(blocks) = &mut self.source {
-            blocks.threads = threads.get().min(1 + Ahead::most(&blocks.table));
+            blocks.set_threads(threads.get());
         }
         self
     }
@@ -176,7 +163,7 @@ impl Reader {
     pub fn is_seekable(&self) -> bool {
         match &self.source {
             Source::Plain { .. } => true,
-            Source::Blocks(blocks) => blocks.table.vouched && blocks.table.blocks.len() > 1,
+            Source::Blocks(blocks) => blocks.table().vouched && blocks.table().blocks.len() > 1,
             Source::Stream(_) => false,
         }
     }
@@ -185,7 +172,7 @@ impl Reader {
     pub fn len(&self) -> Option<u64> {
         match &self.source {
             Source::Plain { len, .. } => Some(*len),
-            Source::Blocks(blocks) => Some(blocks.table.total),
+            Source::Blocks(blocks) => Some(blocks.table().total),
             Source::Stream(_) => None,
         }
     }
@@ -202,8 +189,8 @@ impl Reader {
     /// Where the block is damaged or cannot be read.
     pub fn check_block(&mut self, offset: u64) -> io::Result<()> {
         match &self.source {
-            Source::Blocks(blocks) if offset < blocks.table.total => {
-                let number = blocks.table.find(offset);
+            Source::Blocks(blocks) if offset < blocks.table().total => {
+                let number = blocks.table().find(offset);
                 blocks.check(number).map_err(|error| self.located(error))
             }
             _ => Ok(()),
@@ -221,7 +208,7 @@ impl Reader {
             Source::Plain { .. } => Ok(()),
             Source::Blocks(blocks) => {
                 let mut next = 0;
-                while let Some(number) = blocks.table.next_undecoded(next) {
+                while let Some(number) = blocks.table().next_undecoded(next) {
                     blocks.check(number).map_err(|error| self.located(error))?;
                     next = number + 1;
                 }
@@ -349,136 +336,6 @@ impl Seek for Reader {
             io::Error::new(io::ErrorKind::InvalidInput, "an offset before the start")
         })?;
         Ok(self.position)
-    }
-}
-
-/// Reads content that has a table of blocks.
-struct BlockReader {
-    file: Arc<File>,
-    table: Arc<Blocks>,
-    threads: usize,
-    /// What is being read, if anything.
-    cursor: Option<Cursor>,
-}
-
-struct Cursor {
-    /// The number of the block.
-    block: usize,
-    content: Content,
-    /// The offset in the whole that the next byte has.
-    at: u64,
-    /// How much was read since the last seek.
-    sequential: u64,
-    ahead: Option<Ahead>,
-}
-
-enum Content {
-    Here(BlockDecoder),
-    Thread(Job),
-}
-
-impl BlockReader {
-    fn new(file: Arc<File>, table: Blocks) -> BlockReader {
-        BlockReader {
-            file,
-            threads: cores().get().min(MAX_THREADS).min(1 + Ahead::most(&table)),
-            table: Arc::new(table),
-            cursor: None,
-        }
-    }
-
-    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if offset >= self.table.total {
-            return Ok(0);
-        }
-        // After an error the cursor is gone, so that the next read begins anew and finds it again.
-        let mut cursor = match self.cursor.take() {
-            Some(cursor) if self.leads_to(&cursor, offset) => cursor,
-            _ => self.begin(self.table.find(offset))?,
-        };
-        if cursor.at < offset {
-            let skip = offset - cursor.at;
-            let skipped = io::copy(&mut cursor.content.by_ref().take(skip), &mut io::sink())?;
-            if skipped != skip {
-                return Err(invalid("a block is shorter than the archive's index says"));
-            }
-            cursor.at = offset;
-            cursor.sequential = 0;
-        }
-        while cursor.at == self.end(cursor.block) {
-            cursor = self.advance(cursor)?;
-            if self.table.blocks[cursor.block].len == 0 && cursor.content.read(&mut [0])? > 0 {
-                return Err(invalid("a block is longer than the archive's index says"));
-            }
-        }
-        let read = cursor.content.read(buffer)?;
-        if read == 0 {
-            return Err(invalid("a block is shorter than the archive's index says"));
-        }
-        cursor.at += read as u64;
-        cursor.sequential += read as u64;
-        if self.threads > 1 && cursor.sequential >= SEQUENTIAL {
-            let ahead = cursor.ahead.get_or_insert_with(|| {
-                Ahead::new(self.file.clone(), self.table.clone(), cursor.block + 1)
-            });
-            // Beside the block that is being read, which may long be decoded when its last byte is
-            // taken.
-            ahead.fill(self.threads)?;
-        }
-        self.cursor = Some(cursor);
-        Ok(read)
-    }
-
-    /// Whether an offset is where the cursor is, or behind it in the same block.
-    fn leads_to(&self, cursor: &Cursor, offset: u64) -> bool {
-        cursor.at == offset || (cursor.at < offset && offset < self.end(cursor.block))
-    }
-
-    /// How much must be decoded before the byte at an offset.
-    fn distance(&self, offset: u64) -> u64 {
-        match &self.cursor {
-            _ if offset >= self.table.total => 0,
-            Some(cursor) if self.leads_to(cursor, offset) => offset - cursor.at,
-            _ => offset - self.table.blocks[self.table.find(offset)].offset,
-        }
-    }
-
-    /// Decodes a block to its end.
-    fn check(&self, number: usize) -> io::Result<()> {
-        let mut decoder = BlockDecoder::new(&self.file, &self.table, number)?;
-        let mut buffer = vec![0; 64 << 10];
-        while decoder.read(&mut buffer)? > 0 {}
-        Ok(())
-    }
-
-    /// The offset at which a block's content ends.
-    fn end(&self, block: usize) -> u64 {
-        self.table.blocks[block].offset + self.table.blocks[block].len
-    }
-
-    fn begin(&self, block: usize) -> io::Result<Cursor> {
-        let content = Content::Here(BlockDecoder::new(&self.file, &self.table, block)?);
-        let at = self.table.blocks[block].offset;
-        Ok(Cursor { block, content, at, sequential: 0, ahead: None })
-    }
-
-    /// Goes on to the block behind the cursor's own, which there must be.
-    fn advance(&self, mut cursor: Cursor) -> io::Result<Cursor> {
-        match cursor.ahead.as_mut().and_then(Ahead::pop) {
-            Some(job) => {
-                Ok(Cursor { block: cursor.block + 1, content: Content::Thread(job), ..cursor })
-            }
-            None => Ok(Cursor { sequential: cursor.sequential, ..self.begin(cursor.block + 1)? }),
-        }
-    }
-}
-
-impl Read for Content {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Content::Here(decoder) => decoder.read(buffer),
-            Content::Thread(job) => job.read(buffer),
-        }
     }
 }
 
