@@ -1,14 +1,18 @@
 //! `osimage push`: images of a store, a layout or an archive into a registry, straight from where
 //! they lie.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use osimage::content::Source;
 use osimage::copy::Target;
+use osimage::digest::Digest;
 use osimage::graph::Graph;
 use osimage::manifest::RawManifest;
-use osimage::names::{Reference, RepositoryName, is_archive_name, looks_like_path};
+use osimage::names::{
+    Host, Location, Namespace, Reference, RepositoryName, is_archive_name, looks_like_path,
+};
 use osimage::oci::{self, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
 use osimage::platform;
@@ -24,7 +28,7 @@ use super::remote::{Transfer, Upload};
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE]"
+    override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE] [HOST[/NAMESPACE]]"
 )]
 #[command(after_help = "Examples:
   osimage push ghcr.io/me/os:1.0                            the image of that name in the store
@@ -32,15 +36,21 @@ use super::remote::{Transfer, Upload};
   osimage push ./onmetal ghcr.io/me/os:1.0                  a layout's folder
   osimage push ./onmetal ghcr.io/me/os:1.0,latest           under two tags
   osimage push --no-clobber f0dcfde4f8b4 ghcr.io/me/os:1.0  never move a tag to another image
-  osimage push --all release.oci.tar.xz                     every image under its own name
+  osimage push --all release.oci.tar.xz ghcr.io/me          all of them, and nowhere else
+  osimage push --all                                        the store, each under its own name
+
+With --all, HOST takes the place of the registry in each name, and HOST/NAMESPACE that of all before
+its last part: ghcr.io/me/os:1.0 goes to HOST/me/os:1.0, or to HOST/NAMESPACE/os:1.0. It can be left
+out for the store alone: the names in an archive or a folder are those of whoever made it.
 
 What the registry has is not sent again. A push that was cut off goes on when it is run again.")]
 pub struct Args {
     /// What to push, and the name it gets in the registry, with one tag or several; one name stands
-    /// for both
+    /// for both; with --all, where all go
     #[arg(num_args = 0..=2, value_names = ["SOURCE", "REF[,TAG...]"])]
     images: Vec<String>,
-    /// Push every image that has a name, each under its own
+    /// Push every image that has a name: to the registry that is named, and those of the store,
+    /// without one, each under its own
     #[arg(long)]
     all: bool,
     /// Tag the images of an index too, as TAG-ARCH
@@ -134,7 +144,7 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     }
     if from == to && is_path(named) {
         return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
-                format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image under its own name"),
+                format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image: osimage push --all {from} HOST[/NAMESPACE]"),
             ));
     }
     let place = context.place(Some(named), Bare::StoreOnly)?;
@@ -154,25 +164,41 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     Ok((place, vec![Wanted { entry, reference, others }]))
 }
 
-/// Every image that has a name which says where it belongs.
+/// Every image that has a name. Which registry gets them is for the user to say: who made an archive
+/// chose the names in it.
 fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
-    let from = match args.images.as_slice() {
-        [] => None,
-        [from] => Some(from.as_str()),
-        _ => {
-            return Err(Error::usage("with --all every image is pushed under its own name")
-                .with_hint("leave out the second name"));
-        }
+    let is_path = |text: &str| match Location::parse(text, osimage::place::look) {
+        Ok(location) => matches!(location, Location::Layout(..) | Location::Archive(..)),
+        Err(_) => false,
     };
+    let (from, namespace) = match args.images.as_slice() {
+        [] => (None, None),
+        [from] if is_path(from) => (Some(from.as_str()), None),
+        [namespace] => (None, Some(namespace)),
+        [from, namespace, ..] => (Some(from.as_str()), Some(namespace)),
+    };
+    let namespace: Option<Namespace> = namespace.map(|text| text.parse()).transpose()?;
     let place = context.place(from, Bare::StoreOnly)?;
     let mut entries = place.entries()?;
     entries.retain(|entry| oci::is_manifest_or_index(&entry.media_type) && entry.name().is_some());
-    let mut pushes = Vec::new();
+    if let (Some(from), None, false) = (from, &namespace, entries.is_empty()) {
+        return Err(no_registry(from, &entries));
+    }
+    let mut pushes: Vec<Wanted> = Vec::new();
+    let mut given: HashMap<String, (Digest, String)> = HashMap::new();
     for entry in entries {
         let name = entry.name().unwrap_or_default();
-        let reference = name
-            .parse()
-            .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
+        let reference: Reference = match &namespace {
+            Some(namespace) => namespace.reference(name),
+            None => name.parse(),
+        }
+        .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
+        let own = || (entry.digest.clone(), name.to_owned());
+        let (digest, other) = given.entry(reference.to_string()).or_insert_with(own);
+        if *digest != entry.digest {
+            return Err(Error::usage(format!("{other} and {name} would both be {reference}"))
+                .with_hint("push one of them alone with `osimage push SOURCE REF`"));
+        }
         pushes.push(Wanted { entry, reference, others: Vec::new() });
     }
     if pushes.is_empty() {
@@ -183,6 +209,22 @@ fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
         .with_hint("`osimage tag` gives names"));
     }
     Ok((place, pushes))
+}
+
+/// The error where an archive's own names would say to which registries its images go.
+fn no_registry(from: &str, entries: &[Descriptor]) -> Error {
+    let references = entries.iter().filter_map(|entry| entry.name()?.parse::<Reference>().ok());
+    let hosts: BTreeSet<_> =
+        references.map(|reference| reference.repository().host().clone()).collect();
+    let shown: Vec<_> = hosts.iter().take(3).map(Host::as_str).collect();
+    let named = match shown.as_slice() {
+        [] => String::new(),
+        some => format!("; it names {}", some.join(", ")),
+    };
+    let to = if hosts.len() == 1 { shown[0] } else { "HOST[/NAMESPACE]" };
+    let what = format!("only {from} itself says to which registry its images go{named}");
+    Error::usage(what)
+        .with_hint(format!("name it, if it is the one: osimage push --all {from} {to}"))
 }
 
 /// What oras tells of a push.

@@ -8,6 +8,7 @@
 //!   Reference           an image in a registry: HOST/PATH[:TAG][@DIGEST]
 //!     RepositoryName      HOST/PATH
 //!       Host                HOST[:PORT]
+//!   Namespace           where in a registry several images go: HOST[/PATH]
 //!     TagOrDigest         what a manifest is asked for by
 //!       Tag
 //! ```
@@ -18,6 +19,7 @@
 mod entry;
 mod host;
 mod location;
+mod namespace;
 mod reference;
 mod repository;
 mod tag;
@@ -25,6 +27,7 @@ mod tag;
 pub use entry::{EntryName, Selector, split_tag};
 pub use host::Host;
 pub use location::{ARCHIVE_ENDINGS, Location, PathKind, is_archive_name, looks_like_path};
+pub use namespace::Namespace;
 pub use reference::Reference;
 pub use repository::RepositoryName;
 pub use tag::{Tag, TagOrDigest};

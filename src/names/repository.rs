@@ -71,7 +71,7 @@ impl fmt::Display for RepositoryName {
 }
 
 /// The grammar of a repository's path (distribution-spec, "Pulling manifests").
-fn check_path(path: &str) -> Result<(), &'static str> {
+pub(super) fn check_path(path: &str) -> Result<(), &'static str> {
     if path.len() > MAX_PATH {
         return Err("its repository is longer than 255 characters");
     }

@@ -25,6 +25,7 @@ mod messages;
 mod parallel;
 mod protocol;
 mod publish;
+mod push_all;
 mod queries;
 mod races;
 mod sendfile;
