@@ -10,10 +10,11 @@ use osimage::features::{
     Arch, Build, BuildListing, Dropped, Feature, FeatureType, Graph, GraphListing, Selection,
     Target,
 };
+use osimage::publish::{BuildResult, Naming};
 use osimage::{Error, Result, features};
 use serde::Serialize;
 
-use super::rootfs;
+use super::{explain, output, publish, rootfs};
 
 /// Resolve the features of an OS build, and read what it has made
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,8 @@ enum Command {
     /// Show which features include and exclude which
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(ShowGraph),
+    List(explain::List),
+    Explain(explain::Explain),
     Boot(rootfs::Boot),
     CommandLine(rootfs::CommandLine),
     Fstab(rootfs::Fstab),
@@ -60,15 +63,18 @@ struct Resolve {
     /// features folder, or `today`]
     #[arg(long)]
     version: Option<String>,
-    /// Commit that is built [default: $GITHUB_SHA, $CI_COMMIT_SHA or `local`]
+    /// Commit that is built, if the target has none [default: $GITHUB_SHA, $CI_COMMIT_SHA or `local`]
     #[arg(long)]
     commit: Option<String>,
     /// Time that files in the image bear, in seconds since 1970 [default: $SOURCE_DATE_EPOCH or
     /// the start of this day, UTC]
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
+    /// Refuse also what could not be published there, as `osimage publish` names it
+    #[arg(long, value_name = "PLACE")]
+    publish_to: Option<String>,
     /// What to build, such as gcp_oci or kvm-gardener_oci-arm64
-    #[arg(value_name = "CNAME[-ARCH[-VERSION]]")]
+    #[arg(value_name = "CNAME[-ARCH[-VERSION[-COMMIT]]]")]
     target: String,
 }
 
@@ -108,6 +114,8 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
     let text = match args.command {
         Command::Resolve(args) => resolve(args)?,
         Command::Graph(args) => graph(&args)?,
+        Command::List(args) => explain::list(&args)?,
+        Command::Explain(args) => explain::explain(&args)?,
         Command::Boot(args) => rootfs::boot(&args)?,
         Command::CommandLine(args) => rootfs::command_line(&args)?,
         Command::Fstab(args) => rootfs::fstab(&args)?,
@@ -131,13 +139,20 @@ fn resolve(args: Resolve) -> Result<String> {
             .iter()
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     };
-    let commit = args.commit.or_else(ci_commit).unwrap_or_else(|| "local".to_owned());
+    let commit = either(args.commit, target.commit, "commits")?;
+    let commit = commit.or_else(ci_commit).unwrap_or_else(|| "local".to_owned());
     let timestamp = match args.timestamp {
         Some(timestamp) => timestamp,
         None => default_timestamp()?,
     };
     let graph = Graph::load(&args.features_dir)?;
     let build = Build::new(graph.resolve(&target.features)?, arch, &version, &commit, timestamp)?;
+    features::check(&args.features_dir, &build.selection)?;
+    if let Some(place) = &args.publish_to {
+        let name = Naming::new().name(&BuildResult::expected(&build.name()), place)?;
+        publish::say_what_changed(&name);
+        output::say(&format!("to be published as {}", name.reference));
+    }
     Ok(match args.format {
         ResolveFormat::Text => {
             build.selection.names().into_iter().map(|name| format!("{name}\n")).collect()

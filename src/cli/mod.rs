@@ -13,6 +13,7 @@ mod convert;
 mod copy;
 mod discover;
 mod ends;
+mod explain;
 mod extract;
 mod features;
 mod help;

@@ -185,9 +185,7 @@ fn publish(
     context: &Context,
 ) -> Result<Published> {
     let reference = &name.reference;
-    if let (Some(made_of), Some(tag)) = (&name.made_of, reference.tag()) {
-        output::say(&format!("osimage: a tag has no +; {made_of} is published as {tag}"));
-    }
+    say_what_changed(name);
     let client = context.client_for(args.upload.chunk_size);
     let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
@@ -232,6 +230,19 @@ fn publish(
         summary(&published, prepared.build().archive())?;
     }
     Ok(published)
+}
+
+/// Where a name in a registry cannot be what the build is called.
+pub fn say_what_changed(name: &Name) {
+    if let (Some(made_of), Some(tag)) = (&name.made_of, name.reference.tag()) {
+        output::say(&format!("osimage: a tag has no +; {made_of} is published as {tag}"));
+    }
+    if let Some(wished) = &name.lower_case_of {
+        output::say(&format!(
+            "osimage: a repository has no upper case; {wished} is published as {}",
+            wished.to_ascii_lowercase()
+        ));
+    }
 }
 
 /// Asks the registry what of that is there, and says what would be sent.

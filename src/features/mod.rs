@@ -17,6 +17,7 @@
 //!    platform, element, flag, then by name.
 //! 5. Exactly one platform is selected.
 
+mod contents;
 mod info;
 mod listing;
 mod target;
@@ -29,7 +30,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+pub use contents::{Contents, check};
 pub use listing::{BuildListing, DroppedListing, GraphListing};
+pub(crate) use target::Parts;
 pub use target::{Arch, Build, Target, version_file};
 
 /// What a feature is; the order of the variants is the order in names and among hooks.

@@ -1,4 +1,4 @@
-//! A build's target, `CNAME[-ARCH[-VERSION]]`, and what a build of it is called.
+//! A build's target, `CNAME[-ARCH[-VERSION[-COMMIT]]]`, and what a build of it is called.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -63,19 +63,21 @@ pub struct Target {
     pub arch: Option<Arch>,
     /// The version after the architecture.
     pub version: Option<String>,
+    /// The commit after the version: `local`, or 7 digits or more.
+    pub commit: Option<String>,
 }
 
 impl FromStr for Target {
     type Err = Error;
 
-    /// The first architecture behind which at most a version stands ends the name. In the name a
-    /// `-` or the `_` of a flag begins the next feature: `gcp-gardener_prod_oci` is gcp,
+    /// The first architecture behind which at most a version and a commit stand ends the name, so
+    /// that the name of a build is a target too. In the name a `-` or the `_` of a flag begins the next feature: `gcp-gardener_prod_oci` is gcp,
     /// gardener, _prod and _oci.
     fn from_str(text: &str) -> Result<Target> {
         let wrong = |what: String| {
-            Error::usage(what).with_hint("a target is CNAME[-ARCH[-VERSION]], such as gcp_oci, kvm-gardener_oci-arm64 or gcp_oci-amd64-1.0")
+            Error::usage(what).with_hint("a target is CNAME[-ARCH[-VERSION[-COMMIT]]], such as gcp_oci, kvm-gardener_oci-arm64 or gcp_oci-amd64-1.0")
         };
-        let (cname, arch, version) = split(text);
+        let Parts { cname, arch, version, commit } = Parts::of(text);
         if !cname.starts_with(|c: char| c.is_ascii_lowercase()) {
             return Err(wrong(format!(
                 "{text:?} is no target: it does not begin with a feature's lower-case letter"
@@ -91,33 +93,55 @@ impl FromStr for Target {
         if features.iter().any(|name| name.is_empty() || name == "_") {
             return Err(wrong(format!("{text:?} is no target: a feature's name is missing in it")));
         }
-        Ok(Target { features, arch, version: version.map(str::to_owned) })
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Ok(Target { features, arch, version: owned(version), commit: owned(commit) })
     }
 }
 
-fn split(text: &str) -> (&str, Option<Arch>, Option<&str>) {
-    for (at, _) in text.match_indices('-') {
-        let (word, version) = match text[at + 1..].split_once('-') {
-            Some((word, version)) => (word, Some(version)),
-            None => (&text[at + 1..], None),
-        };
-        if let Ok(arch) = word.parse()
-            && version.is_none_or(valid_version)
-        {
-            return (&text[..at], Some(arch), version);
+/// A build's name in its parts, as far as it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    pub(crate) cname: &'a str,
+    pub(crate) arch: Option<Arch>,
+    pub(crate) version: Option<&'a str>,
+    pub(crate) commit: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    /// All is the name where no architecture ends it.
+    pub(crate) fn of(text: &'a str) -> Parts<'a> {
+        for (at, _) in text.match_indices('-') {
+            let (word, rest) = match text[at + 1..].split_once('-') {
+                Some((word, rest)) => (word, Some(rest)),
+                None => (&text[at + 1..], None),
+            };
+            let Ok(arch) = word.parse() else { continue };
+            let (version, commit) = match rest.and_then(|rest| rest.rsplit_once('-')) {
+                Some((version, commit)) if valid_commit(commit) => (Some(version), Some(commit)),
+                _ => (rest, None),
+            };
+            if version.is_none_or(valid_version) {
+                return Parts { cname: &text[..at], arch: Some(arch), version, commit };
+            }
         }
+        Parts { cname: text, arch: None, version: None, commit: None }
     }
-    (text, None, None)
 }
 
+/// Garden Linux's versions are lower-case letters, digits and dots. A `-` may follow where the
+/// version begins with a digit, `1.0-rc1`: else a feature could stand there.
 fn valid_version(version: &str) -> bool {
-    !version.is_empty()
-        && version.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
+    let mut parts = version.split('-');
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
+    };
+    parts.all(part) && (!version.contains('-') || version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn valid_commit(commit: &str) -> bool {
     commit == "local"
-        || ((8..=64).contains(&commit.len())
+        || ((7..=64).contains(&commit.len())
             && commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')))
 }
 
@@ -142,7 +166,7 @@ pub struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    /// `commit` is `local` or a commit id of 8 digits or more; `timestamp` counts seconds since
+    /// `commit` is `local` or a commit id of 7 digits or more; `timestamp` counts seconds since
     /// 1970 and is what files in the image bear.
     ///
     /// # Errors
@@ -156,12 +180,12 @@ impl<'a> Build<'a> {
     ) -> Result<Build<'a>> {
         if !valid_version(version) {
             return Err(Error::usage(format!("{version:?} is no version")).with_hint(
-                "a version has lower-case letters, digits and dots, such as `today` or `1443.3`",
+                "a version has lower-case letters, digits and dots, and `-` after a digit, such as `today`, `1443.3` or `1.0-rc1`",
             ));
         }
         if !valid_commit(commit) {
             return Err(Error::usage(format!("{commit:?} is no commit id"))
-                .with_hint("give 8 to 64 lower-case hexadecimal digits, or `local`"));
+                .with_hint("give 7 to 64 lower-case hexadecimal digits, or `local`"));
         }
         Ok(Build {
             selection,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::attach::Attachment;
 use crate::error::Advice;
-use crate::features::Arch;
+use crate::features::{Arch, Parts};
 use crate::names::ARCHIVE_ENDINGS;
 use crate::{Error, Result, file};
 
@@ -68,6 +68,12 @@ impl BuildResult {
         Ok(build)
     }
 
+    /// What a build of this name, `CNAME-ARCH-VERSION-COMMIT`, will leave: to look before it is
+    /// made how it would be called.
+    pub fn expected(name: &str) -> Self {
+        BuildResult::named(name, PathBuf::from(format!("{name}.oci.tar.xz")))
+    }
+
     /// The archive.
     pub fn archive(&self) -> &Path {
         &self.archive
@@ -111,6 +117,15 @@ impl BuildResult {
             arch: None,
             commit: None,
         };
+        let parts = Parts::of(name);
+        if let (Some(arch), Some(version)) = (parts.arch, parts.version) {
+            build.cname = parts.cname.to_owned();
+            build.arch = Some(arch.to_string());
+            build.version = Some(version).filter(|version| is_version(version)).map(str::to_owned);
+            build.commit = parts.commit.map(str::to_owned);
+            return build;
+        }
+        // Names of other builders, whose versions and commits may be anything.
         for (at, _) in name.match_indices('-') {
             let mut rest = name[at + 1..].splitn(3, '-');
             let arch = rest.next().filter(|arch| arch.parse::<Arch>().is_ok());
@@ -235,6 +250,8 @@ mod tests {
                 "1.2.3",
                 "0123abcd",
             ),
+            ("kvm_oci-amd64-1.0-rc1-local", "kvm_oci", "amd64", "1.0-rc1", "local"),
+            ("kvm_oci-amd64-1592.3-0a1b2c3", "kvm_oci", "amd64", "1592.3", "0a1b2c3"),
             ("kvm_oci-amd64-1.0", "kvm_oci", "amd64", "1.0", "-"),
             ("kvm_oci-amd64", "kvm_oci", "amd64", "-", "-"),
             ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),

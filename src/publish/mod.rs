@@ -81,13 +81,15 @@ impl Naming {
                 .with_hint("give it with the target, or by itself"));
         }
         if given.tag().is_some() {
-            return Ok(Name { reference: given, made_of: None });
+            return Ok(Name { reference: given, made_of: None, lower_case_of: None });
         }
         let (name, tag) = self.template.split_once(':').ok_or_else(|| {
             Error::usage(format!("the template {:?} makes no tag", self.template))
                 .with_hint("write it as NAME:TAG, such as '{cname}:{version}-{arch}'")
         })?;
-        let name = build.fill(name)?;
+        let wished = build.fill(name)?;
+        // Features may have upper case in their names; repositories have none.
+        let name = wished.to_ascii_lowercase();
         let tag = self.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
         let place = given.repository().to_string();
         let repository =
@@ -95,7 +97,11 @@ impl Naming {
         // A tag has no +, which Debian's and semantic versions have; Helm writes it so too.
         let plain = tag.replace('+', "_");
         let reference = format!("{repository}:{plain}").parse()?;
-        Ok(Name { reference, made_of: (plain != tag).then_some(tag) })
+        Ok(Name {
+            reference,
+            made_of: (plain != tag).then_some(tag),
+            lower_case_of: (name != wished).then_some(wished),
+        })
     }
 }
 
@@ -113,6 +119,9 @@ pub struct Name {
     pub reference: Reference,
     /// The tag as it would be, where a tag cannot be so: `1.0+deb12u1` is `1.0_deb12u1`.
     pub made_of: Option<String>,
+    /// The build's own part of the name as it would be, where a repository cannot be called so:
+    /// `gcp-pythonDev` is `gcp-pythondev`.
+    pub lower_case_of: Option<String>,
 }
 
 /// A build that was looked at: its image, and what is to be attached.

@@ -282,16 +282,28 @@ fn a_long_chain_takes_no_stack() {
 
 #[test]
 fn targets_are_taken_apart() {
-    /// What a target should be: its features, architecture and version; nothing if it is none.
-    type Parts = Option<(&'static [&'static str], Option<Arch>, Option<&'static str>)>;
+    /// What a target should be: its features, architecture, version and commit; nothing if it is
+    /// none.
+    type Parts =
+        Option<(&'static [&'static str], Option<Arch>, Option<&'static str>, Option<&'static str>)>;
+    let (amd64, arm64) = (Some(Arch::Amd64), Some(Arch::Arm64));
+    #[rustfmt::skip]
     let entries: &[(&str, Parts)] = &[
-        ("gcp", Some((&["gcp"], None, None))),
-        ("gcp-gardener_prod_oci", Some((&["_oci", "_prod", "gardener", "gcp"], None, None))),
-        ("gcp_oci-amd64", Some((&["_oci", "gcp"], Some(Arch::Amd64), None))),
-        ("gcp_oci-arm64-1443.3", Some((&["_oci", "gcp"], Some(Arch::Arm64), Some("1443.3")))),
-        ("gcp-arm64-a-b", Some((&["a", "arm64", "b", "gcp"], None, None))),
-        ("gcp-amd64-amd64-today", Some((&["amd64", "gcp"], Some(Arch::Amd64), Some("today")))),
-        ("gcp-riscv64-today", Some((&["gcp", "riscv64", "today"], None, None))),
+        ("gcp", Some((&["gcp"], None, None, None))),
+        ("gcp-gardener_prod_oci", Some((&["_oci", "_prod", "gardener", "gcp"], None, None, None))),
+        ("kvm-pythonDev_trustedBoot", Some((&["_trustedBoot", "kvm", "pythonDev"], None, None, None))),
+        ("gcp_oci-amd64", Some((&["_oci", "gcp"], amd64, None, None))),
+        ("gcp_oci-arm64-1443.3", Some((&["_oci", "gcp"], arm64, Some("1443.3"), None))),
+        // The name of a build is a target.
+        ("gcp_oci-arm64-1592.3-0a1b2c3", Some((&["_oci", "gcp"], arm64, Some("1592.3"), Some("0a1b2c3")))),
+        ("gcp_oci-arm64-1592.3-0a1b2c3d", Some((&["_oci", "gcp"], arm64, Some("1592.3"), Some("0a1b2c3d")))),
+        ("gcp_oci-arm64-today-local", Some((&["_oci", "gcp"], arm64, Some("today"), Some("local")))),
+        ("gcp-amd64-1.0-rc1", Some((&["gcp"], amd64, Some("1.0-rc1"), None))),
+        ("gcp-amd64-1.0-rc1-0a1b2c3d", Some((&["gcp"], amd64, Some("1.0-rc1"), Some("0a1b2c3d")))),
+        ("gcp-amd64-1.0-2", Some((&["gcp"], amd64, Some("1.0-2"), None))),
+        ("gcp-arm64-a-b", Some((&["a", "arm64", "b", "gcp"], None, None, None))),
+        ("gcp-amd64-amd64-today", Some((&["amd64", "gcp"], amd64, Some("today"), None))),
+        ("gcp-riscv64-today", Some((&["gcp", "riscv64", "today"], None, None, None))),
         ("", None),
         ("_oci", None),
         ("-gcp", None),
@@ -302,7 +314,8 @@ fn targets_are_taken_apart() {
         ("gcp_", None),
         ("gcp__oci", None),
         ("gcp-_oci", None),
-        ("gcp-amd64-1.0-2", None),
+        ("gcp-amd64-1.0-", None),
+        ("gcp-amd64-1.0-RC1", None),
         ("gcp/../x", None),
         ("gcp oci", None),
         ("gcp\n", None),
@@ -317,11 +330,13 @@ fn targets_are_taken_apart() {
                 "{error}"
             );
         }
-        let expected = expected.map(|(features, arch, version)| {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        let expected = expected.map(|(features, arch, version, commit)| {
             let features = features.iter().map(|name| (*name).to_owned()).collect();
-            (features, arch, version.map(str::to_owned))
+            (features, arch, owned(version), owned(commit))
         });
-        let parsed = parsed.ok().map(|target| (target.features, target.arch, target.version));
+        let parsed =
+            parsed.ok().map(|target| (target.features, target.arch, target.version, target.commit));
         assert_eq!(parsed, expected, "{text:?}");
     }
 }
@@ -521,7 +536,14 @@ fn wrong_names_are_refused_before_anything_is_printed() {
         ),
         (&["gcp", "--version", "a'b"], 2, "\"a'b\" is no version"),
         (&["gcp", "--commit", "main"], 2, "\"main\" is no commit id"),
-        (&["gcp", "--commit", "0123456"], 2, "\"0123456\" is no commit id"),
+        (&["gcp", "--commit", "012345"], 2, "\"012345\" is no commit id"),
+        (
+            &["gcp-amd64-1-local", "--commit", "0123456"],
+            2,
+            "two commits are given: local in the target and 0123456 as an option",
+        ),
+        (&["gcp-amd64-1", "--publish-to", "ghcr.io"], 2, "\"ghcr.io\" is no place to publish to"),
+        (&["gcp-amd64", "--publish-to", "ghcr.io/me"], 2, "nothing tells the version"),
         (&["gcp", "--features-dir", "nowhere"], 3, "nowhere"),
         (&["nope"], 3, "there is no feature `nope`"),
         (&["gcp_"], 2, "\"gcp_\" is no target"),
@@ -584,4 +606,110 @@ _big (flag) is excluded by _slim
     assert_eq!(json["dropped"], serde_json::json!([{ "name": "_big", "by": "_slim" }]));
     let cloud = serde_json::json!({ "name": "cloud", "type": "element", "description": null, "include": ["base", "_big"], "exclude": [] });
     assert_eq!(json["features"][1], cloud);
+}
+
+#[test]
+fn what_a_build_would_stumble_over_is_told_with_file_and_line() {
+    let program = "#!/bin/sh\n";
+    #[rustfmt::skip]
+    let entries: &[(&str, &str, bool, Option<&str>)] = &[
+        ("pkg.include", "jq\n\n# a comment\r\n", false, Some("features/gcp/pkg.include, line 3, has a line end of Windows")),
+        ("pkg.exclude", "jq\r\n", false, Some("features/gcp/pkg.exclude, line 1, has a line end of Windows")),
+        ("file.include.stat", "root root 0644 /a\r\n", false, Some("file.include.stat, line 1, has a line end of Windows")),
+        ("fstab", "LABEL=ROOT / ext4\r\n", false, Some("features/gcp/fstab, line 1, has a line end of Windows")),
+        ("exec.config", "#!/bin/sh\r\n", true, Some("features/gcp/exec.config, line 1, has a line end of Windows")),
+        ("image.x", "#!/bin/sh\r\n", true, Some("features/gcp/image.x, line 1, has a line end of Windows")),
+        ("exec.late", program, false, Some("features/gcp/exec.late is not executable")),
+        ("convert.x~y", program, false, Some("features/gcp/convert.x~y is not executable")),
+        ("file.include/lib/systemd/x", "x", false, Some("features/gcp/file.include/lib is a folder, but /lib is a link to usr/lib in the system")),
+        ("image.y", program, true, Some("two features make the artifact .y: base and gcp")),
+        ("pkg.include", "jq", false, None),
+        ("image.empty", "", false, None),
+        ("file.include/usr/lib/x", "a\r\n", false, None),
+    ];
+    for (file, content, executable, said) in entries {
+        let root = folder("base element; gcp platform +base");
+        let put = |path: &str, content: &str, executable: bool| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = root.write(format!("features/{path}"), content);
+            let mode = if executable { 0o755 } else { 0o644 };
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        put("base/convert.y~z", program, true);
+        put(&format!("gcp/{file}"), content, *executable);
+        let run = root.osimage(["features", "resolve", "gcp"]).run();
+        match said {
+            Some(said) => _ = run.says(&[said]).fails(5),
+            None => assert_eq!(run.code, 0, "{run:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_no_repository_is_mapped_and_said() {
+    let root = folder("gcp platform; pythonDev element; _oci flag");
+    let resolve = ["features", "resolve", "gcp-pythonDev_oci-amd64-1.0", "--publish-to"];
+    let run = root.osimage(resolve).arg("localhost:1/me").run();
+    let run = run.says(&[
+        "a repository has no upper case; gcp-pythonDev_oci is published as gcp-pythondev_oci",
+        "to be published as localhost:1/me/gcp-pythondev_oci:1.0-amd64",
+    ]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let run = root.osimage(resolve).arg("localhost:1/me/os:7").run();
+    assert!(!run.stderr.contains("upper case"), "{run:?}");
+}
+
+#[test]
+fn what_there_is_and_what_each_adds_is_shown() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let root = folder(SMALL);
+    root.write(
+        "features/gcp/info.yaml",
+        "description: A cloud\ntype: platform\nfeatures: {include: [cloud]}\n",
+    );
+    root.write("features/cloud/pkg.include", "# why\njq\nlinux-image-$arch\n");
+    root.write("features/base/pkg.exclude", "nano\n");
+    root.write("features/base/file.include/etc/a/b", "x");
+    root.write("features/base/file.exclude", "/var/x*\n");
+    for hook in ["base/exec.early", "base/exec.post", "base/image", "_oci/convert.oci.tar.xz"] {
+        let path = root.write(format!("features/{hook}"), "#!/bin/sh\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let list = root.osimage(["features", "list"]).ok();
+    for line in [
+        "  gcp       A cloud     makes .raw .tar.xz",
+        "makes .oci.tar.xz",
+        "\nElements\n",
+        "\nFlags\n",
+    ] {
+        assert!(list.contains(line), "{line:?} is not in\n{list}");
+    }
+    let explained = root.osimage(["features", "explain", "gcp_oci"]).ok();
+    let expected = "gcp_oci
+
+base (element)
+  no packages nano
+  files       /etc/a/b
+  no files    /var/x*
+  hooks       exec.early, exec.post
+  makes       .raw
+
+_big (flag)
+
+cloud (element)
+  includes    base, _big
+  packages    jq linux-image-$arch
+
+gcp (platform): A cloud
+  includes    cloud
+
+_oci (flag)
+  makes       .oci.tar.xz
+";
+    assert_eq!(explained, expected);
+    let json = root.osimage(["features", "explain", "--format", "json", "gcp_oci"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[2]["packages"], serde_json::json!(["jq", "linux-image-$arch"]));
+    assert_eq!(json[0]["hooks"], serde_json::json!(["exec.early", "exec.post"]));
 }
