@@ -15,6 +15,7 @@ mod attach;
 mod attacks;
 mod documents;
 mod examples;
+mod fat;
 mod faults;
 mod indexes;
 mod info_container;
