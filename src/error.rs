@@ -343,6 +343,13 @@ pub enum Advice {
     CreateIndex,
     /// Say which platform is meant.
     Platform,
+    /// Take an image of an index alone: others that the index names are not there.
+    TakeImage {
+        /// Its digest.
+        digest: String,
+        /// What it is for, such as `linux/amd64`.
+        platform: String,
+    },
     /// Build for another profile.
     Profile {
         /// Those that would do.
@@ -417,6 +424,9 @@ impl fmt::Display for Advice {
                 f.write_str("choose another tag for the index; it can be made over that image too")
             }
             Advice::Profile { names } => write!(f, "the profiles {} do", names.join(", ")),
+            Advice::TakeImage { digest, platform } => {
+                write!(f, "that for {platform} is there: take it alone, by its digest {digest}")
+            }
             Advice::Platform => f.write_str("name an image for it, or ask for no platform"),
             Advice::NoInfoContainer => f.write_str("ask for no info container"),
             Advice::GiveType => f.write_str("give its type"),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::content::Source;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::manifest::RawManifest;
 use crate::oci::{self, Descriptor};
-use crate::{Error, Result, threads};
+use crate::{Error, Kind, Result, threads};
 
 /// How deep indexes may point to indexes, and these to manifests.
 pub const MAX_DEPTH: usize = 8;
@@ -165,7 +166,10 @@ impl Graph {
             if depth > MAX_DEPTH {
                 return Err(too_deep(&level[0].digest));
             }
-            let read = self.fetch_level(source, &level, jobs)?;
+            let read = self.fetch_level(source, &level, jobs).map_err(|e| match depth {
+                0 => e,
+                _ => or_alone(source, &level, e),
+            })?;
             level.clear();
             for manifest in read {
                 for child in manifest.children() {
@@ -261,6 +265,25 @@ impl Graph {
             descriptor.size
         ))
         .with_hint("do not use it; ask whoever made it for a sound one"))
+    }
+}
+
+/// The error for what an index names and the source has not, with an image that it has: docker saves
+/// an index with the images that it happened to pull.
+fn or_alone(source: &dyn Source, level: &[Descriptor], error: Error) -> Error {
+    /// An index may name thousands that are not there.
+    const TRIED: usize = 100;
+    if error.kind() != Kind::NotFound {
+        return error;
+    }
+    let there = level.iter().take(TRIED).find_map(|image| {
+        // What is attached to an image has no platform (docker's attestations say `unknown`).
+        let platform = image.platform.as_ref().filter(|platform| platform.os != "unknown")?;
+        source.manifest(image).is_ok().then(|| (image.digest.to_string(), platform.to_string()))
+    });
+    match there {
+        Some((digest, platform)) => error.with_advice(Advice::TakeImage { digest, platform }),
+        None => error,
     }
 }
 

@@ -13,7 +13,7 @@ use osimage::names::{Location, is_archive_name};
 use osimage::oci::Descriptor;
 use osimage::{Error, Result, referrers};
 
-use super::context::{Bare, Context};
+use super::context::{Bare, Context, or_alone};
 use super::output;
 use super::progress::{ProgressArgs, Watched};
 use super::remote::JOBS;
@@ -135,10 +135,12 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
     args.progress.apply();
     let (output, source) = args.paths.split_last().expect("there is at least one");
-    let place = context.place(source.first().map(String::as_str), Bare::StoreOnly)?;
+    let argument = source.first().map(String::as_str);
+    let place = context.place(argument, Bare::StoreOnly)?;
     let source = place.source();
     let entries = place.entries()?;
-    let graph = Graph::read(source, &entries, JOBS)?;
+    let graph = Graph::read(source, &entries, JOBS);
+    let graph = or_alone(argument, &place, graph)?;
     // What a user attached goes along.
     let graph = graph.joined(&referrers::attached(source, &graph, JOBS)?);
     let path = PathBuf::from(output);
@@ -189,7 +191,7 @@ pub fn import(args: &ImportArgs, context: &Context) -> Result<()> {
     let place = context.open(location)?;
     let source = place.source();
     let entries = place.entries()?;
-    let graph = Graph::read(source, &entries, JOBS)?;
+    let graph = or_alone(Some(&args.source), &place, Graph::read(source, &entries, JOBS))?;
     let graph = graph.joined(&referrers::attached(source, &graph, JOBS)?);
     let taken = if args.replace { Taken::Replace } else { Taken::Keep };
     let watched = Watched::new(source, graph.nodes(), "importing");

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use osimage::archive::{self, Archive};
 use osimage::content;
+use osimage::error::Advice;
 use osimage::image::Profile;
 use osimage::json::Annotations;
 use osimage::layout::Layout;
@@ -306,6 +307,18 @@ pub enum Bare {
     StoreOnly,
     /// An image in a registry, but for a store that is named itself.
     Registry,
+}
+
+/// What came of reading an image, or several, at a place; where only one image of an index is
+/// there, with the line that takes it alone.
+pub fn or_alone<T>(argument: Option<&str>, place: &Place<'_>, result: Result<T>) -> Result<T> {
+    result.map_err(|e| match (e.advice(), argument) {
+        (Some(Advice::TakeImage { digest, platform }), Some(argument)) => {
+            let alone = retyped(argument, &format!("{}@{digest}", place.label()));
+            e.with_hint(format!("the image for {platform} is there; to take it alone: {alone}"))
+        }
+        _ => e,
+    })
 }
 
 /// The command line as it was typed, with another word in the place of an argument.

@@ -11,7 +11,7 @@ use osimage::registry::Access;
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
-use super::context::{Context, wanted};
+use super::context::{Context, or_alone, wanted};
 use super::ends::{self, EndArgs};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
@@ -94,7 +94,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .attached(args.recursive)
         .no_clobber(args.no_clobber)
         .transfer(args.transfer.options().observer(&progress));
-    let delivered = to.deliver(source, &entry, &delivery)?;
+    let delivered = to.deliver(source, &entry, &delivery);
+    let delivered = or_alone(Some(&args.source), &place, delivered)?;
     drop(progress);
     target::tell(&to, &delivered);
     left_behind::tell(delivered.left(source), "-r takes them along");

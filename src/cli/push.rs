@@ -20,7 +20,7 @@ use osimage::registry::{self, Access, Client, Repository, Shipment};
 use osimage::{Error, Result, file, json, referrers};
 use serde::Serialize;
 
-use super::context::{Bare, Context};
+use super::context::{Bare, Context, or_alone};
 use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
@@ -90,7 +90,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let pushed = pushes
         .iter()
         .map(|wanted| push(args, client, place.source(), wanted))
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>>>();
+    let source = args.images.first().filter(|_| !args.all && args.images.len() > 1);
+    let pushed = or_alone(source.map(String::as_str), &place, pushed)?;
     if args.format == Format::Json {
         match pushed.as_slice() {
             [one] if !args.all => output::json(one)?,

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::common::hostile::*;
 use crate::common::{Scratch, noise};
+use osimage::digest::Digest;
 use osimage::oci;
 
 /// What the annotation of an image's full name is called by containerd and docker.
@@ -275,4 +276,44 @@ fn repair_finds_what_a_whole_image_lacks_and_says_what_it_could_not() {
     });
     scratch.osimage(["export", "./other", "os.oci.tar"]).ok();
     scratch.osimage(["verify", "--repair", "./sound", "os.oci.tar"]).fails(2);
+}
+
+/// What `docker save` writes where docker has pulled one image of an index.
+#[test]
+fn of_an_index_with_one_image_that_is_there_that_one_can_be_taken() {
+    let scratch = Scratch::new();
+    let layout = scratch.path("saved");
+    let put = |content: &str, platform: &str| {
+        let json = manifest(&layout, &[layer(&layout, KERNEL, content, "")]);
+        descriptor(oci::MANIFEST, &blob(&layout, &json), json.len(), platform)
+    };
+    let there = put("kernel", r#","platform":{"architecture":"amd64","os":"linux"}"#);
+    let digest = there.split('"').find(|part| part.starts_with("sha256:")).unwrap();
+    let missing = Digest::of(b"missing").to_string();
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{},{},{there}]}}"#,
+        put("attestation", r#","platform":{"architecture":"unknown","os":"unknown"}"#),
+        descriptor(
+            oci::MANIFEST,
+            &missing,
+            7,
+            r#","platform":{"architecture":"arm64","os":"linux"}"#
+        ),
+    );
+    let entry = descriptor(oci::INDEX, &blob(&layout, &index), index.len(), &named("os:1"));
+    layout_with_entries(&scratch, "saved", &[entry]);
+    scratch.write("saved/manifest.json", "[]");
+    scratch.program("tar").args(["-C", "saved", "-cf", "saved.tar", "."]).ok();
+    for (args, source) in [
+        (&["--store-path", "store", "import", "saved.tar"][..], "saved.tar"),
+        (&["copy", "saved.tar:os:1", "./copied:os:1"], "saved.tar:os:1"),
+        (&["export", "./saved", "one.oci.tar"], "./saved"),
+    ] {
+        let place = source.split_once(':').map_or(source, |(path, _)| path);
+        let alone = args.join(" ").replace(source, &format!("{place}@{digest}"));
+        let line = format!("linux/amd64 is there; to take it alone: osimage {alone}");
+        scratch.osimage(args).run().says(&[&line, &missing]).fails(3);
+        let did = scratch.osimage(alone.split(' ')).ok();
+        assert!(did.contains(digest.trim_start_matches("sha256:")), "{did}");
+    }
 }
