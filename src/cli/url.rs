@@ -21,8 +21,7 @@ use super::output;
   osimage url ghcr.io/me/os:1.0 --layer kernel                     JSON, as onmetal-image prints it
   osimage url ghcr.io/me/os:1.0 --layer kernel --format curl | sh  fetches vmlinuz
   osimage url ghcr.io/me/os:1.0 --layer rootfs --platform arm64    of one architecture
-  osimage url ghcr.io/me/os:1.0 --layer initramfs --follow --format plain
-      for a boot loader that knows no headers
+  osimage url ghcr.io/me/os:1.0 --layer initramfs --follow --format plain  for boot loaders
 
 The headers are for the registry alone. A token in them holds for minutes, as an address from
 --follow does.")]

@@ -154,9 +154,11 @@ fn options_are_shown_where_they_mean_something() {
     for (command, shown, not_shown) in [
         ("login", &["--ca-file", "--username"][..], &["--store-path", "--max-size"][..]),
         ("tags", &["--ca-file"], &["--store-path", "--max-size"]),
-        ("man", &["--output"], &["--store-path", "--max-size", "--ca-file", "--retry"]),
+        ("man", &["--output"], &["--store-path", "--max-size", "--ca-file", "Registries"]),
+        ("build", &["--store-path"], &["--max-size", "Registries"]),
+        ("tag", &["--store-path"], &["--max-size", "Registries"]),
         ("completions", &["SHELL"], &["--store-path", "--max-size", "--ca-file"]),
-        ("compress", &["--level"], &["--store-path", "--max-size", "--ca-file"]),
+        ("compress", &["--level"], &["--store-path", "--max-size", "Registries"]),
         ("gc", &["--store-path"], &["--max-size", "--ca-file"]),
         ("push", &["--store-path", "--max-size", "--ca-file"], &[]),
     ] {
