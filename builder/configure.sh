@@ -94,7 +94,12 @@ install_packages() {
 		package_list "pkg.$list" > "$work/tmp/$list"
 		sort --unique --output "$work/tmp/$list" "$work/tmp/$list"
 	done
-	lines_of packages comm -2 -3 "$work/tmp/include" "$work/tmp/exclude"
+	# `hello` excludes `hello=2.10-3` and `hello/bookworm-backports` too.
+	# shellcheck disable=SC2016
+	lines_of packages awk '
+		NR == FNR { excluded[$0]; next }
+		{ name = $0; sub(/[=\/:].*/, "", name) }
+		!($0 in excluded || name in excluded)' "$work/tmp/exclude" "$work/tmp/include"
 	if [ "${#packages[@]}" -gt 0 ]; then
 		step "install ${#packages[@]} packages and what they need"
 		# INITRD=No: the initramfs is made once, at the end.

@@ -38,6 +38,7 @@ missing_tools() {
 		unshare util-linux
 		awk mawk
 	END
+	foreign_tools
 	if [ "$EUID" -eq 0 ]; then return; fi
 	# A namespace in which a user's files may have more than one owner needs newuidmap.
 	if ! command -v newuidmap > /dev/null; then echo uidmap; fi
@@ -56,47 +57,83 @@ new_enough() {
 # missing_cargo: the packages that building osimage takes. Debian's own cargo is too old in some
 # releases, which carry a newer one as cargo-web.
 missing_cargo() {
-	if [ -n "${OSIMAGE:-}" ]; then return; fi
+	if built_osimage "$here" > /dev/null; then return; fi
 	if ! new_enough cargo || ! new_enough rustc; then printf 'cargo-web\nrustc-web\nca-certificates\n'; fi
 	# Some of the libraries below osimage are written in C.
 	if ! command -v cc > /dev/null; then printf 'gcc\nlibc6-dev\n'; fi
 }
 
+# foreign_tools: what running programs of another architecture takes.
+foreign_tools() {
+	if [[ -z "${arch:-}" || "$arch" = "$(dpkg --print-architecture)" ]]; then return; fi
+	if ! command -v arch-test > /dev/null; then echo arch-test; fi
+	if ! compgen -G '/proc/sys/fs/binfmt_misc/qemu-*' > /dev/null; then
+		printf 'qemu-user-static\nbinfmt-support\n'
+	fi
+}
+
+# check_arch: this machine runs programs of the target's architecture.
+check_arch() {
+	local said
+	if [ "$arch" = "$(dpkg --print-architecture)" ] || said="$(arch-test "$arch" 2>&1)"; then return; fi
+	refuse "this machine runs no programs of $arch: $said" \
+		"apt-get install qemu-user-static binfmt-support; in a container, on the machine around it"
+}
+
 # missing_packages: the packages of all that is missing.
 missing_packages() {
 	missing_tools
-	missing_cargo
+	if ! built_osimage "$here" > /dev/null; then missing_cargo; fi
 }
 
-# install_missing: everything that is missing, at one go.
+# tell_missing: who may not install packages is told of all at once, before anything is done.
+tell_missing() {
+	if [ "$EUID" -ne 0 ]; then install_missing missing_packages; fi
+}
+
+# install_missing COMMAND: the packages that the command names, at one go.
 install_missing() {
 	local packages=()
-	lines_of packages missing_packages
+	lines_of packages "$1"
 	if [ "${#packages[@]}" -eq 0 ]; then return; fi
 	apt_install "to build osimage and an OS with it" "${packages[@]}"
-	check_cargo
 }
 
 # check_cargo: what was installed is new enough too.
 check_cargo() {
-	if [ -z "${OSIMAGE:-}" ] && ! { new_enough cargo && new_enough rustc; }; then
+	if built_osimage "$here" > /dev/null; then return; fi
+	if ! { new_enough cargo && new_enough rustc; }; then
 		refuse "cargo is too old: $(cargo --version), and osimage needs $MSRV" "take it from https://rustup.rs, or set OSIMAGE to a built osimage"
 	fi
 }
 
-# build_osimage SOURCE OUTPUT: builds osimage and puts the program at OUTPUT, so that a later build
-# of the sources doesn't disturb this one. OSIMAGE in the environment names a built one.
-build_osimage() {
-	local source="$1" output="$2"
-	if [ -n "${OSIMAGE:-}" ]; then
-		cp "$OSIMAGE" "$output"
-		return
+# built_osimage SOURCE: prints where a built osimage lies that is as new as the sources; fails where
+# there is none. OSIMAGE in the environment names one.
+built_osimage() {
+	local built="${OSIMAGE:-${CARGO_TARGET_DIR:-$1/target}/release/osimage}" newer
+	if [ ! -x "$built" ]; then return 1; fi
+	if [ -z "${OSIMAGE:-}" ]; then
+		newer="$(find "$1/src" "$1/Cargo.toml" "$1/Cargo.lock" -newer "$built" -print -quit)" || return 1
+		if [ -n "$newer" ]; then return 1; fi
 	fi
-	(
-		# cargo locks its folder for itself, but not what it leaves there.
-		exec 9> "$source/.build/.cargo.lock"
-		flock 9
-		cargo build --release --locked --manifest-path "$source/Cargo.toml" 9>&-
-		cp "${CARGO_TARGET_DIR:-$source/target}/release/osimage" "$output"
-	)
+	printf '%s\n' "$built"
+}
+
+# build_osimage SOURCE OUTPUT: builds osimage where it isn't built, and puts the program at OUTPUT, so
+# that a later build of the sources doesn't disturb this one.
+build_osimage() {
+	local source="$1" output="$2" built
+	if ! built_osimage "$source" > /dev/null; then
+		(
+			# cargo locks its folder for itself, but not what it leaves there.
+			exec 9> "$source/.build/.cargo.lock"
+			flock 9
+			cargo build --release --locked --manifest-path "$source/Cargo.toml" 9>&-
+			# What is newer than the program now had no effect on it.
+			touch "${CARGO_TARGET_DIR:-$source/target}/release/osimage"
+		)
+	fi
+	built="$(built_osimage "$source")" || refuse "there is no program ${OSIMAGE:-that cargo has built}" \
+		"OSIMAGE names a built osimage, or is not set"
+	cp "$built" "$output"
 }

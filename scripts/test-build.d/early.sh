@@ -39,3 +39,62 @@ test_command_lines() { # Garden Linux's fragments have the meaning that they hav
 		grep -q '/etc/kernel/cmdline.d/50-script.cfg could not be run' "$scratch/fragments/out" || fail "not said: $script" "$scratch/fragments/out"
 	done
 }
+
+# told_early EXPECTED ARGUMENT…: the build refuses before it downloads or bootstraps anything.
+told_early() {
+	refused early "$@"
+	if grep -q '\] bootstrap' "$scratch/early.out"; then fail "told too late" "$scratch/early.out"; fi
+}
+
+test_told_early() { # what is wrong with a call is told before anything is downloaded
+	local other=arm64 machine
+	machine="$(dpkg --print-architecture)"
+	if [ "$machine" = arm64 ]; then other=amd64; fi
+	told_early 'there is no feature `nosuch`' mini-nosuch
+	told_early 'there is no architecture "riscv64"' --arch riscv64 mini
+	told_early 'two architectures are given' --arch "$other" "mini-$machine"
+	told_early 'two versions are given' --version 2 "mini-$machine-1.0-rc1"
+	told_early 'two commits are given' --commit 0123456 "mini-$machine-1.0-rc1-0a1b2c3"
+	told_early '"1.0_" is no version' --version 1.0_ mini
+	told_early '"main" is no commit id' --commit main mini
+	told_early 'a/b is no version of a kernel' --kernel a/b mini
+	told_early '"localhost:1" is no place to publish to' --push localhost:1 --version 1.0 mini_oci
+	told_early 'there is nothing to push' --push localhost:1/me --version 1.0 mini
+	SOURCE_DATE_EPOCH=today told_early 'SOURCE_DATE_EPOCH is no number of seconds' mini
+	feature _crlf flag
+	printf 'jq\r\n' > "$scratch/features/_crlf/pkg.include"
+	told_early '_crlf/pkg.include, line 1, has a line end of Windows' bare_crlf
+	rm -r "$scratch/features/_crlf"
+	# A feature that brings _oci along makes what is pushed; the next thing is wrong.
+	feature brings element _oci
+	if build early --push localhost:1/me --version 1.0 --suite nosuch mini-brings; then fail "it was built"; fi
+	grep -q 'to be published as localhost:1/me/mini-brings:1.0-' "$scratch/early.out" || fail "not said" "$scratch/early.out"
+	grep -q 'no release file can be fetched' "$scratch/early.out" || fail "not said" "$scratch/early.out"
+	rm -r "$scratch/features/brings"
+}
+
+test_listed() { # what there is, and what a target is made of, without building
+	"$here/build" > "$scratch/listed" || fail "no list"
+	grep -q '^  gcp  .*Google.* makes .raw .tar.xz$' "$scratch/listed" || fail "gcp is not listed" "$scratch/listed"
+	build explained --explain mini-own_oci || fail "nothing is explained" "$scratch/explained.out"
+	grep -q 'hooks       exec.early, exec.config, exec.late, exec.post' "$scratch/explained.out" || fail "no hooks" "$scratch/explained.out"
+	[ ! -e "$scratch/explained" ] || fail "something was built"
+}
+
+test_opened() { # a shell in what was built; what it changes is lost
+	[ -d "$scratch/one" ] || test_same_bytes
+	build one shell mini-own_oci sh -c 'cat /etc/own/executable; echo changed > /etc/own/executable; ls /dev' ||
+		fail "no shell" "$scratch/one.out"
+	diff "$scratch/one.out" - <<- 'END'
+		run me
+		full
+		null
+		random
+		tty
+		urandom
+		zero
+	END
+	if build one shell mini-own_oci false; then fail "the status is lost"; fi
+	if build one shell bare sh; then fail "opened what is not there"; fi
+	grep -q 'build it: ./build bare' "$scratch/one.out" || fail "not said" "$scratch/one.out"
+}
