@@ -17,6 +17,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::features::Parts;
 use crate::oci::Platform;
 use crate::{Error, Result};
 
@@ -30,21 +31,69 @@ const ARCHITECTURES: [&str; 15] = [
 const GARDENLINUX: &str = "gardenlinux";
 
 /// The platform that somebody asks for: `arm64`, `linux/arm64`, `linux/arm/v7`. The names that
-/// kernels and distributions use (`x86_64`, `aarch64`, `armhf`) mean the same as those of Go.
+/// kernels and distributions use (`x86_64`, `aarch64`, `armhf`) mean the same as those of Go. Beside
+/// the platform, or alone, stands the name by which the flavours of a build are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     os: Option<String>,
+    /// Empty where any will do.
     architecture: String,
     variant: Option<String>,
+    cname: Option<String>,
 }
 
 impl Wanted {
+    /// Any platform, to be told more of by [`called`](Self::called).
+    pub fn any() -> Self {
+        Wanted { os: None, architecture: String::new(), variant: None, cname: None }
+    }
+
+    /// Only the flavour of this canonical name, such as `gcp-gardener_prod`, with or without what a
+    /// build has behind it (`-amd64-1592.3`); its architecture counts where none was said.
+    #[must_use]
+    pub fn called(mut self, cname: impl Into<String>) -> Self {
+        let cname = cname.into();
+        if self.architecture.is_empty()
+            && let Some(arch) = Parts::of(&cname).arch
+        {
+            self.architecture = arch.to_string();
+        }
+        self.cname = Some(cname);
+        self
+    }
+
+    /// The platform alone.
+    #[must_use]
+    pub fn platform(&self) -> Self {
+        Wanted { cname: None, ..self.clone() }
+    }
+
+    /// The canonical name of the flavour, where one was said.
+    pub fn cname(&self) -> Option<&str> {
+        self.cname.as_deref()
+    }
+
+    /// Whether an image whose annotation `cname` is this is of the flavour. Where only one of the
+    /// two names has an architecture or a version, the other one counts for any.
+    pub fn is_flavour(&self, cname: &str) -> bool {
+        let Some(wanted) = &self.cname else { return true };
+        let (one, other) = (Parts::of(wanted), Parts::of(cname));
+        let same = |one: Option<String>, other: Option<String>| {
+            one.is_none() || other.is_none() || one == other
+        };
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        one.cname == other.cname
+            && same(one.arch.map(|a| a.to_string()), other.arch.map(|a| a.to_string()))
+            && same(text(one.version), text(other.version))
+            && same(text(one.commit), text(other.commit))
+    }
+
     /// The operating system, where it was said.
     pub fn os(&self) -> Option<&str> {
         self.os.as_deref()
     }
 
-    /// The architecture, as Go names it.
+    /// The architecture, as Go names it; empty where any will do.
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
@@ -66,6 +115,9 @@ impl Wanted {
             (None, _) => 2,
             _ => return None,
         };
+        if self.architecture.is_empty() {
+            return Some(os);
+        }
         let (architecture, variant) =
             normal(&platform.architecture, platform.variant.as_deref().unwrap_or_default());
         if architecture != self.architecture {
@@ -123,7 +175,8 @@ impl FromStr for Wanted {
         }
         let (name, implied) = alias(architecture);
         let variant = variant.map(variant_name).or_else(|| implied.map(str::to_owned));
-        Ok(Wanted { os: os.map(str::to_ascii_lowercase), architecture: name, variant })
+        let os = os.map(str::to_ascii_lowercase);
+        Ok(Wanted { os, architecture: name, variant, cname: None })
     }
 }
 
@@ -131,7 +184,13 @@ impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.os.iter().try_for_each(|os| write!(f, "{os}/"))?;
         write!(f, "{}", self.architecture)?;
-        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))?;
+        match (&self.cname, self.architecture.is_empty()) {
+            (Some(cname), true) => write!(f, "the flavour {cname}"),
+            (Some(cname), false) => write!(f, " and the flavour {cname}"),
+            (None, true) => f.write_str("any platform"),
+            (None, false) => Ok(()),
+        }
     }
 }
 
@@ -281,6 +340,28 @@ mod tests {
         }
         assert!(is_same(&platform("linux/arm64"), &platform("linux/aarch64/v8")));
         assert!(!is_same(&platform("linux/arm/v6"), &platform("linux/arm/v7")));
+    }
+
+    #[test]
+    fn a_flavour_is_named_with_or_without_its_architecture_and_version() {
+        for (wanted, cname, same) in [
+            ("gcp_oci", "gcp_oci", true),
+            ("gcp_oci", "gcp_oci-amd64", true),
+            ("gcp_oci", "gcp_oci-amd64-1592.3-0a1b2c3d", true),
+            ("gcp_oci-amd64", "gcp_oci-amd64-1592.3", true),
+            ("gcp_oci-amd64-1592.3", "gcp_oci", true),
+            ("gcp_oci-arm64", "gcp_oci-amd64", false),
+            ("gcp_oci-amd64-1592.2", "gcp_oci-amd64-1592.3", false),
+            ("gcp", "gcp_oci", false),
+            ("gcp-gardener_oci", "gcp_oci", false),
+        ] {
+            assert_eq!(Wanted::any().called(wanted).is_flavour(cname), same, "{wanted} {cname}");
+        }
+        assert!(Wanted::any().is_flavour("gcp"));
+        assert_eq!(Wanted::any().rank(&platform("linux/arm/v6")), Some(1));
+        let both = "arm64".parse::<Wanted>().unwrap().called("gcp");
+        assert_eq!(both.to_string(), "arm64 and the flavour gcp");
+        assert_eq!(Wanted::any().called("gcp").to_string(), "the flavour gcp");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
-use super::context::{Bare, Context, parse_annotations, wanted};
+use super::context::{Bare, Context, Which, parse_annotations};
 use super::output;
 use super::remote::Transfer;
 
@@ -49,9 +49,8 @@ pub struct Args {
     /// none]
     #[arg(long, value_name = "TIME")]
     created: Option<String>,
-    /// Architecture, for an image of several: attach to that image instead of to the index
-    #[arg(long, value_name = "ARCH")]
-    platform: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// The words of oras, or JSON with its fields
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -128,7 +127,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         args.archive.refuse_without_output()?;
     }
     let inputs = Inputs::default();
-    let platform = wanted(args.platform.as_deref())?;
+    let platform = args.which.wanted()?;
     let by_digest = place.is_by_digest();
     let subject = select::subject(place.source(), &place.entry()?, platform.as_ref(), by_digest)?;
     let entries = attachments

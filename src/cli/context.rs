@@ -383,7 +383,29 @@ pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Res
     Ok(annotations)
 }
 
-/// The platform that an option names.
-pub fn wanted(platform: Option<&str>) -> Result<Option<Wanted>> {
-    platform.map(str::parse).transpose()
+/// Which image of an index is meant.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Which {
+    /// Architecture or OS/ARCH/VARIANT, for an image of several
+    #[arg(long, value_name = "ARCH")]
+    platform: Option<String>,
+    /// Flavour, for an image of several: the name that its build had, such as gcp-gardener_prod
+    #[arg(long, value_name = "CNAME")]
+    cname: Option<String>,
+}
+
+impl Which {
+    /// What is asked for.
+    pub fn wanted(&self) -> Result<Option<Wanted>> {
+        let platform = self.platform.as_deref().map(str::parse::<Wanted>).transpose()?;
+        Ok(match &self.cname {
+            Some(cname) => Some(platform.unwrap_or_else(Wanted::any).called(cname)),
+            None => platform,
+        })
+    }
+
+    /// Whether nothing is.
+    pub fn is_none(&self) -> bool {
+        self.platform.is_none() && self.cname.is_none()
+    }
 }

@@ -11,7 +11,7 @@ use osimage::registry::Access;
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
-use super::context::{Context, or_alone, wanted};
+use super::context::{Context, Which, or_alone};
 use super::ends::{self, EndArgs};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
@@ -38,9 +38,8 @@ pub struct Args {
     /// Take along what is attached to it, and to the images of an index
     #[arg(long, short)]
     recursive: bool,
-    /// Only the image of this architecture or OS/ARCH/VARIANT, of an index
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// A line, or JSON with the fields of oras
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -87,7 +86,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         })
     })?;
     let source = place.source();
-    let platform = wanted(args.platform.as_deref())?;
+    let platform = args.which.wanted()?;
     let entry = select::chosen(source, &place.entry()?, platform.as_ref())?;
     let progress = Progress::new(Verb::Copy);
     let delivery = Delivery::new()

@@ -12,7 +12,7 @@ use osimage::referrers::{self, MAX_REFERRERS};
 use osimage::{Error, Result};
 use serde::Serialize;
 
-use super::context::{Bare, Context, wanted};
+use super::context::{Bare, Context, Which};
 use super::output::{self, visible};
 use super::yaml;
 
@@ -33,9 +33,8 @@ pub struct Args {
     /// How many levels to show
     #[arg(long, value_name = "N", default_value_t = MAX_DEPTH as u64, value_parser = clap::value_parser!(u64).range(1..))]
     depth: u64,
-    /// Architecture, for an image of several
-    #[arg(long, value_name = "ARCH")]
-    platform: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// A tree, or JSON with the fields of oras
     #[arg(long, value_enum, default_value_t = Format::Tree)]
     format: Format,
@@ -65,12 +64,8 @@ struct Node {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let place = context.place(Some(&args.image), Bare::Registry)?;
     let (source, label, named) = (place.source(), place.label(), place.entry()?);
-    let entry = select::subject(
-        source,
-        &named,
-        wanted(args.platform.as_deref())?.as_ref(),
-        place.is_by_digest(),
-    )?;
+    let entry =
+        select::subject(source, &named, args.which.wanted()?.as_ref(), place.is_by_digest())?;
     // In a registry, a name is all that the entry could have, and it was given to it here.
     let annotations =
         if place.selector().is_some() { entry.annotations.clone() } else { Annotations::default() };
@@ -86,7 +81,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let mut below = |subject: &Digest| finder.attached(subject, depth, &mut vec![subject.clone()]);
     root.referrers = below(&entry.digest)?;
     // Others attach to the index over an image and its info container.
-    if named.digest != entry.digest && args.platform.is_none() {
+    if named.digest != entry.digest && args.which.is_none() {
         root.referrers.extend(below(&named.digest)?);
     }
     match args.format {

@@ -10,7 +10,7 @@ use osimage::extract::{Files, Options};
 use osimage::image::{Image, Role, select};
 use osimage::{Error, Result};
 
-use super::context::{Bare, Context, wanted};
+use super::context::{Bare, Context, Which};
 use super::output;
 use super::progress::Watched;
 use super::remote::JOBS;
@@ -44,9 +44,8 @@ pub struct Choice {
     /// file, such as vmlinuz; can be repeated
     #[arg(long, value_name = "ROLE", value_parser = role_parser(), hide_possible_values = true)]
     pub layer: Vec<Role>,
-    /// Architecture, for an image of several
-    #[arg(long, value_name = "ARCH")]
-    pub platform: Option<String>,
+    #[command(flatten)]
+    pub which: Which,
     /// With `-o -`, write to a terminal what is no text, too
     #[arg(long)]
     pub force: bool,
@@ -69,7 +68,7 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let place = context.place(args.image.as_deref(), Bare::Store)?;
     let (source, entry) = (place.source(), place.entry()?);
-    let platform = wanted(args.choice.platform.as_deref())?;
+    let platform = args.choice.which.wanted()?;
     let entry = select::one(source, &entry, platform.as_ref())?;
     let files = Files::of(&Image::read(source, &entry)?, &args.choice.layer)?;
     let options = Options::new().transfer(copy::Options::new().jobs(JOBS));

@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use osimage::content::Source;
-use osimage::image::{self, Image, info};
+use osimage::image::{self, Image, info, select};
 use osimage::json::Raw;
 use osimage::oci::{self, Descriptor, Manifest};
 use osimage::referrers::{self, Referrer};
 use osimage::{Kind, Result};
 use serde::Serialize;
 
-use super::context::{Bare, Context};
+use super::context::{Bare, Context, Which};
 use super::output::{self, visible};
 
 /// Show an image's manifest and config, and what is attached to it
@@ -29,6 +29,8 @@ pub struct Args {
     /// JSON, or a tree [default: the tree on a terminal, else JSON]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    #[command(flatten)]
+    which: Which,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -49,7 +51,8 @@ struct Inspected<'a> {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let place = context.place(args.image.as_deref(), Bare::Store)?;
-    let (source, entry) = (place.source(), place.entry()?);
+    let source = place.source();
+    let entry = select::chosen(source, &place.entry()?, args.which.wanted()?.as_ref())?;
     let by_default = if std::io::stdout().is_terminal() { Format::Tree } else { Format::Json };
     match args.format.unwrap_or(by_default) {
         Format::Tree => output::print(&tree(source, &entry)?),
@@ -89,6 +92,9 @@ fn tree(source: &dyn Source, entry: &Descriptor) -> Result<String> {
         let platform =
             entry.platform.as_ref().map_or_else(|| "any platform".to_owned(), ToString::to_string);
         let _ = write!(text, "{corner}{}", visible(&platform));
+        if let Some(cname) = entry.annotations.get("cname") {
+            let _ = write!(text, " ({})", visible(cname));
+        }
         match Image::read(source, entry) {
             Ok(image) => {
                 let _ = writeln!(text, ", {}\n{below}{}", summary(&image), entry.digest);

@@ -12,7 +12,7 @@ use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
-use super::context::{Context, wanted};
+use super::context::Context;
 use super::copy::{Format, Moved};
 use super::extract::{self, Choice};
 use super::progress::{Progress, ProgressArgs, Verb};
@@ -88,7 +88,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let writing = Writing { archive: &args.archive, replace: args.replace };
     writing.check(&to)?;
     let reference = context.reference(&args.image)?;
-    let platform = wanted(args.choice.platform.as_deref())?;
+    let platform = args.choice.which.wanted()?;
     let image = context.client().image(&reference)?;
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
         let by_digest = reference.digest().is_some();

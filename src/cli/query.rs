@@ -11,7 +11,7 @@ use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
-use super::context::{Context, wanted};
+use super::context::{Context, Which};
 use super::output::{self, Stdout};
 use super::tags::Format;
 
@@ -25,9 +25,8 @@ pub struct ResolveArgs {
     /// Image in a registry
     #[arg(value_name = "REF")]
     image: String,
-    /// Architecture, for an image of several
-    #[arg(long, value_name = "ARCH")]
-    platform: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// The digest, or a JSON object with the descriptor
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -35,7 +34,7 @@ pub struct ResolveArgs {
 
 pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
     let image = context.client().image(&context.reference(&args.image)?)?;
-    let chosen = chosen(&image, args.platform.as_deref())?;
+    let chosen = chosen(&image, &args.which)?;
     match args.format {
         Format::Text => output::line(&chosen.digest.to_string()),
         // A name is the user's word for it and no part of what the registry has.
@@ -44,8 +43,8 @@ pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
 }
 
 /// The image, or the one of an index that is for a platform.
-fn chosen(image: &RemoteImage<'_>, platform: Option<&str>) -> Result<Descriptor> {
-    select::chosen(image, image.descriptor(), wanted(platform)?.as_ref())
+fn chosen(image: &RemoteImage<'_>, which: &Which) -> Result<Descriptor> {
+    select::chosen(image, image.descriptor(), which.wanted()?.as_ref())
 }
 
 /// Print a manifest or an index of a registry, byte for byte
@@ -57,14 +56,13 @@ pub struct ManifestArgs {
     /// Image in a registry
     #[arg(value_name = "REF")]
     image: String,
-    /// Architecture, for an image of several
-    #[arg(long, value_name = "ARCH")]
-    platform: Option<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub fn manifest(args: &ManifestArgs, context: &Context) -> Result<()> {
     let image = context.client().image(&context.reference(&args.image)?)?;
-    let manifest = Source::manifest(&image, &chosen(&image, args.platform.as_deref())?)?;
+    let manifest = Source::manifest(&image, &chosen(&image, &args.which)?)?;
     let bytes = manifest.bytes();
     // A program reads it as it is; a terminal must not be steered by it.
     if std::io::stdout().is_terminal() {

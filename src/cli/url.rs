@@ -11,7 +11,7 @@ use osimage::registry::{Locator, RemoteImage};
 use osimage::{Error, Result};
 use serde::Serialize;
 
-use super::context::{Context, wanted};
+use super::context::{Context, Which};
 use super::extract::layer_names;
 use super::output;
 
@@ -33,9 +33,8 @@ pub struct Args {
     /// [default: the manifest]
     #[arg(long, value_name = "ROLE", value_parser = part_parser(), hide_possible_values = true)]
     layer: Option<Part>,
-    /// Architecture, for an image of several
-    #[arg(long, value_name = "ARCH")]
-    platform: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Where the registry sends whoever fetches it: an address that needs no headers
     #[arg(long, requires = "layer")]
     follow: bool,
@@ -81,7 +80,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let found = match args.layer {
         None => {
             let entry = image.descriptor();
-            let chosen = select::chosen(&image, entry, wanted(args.platform.as_deref())?.as_ref())?;
+            let chosen = select::chosen(&image, entry, args.which.wanted()?.as_ref())?;
             let wanted = if chosen.digest == entry.digest {
                 reference.tag_or_digest()?
             } else {
@@ -93,7 +92,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
         }
         Some(part) => {
-            let (blob, file_name) = blob(&image, part, args.platform.as_deref())?;
+            let (blob, file_name) = blob(&image, part, &args.which)?;
             // wget would show its headers to whoever it is sent to.
             let follow = args.follow || args.format == Format::Wget;
             let redirected = if follow { repository.redirected_blob(&blob.digest)? } else { None };
@@ -110,12 +109,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// The descriptor of a part, and the name of its file.
-fn blob(
-    image: &RemoteImage<'_>,
-    part: Part,
-    platform: Option<&str>,
-) -> Result<(Descriptor, String)> {
-    let chosen = select::one(image, image.descriptor(), wanted(platform)?.as_ref())?;
+fn blob(image: &RemoteImage<'_>, part: Part, which: &Which) -> Result<(Descriptor, String)> {
+    let chosen = select::one(image, image.descriptor(), which.wanted()?.as_ref())?;
     let read = Image::read(image, &chosen)?;
     let role = match part {
         Part::Config => return Ok((read.manifest.config.clone(), "config.json".into())),

@@ -87,12 +87,17 @@ fn one_below(
     }
     let index = read_index(source, entry)?;
     let shown = |entry: &Descriptor| {
-        entry.platform.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)
+        let platform =
+            entry.platform.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        entry.annotations.get(CNAME).map_or(platform.clone(), |name| format!("{platform} ({name})"))
     };
     let there =
         || format!("it has {}", index.manifests.iter().map(shown).collect::<Vec<_>>().join(", "));
-    let mut fits: Vec<_> =
-        index.manifests.iter().filter_map(|entry| Some((rank(entry, wanted)?, entry))).collect();
+    let mut fits: Vec<_> = index
+        .manifests
+        .iter()
+        .filter_map(|entry| Some((rank(source, entry, wanted)?, entry)))
+        .collect();
     let is_for = |entry: &Descriptor, os: &str| {
         entry.platform.as_ref().is_some_and(|platform| platform.os == os)
     };
@@ -105,6 +110,7 @@ fn one_below(
     }
     let best = fits.iter().map(|(rank, _)| *rank).min();
     fits.retain(|(rank, _)| Some(*rank) == best);
+    let several_flavours = fits.iter().any(|(_, entry)| entry.annotations.get(CNAME).is_some());
     match (fits.as_slice(), wanted) {
         ([(_, entry)], _) => one_below(source, entry, None, depth + 1),
         ([], Some(wanted)) => {
@@ -114,45 +120,76 @@ fn one_below(
         ([], None) => Err(Error::not_found(format!("the index {} has no image", entry.digest))),
         (several, Some(wanted)) => {
             let cname = |entry: &Descriptor| {
-                entry
-                    .annotations
-                    .get("cname")
-                    .map_or_else(String::new, |cname| format!(" ({cname})"))
+                entry.annotations.get(CNAME).map_or_else(String::new, |cname| format!(" ({cname})"))
             };
             let list: Vec<_> = several
                 .iter()
                 .map(|(_, entry)| format!("{}{}", entry.digest, cname(entry)))
                 .collect();
             Err(Error::usage(format!("the index {} has several images for {wanted}", entry.digest))
-                .with_hint(format!("name one by its digest: {}", list.join(", "))))
+                .with_hint(format!("name one by its flavour or digest: {}", list.join(", "))))
         }
         (_, None) => Err(Error::usage(format!(
-            "{} is an index over several images; say which platform",
-            entry.digest
+            "{} is an index over several images; say which platform{}",
+            entry.digest,
+            if several_flavours { " or flavour" } else { "" }
         ))
         .with_hint(there())),
     }
 }
 
 /// How well an entry of an index fits; where nothing is asked for, all fit alike.
-fn rank(entry: &Descriptor, wanted: Option<&Wanted>) -> Option<u32> {
-    match (wanted, &entry.platform) {
-        (None, _) => Some(0),
-        (Some(wanted), Some(platform)) => wanted.rank(platform),
-        (Some(_), None) => None,
-    }
+fn rank(source: &dyn Source, entry: &Descriptor, wanted: Option<&Wanted>) -> Option<u32> {
+    let Some(wanted) = wanted else { return Some(0) };
+    let rank = match &entry.platform {
+        Some(platform) => wanted.rank(platform)?,
+        None if wanted.architecture().is_empty() => 0,
+        None => return None,
+    };
+    let of_flavour = wanted.cname().is_none()
+        || cname(source, entry).is_some_and(|cname| wanted.is_flavour(&cname));
+    of_flavour.then_some(rank)
 }
 
-/// Whether a single image is for a platform, as its entry says, else its config or its manifest.
+/// The annotation by which flavours of one platform are told apart.
+const CNAME: &str = "cname";
+
+/// The flavour of an image, as its entry says, else its manifest.
+fn cname(source: &dyn Source, entry: &Descriptor) -> Option<String> {
+    let of_manifest = || {
+        let read = source.manifest(entry).ok()?;
+        read.manifest()?.annotations.get(CNAME).map(str::to_owned)
+    };
+    entry.annotations.get(CNAME).map(str::to_owned).or_else(of_manifest)
+}
+
+/// Whether a single image is for a platform and of a flavour, as its entry says, else its config or
+/// its manifest.
 fn check(source: &dyn Source, entry: &Descriptor, wanted: &Wanted) -> Result<()> {
+    if let Some(flavour) = wanted.cname() {
+        match cname(source, entry) {
+            Some(own) if wanted.is_flavour(&own) => {}
+            Some(own) => {
+                return Err(Error::not_found(format!(
+                    "the image {} is {own}, not {flavour}",
+                    entry.digest
+                )));
+            }
+            None => log::warn!("the image {} does not say of which flavour it is", entry.digest),
+        }
+    }
+    if wanted.architecture().is_empty() {
+        return Ok(());
+    }
     let own = match entry.platform.as_deref() {
         Some(platform) => Some(platform.clone()),
         None => own_platform(&Image::read(source, entry)?),
     };
     match own {
         Some(own) if wanted.rank(&own).is_none() => Err(Error::not_found(format!(
-            "the image {} is for {own}, not for {wanted}",
-            entry.digest
+            "the image {} is for {own}, not for {}",
+            entry.digest,
+            wanted.platform()
         ))
         .with_advice(Advice::Platform)),
         Some(_) => Ok(()),

@@ -15,7 +15,7 @@ use crate::content::Source;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::image::{Image, Profile};
-use crate::oci::{Descriptor, Index, Platform};
+use crate::oci::{self, Descriptor, Index, Platform};
 use crate::platform::{self, Wanted};
 use crate::{Error, Result};
 
@@ -116,12 +116,21 @@ pub fn entry(source: &dyn Source, found: &Descriptor, told: &Told<'_>) -> Result
         platform.os_version = of_image.get("version").map(str::to_owned).or(platform.os_version);
         entry.annotations.set("architecture", &platform.architecture);
     }
-    for key in ["cname", "feature_set"] {
+    for key in kept_annotations(profile) {
         let value = of_image.get(key).or_else(|| found.annotations.get(key));
-        value.into_iter().for_each(|value| entry.annotations.set(key, value));
+        value.into_iter().for_each(|value| entry.annotations.set(*key, value));
     }
     entry.platform = Some(Box::new(platform));
     Ok(entry)
+}
+
+/// What the entry of an image says of what its manifest says. For Garden Linux's profile that is what
+/// its own tool writes there, which has the version in the platform.
+fn kept_annotations(profile: Profile) -> &'static [&'static str] {
+    match profile {
+        Profile::Gardenlinux => &["cname", "feature_set"],
+        _ => &["cname", "architecture", "version", "commit", "feature_set", oci::TITLE],
+    }
 }
 
 /// Puts images, and the containers beside them, into an index. Where containers are among them, the

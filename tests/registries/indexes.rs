@@ -242,6 +242,48 @@ fn an_index_of_garden_linux_images_says_what_their_manifests_say() {
         .fails(2);
     scratch.osimage(["index", "remove", &name, "amd64"]).run().says(&both).fails(2);
     assert_eq!(entries(&scratch, &name), expected);
+    // Every command that takes an image takes the flavour too.
+    let flavours: &[(&[&str], usize)] = &[
+        (&["--platform", "amd64", "--cname", "metal"], 0),
+        (&["--platform", "linux/amd64", "--cname", "gcp-amd64-1877.0"], 1),
+        (&["--cname", "metal-arm64"], 2),
+        (&["--cname", "gcp", "--platform", "arm64"], 3),
+    ];
+    scratch.osimage(["copy", &name, "./copied:v1"]).ok();
+    for (which, n) in flavours {
+        let digest = expected[*n].2.as_str();
+        let of = |args: &[&str]| scratch.osimage(args).args(*which).ok();
+        assert!(of(&["resolve", &name]).contains(digest), "{which:?}");
+        assert!(of(&["url", &name]).contains(digest), "{which:?}");
+        assert!(of(&["inspect", "./copied:v1"]).contains(digest), "{which:?}");
+        for command in ["pull", "extract"] {
+            let image = if command == "pull" { name.as_str() } else { "./copied:v1" };
+            let out = format!("out-{command}-{n}");
+            of(&[command, image, "-o", &out]);
+            assert!(scratch.path(&out).join("vmlinuz").exists(), "{which:?}");
+        }
+        of(&["copy", &name, &format!("./one-{n}:v1")]);
+        let copied = scratch.osimage(["inspect", &format!("./one-{n}:v1")]).ok();
+        assert!(copied.contains(digest), "{which:?}: {copied}");
+    }
+    for (which, code, said) in [
+        (&["--cname", "azure"][..], 3, "has no image for the flavour azure"),
+        (
+            &["--cname", "gcp", "--platform", "riscv64"],
+            3,
+            "has no image for riscv64 and the flavour gcp",
+        ),
+        (&["--cname", "gcp"], 2, "has several images for the flavour gcp"),
+    ] {
+        scratch
+            .osimage(["resolve", &name])
+            .args(which)
+            .run()
+            .says(&[said, "(metal)"][..1])
+            .fails(code);
+    }
+    let tree = scratch.osimage(["inspect", "--format", "tree", "./copied:v1"]).ok();
+    assert!(tree.contains("gardenlinux/arm64 (gcp)"), "{tree}");
     // A single image knows what it is for.
     let one = format!("{}/gl@{}", registry.host(), both[0]);
     scratch.osimage(["resolve", &one, "--platform", "linux/amd64"]).ok();
@@ -355,4 +397,33 @@ fn an_index_grows_and_shrinks_and_is_never_empty() {
         .run()
         .says(&["there is no index"])
         .fails(3);
+}
+
+#[test]
+fn an_entry_says_what_its_image_says_whatever_the_profile() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let name = format!("{}/os:1.0", registry.host());
+    let annotations = [
+        ("cname", "gcp_oci-amd64"),
+        ("architecture", "amd64"),
+        ("version", "1.0"),
+        ("commit", "0a1b2c3d"),
+        ("feature_set", "base,gcp"),
+        ("org.opencontainers.image.title", "gcp_oci-amd64-1.0"),
+    ];
+    for profile in ["onmetal", "ironcore", "native"] {
+        let mut args = vec!["--profile".to_owned(), profile.into(), "--tag".into(), profile.into()];
+        for (key, value) in annotations.iter().chain(&[("own", "is the image's alone")]) {
+            args.extend(["--annotation".into(), format!("{key}={value}")]);
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        scratch.build("store", 1, &args);
+        scratch.osimage(["index", "create", &name, &format!("./store:{profile}")]).ok();
+        let entries = entries(&scratch, &name);
+        let expected: serde_json::Map<String, Value> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        assert_eq!(entries[0].1, Value::Object(expected), "{profile}");
+        scratch.osimage(["resolve", &name, "--cname", "gcp_oci"]).ok();
+    }
 }
