@@ -8,19 +8,14 @@ use std::path::{Path, PathBuf};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::digest::Digest;
 use crate::error::Advice;
+use crate::image::artifact;
+pub use crate::image::artifact::EMPTY;
 use crate::image::build::BlobSink;
 use crate::json::Annotations;
-use crate::oci::{self, Descriptor, Manifest};
+use crate::oci::{self, Descriptor};
 use crate::{Error, Result, file};
 
-/// The media type of the config of an artifact that has none (image-spec, "Guidance for an Empty
-/// Descriptor").
-pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-/// The content of such a config, and the same in base64.
-const EMPTY_CONTENT: &[u8] = b"{}";
-const EMPTY_DATA: &str = "e30=";
 /// The media type of a file for which none is given, as oras has it.
 const UNTYPED: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The media type of the text files of a build.
@@ -98,9 +93,6 @@ impl Attachment {
     /// the sink give.
     pub fn build(&self, subject: &Descriptor, sink: &dyn BlobSink) -> Result<Descriptor> {
         check_type(&self.artifact_type)?;
-        let mut config = Descriptor::of(EMPTY, EMPTY_CONTENT);
-        config.data = Some(EMPTY_DATA.into());
-        sink.bytes(EMPTY_CONTENT.to_vec())?;
         let mut layers = Vec::new();
         for (path, media_type) in &self.files {
             check_type(media_type)?;
@@ -113,32 +105,11 @@ impl Attachment {
             layer.annotations.set(oci::TITLE, title);
             layers.push(layer);
         }
-        if layers.is_empty() {
-            if self.annotations.is_empty() {
-                return Err(Error::usage("there is nothing to attach")
-                    .with_hint("name a file, or give an annotation"));
-            }
-            layers.push(config.clone());
+        if layers.is_empty() && self.annotations.is_empty() {
+            return Err(Error::usage("there is nothing to attach")
+                .with_hint("name a file, or give an annotation"));
         }
-        let manifest = Manifest {
-            media_type: Some(oci::MANIFEST.into()),
-            artifact_type: Some(self.artifact_type.clone()),
-            // Its bare description: what an index says of it (a name, a platform) is no part of
-            // what it is.
-            subject: Some(Descriptor::new(
-                &*subject.media_type,
-                subject.digest.clone(),
-                subject.size,
-            )),
-            annotations: self.annotations.clone(),
-            ..Manifest::new(config, layers)
-        };
-        let bytes = manifest.to_bytes()?;
-        let mut descriptor = Descriptor::of(oci::MANIFEST, &bytes);
-        descriptor.artifact_type = manifest.artifact_type;
-        let stored: Digest = sink.bytes(bytes)?;
-        debug_assert_eq!(stored, descriptor.digest);
-        Ok(descriptor)
+        artifact::manifest(&self.artifact_type, subject, layers, &self.annotations, sink)
     }
 }
 
@@ -273,6 +244,7 @@ impl<'de> Visitor<'de> for SaysVisitor {
 mod tests {
     use super::*;
     use crate::content;
+    use crate::digest::Digest;
     use crate::image::build::Inputs;
 
     #[test]

@@ -1,9 +1,7 @@
 //! `osimage convert`: the same image under another profile's media types, without sending a layer
 //! again.
 
-use osimage::content::Overlay;
 use osimage::destination::Delivery;
-use osimage::image::build::Inputs;
 use osimage::image::convert;
 use osimage::names::Location;
 use osimage::registry::Access;
@@ -22,7 +20,8 @@ use super::{left_behind, output};
   osimage convert --profile ironcore ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-ironcore
   osimage convert --profile gardenlinux ./layout:v1 ./layout:v1-gl
 
-What is attached to the image, and its info container, tell of the old one and are left out.")]
+Files in it that no machine starts, such as Garden Linux's list of packages, are attached to the new
+one. What is attached to the image, and its info container, tell of the old one and are left out.")]
 pub struct Args {
     /// Profile of the new image
     #[arg(long, value_enum)]
@@ -47,9 +46,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let place = context.place(Some(&args.image), Bare::Registry)?;
     let (source, entry) = (place.source(), place.entry()?);
-    let inputs = Inputs::default();
-    let new = convert::convert(source, &entry, args.profile.into(), &inputs)?;
-    let both = Overlay { top: &inputs, below: source };
+    let converted = convert::convert(source, &entry, args.profile.into())?;
+    let new = converted.entry();
     let to = writing.open(to, context, |reference| {
         let repository = context.client().repository(reference.repository(), Access::Push)?;
         Ok(match place.as_registry() {
@@ -57,9 +55,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             None => repository,
         })
     })?;
-    let delivery = Delivery::new().transfer(args.transfer.options());
-    let delivered = to.deliver(&both, &new, &delivery)?;
+    let attached = converted.attached();
+    let delivery = Delivery::new().attached(true).transfer(args.transfer.options());
+    let delivered = to.deliver(&converted, new, &delivery)?;
     target::tell(&to, &delivered);
+    if !attached.is_empty() {
+        let types: Vec<_> =
+            attached.iter().filter_map(|entry| entry.artifact_type.as_deref()).collect();
+        output::say(&format!(
+            "osimage: no part of an operating system, and so attached to the new image: {}",
+            output::visible(&types.join(", "))
+        ));
+    }
     let left = referrers::of(source, &entry.digest);
     left_behind::tell(left, "what is attached tells of the old image");
     output::line(&format!("Successfully converted {} {}", args.new, new.digest.hex()))

@@ -1,26 +1,104 @@
 //! The same image with the media types of another profile: a new manifest over the same blobs.
 
-use super::build::{BlobSink, assemble};
-use super::{Image, Profile, Role};
-use crate::content::{self, Source};
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use super::build::{BlobSink, Inputs, assemble};
+use super::{Image, Profile, Role, artifact};
+use crate::content::{self, Overlay, Source};
+use crate::digest::Digest;
+use crate::json::Annotations;
+use crate::manifest::RawManifest;
 use crate::oci::{self, Descriptor, Index, MAX_CONFIG};
 use crate::{Error, Result};
 
-/// Makes an image of another profile out of one, or an index of such images out of an index. New
-/// manifests and configs go to `sink`; layers stay where they are. Containers that tell of the
-/// images that were are left out.
+/// An image of another profile, over the blobs of the one that it was made of. As a source it has both,
+/// and what is attached to the new image.
+pub struct Converted<'a> {
+    below: &'a dyn Source,
+    new: Inputs,
+    entry: Descriptor,
+    attached: Vec<Descriptor>,
+}
+
+impl Converted<'_> {
+    /// The new image, or the index over the new images.
+    pub fn entry(&self) -> &Descriptor {
+        &self.entry
+    }
+
+    /// What is attached to the new images: each layer of the old ones that is no part of an operating
+    /// system, such as Garden Linux's lists of packages.
+    pub fn attached(&self) -> &[Descriptor] {
+        &self.attached
+    }
+
+    fn both(&self) -> Overlay<'_> {
+        Overlay { top: &self.new, below: self.below }
+    }
+}
+
+impl Source for Converted<'_> {
+    fn origin(&self) -> String {
+        self.below.origin()
+    }
+
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        Ok(std::iter::once(&self.entry).chain(&self.attached).cloned().collect())
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        match self.new.open(descriptor, offset) {
+            Err(Error::NotFound { .. }) => self.below.open(descriptor, offset),
+            opened => opened,
+        }
+    }
+
+    fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+        self.both().file(descriptor)
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        self.both().manifest(descriptor)
+    }
+
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.both().sequence(digest)
+    }
+
+    fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.attached.clone())
+    }
+}
+
+/// Makes an image of another profile out of one, or an index of such images out of an index. Layers
+/// stay where they are; those that are no part of an operating system are attached to the new image.
+/// Containers that tell of the images that were are left out.
 ///
 /// # Errors
-/// [`Error::Usage`] where the profile has no place for a layer; what the source and the sink give.
-pub fn convert(
+/// [`Error::Usage`] where the profile has no place for a part; what the source gives.
+pub fn convert<'a>(
+    source: &'a dyn Source,
+    entry: &Descriptor,
+    profile: Profile,
+) -> Result<Converted<'a>> {
+    let new = Inputs::default();
+    let mut attached = Vec::new();
+    let entry = match oci::is_index(&entry.media_type) {
+        true => convert_index(source, entry, profile, &new, &mut attached)?,
+        false => convert_image(source, entry, profile, &new, &mut attached)?,
+    };
+    Ok(Converted { below: source, new, entry, attached })
+}
+
+fn convert_index(
     source: &dyn Source,
     entry: &Descriptor,
     profile: Profile,
     sink: &dyn BlobSink,
+    attached: &mut Vec<Descriptor>,
 ) -> Result<Descriptor> {
-    if !oci::is_index(&entry.media_type) {
-        return convert_image(source, entry, profile, sink);
-    }
     let before = super::read_index(source, entry)?;
     let mut index = Index::over(Vec::new());
     index.media_type = Some(oci::INDEX.into());
@@ -29,7 +107,7 @@ pub fn convert(
         if super::select::is_info_container(source, &entry) {
             continue;
         }
-        let new = convert_image(source, &entry, profile, sink)?;
+        let new = convert_image(source, &entry, profile, sink, attached)?;
         let mut entry =
             Descriptor { media_type: new.media_type, digest: new.digest, size: new.size, ..entry };
         if let Some(platform) = &mut entry.platform {
@@ -51,10 +129,11 @@ fn convert_image(
     entry: &Descriptor,
     profile: Profile,
     sink: &dyn BlobSink,
+    attached: &mut Vec<Descriptor>,
 ) -> Result<Descriptor> {
     let image = Image::read(source, entry)?;
     let mut command_line = image.command_line.clone().unwrap_or_default();
-    let mut layers = Vec::new();
+    let (mut layers, mut others) = (Vec::new(), Vec::new());
     for layer in &image.manifest.layers {
         let no_place = |what: &str| {
             Error::usage(format!(
@@ -76,18 +155,23 @@ fn convert_image(
                     profile.media_type(role, file_name).ok_or_else(|| no_place(role.name()))?;
                 layers.push((role, Descriptor::new(media_type, layer.digest.clone(), layer.size)));
             }
-            None => return Err(no_place(&layer.media_type)),
+            None => others.push(layer),
         }
     }
     layers.sort_by_key(|(role, _)| *role);
-    assemble(profile, layers, &command_line, &image.manifest.annotations, sink)
+    let new = assemble(profile, layers, &command_line, &image.manifest.annotations, sink)?;
+    for layer in others {
+        let file = vec![layer.clone()];
+        let none = Annotations::default();
+        attached.push(artifact::manifest(&layer.media_type, &new, file, &none, sink)?);
+    }
+    Ok(new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::Overlay;
-    use crate::image::build::{self, Inputs, Part, Recipe};
+    use crate::image::build::{self, Part, Recipe};
 
     #[test]
     fn an_image_that_was_converted_is_the_one_that_is_built_so() {
@@ -111,13 +195,58 @@ mod tests {
         for command_line in ["ro quiet", ""] {
             for from in Profile::ALL {
                 for to in Profile::ALL {
-                    let new = Inputs::default();
-                    let converted = convert(&inputs, &built(from, command_line), to, &new).unwrap();
-                    assert_eq!(converted.digest, built(to, command_line).digest, "{from} to {to}");
-                    let both = Overlay { top: &new, below: &inputs };
-                    assert_eq!(Image::read(&both, &converted).unwrap().profile(), Some(to));
+                    let converted = convert(&inputs, &built(from, command_line), to).unwrap();
+                    let entry = converted.entry();
+                    assert_eq!(entry.digest, built(to, command_line).digest, "{from} to {to}");
+                    assert_eq!(Image::read(&converted, entry).unwrap().profile(), Some(to));
+                    assert!(converted.attached().is_empty());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn files_that_nothing_starts_are_attached_to_the_new_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = Inputs::default();
+        let built = |profile| {
+            let roles = [Role::Rootfs, Role::Initramfs, Role::Kernel];
+            let part = roles.iter().fold(Part::new(), |part, role| {
+                let path = dir.path().join(role.name());
+                std::fs::write(&path, role.name()).unwrap();
+                part.file(*role, path)
+            });
+            build::build(&Recipe::new(profile, part.command_line("ro")), &inputs)
+                .unwrap()
+                .descriptor
+        };
+        // As Garden Linux's tool makes one: with what lies beside the disk.
+        let before = built(Profile::Gardenlinux);
+        let mut manifest = Image::read(&inputs, &before).unwrap().manifest;
+        for (file, content) in [("manifest", "jq 1.6"), ("release", "ID=gardenlinux")] {
+            let media_type = format!("application/io.gardenlinux.{file}");
+            let mut layer = Descriptor::of(media_type, content.as_bytes());
+            layer.annotations.set(oci::TITLE, file);
+            inputs.bytes(content.as_bytes().to_vec()).unwrap();
+            manifest.layers.push(layer);
+        }
+        let bytes = manifest.to_bytes().unwrap();
+        let entry = Descriptor::of(oci::MANIFEST, &bytes);
+        inputs.bytes(bytes).unwrap();
+
+        for profile in Profile::ALL {
+            let converted = convert(&inputs, &entry, profile).unwrap();
+            assert_eq!(converted.entry().digest, built(profile).digest, "{profile}");
+            let subject = &converted.entry().digest;
+            let attached = crate::referrers::of(&converted, subject).unwrap();
+            let types: Vec<_> = attached.iter().map(|one| one.artifact_type()).collect();
+            let expected =
+                ["application/io.gardenlinux.manifest", "application/io.gardenlinux.release"];
+            assert_eq!(types, expected.map(Some), "{profile}");
+            let read = converted.manifest(&converted.attached()[0]).unwrap();
+            let layer = &read.manifest().unwrap().layers[0];
+            assert_eq!(content::read(&converted, layer, 100).unwrap(), b"jq 1.6");
+            assert_eq!(layer.annotations.get(oci::TITLE), Some("manifest"));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! makes one of another profile out of one, [`info`] makes the container beside one, [`select`] finds
 //! the one of an index that is meant, and [`Image`] reads them.
 
+pub(crate) mod artifact;
 pub mod build;
 pub mod convert;
 mod files;
