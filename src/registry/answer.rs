@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
 
-use super::transport::{Failure, Response};
+use super::failure::{Failure, Why};
+use super::transport::Response;
 use crate::digest::Digest;
 use crate::{Error, Result, words};
 
@@ -47,7 +48,7 @@ pub(super) fn read(
         _ => response.body.patience(),
     };
     read_up_to(response, limit + 1, patience, &mut bytes)
-        .map_err(|e| Failure::Broken(e.to_string()))?;
+        .map_err(|e| Failure::Broken(Why::by(e)))?;
     if bytes.len() as u64 > limit {
         let error =
             Error::invalid(format!("{what} is larger than {limit} bytes; more is not read"));

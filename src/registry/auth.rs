@@ -22,10 +22,11 @@ use super::answer::{self, MAX_ANSWER};
 use super::asked::{Asked, Endpoint};
 use super::challenge::{self, Realm, Scheme};
 use super::credentials::{Credential, Credentials};
+use super::failure::Failure;
 use super::host::{Attempts, Host, unreachable};
 use super::refusal::Refusal;
 use super::trace;
-use super::transport::{Body, Failure, Request, Response, Transport};
+use super::transport::{Body, Request, Response, Transport};
 use crate::error::Advice;
 use crate::{Error, Result, words};
 

@@ -7,9 +7,10 @@ use reqwest::{Method, StatusCode};
 
 use super::answer::{header, length};
 use super::asked::Endpoint;
+use super::failure::Failure;
 use super::host::Attempts;
 use super::repository::Repository;
-use super::transport::{Failure, Incoming};
+use super::transport::Incoming;
 use crate::oci::Descriptor;
 use crate::{Error, Result, words};
 
@@ -134,7 +135,7 @@ impl Read for Download<'_> {
             };
             let why = match body.read(&mut buf[..target]) {
                 Ok(0) | Err(_) if is_whole => return Ok(0),
-                Ok(0) => Failure::Broken("it ended early".to_owned()),
+                Ok(0) => Failure::Broken("it ended early".to_owned().into()),
                 Ok(n) if before => {
                     self.skip -= n as u64;
                     continue;
@@ -143,8 +144,7 @@ impl Read for Download<'_> {
                     self.position += n as u64;
                     return Ok(n);
                 }
-                Err(e) if e.kind() == io::ErrorKind::TimedOut => Failure::Slow(e.to_string()),
-                Err(e) => Failure::Broken(e.to_string()),
+                Err(e) => Failure::broken_by(e),
             };
             self.resume(why).map_err(io::Error::other)?;
         }

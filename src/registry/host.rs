@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::Settings;
+use super::failure::{Failure, TlsFailure};
 use super::tls::Remedy;
-use super::transport::{Failure, TlsFailure};
 use crate::error::Advice;
 use crate::{Error, Result};
 
@@ -192,7 +192,7 @@ impl<'a> Attempts<'a> {
 
 /// The error for a registry that cannot be talked to.
 pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
-    match failure {
+    let error = match failure {
         Failure::Own(_) | Failure::OutOfReach => Error::network(failure.to_string()),
         Failure::Proxy(proxy, why) => Error::network(format!("{name} cannot be reached through the proxy {proxy}: {why}"))
             .with_hint("check the proxy, which HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names hosts that need none"),
@@ -210,6 +210,10 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
             .with_advice(Advice::NoPlainHttp { registry: name.to_owned() }),
         Failure::Broken(why) | Failure::Slow(why) => Error::network(format!("the connection to {name} broke: {why}"))
             .with_advice(Advice::RunAgain),
+    };
+    match failure.cause() {
+        Some(cause) => error.with_source(cause),
+        None => error,
     }
 }
 

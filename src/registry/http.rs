@@ -13,10 +13,11 @@ use super::address::Reach;
 use super::answer;
 use super::asked::{Asked, Endpoint};
 use super::auth::{Auth, Scope};
+use super::failure::Failure;
 use super::host::{Attempts, Host};
 use super::refusal::Refusal;
 use super::trace;
-use super::transport::{Body, Failure, Piece, Request, Response, Transport};
+use super::transport::{Body, Piece, Request, Response, Transport};
 use crate::error::Advice;
 use crate::{Error, Result, words};
 

@@ -23,6 +23,7 @@ mod auth;
 mod challenge;
 pub mod credentials;
 mod download;
+mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod host;
@@ -70,9 +71,10 @@ use crate::{Error, Result};
 use address::Reach;
 use auth::{Auth, Scope};
 use credentials::{Credential, Credentials};
+use failure::{Failure, TlsFailure};
 use host::Host;
 use http::{Call, Registry};
-use transport::{Body, Failure, Request, TlsFailure, Transport};
+use transport::{Body, Request, Transport};
 
 /// How a client behaves.
 ///

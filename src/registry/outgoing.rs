@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::transport::{Failure, unreadable};
+use super::failure::Failure;
 use crate::digest::BLOCK;
 
 /// How much of a block the connection takes at once, in bytes: the progress that is seen.
@@ -37,7 +37,7 @@ pub(super) fn next_block(content: &mut dyn Read, left: u64) -> Result<Bytes, Fai
         block.truncate(n);
         block.freeze()
     })
-    .map_err(unreadable)
+    .map_err(Failure::unreadable)
 }
 
 /// Puts a block into the queue of a body. Nothing where no byte of the body went out for so long,

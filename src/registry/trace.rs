@@ -5,7 +5,8 @@ use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use url::Url;
 
-use super::transport::{Failure, Response};
+use super::failure::Failure;
+use super::transport::Response;
 use crate::words;
 
 /// Tells of a request.

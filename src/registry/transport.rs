@@ -23,11 +23,12 @@ use tokio::sync::mpsc;
 use url::{Host, Position, Url};
 
 use super::address::{Class, Reach};
+use super::failure::{Failure, innermost};
 use super::outgoing::{Outgoing, next_block, taken};
 use super::pace::Pace;
 use super::seat::{Abort, Seat, Seats, Taken};
 use super::sendfile::{Connection, Progress};
-use super::tls::{self, Distrust, Remedy};
+use super::tls;
 use super::{Settings, proxy, resolver};
 use crate::{Error, Result};
 
@@ -87,53 +88,6 @@ pub(super) struct Response {
     pub body: Incoming,
     /// A connection may have been made for it.
     pub fresh: bool,
-}
-
-/// Why nothing came back.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// There was no connection.
-    Connect(String),
-    /// It was not to be connected to; nothing was sent there.
-    OutOfReach,
-    /// There was none through the proxy of this name.
-    Proxy(String, String),
-    /// The other side's certificate, or its speaking TLS at all, is the trouble.
-    Tls(String, TlsFailure),
-    /// The connection broke.
-    Broken(String),
-    /// So little moved that the connection was given up: nothing was gained by it.
-    Slow(String),
-    /// What came is not HTTP.
-    NotHttp(String),
-    /// Our own side could not go on.
-    Own(Error),
-}
-
-/// What is wrong with TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TlsFailure {
-    /// The other side answered something that is no TLS.
-    NotTls,
-    /// Its certificate is not trusted; with what helps.
-    Certificate(Remedy),
-    /// Anything else, such as a client certificate that it wants.
-    Other,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Failure::Proxy(proxy, why) => write!(f, "the proxy {proxy}: {why}"),
-            Failure::Connect(why)
-            | Failure::Tls(why, _)
-            | Failure::Broken(why)
-            | Failure::Slow(why)
-            | Failure::NotHttp(why) => f.write_str(why),
-            Failure::OutOfReach => f.write_str("it leads inside, and nothing was sent there"),
-            Failure::Own(error) => error.fmt(f),
-        }
-    }
 }
 
 impl Transport {
@@ -249,7 +203,7 @@ impl Transport {
         // was cut.
         let mut answer = Abort(seat.runtime().spawn(client.execute(outgoing)));
         let ended = |answer: Result<reqwest::Result<_>, tokio::task::JoinError>| {
-            answer.expect("the task is not cancelled here").map_err(failure)
+            answer.expect("the task is not cancelled here").map_err(Failure::of_request)
         };
         let (mut pace, stall) = (self.pace(), self.settings.stall);
         let mut left = len;
@@ -273,17 +227,17 @@ impl Transport {
             match taken.map_err(Failure::Own)? {
                 Ok(()) => {}
                 Err(Some(answer)) => return ended(answer),
-                Err(None) => return Err(stalled(stall)),
+                Err(None) => return Err(Failure::stalled(stall)),
             }
             if !pace.keeps(began.elapsed(), sent.load(Ordering::Relaxed) - before) {
-                return Err(Failure::Slow(too_slow(self.settings.least_speed)));
+                return Err(Failure::Slow(too_slow(self.settings.least_speed).into()));
             }
         }
         drop(queue);
         let answered = seat.wait(async { tokio::time::timeout(patience, &mut answer.0).await });
         match answered.map_err(Failure::Own)? {
             Ok(answer) => ended(answer),
-            Err(_) => Err(stalled(patience)),
+            Err(_) => Err(Failure::stalled(patience)),
         }
     }
 
@@ -307,8 +261,8 @@ impl Transport {
         let limit = CONNECT.min(stall);
         let opened = seat.wait(async { tokio::time::timeout(limit, opening).await });
         let mut connection = match opened.map_err(Failure::Own)? {
-            Ok(opened) => opened.map_err(|e| caused_by(&e, true))?,
-            Err(_) => return Err(Failure::Connect("operation timed out".to_owned())),
+            Ok(opened) => opened.map_err(|e| Failure::caused_by(e, true))?,
+            Err(_) => return Err(Failure::Connect("operation timed out".to_owned().into())),
         };
         let mut answer = Abort(seat.runtime().spawn(connection.send(request, len)));
         let (mut pace, mut sent, mut still) = (self.pace(), 0, Duration::ZERO);
@@ -322,22 +276,22 @@ impl Transport {
                     return match (answer, progress.trouble()) {
                         (Ok(answer), _) => Ok((answer.map(reqwest::Body::wrap).into(), connection)),
                         (Err(_), Some(e)) => {
-                            Err(unreadable(io::Error::new(e.kind(), e.to_string())))
+                            Err(Failure::unreadable(io::Error::new(e.kind(), e.to_string())))
                         }
-                        (Err(e), None) => Err(caused_by(&e, false)),
+                        (Err(e), None) => Err(Failure::caused_by(e, false)),
                     };
                 }
-                Err(_) => content.read(&mut []).map(drop).map_err(unreadable)?,
+                Err(_) => content.read(&mut []).map(drop).map_err(Failure::unreadable)?,
             }
             let moved = progress.sent() - sent;
             sent += moved;
             still = if moved > 0 { Duration::ZERO } else { still + began.elapsed() };
             let allowed = if sent < len { stall } else { patience };
             if still >= allowed {
-                return Err(stalled(allowed));
+                return Err(Failure::stalled(allowed));
             }
             if sent < len && !pace.keeps(began.elapsed(), moved) {
-                return Err(Failure::Slow(too_slow(self.settings.least_speed)));
+                return Err(Failure::Slow(too_slow(self.settings.least_speed).into()));
             }
         }
     }
@@ -463,8 +417,8 @@ impl Read for Incoming {
                 .map_err(io::Error::other)?;
             match block {
                 Ok(Ok(block)) => self.block = block.unwrap_or_default(),
-                Ok(Err(e)) => return Err(io::Error::other(failure(e).to_string())),
-                Err(_) => return Err(io::Error::other(stalled(stall).to_string())),
+                Ok(Err(e)) => return Err(io::Error::other(Failure::of_request(e))),
+                Err(_) => return Err(io::Error::other(Failure::stalled(stall))),
             }
             let ended = self.block.is_empty();
             if !self.pace.keeps(began.elapsed(), self.block.len() as u64) && !ended {
@@ -484,65 +438,11 @@ fn wait(
     answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
 ) -> Result<reqwest::Response, Failure> {
     match seat.wait(async { tokio::time::timeout(patience, answer).await }).map_err(Failure::Own)? {
-        Ok(answered) => answered.map_err(failure),
-        Err(_) => Err(stalled(patience)),
+        Ok(answered) => answered.map_err(Failure::of_request),
+        Err(_) => Err(Failure::stalled(patience)),
     }
-}
-
-fn stalled(stall: Duration) -> Failure {
-    Failure::Broken(format!("nothing moved for {} seconds", stall.as_secs_f32()))
 }
 
 fn too_slow(least: u64) -> String {
     format!("it goes too slowly, by less than {least} bytes a second")
-}
-
-/// What kept us from reading what was to be sent.
-pub(super) fn unreadable(error: io::Error) -> Failure {
-    Failure::Own(Error::io("read", "the content to be uploaded", error))
-}
-
-/// What went wrong below HTTP. The address is left out: its query may hold a secret.
-fn failure(error: reqwest::Error) -> Failure {
-    caused_by(&error, error.is_connect())
-}
-
-/// As [`failure`], while connecting or later.
-fn caused_by(first: &(dyn std::error::Error + 'static), connecting: bool) -> Failure {
-    let mut cause = Some(first);
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return match (tls, Distrust::in_error(tls)) {
-                (_, Some(distrust)) => {
-                    Failure::Tls(distrust.to_string(), TlsFailure::Certificate(distrust.remedy))
-                }
-                (rustls::Error::InvalidMessage(_), None) => {
-                    Failure::Tls(tls.to_string(), TlsFailure::NotTls)
-                }
-                _ => Failure::Tls(tls.to_string(), TlsFailure::Other),
-            };
-        }
-        if error.is::<resolver::Unreachable>() {
-            return Failure::OutOfReach;
-        }
-        if error.downcast_ref().is_some_and(hyper::Error::is_parse) {
-            return Failure::NotHttp(innermost(error));
-        }
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    let why = innermost(first);
-    if connecting { Failure::Connect(why) } else { Failure::Broken(why) }
-}
-
-/// The message of the first cause: those above it only say that there was one.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    let text = error.to_string();
-    text.split(" (os error ").next().unwrap_or(&text).to_owned()
 }

@@ -17,11 +17,12 @@ use url::Url;
 use super::answer::header;
 use super::asked::Endpoint;
 use super::auth::Scope;
+use super::failure::Failure;
 use super::host::Attempts;
 use super::http::{Call, Content};
 use super::refusal::Refusal;
 use super::repository::Repository;
-use super::transport::{Failure, Piece, Response};
+use super::transport::{Piece, Response};
 use crate::content::Source;
 use crate::oci::Descriptor;
 use crate::progress::Ended;
@@ -270,7 +271,7 @@ impl Repository<'_> {
                     self.name.host(),
                     descriptor.digest
                 );
-                Ok(Step::Lost(Trouble::Failure(Failure::Broken(error))))
+                Ok(Step::Lost(Trouble::Failure(Failure::Broken(error.into()))))
             }
             _ => {
                 session.offset = end;

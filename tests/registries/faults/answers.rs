@@ -1,5 +1,6 @@
 //! Answers that come early or tell little, and what a registry asks of an upload.
 
+use std::net::TcpListener;
 use std::num::NonZero;
 
 use super::{Memory, SIZE, client, holds, repository, rude, upload, v1};
@@ -8,6 +9,7 @@ use crate::common::noise;
 use crate::common::registry::{Fault, Registry};
 use osimage::Kind;
 use osimage::digest::Digest;
+use osimage::names::TagOrDigest;
 
 #[test]
 fn an_answer_before_the_end_of_a_body_is_heard() {
@@ -109,4 +111,40 @@ fn what_a_head_does_not_tell_is_read() {
     let client = client(|settings| settings);
     let error = repository(&client, &registry.host()).manifest(&v1()).unwrap_err();
     assert!(error.kind() == Kind::Verification && error.to_string().contains("gzip"), "{error}");
+}
+
+#[test]
+fn an_error_of_a_connection_has_what_lies_behind_it_as_its_source() {
+    let tag = v1();
+    let told = |host: &str, plain: bool| {
+        let client = client(|settings| settings.plain_http(Some(plain)).retries(0));
+        repository(&client, host).find(TagOrDigest::from(&tag)).unwrap_err()
+    };
+    fn behind<T: std::error::Error + 'static>(error: &osimage::Error) -> Option<&T> {
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+    // Nobody listens.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let error = told(&free, true);
+    let refused = behind::<std::io::Error>(&error).unwrap();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
+    // No TLS, and no HTTP.
+    let registry = Registry::start();
+    let error = told(&registry.host(), false);
+    assert!(behind::<rustls::Error>(&error).is_some(), "{error:?}");
+    // A connection that breaks without an answer.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let error = told(&host, true);
+    server.join().unwrap();
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+    assert!(!format!("{error:?}").contains("/v2/"), "{error:?}");
 }
