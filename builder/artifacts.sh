@@ -47,16 +47,16 @@ make_artifact() {
 	input="${artifact_input[$extension]}"
 	make_artifact "$input"
 	step "make .$extension"
-	"${artifact_script[$extension]}" "$work/out/$name.$input" "$work/out/$name.$extension"
-	[ -e "$work/out/$name.$extension" ] || refuse "${artifact_script[$extension]#"$work/"} has made no .$extension"
+	"${artifact_script[$extension]}" "$own/out/$name.$input" "$own/out/$name.$extension"
+	[ -e "$own/out/$name.$extension" ] || refuse "${artifact_script[$extension]#"$work/"} has made no .$extension"
 	artifact_made[$extension]=yes
 }
 
 # compress_rootfs: the tar itself is delivered compressed.
 compress_rootfs() {
-	osimage compress "$work/$name.tar" --output "$work/out/$name.tar.xz"
-	(cd "$work/out" && sha256sum "$name.tar.xz" > "$name.tar.xz.sha256")
-	if [ -n "$BUILD_TAR_GZ" ]; then gzip --no-name < "$work/$name.tar" > "$work/out/$name.tar.gz"; fi
+	osimage compress "$own/$name.tar" --output "$own/out/$name.tar.xz"
+	(cd "$own/out" && sha256sum "$name.tar.xz" > "$name.tar.xz.sha256")
+	if [ -n "$BUILD_TAR_GZ" ]; then gzip --no-name < "$own/$name.tar" > "$own/out/$name.tar.gz"; fi
 }
 
 make_artifacts() {
@@ -65,11 +65,11 @@ make_artifacts() {
 	# Beside the others, since it needs only the tar.
 	compress_rootfs &
 	compressing="$!"
-	ln "$work/$name.tar" "$work/out/$name.tar"
+	ln "$own/$name.tar" "$own/out/$name.tar"
 	artifact_made[tar]=yes
 	extensions="$(printf '%s\n' "${!artifact_script[@]}" | sort)"
 	for extension in $extensions; do make_artifact "$extension"; done
 	step "compress the root file system"
 	wait "$compressing"
-	rm "$work/out/$name.tar"
+	rm "$own/out/$name.tar"
 }

@@ -4,10 +4,11 @@
 #
 #   SHELF = .build/cache/SUITE-ARCH-SOURCES   SOURCES is a digest of the sources' lines
 #   SHELF/DATE-KEY.tar                        KEY is a digest of all that goes into the tar
+#   SHELF/DATE-KEY.tar.sums                   the digests of all packages that the mirrors had then
 #   SHELF/packages/*.deb                      as apt names them
 #
-# A build takes hard links from here and gives files by rename, so no build ever sees a half-written
-# one.
+# A build gives files by rename, so no build ever sees a half-written one, and only packages that
+# the mirrors have: the hooks of features write to the folder that apt downloads to.
 
 # open_shelf: sets $shelf.
 open_shelf() {
@@ -15,11 +16,25 @@ open_shelf() {
 	mkdir -p "$shelf"
 }
 
+# keep FILE PLACE: a finished file goes to the shelf, on whatever file system that is.
+keep() {
+	local new="$shelf/.new"
+	mv "$1" "$new"
+	chown "$EUID:$(id -g)" "$new"
+	chmod 644 "$new"
+	mv "$new" "$2"
+}
+
+# lend FILE PLACE: a build's own link of a file of the shelf, or a copy.
+lend() {
+	ln "$1" "$2" 2> /dev/null || cp --reflink=auto "$1" "$2"
+}
+
 # bootstrap_key RELEASES: a digest of what the tar depends on.
 bootstrap_key() {
 	{
 		printf '%s\n' "$suite" "$arch" "${SOURCE_DATE_EPOCH:-}"
-		cat "$work/sources" "$here/builder/bootstrap"
+		cat "$work/sources" "$here/builder/bootstrap" "$here/builder/package-sums"
 		cat "$1"/*
 	} | sha256sum | cut -c 1-32
 }
@@ -51,37 +66,50 @@ take_bootstrap() {
 		if [ -e "$entry" ]; then break; fi
 		# What was made counts only if the mirrors' state is still the same afterwards.
 		if [ "$made" = "$key" ]; then
-			find "$shelf" -name '*.tar' -delete
-			mv "$work/made.tar" "$entry"
+			find "$shelf" -maxdepth 1 \( -name '*.tar' -o -name '*.tar.sums' \) -delete
+			keep "$work/bootstrap/tar.sums" "$entry.sums"
+			keep "$work/bootstrap/tar" "$entry"
 			break
 		fi
 		made="$key"
-		rm -f "$work/made.tar"
-		# Without our own descriptors: mmdebstrap hands the numbers of its own to a shell that knows
-		# one digit only.
-		SOURCE_DATE_EPOCH="$date" in_namespace "$here/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" "$work/made.tar" \
-			3>&- 7>&- 8>&-
+		rm -rf "$work/bootstrap"
+		mkdir "$work/bootstrap"
+		SOURCE_DATE_EPOCH="$date" in_namespace "$work/bootstrap" "$here/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" \
+			"$work/bootstrap/tar"
 	done
-	ln "$entry" "$work/bootstrap.tar"
+	lend "$entry" "$work/bootstrap.tar"
+	lend "$entry.sums" "$work/packages.sums"
 	printf '%s\n' "$date" > "$work/date"
 	exec 8>&-
 }
 
-# take_packages: links of the cached packages, in a folder that this build's apt may write to.
+# take_packages: copies of the cached packages, in a folder that this build's hooks may write to.
 take_packages() {
-	mkdir -p "$shelf/packages" "$work/packages/partial"
-	find "$shelf/packages" -name '*.deb' -exec ln -t "$work/packages" {} +
-	(cd "$work/packages" && find . -name '*.deb' > "$work/packages.taken")
+	mkdir -p "$shelf/packages" "$work/system/packages/partial"
+	find "$shelf/packages" -name '*.deb' -exec cp --reflink=auto --target-directory "$work/system/packages" {} +
+	(cd "$shelf/packages" && find . -name '*.deb' -printf '%P\n' > "$work/packages.taken")
+}
+
+# is_genuine FILE: the mirrors have this very package under this name.
+is_genuine() {
+	local sum
+	if [ -L "$1" ] || [ ! -f "$1" ]; then return 1; fi
+	sum="$(sha256sum < "$1")"
+	grep --quiet --line-regexp --fixed-strings "${sum%% *}  ${1##*/}" "$work/packages.sums"
 }
 
 # give_packages: keeps what this build has downloaded, and drops what its apt found to be
 # superseded.
 give_packages() {
-	local name
+	local name file
+	exec 8> "$shelf/lock"
+	flock 8
 	while read -r name; do
-		if [ ! -e "$work/packages/$name" ]; then rm -f "$shelf/packages/$name"; fi
+		if [ ! -e "$work/system/packages/$name" ]; then rm -f "$shelf/packages/$name"; fi
 	done < "$work/packages.taken"
-	for name in "$work/packages"/*.deb; do
-		if [ -e "$name" ] && [ ! -e "$shelf/packages/${name##*/}" ]; then mv "$name" "$shelf/packages/"; fi
+	for file in "$work/system/packages"/*.deb; do
+		name="${file##*/}"
+		if [ ! -e "$shelf/packages/$name" ] && is_genuine "$file"; then keep "$file" "$shelf/packages/$name"; fi
 	done
+	exec 8>&-
 }

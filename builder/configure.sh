@@ -53,7 +53,7 @@ open_rootfs() {
 	bind_kernel_folders
 	mkdir -p "$rootfs/builder/features"
 	mount --bind "$work/features" "$rootfs/builder/features"
-	mount --bind "$work/packages" "$rootfs/var/cache/apt/archives"
+	mount --bind "$own/packages" "$rootfs/var/cache/apt/archives"
 	cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
 	# Nothing starts while packages are installed.
 	printf '#!/bin/sh\nexit 101\n' > "$rootfs/usr/sbin/policy-rc.d"
@@ -75,7 +75,7 @@ package_words() {
 # package_list FILE: the packages that the features have in FILE. A line that the shell complains of
 # ends the build.
 package_list() {
-	local feature line number complaint="$work/tmp/complaint"
+	local feature line number complaint="$own/tmp/complaint"
 	for feature in $(hooks "$1"); do
 		number=0
 		while read -r line || [ -n "$line" ]; do
@@ -91,15 +91,15 @@ package_list() {
 install_packages() {
 	local packages=() list
 	for list in include exclude; do
-		package_list "pkg.$list" > "$work/tmp/$list"
-		sort --unique --output "$work/tmp/$list" "$work/tmp/$list"
+		package_list "pkg.$list" > "$own/tmp/$list"
+		sort --unique --output "$own/tmp/$list" "$own/tmp/$list"
 	done
 	# `hello` excludes `hello=2.10-3` and `hello/bookworm-backports` too.
 	# shellcheck disable=SC2016
 	lines_of packages awk '
 		NR == FNR { excluded[$0]; next }
 		{ name = $0; sub(/[=\/:].*/, "", name) }
-		!($0 in excluded || name in excluded)' "$work/tmp/exclude" "$work/tmp/include"
+		!($0 in excluded || name in excluded)' "$own/tmp/exclude" "$own/tmp/include"
 	if [ "${#packages[@]}" -gt 0 ]; then
 		step "install ${#packages[@]} packages and what they need"
 		# INITRD=No: the initramfs is made once, at the end.
@@ -167,7 +167,7 @@ write_sources() {
 
 # write_fstab: the features' fstab, as its fstab.mod hooks change it.
 write_fstab() {
-	local feature fstab="$work/tmp/fstab"
+	local feature fstab="$own/tmp/fstab"
 	: > "$fstab"
 	for feature in $(hooks fstab); do
 		osimage features fstab "$work/features/$feature/fstab" > "$fstab"
@@ -182,14 +182,14 @@ write_fstab() {
 
 # describe_rootfs: what is in it.
 describe_rootfs() {
-	dpkg-query --admindir="$rootfs/var/lib/dpkg" --show --showformat='${binary:Package} ${Version}\n' > "$work/out/$name.manifest"
-	cp --dereference "$rootfs/etc/os-release" "$work/out/$name.os-release"
+	dpkg-query --admindir="$rootfs/var/lib/dpkg" --show --showformat='${binary:Package} ${Version}\n' > "$own/out/$name.manifest"
+	cp --dereference "$rootfs/etc/os-release" "$own/out/$name.os-release"
 }
 
 # pack_rootfs: the tar that all images are made from.
 pack_rootfs() {
 	step "pack the root file system"
-	tar --create --file "$work/$name.tar" --directory "$rootfs" --transform 's|^\./||' --sort=name --mtime="@$BUILDER_TIMESTAMP" --numeric-owner \
+	tar --create --file "$own/$name.tar" --directory "$rootfs" --transform 's|^\./||' --sort=name --mtime="@$BUILDER_TIMESTAMP" --numeric-owner \
 		--xattrs --xattrs-include='security.capability' --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' .
 	umount "$rootfs"
 	rmdir "$rootfs"

@@ -14,7 +14,7 @@ log_to() {
 # say TEXT: for the terminal and the log.
 say() {
 	printf '%s\n' "$1" >&3
-	if [ -n "${BUILD_LOG:-}" ]; then printf '%s\n' "$1" >> "$BUILD_LOG"; fi
+	if [ -n "${BUILD_LOG:-}" ]; then printf '%s\n' "$1" >&2; fi
 }
 
 # step NAME: a new step begins.
@@ -27,7 +27,7 @@ step() {
 refuse() {
 	say "build: error: $1"
 	if [ -n "${2:-}" ]; then say "hint: $2"; fi
-	if [ -n "${BUILD_LOG:-}" ]; then touch "$BUILD_LOG.refused"; fi
+	if [ -n "${BUILD_LOG:-}" ]; then : > "$STEP_FILE.refused"; fi
 	exit 1
 }
 

@@ -9,13 +9,13 @@ run_tests() {
 	step "unpack for the tests"
 	mkdir "$rootfs"
 	mount -t tmpfs -o size=90%,mode=755 tmpfs "$rootfs"
-	tar --extract --file "$work/$name.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --numeric-owner
+	tar --extract --file "$own/$name.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --numeric-owner
 	bind_kernel_folders
 	for feature in $(hooks tests); do
 		for file in "$work/features/$feature/tests/"*; do
 			if [ ! -x "$file" ]; then continue; fi
 			step "test ${file##*/} of $feature"
-			"$file" "$rootfs" "$work/out/$name"
+			"$file" "$rootfs" "$own/out/$name"
 		done
 	done
 	unbind_kernel_folders
