@@ -243,9 +243,10 @@ fn advice_for_io(path: &Path, kind: std::io::ErrorKind) -> Option<Advice> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             "free some space there, or name another folder, and try again"
         }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "check who owns it and its mode, or run as a user who may"
+        ErrorKind::ReadOnlyFilesystem => {
+            "name a folder of another file system; this one is mounted to be read only"
         }
+        ErrorKind::PermissionDenied => "check who owns it and its mode, or run as a user who may",
         ErrorKind::NotFound => "check the path",
         ErrorKind::AlreadyExists => "name another path, or move away what is there",
         ErrorKind::NotADirectory => {
@@ -449,5 +450,30 @@ fn plain(error: &std::io::Error) -> String {
     match text.rfind(" (os error ") {
         Some(end) if text.ends_with(')') => text[..end].to_owned(),
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On a file system that is read only neither owner nor mode is at fault.
+    #[test]
+    fn the_hint_is_about_what_the_operating_system_answered() {
+        use std::io::ErrorKind;
+        for (kind, path, text) in [
+            (ErrorKind::ReadOnlyFilesystem, "out", Some("another file system")),
+            (ErrorKind::PermissionDenied, "out", Some("its mode")),
+            (ErrorKind::StorageFull, "out", Some("another folder")),
+            (ErrorKind::StorageFull, "standard output", Some("where it goes")),
+            (ErrorKind::BrokenPipe, "standard output", None),
+        ] {
+            let advice = Error::io("write", path, kind).advice();
+            let advice = advice.map(|advice| advice.to_string());
+            match text {
+                Some(text) => assert!(advice.is_some_and(|it| it.contains(text)), "{kind}"),
+                None => assert_eq!(advice, None, "{kind}"),
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
             after(why, "--registry-config names another file; `osimage login` makes one")
         }
         Advice::ListTags { repository, why } => {
-            after(why, &format!("`osimage tags {repository}` lists those that there are"))
+            after(why, &format!("`osimage tags {repository}` lists its tags"))
         }
         Advice::ListRepositories { registry } => format!(
             "check the name; `osimage repos {registry}` lists what the registry has, where it \

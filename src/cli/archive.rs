@@ -135,6 +135,14 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
     args.progress.apply();
     let (output, source) = args.paths.split_last().expect("there is at least one");
+    // An image alone is more likely a name to write from than one to write to.
+    if source.is_empty()
+        && !is_archive_name(Path::new(output))
+        && context.place(Some(output), Bare::StoreOnly).is_ok()
+    {
+        return Err(Error::usage(format!("nothing says into which file {output} is to go"))
+            .with_hint(format!("give the archive too: osimage export {output} os.oci.tar.xz")));
+    }
     let argument = source.first().map(String::as_str);
     let place = context.place(argument, Bare::StoreOnly)?;
     let source = place.source();

@@ -1,5 +1,5 @@
 //! Command lines in the manner of other tools: docker, podman, oras, crane, skopeo. They are
-//! noticed where they are none of ours, and answered with the line to type.
+//! noticed where they are none of ours, and answered with the line, or the option, to type.
 
 use super::url::quoted;
 
@@ -38,7 +38,41 @@ const OTHER_NAMES: &[(&[&str], &[&str])] = &[
     (&["tag", "ls"], &["tags"]),
     (&["list-tags"], &["tags"]),
     (&["validate"], &["verify"]),
+    (&["config"], &["inspect"]),
 ];
+
+/// What options of other tools are here.
+const OTHER_OPTIONS: &[(&[&str], &str)] = &[
+    (
+        &["--tls-verify", "--src-tls-verify", "--dest-tls-verify"],
+        "--insecure, which checks no certificate, or --plain-http, which asks without TLS",
+    ),
+    (&["--authfile", "--src-authfile", "--dest-authfile"], "--registry-config FILE"),
+    (
+        &["--creds", "--src-creds", "--dest-creds", "--username", "-u", "--password", "-p"],
+        "osimage login -u NAME HOST, once for each registry",
+    ),
+    (&["--arch", "--override-arch"], "--platform ARCH"),
+    (&["--jobs", "-j"], "--concurrency N"),
+    (&["--digestfile"], "--digest-file FILE"),
+    (
+        &["--oci-layout", "--from-oci-layout", "--to-oci-layout"],
+        "a path: ./DIR:TAG for a layout's folder, FILE.oci.tar:TAG for an archive",
+    ),
+    (&["--recursive"], "osimage copy -r IMAGE ./DIR:TAG"),
+    (&["--verbose", "-v"], "--debug"),
+    (&["--all"], "what is done anyhow: an index is copied as a whole, without --platform"),
+    (&["--rootfs"], "--rootfs-file FILE"),
+    (&["--kernel"], "--kernel-file FILE"),
+    (&["--initrd", "--initramfs"], "--initramfs-file FILE"),
+    (&["--cmdline"], "--command-line TEXT"),
+    (&["-t"], "--tag NAME"),
+];
+
+/// What may have been meant by an option that the program does not know.
+pub fn option_meant(option: &str) -> Option<&'static str> {
+    OTHER_OPTIONS.iter().find_map(|(other, ours)| other.contains(&option).then_some(*ours))
+}
 
 /// The line that may have been meant by arguments that were refused.
 pub fn meant(args: &[String]) -> Option<String> {
@@ -90,6 +124,7 @@ mod tests {
             ("images", Some("list")),
             ("rmi os:1", Some("delete os:1")),
             ("auth login ghcr.io", Some("login ghcr.io")),
+            ("config h/r:1", Some("inspect h/r:1")),
             ("manifest delete h/r:1", Some("delete --remote h/r:1")),
             ("pull h/r:1 boot", Some("pull h/r:1 -o boot")),
             ("pull h/r:1 os.oci.tar.xz", Some("pull h/r:1 --to os.oci.tar.xz")),
@@ -102,6 +137,22 @@ mod tests {
         ] {
             let args: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(meant(&args), expected.map(|line| format!("osimage {line}")), "{line}");
+        }
+    }
+
+    /// Every option that an answer names is one of some command.
+    #[test]
+    fn our_options_are_options() {
+        let command = super::super::help::command();
+        let known: Vec<_> = std::iter::once(&command)
+            .chain(command.get_subcommands())
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(|arg| arg.get_long())
+            .collect();
+        for (_, ours) in OTHER_OPTIONS {
+            for option in ours.split([' ', ',']).filter_map(|word| word.strip_prefix("--")) {
+                assert!(known.contains(&option), "--{option}");
+            }
         }
     }
 

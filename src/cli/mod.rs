@@ -118,12 +118,27 @@ enum Command {
 }
 
 /// Prints help or the version, or what is wrong with the arguments.
-fn tell(told: &clap::Error) -> ExitCode {
+fn tell(mut told: clap::Error) -> ExitCode {
+    use clap::error::ContextKind::{InvalidArg, Suggested, SuggestedArg, Usage};
+    let option = match told.get(InvalidArg) {
+        Some(clap::error::ContextValue::String(option))
+            if told.kind() == clap::error::ErrorKind::UnknownArgument =>
+        {
+            mistakes::option_meant(option)
+        }
+        _ => None,
+    };
+    if option.is_some() {
+        // What is spelled like it is mostly something else.
+        for kind in [Suggested, SuggestedArg, Usage] {
+            told.remove(kind);
+        }
+    }
     let printed = told.print().and_then(|()| io::stdout().flush());
     if told.use_stderr() {
         let args: Vec<_> =
             std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-        if let Some(line) = mistakes::meant(&args) {
+        if let Some(line) = mistakes::meant(&args).or_else(|| option.map(str::to_owned)) {
             output::say(&format!("\nIn this program that is\n  {}", output::visible(&line)));
         }
     }
@@ -143,7 +158,7 @@ pub fn main() -> ExitCode {
     let parsed = help::command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(told) => return tell(&told),
+        Err(told) => return tell(told),
     };
     take_file_limit_as_error();
     osimage::file::before_temporaries(end_tidily);

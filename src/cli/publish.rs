@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use osimage::features::Arch;
 use osimage::image::Role;
+use osimage::names::Reference;
 use osimage::oci::Descriptor;
 use osimage::publish::{BuildResult, Name, Naming, Prepared, WithContainers};
 use osimage::registry::{Access, Repository};
@@ -131,6 +132,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
     args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
+    let is_build = |text: &str| BuildResult::find(Path::new(text)).is_ok();
+    if let [first, ..] = builds
+        && is_build(target)
+        && !is_build(first)
+        && first.parse::<Reference>().is_ok()
+    {
+        return Err(Error::usage(format!("{target} is a build; where it goes comes last"))
+            .with_hint(format!("osimage publish {} {first}", args.builds[1..].join(" "))));
+    }
     let builds = builds
         .iter()
         .map(|text| Ok(BuildResult::find(Path::new(text))?.or_for(args.arch)))

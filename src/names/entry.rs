@@ -15,6 +15,32 @@ const MAX_NAME: usize = 512;
 /// What can be done about a digest that is none.
 const DIGEST_HINT: &str = "a digest is sha256: and 64 hex digits";
 
+/// What can be done about a text behind `@` that is no digest: it may be the digits alone, or a tag.
+pub(super) fn digest_hint(name: &str, text: &str) -> String {
+    let plain = split_tag(name).1.is_none();
+    if Digest::from_parts(Algorithm::Sha256, text).is_ok() {
+        format!("{DIGEST_HINT}: {name}@sha256:{text}")
+    } else if plain && is_tag(text, |b| matches!(b, b'_' | b'.' | b'-')) {
+        format!("a tag stands behind a colon: {name}:{text}; {DIGEST_HINT}")
+    } else {
+        DIGEST_HINT.into()
+    }
+}
+
+/// The error for a digest that stands where a tag does: `NAME:sha256:HEX`.
+pub(super) fn no_digest_for_tag(text: &str) -> Result<()> {
+    for algorithm in ["sha256", "sha512"] {
+        if let Some((name, hex)) = text.split_once(&format!(":{algorithm}:")) {
+            return Err(Error::usage(format!(
+                "{} is not the name of an image: a digest stands behind @, a tag behind a colon",
+                shown(text)
+            ))
+            .with_hint(format!("{name}@{algorithm}:{hex}")));
+        }
+    }
+    Ok(())
+}
+
 /// The name of an entry of a layout's index, as its annotation `org.opencontainers.image.ref.name`
 /// has it (image-spec, annotations.md): `[HOST[:PORT]/]PATH[:TAG]`, or a tag alone.
 ///
@@ -145,7 +171,8 @@ impl FromStr for Selector {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
                 let digest = digest.parse().map_err(|e| {
-                    Error::usage(format!("in {}: {e}", shown(text))).with_hint(DIGEST_HINT)
+                    Error::usage(format!("in {}: {e}", shown(text)))
+                        .with_hint(digest_hint(name, digest))
                 })?;
                 (name, Some(digest))
             }
@@ -179,6 +206,7 @@ fn check(text: &str) -> Result<()> {
     if text.len() > MAX_NAME {
         return bad("it is longer than 512 characters");
     }
+    no_digest_for_tag(text)?;
     let (repository, tag) = split_tag(text);
     if let Some(tag) = tag
         && !is_tag(tag, |b| matches!(b, b'_' | b'.' | b'-' | b'+'))

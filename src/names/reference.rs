@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::entry::{digest_hint, no_digest_for_tag};
 use super::repository::PATH_HINT;
 use super::tag::TAG_HINT;
 use super::{Host, RepositoryName, Tag, TagOrDigest, shown, split_tag};
@@ -44,10 +45,13 @@ impl FromStr for Reference {
         }
         let (name, digest) = match plain.split_once('@') {
             Some((name, digest)) => {
-                (name, Some(digest.parse::<Digest>().map_err(|e| bad(&e.to_string()))?))
+                let parsed = digest.parse::<Digest>();
+                let hint = || digest_hint(name, digest);
+                (name, Some(parsed.map_err(|e| bad(&e.to_string()).with_hint(hint()))?))
             }
             None => (plain, None),
         };
+        no_digest_for_tag(name)?;
         let (name, tag) = split_tag(name);
         // A whole registry, as somebody copied it from elsewhere.
         if (!plain.contains('/') || plain.ends_with('/'))

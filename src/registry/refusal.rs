@@ -10,7 +10,9 @@ use serde::Deserialize;
 use super::answer;
 use super::asked::{Asked, Endpoint};
 use super::transport::Response;
+use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
+use crate::names::TagOrDigest;
 use crate::{Error, words};
 
 /// What a registry answered in the place of what it was asked for (distribution-spec, "Error
@@ -140,14 +142,25 @@ impl Refusal {
                 }
             }
             (StatusCode::NOT_FOUND, code) => {
+                // What may have been meant by a name that is not there.
+                let list_tags = || Advice::ListTags {
+                    repository: asked.place(),
+                    why: match asked.endpoint() {
+                        Endpoint::Manifest(TagOrDigest::Digest(_)) => "check the digest".into(),
+                        Endpoint::Manifest(TagOrDigest::Tag(tag))
+                            if Digest::from_parts(Algorithm::Sha256, tag.as_str()).is_ok() =>
+                        {
+                            format!("by its digest it is {}@sha256:{tag}", asked.place())
+                        }
+                        _ => String::new(),
+                    },
+                };
                 let error = Error::not_found(format!("{asked} is not there ({self})"));
                 error.with_advice(match asked.endpoint() {
                     _ if code == "BLOB_UNKNOWN" => Advice::Inspect,
                     // The answer to a HEAD says no more than its status.
                     Endpoint::Blob(_) => Advice::Inspect,
-                    Endpoint::Manifest(_) | Endpoint::DeleteManifest(_) => {
-                        Advice::ListTags { repository: asked.place(), why: String::new() }
-                    }
+                    Endpoint::Manifest(_) | Endpoint::DeleteManifest(_) => list_tags(),
                     Endpoint::Base | Endpoint::Repositories | Endpoint::Token => {
                         Advice::Text("check that a registry answers there".into())
                     }

@@ -81,6 +81,8 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
     let ca = pki.ca.to_str().unwrap();
     let push = |to: &str| ["--store-path", "store", "push", "v1", to].map(str::to_owned).to_vec();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let by_digest = format!("by its digest it is {open}/os@sha256:{id}");
+    let by_digest = ["is not there", &by_digest];
     let entries: Vec<(&str, i32, Vec<String>, &[&str])> = vec![
         (
             "refused",
@@ -196,6 +198,13 @@ fn each_failure_has_a_reason_a_code_and_one_thing_to_do() {
             words(&["blob", &format!("{open}/os@sha256:{id}")]),
             &["osimage manifest"],
         ),
+        (
+            "no such digest",
+            3,
+            words(&["manifest", &format!("{open}/os@{}", Digest::of(b"none"))]),
+            &["is not there", "check the digest"],
+        ),
+        ("a digest for a tag", 3, words(&["manifest", &format!("{open}/os:{id}")]), &by_digest),
         (
             "no such blob",
             3,

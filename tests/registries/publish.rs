@@ -574,4 +574,10 @@ fn mistakes_are_found_before_anything_is_sent() {
         scratch.osimage(&args).run().says(&[says]).fails(code);
         assert_eq!(registry.calls(), [""; 0], "{args:?}");
     }
+    // The two changed places.
+    let (target, build) = (format!("{}/me", registry.host()), format!(".build/{gcp}"));
+    let says = ["comes last".to_owned(), format!("osimage publish {build} {target}")];
+    let run = scratch.osimage(["publish", &target, &build]).run();
+    run.says(&says.each_ref().map(String::as_str)).fails(2);
+    assert_eq!(registry.calls(), [""; 0]);
 }

@@ -137,6 +137,18 @@ fn what_other_tools_call_it_is_understood_or_answered() {
     ] {
         scratch.osimage(args).run().says(&[line]).fails(2);
     }
+    // An option that is spelled like one of ours is mostly another one.
+    for (args, answer, not_said) in [
+        (&["pull", "--authfile", "x", "r.io/os:1"][..], "--registry-config FILE", "--ca-file"),
+        (&["pull", "--creds", "a:b", "r.io/os:1"], "osimage login", "--threads"),
+        (&["copy", "--src-tls-verify=false", "r.io/os:1", "./x"], "--insecure", "tip:"),
+        (&["copy", "--all", "r.io/os:1", "./x"], "as a whole", "--allow-http-redirects"),
+        (&["build", "-t", "os"], "--tag NAME", "tip:"),
+    ] {
+        let run = scratch.osimage(args).run();
+        assert!(!run.stderr.contains(not_said), "{args:?}: {}", run.stderr);
+        run.says(&["In this program that is", answer]).fails(2);
+    }
     // A layer by the name of its file.
     for (name, file) in
         [("vmlinuz", "vmlinuz"), ("kernel", "vmlinuz"), ("rootfs.raw", "rootfs.raw")]
