@@ -107,3 +107,55 @@ fn a_read_of_the_store_needs_no_lock() {
         scratch.osimage([&["--store-path", "store"], command].concat()).ok();
     }
 }
+
+/// Those that write into one layout at once, each another image under its own name and all under
+/// one that is not to move, while others collect garbage and delete.
+#[test]
+fn copies_into_one_layout_lose_nothing_while_another_process_deletes() {
+    const WRITERS: u64 = 4;
+    let scratch = Scratch::new();
+    let sources: Vec<_> = (1..=WRITERS)
+        .map(|seed| {
+            scratch.build(&format!("from-{seed}"), seed, &["--tag", "os:1"]);
+            format!("./from-{seed}:os:1")
+        })
+        .collect();
+    scratch.build("from-0", 0, &["--tag", "old:1"]);
+    scratch.osimage(["copy", "./from-0:old:1", "./layout:old:1"]).ok();
+    let writing = AtomicBool::new(true);
+    let codes: Vec<_> = thread::scope(|scope| {
+        let writers: Vec<_> = sources
+            .iter()
+            .enumerate()
+            .map(|(n, from)| {
+                let scratch = &scratch;
+                scope.spawn(move || {
+                    for round in 0..4 {
+                        let own = format!("./layout:own:{n}-{round}");
+                        scratch.osimage(["copy", from, &own]).ok();
+                    }
+                    scratch.osimage(["copy", "--no-clobber", from, "./layout:one:1"]).run().code
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while writing.load(Ordering::Relaxed) {
+                // What goes comes again, so that each round has content to remove.
+                scratch.osimage(["--store-path", "layout", "delete", "old:1"]).ok();
+                scratch.osimage(["--store-path", "layout", "gc"]).ok();
+                scratch.osimage(["copy", "./from-0:old:1", "./layout:old:1"]).ok();
+            }
+        });
+        let codes =
+            writers.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>();
+        writing.store(false, Ordering::Relaxed);
+        codes.into_iter().map(|code| code.expect("a writer")).collect()
+    });
+    // One has the name, and the others are told.
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 7).count(), codes.len() - 1, "{codes:?}");
+    let own = (0..WRITERS).flat_map(|n| (0..4).map(move |round| format!("own:{n}-{round}")));
+    let expected = own.chain(["one:1".to_owned(), "old:1".to_owned()]).collect();
+    assert_eq!(names(&scratch.path("layout")), expected);
+    scratch.osimage(["verify", "./layout"]).ok();
+}
