@@ -3,12 +3,11 @@
 use osimage::copy;
 use osimage::graph::Graph;
 use osimage::image::info::Known;
-use osimage::image::read_index;
 use osimage::index::containers::{self, Containers};
 use osimage::index::remote::{RemoteIndex, Written};
 use osimage::index::{self, Member, Selection, Told};
 use osimage::names::{Reference, split_tag};
-use osimage::oci::{self, Descriptor};
+use osimage::oci::Descriptor;
 use osimage::platform::Wanted;
 use osimage::registry::{Access, Repository};
 use osimage::{Error, Kind, Result};
@@ -149,10 +148,7 @@ fn entries(
         let own = place.as_registry().map(|image| image.repository().name());
         let (is_here, source) = (own == Some(reference.repository()), place.source());
         let named = place.entry()?;
-        let found = match oci::is_index(&named.media_type) {
-            true => read_index(source, &named)?.manifests,
-            false => vec![named],
-        };
+        let found = index::images(source, &named)?;
         if found.len() > 1 && platform.is_some() {
             return Err(Error::usage(format!("{image} is an index over several architectures"))
                 .with_hint("leave out what stands before =, or name one of its images"));
@@ -169,8 +165,8 @@ fn entries(
                 _ => e,
             })?;
             entries.push(entry);
-            index::check_distinct(&entries)?;
         }
+        index::check_distinct(&entries)?;
     }
     Ok(entries)
 }

@@ -5,9 +5,9 @@ use crate::content::Source;
 use crate::copy;
 use crate::error::Advice;
 use crate::graph::Graph;
+use crate::image::Profile;
 use crate::image::build::Inputs;
 use crate::image::info::{self, Known};
-use crate::image::{Profile, read_index};
 use crate::names::Reference;
 use crate::oci::{self, Descriptor, Index};
 use crate::registry::Repository;
@@ -96,12 +96,10 @@ pub fn stand_in(source: &dyn Source, entry: &Descriptor) -> Result<bool> {
     if !oci::is_index(&entry.media_type) {
         return Ok(false);
     }
-    let index = read_index(source, entry)?;
-    for entry in index.manifests.iter().filter(|entry| !is_image_beside(entry)) {
-        let has_image = index
-            .manifests
-            .iter()
-            .any(|other| is_image_beside(other) && is_same_machine(other, entry));
+    let images = super::images(source, entry)?;
+    for entry in images.iter().filter(|entry| !is_image_beside(entry)) {
+        let has_image =
+            images.iter().any(|other| is_image_beside(other) && is_same_machine(other, entry));
         if has_image && is_container(source, entry)? {
             return Ok(true);
         }

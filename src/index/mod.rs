@@ -14,7 +14,7 @@ use std::str::FromStr;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::error::Advice;
-use crate::image::{Image, Profile};
+use crate::image::{Image, Profile, read_index};
 use crate::oci::{self, Descriptor, Index, Platform};
 use crate::platform::{self, Wanted};
 use crate::{Error, Result};
@@ -71,6 +71,35 @@ impl<'a> Told<'a> {
         self.tag = tag;
         self
     }
+}
+
+/// How many images an index may have that is changed, or that others are made of: each is read, and
+/// compared with all others.
+const MAX_IMAGES: usize = 1_000;
+
+/// Refuses an index of more images.
+fn check_count(entries: &[Descriptor]) -> Result<()> {
+    let count = entries.len();
+    match count > MAX_IMAGES {
+        true => Err(Error::invalid(format!(
+            "an index of {count} images is more than can be worked with; the most is {MAX_IMAGES}"
+        ))
+        .with_hint("do not use it; ask whoever made it for a sound one")),
+        false => Ok(()),
+    }
+}
+
+/// The images that an entry stands for: those of an index, or the one that it is.
+///
+/// # Errors
+/// [`Error::Invalid`] where there are more than a thousand; what the source gives.
+pub fn images(source: &dyn Source, entry: &Descriptor) -> Result<Vec<Descriptor>> {
+    let images = match oci::is_index(&entry.media_type) {
+        true => read_index(source, entry)?.manifests,
+        false => vec![entry.clone()],
+    };
+    check_count(&images)?;
+    Ok(images)
 }
 
 /// What stands in an index for an image, as its profile has it. What is told of the platform goes
@@ -138,8 +167,9 @@ fn kept_annotations(profile: Profile) -> &'static [&'static str] {
 ///
 /// # Errors
 /// [`Error::Refused`] where another image of the same platform and name is there, unless it is to
-/// be replaced.
+/// be replaced; [`Error::Invalid`] where there are more than a thousand.
 pub fn insert(index: &mut Index, members: &[Member], replace: bool) -> Result<()> {
+    check_count(&index.manifests)?;
     for Member { image, container } in members {
         // A container goes with its image.
         let known = index.manifests.iter().any(|other| is_same_seat(other, image));
@@ -164,8 +194,9 @@ fn put(index: &mut Index, entry: &Descriptor, replace: bool) -> Result<()> {
 /// Refuses images of which two would have the same place in an index.
 ///
 /// # Errors
-/// [`Error::Refused`].
+/// [`Error::Refused`]; [`Error::Invalid`] where there are more than a thousand.
 pub fn check_distinct(entries: &[Descriptor]) -> Result<()> {
+    check_count(entries)?;
     for (n, entry) in entries.iter().enumerate() {
         let other = entries[..n]
             .iter()

@@ -131,6 +131,7 @@ impl<'a> RemoteIndex<'a> {
                     },
                 )
             })?;
+            super::check_count(&index.manifests)?;
             let unknown =
                 selections.iter().find(|one| !index.manifests.iter().any(|entry| one.names(entry)));
             // Only at first: what is gone at a later try is gone by what we wrote.

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::image::build::{BlobSink, Inputs};
 use crate::image::info::Known;
-use crate::image::{self, Image, Layer};
+use crate::image::{Image, Layer};
 use crate::index::containers::Containers;
 use crate::index::remote::RemoteIndex;
 use crate::index::{self, Told};
@@ -216,10 +216,7 @@ impl<'a> Prepared<'a> {
         repository: &Repository<'_>,
     ) -> Result<WithContainers> {
         let source = self.source();
-        let images = match oci::is_index(&self.image.media_type) {
-            true => image::read_index(&source, &self.image)?.manifests,
-            false => vec![self.image.clone()],
-        };
+        let images = index::images(&source, &self.image)?;
         let arch = self.build.arch().filter(|_| images.len() == 1);
         let arch: Option<Wanted> = arch.map(str::parse).transpose()?;
         let told = Told::new().platform(arch.as_ref()).tag(reference.tag().map(Tag::as_str));

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part of this")]
 
 pub mod answer;
+pub mod bounds;
 pub mod disk;
 pub mod encode;
 pub mod helpers;

@@ -11,6 +11,7 @@
 //! It changes under a lock on its folder (no lock file lies about), by a new file that is on the
 //! disk before it gets the name. What stands in it and is not ours keeps its place and its bytes.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -116,21 +117,30 @@ impl ConfigFile {
         let named = helpers
             .iter()
             .filter(|(_, name)| !name.is_empty())
-            .map(|(key, name)| (key.as_str(), Some(name)));
-        for (key, helper) in named.chain(self.auths.keys().map(|key| (key, None))) {
+            .map(|(key, name)| (key.as_str(), Some(name), None));
+        let entries = self.auths.pairs().map(|(key, entry)| (key, None, entry));
+        for (key, helper, entry) in named.chain(entries) {
             if let Some(length) = key::covers(key, host, repository) {
                 let rank = (length, helper.is_some(), key == key::server(key));
-                found.push((std::cmp::Reverse(rank), key, helper));
+                found.push((std::cmp::Reverse(rank), key, helper, entry));
             }
         }
         found.sort_by_key(|(rank, ..)| *rank);
         let mut answers = Vec::new();
-        for (_, key, helper) in found {
-            match helper {
-                Some(name) => {
-                    answers.push(Answer::Helper { name: name.clone(), server: key::server(key) });
+        // Many spellings of a host have one name towards a helper, which is asked once.
+        let mut asked = HashSet::new();
+        for (_, key, helper, entry) in found {
+            match (helper, entry) {
+                (Some(name), _) => {
+                    let server = key::server(key);
+                    if asked.insert((name, server.clone())) {
+                        answers.push(Answer::Helper { name: name.clone(), server });
+                    }
                 }
-                None => answers.extend(self.entry(key)?.map(Answer::Credential)),
+                (None, Some(text)) => {
+                    answers.extend(self.entry(key, text)?.map(Answer::Credential));
+                }
+                (None, None) => {}
             }
         }
         if !helpers.iter().any(|(key, _)| host.is(key)) {
@@ -156,10 +166,10 @@ impl ConfigFile {
         let what = format!("\"credHelpers\" in {}", self.path.display());
         let Some(text) = self.root.get("credHelpers") else { return Ok(Vec::new()) };
         let helpers = Object::parse(text, &what)?;
-        let named = |key: &str| {
-            Ok((key.to_owned(), object::value(helpers.get(key).unwrap_or("\"\""), &what)?))
+        let named = |(key, name): (&str, Option<&str>)| {
+            Ok((key.to_owned(), object::value(name.unwrap_or("\"\""), &what)?))
         };
-        helpers.keys().map(named).collect()
+        helpers.pairs().map(named).collect()
     }
 
     /// The helper for all hosts.
@@ -176,8 +186,8 @@ impl ConfigFile {
 
     /// Whether the host as a whole has an entry with a credential.
     pub(super) fn holds(&self, host: &Host) -> Result<bool> {
-        for key in self.auths.keys().filter(|key| host.is(key)) {
-            if self.entry(key)?.is_some() {
+        for (key, text) in self.auths.pairs().filter(|(key, _)| host.is(key)) {
+            if text.map(|text| self.entry(key, text)).transpose()?.flatten().is_some() {
                 return Ok(true);
             }
         }
@@ -185,9 +195,8 @@ impl ConfigFile {
     }
 
     /// The credential of an entry; an empty entry, as docker leaves it for a helper, has none.
-    fn entry(&self, key: &str) -> Result<Option<Credential>> {
+    fn entry(&self, key: &str, text: &str) -> Result<Option<Credential>> {
         let what = format!("the entry {key:?} in {}", self.path.display());
-        let Some(text) = self.auths.get(key) else { return Ok(None) };
         let entry: Entry = object::value(text, &what)?;
         let full = |text: Option<String>| text.filter(|text| !text.trim_ascii().is_empty());
         if let Some(token) = full(entry.registrytoken) {

@@ -1,6 +1,7 @@
 //! A JSON object whose keys keep their order and whose values their bytes, so that what is not ours
 //! is written as it was read.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
@@ -17,27 +18,24 @@ impl Object {
     /// Parses an object in which no key stands twice, since such a one has two meanings.
     pub(super) fn parse(json: &str, what: impl fmt::Display) -> Result<Self> {
         let object: Object = value(json, &what)?;
-        for (n, (key, _)) in object.0.iter().enumerate() {
-            if object.0[..n].iter().any(|(other, _)| other == key) {
-                return Err(Error::invalid(format!(
-                    "{what} cannot be read: the key {key:?} stands twice"
-                )));
+        let mut keys = HashSet::new();
+        match object.0.iter().find(|(key, _)| !keys.insert(key)) {
+            Some((key, _)) => {
+                Err(Error::invalid(format!("{what} cannot be read: the key {key:?} stands twice")))
             }
+            None => Ok(object),
         }
-        Ok(object)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(key, _)| key.as_str())
+    /// The keys with the texts of their values, in their order; `null` counts as none.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let pairs = self.0.iter().map(|(key, value)| (key.as_str(), value.get()));
+        pairs.map(|(key, text)| (key, (text != "null").then_some(text)))
     }
 
-    /// The text of a value; `null` counts as none.
+    /// The text of one value; who needs many of them takes the pairs.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(other, _)| other == key)
-            .map(|(_, value)| value.get())
-            .filter(|text| *text != "null")
+        self.pairs().find(|(other, _)| *other == key)?.1
     }
 
     /// Sets a key, where it stands or at the end; `depth` is how far the value is indented.
@@ -109,7 +107,7 @@ impl Serialize for With<'_> {
                 map.serialize_entry(key, value)?;
             }
         }
-        if !self.object.keys().any(|key| key == self.key) {
+        if !self.object.pairs().any(|(key, _)| key == self.key) {
             map.serialize_entry(self.key, self.over)?;
         }
         map.end()

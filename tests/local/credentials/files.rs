@@ -295,3 +295,49 @@ fn a_file_that_nobody_named_need_not_be_readable() {
         }
     }
 }
+
+/// A helper is asked once, however many spellings of its host the file has, and no work grows with
+/// the square of the keys.
+#[test]
+fn many_keys_are_little_work() {
+    use crate::common::bounds::{MEMORY, in_proportion};
+    let all = |n: usize, value: &str| {
+        let pairs: Vec<_> = (0..n).map(|n| format!(r#""{n:x}":{value}"#)).collect();
+        pairs.join(",")
+    };
+    let spelled = |n: usize, value: &str| {
+        let pairs: Vec<_> = (0..n).map(|n| format!(r#""https://ghcr.io/{n:x}":{value}"#)).collect();
+        pairs.join(",")
+    };
+    for (name, content) in [
+        (
+            "entries",
+            &(|n| format!(r#"{{"auths":{{{}}}}}"#, all(n, "{}"))) as &dyn Fn(usize) -> String,
+        ),
+        ("other keys", &|n| format!("{{{}}}", all(n, "0"))),
+        ("helpers", &|n| format!(r#"{{"credHelpers":{{{}}}}}"#, all(n, r#""x""#))),
+        ("spellings", &|n| format!(r#"{{"auths":{{{}}}}}"#, spelled(n / 2, "{}"))),
+        ("spellings of helpers", &|n| {
+            format!(r#"{{"credHelpers":{{{}}}}}"#, spelled(n / 2, r#""x""#))
+        }),
+        ("depth", &|n| format!(r#"{{"x":{}}}"#, "[".repeat(n))),
+    ] {
+        let times = [60_000, 15_000].map(|n| {
+            let scratch = Scratch::new();
+            scratch.write("bin/docker-credential-x", "#!/bin/sh\necho x >> \"$0.asked\"\nexit 1\n");
+            let helper = scratch.path("bin/docker-credential-x");
+            fs::set_permissions(helper, fs::Permissions::from_mode(0o755)).unwrap();
+            config(&scratch, &content(n));
+            let path = std::env::join_paths(["/usr/bin".into(), scratch.path("bin")]).unwrap();
+            // What cannot be read is an error, and a helper that fails is one too.
+            let _ = credentials(&scratch).find("ghcr.io", "me/os");
+            let asked = fs::read_to_string(scratch.path("bin/docker-credential-x.asked"));
+            assert!(asked.unwrap_or_default().lines().count() <= 1, "{name}");
+            let logout = scratch.osimage(["logout", "ghcr.io"]).env("PATH", path).memory(MEMORY);
+            let run = logout.run();
+            assert!(run.code == 0 || !run.stderr.is_empty(), "{name}: {run:?}");
+            run.cpu.expect("it was measured")
+        });
+        in_proportion(name, times[0], times[1]);
+    }
+}
