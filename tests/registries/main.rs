@@ -17,6 +17,7 @@ mod documents;
 mod examples;
 mod fat;
 mod faults;
+mod hostile;
 mod indexes;
 mod info_container;
 mod kills;
