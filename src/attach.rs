@@ -12,9 +12,8 @@ use crate::error::Advice;
 use crate::image::artifact;
 pub use crate::image::artifact::EMPTY;
 use crate::image::build::BlobSink;
-use crate::json::Annotations;
-use crate::oci::{self, Descriptor};
-use crate::{Error, Result, file};
+use crate::oci::{self, Annotations, Descriptor};
+use crate::{Error, Result, file, json};
 
 /// The media type of a file for which none is given, as oras has it.
 const UNTYPED: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -32,14 +31,11 @@ const MAX_SBOM: u64 = 128 << 20;
 
 /// What is to be attached.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Attachment {
-    /// What it is, such as `build/log`.
-    pub artifact_type: String,
+    artifact_type: String,
     /// Files and their media types, in order; none, where the annotations say everything.
-    pub files: Vec<(PathBuf, String)>,
-    /// Annotations of the manifest.
-    pub annotations: Annotations,
+    files: Vec<(PathBuf, String)>,
+    annotations: Annotations,
 }
 
 impl Attachment {
@@ -58,7 +54,8 @@ impl Attachment {
         Self::of(PACKAGE_MANIFEST, vec![(path, None)])
     }
 
-    /// Files of any type of artifact. A file without a media type gets the one that all files of
+    /// Files of any type of artifact, such as `build/log`, in order; none, where the annotations say
+    /// everything. A file without a media type gets the one that all files of
     /// that artifact type have, so that the same file is the same artifact, whoever attaches it.
     pub fn of(
         artifact_type: impl Into<String>,
@@ -84,6 +81,13 @@ impl Attachment {
     /// [`Error::Invalid`] where it is neither; [`Error::Io`].
     pub fn sbom(path: PathBuf) -> Result<Self> {
         Ok(Self::of(sbom_type(&path)?, [(path, None)]))
+    }
+
+    /// Annotations of the manifest.
+    #[must_use]
+    pub fn annotations(mut self, annotations: Annotations) -> Self {
+        self.annotations = annotations;
+        self
     }
 
     /// Makes the manifest; it, its config and its files go to `sink`.
@@ -113,18 +117,12 @@ impl Attachment {
     }
 }
 
-/// A media type, or a type of artifact, which looks like one (RFC 6838, 4.2).
+/// A media type, or a type of artifact, which looks like one (RFC 6838, 4.2). Where others are read
+/// with a single name or a sign in front, none is made.
 fn check_type(text: &str) -> Result<()> {
-    let name = |part: &str| {
-        let mut bytes = part.bytes();
-        bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-            && bytes.all(|b| {
-                b.is_ascii_alphanumeric()
-                    || matches!(b, b'!' | b'#' | b'$' | b'&' | b'-' | b'^' | b'_' | b'.' | b'+')
-            })
-    };
+    let begins = |name: &str| name.starts_with(|c: char| c.is_ascii_alphanumeric());
     match text.split_once('/') {
-        Some((kind, rest)) if name(kind) && name(rest) && text.len() <= 255 => Ok(()),
+        Some((kind, rest)) if begins(kind) && begins(rest) && json::is_media_type(text) => Ok(()),
         _ => Err(Error::usage(format!("{text:?} is not a type"))
             .with_hint("types look like text/plain or build/log")),
     }
@@ -256,8 +254,8 @@ mod tests {
             "sha256:efc2f1d052d480bf73c04808d959caf874da1fa877924d0cb85d9ac56476547b"
                 .parse()
                 .unwrap();
-        let mut attachment = Attachment::log(path);
-        attachment.annotations.set(oci::CREATED, "2026-11-21T14:12:04Z");
+        let created = Annotations::from_iter([(oci::CREATED, "2026-11-21T14:12:04Z")]);
+        let attachment = Attachment::log(path).annotations(created);
         let inputs = Inputs::default();
         let entry = attachment
             .build(

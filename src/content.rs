@@ -22,10 +22,104 @@ pub const MIN_PREFIX: usize = 6;
 
 /// Something that holds images, and that several threads may read at once.
 ///
+/// Anybody may implement it, for a store of one's own; what an implementation gets wrong is an error
+/// and no damaged image. Content is hashed by whoever reads it ([`verified`]), a manifest is compared
+/// with what was asked for, and what a list of referrers names is looked at.
+///
 /// No method has a default: a source that stands before another one must pass each on, and the
-/// compiler says which it has forgotten. Most sources answer [`sequence`](Source::sequence) with
-/// `None`, [`manifest`](Source::manifest) by [`read_manifest`], and
-/// [`listed_referrers`](Source::listed_referrers) with their entries.
+/// compiler says which it has forgotten. Most sources answer [`sequence`](Source::sequence) and
+/// [`file`](Source::file) with `None`, [`manifest`](Source::manifest) by [`read_manifest`], and
+/// [`listed_referrers`](Source::listed_referrers) with their entries:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::fs::File;
+/// use std::io::Read;
+/// use std::sync::Arc;
+///
+/// use osimage::content::{self, Hold, Inventory, Source};
+/// use osimage::digest::Digest;
+/// use osimage::manifest::RawManifest;
+/// use osimage::oci::{self, Descriptor, Manifest};
+/// use osimage::{Error, Result, verify};
+///
+/// /// Images in memory.
+/// #[derive(Default)]
+/// struct Memory {
+///     blobs: HashMap<Digest, Vec<u8>>,
+///     entries: Vec<Descriptor>,
+/// }
+///
+/// impl Source for Memory {
+///     fn origin(&self) -> String {
+///         "the memory".into()
+///     }
+///
+///     fn entries(&self) -> Result<Vec<Descriptor>> {
+///         Ok(self.entries.clone())
+///     }
+///
+///     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+///         let digest = &descriptor.digest;
+///         let bytes = self.blobs.get(digest).ok_or_else(|| {
+///             Error::not_found(format!("{digest} is not in memory")).with_hint("put it there")
+///         })?;
+///         let start = usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
+///         Ok(Box::new(&bytes[start..]))
+///     }
+///
+///     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+///         content::read_manifest(self, descriptor)
+///     }
+///
+///     fn file(&self, _: &Descriptor) -> Result<Option<(File, u64)>> {
+///         Ok(None)
+///     }
+///
+///     fn sequence(&self, _: &Digest) -> Option<u64> {
+///         None
+///     }
+///
+///     fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+///         self.entries()
+///     }
+/// }
+///
+/// // What can be enumerated can be checked as a whole.
+/// impl Inventory for Memory {
+///     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
+///         let size = |bytes: &Vec<u8>| bytes.len() as u64;
+///         Ok(self.blobs.iter().map(|(digest, bytes)| (digest.clone(), size(bytes))).collect())
+///     }
+///
+///     fn check_rest(&self) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     fn hold(&self) -> Hold {
+///         Box::new(())
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let mut memory = Memory::default();
+/// let config = Descriptor::of("application/json", b"{}");
+/// let manifest = Manifest::new(config.clone(), Vec::new()).to_bytes()?;
+/// let entry = Descriptor::of(oci::MANIFEST, &manifest);
+/// memory.blobs.insert(entry.digest.clone(), manifest);
+/// memory.entries.push(entry.clone());
+/// let report = verify::verify(&memory, None)?;
+/// assert_eq!(report.problems, [format!("{} is missing", config.digest)]);
+///
+/// memory.blobs.insert(config.digest.clone(), b"[]".to_vec());
+/// assert!(verify::verify(&memory, None)?.problems[0].contains(config.digest.hex()));
+///
+/// memory.blobs.insert(config.digest.clone(), b"{}".to_vec());
+/// assert!(verify::verify(&memory, None)?.problems.is_empty());
+/// assert_eq!(content::resolve(&memory, None)?, entry);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Source: Sync {
     /// What it is, for a sentence: `the layout /srv/store`.
     fn origin(&self) -> String;
@@ -70,10 +164,16 @@ pub trait Source: Sync {
 
 /// Content that is new, over a source that has the rest.
 pub struct Overlay<'a> {
-    /// What is looked into first; it has no entries that count.
-    pub top: &'a dyn Source,
-    /// What has the rest, and the entries.
-    pub below: &'a dyn Source,
+    top: &'a dyn Source,
+    below: &'a dyn Source,
+}
+
+impl<'a> Overlay<'a> {
+    /// `top` is looked into first, and its entries do not count; `below` has the rest, and the
+    /// entries.
+    pub fn new(top: &'a dyn Source, below: &'a dyn Source) -> Self {
+        Overlay { top, below }
+    }
 }
 
 impl Source for Overlay<'_> {
@@ -115,7 +215,9 @@ impl Source for Overlay<'_> {
     }
 }
 
-/// A source whose whole content can be enumerated, not only what its index reaches.
+/// A source whose whole content can be enumerated, not only what its index reaches. Anybody may
+/// implement it, as in the example of [`Source`]; [`verify`](crate::verify::verify) hashes all that
+/// it names.
 pub trait Inventory: Source {
     /// Every blob there is, with its size in bytes.
     ///
@@ -129,10 +231,8 @@ pub trait Inventory: Source {
     /// Where it is damaged, or may be read as something else than what this source reads.
     fn check_rest(&self) -> Result<()>;
 
-    /// Keeps others from removing content while the value lives, where others could.
-    fn hold(&self) -> Hold {
-        Box::new(())
-    }
+    /// Keeps others from removing content while the value lives; `Box::new(())` where nobody could.
+    fn hold(&self) -> Hold;
 }
 
 /// What keeps content from being removed; see [`Inventory::hold`].
@@ -193,15 +293,45 @@ pub(crate) fn wrong_size(source: &dyn Source, descriptor: &Descriptor, size: u64
 /// does in [`Source::manifest`].
 ///
 /// # Errors
-/// As [`read`] and [`RawManifest::parse`].
+/// As [`read`] and [`ManifestOrIndex::parse`](oci::ManifestOrIndex::parse).
 pub fn read_manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
     let bytes = read(source, descriptor, MAX_MANIFEST)?;
-    let manifest = RawManifest::parse(descriptor, bytes).map_err(|e| {
+    let manifest = RawManifest::checked(descriptor, bytes).map_err(|e| {
         e.with_hint(
             "it is not what the image-spec allows; ask whoever made the image for a sound one",
         )
     })?;
     Ok(Arc::new(manifest))
+}
+
+/// Reads a manifest or an index from a source, and checks that it is the one that was asked for:
+/// anybody may write a source.
+///
+/// # Errors
+/// As [`Source::manifest`]; [`Error::Invalid`] where the source gives another one.
+pub(crate) fn manifest_of(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+) -> Result<Arc<RawManifest>> {
+    let manifest = source.manifest(descriptor)?;
+    let found = manifest.descriptor();
+    let same = found.digest == descriptor.digest
+        && found.size == descriptor.size
+        && found.media_type == descriptor.media_type;
+    match same {
+        true => Ok(manifest),
+        false => Err(Error::invalid(format!(
+            "{} gives {} of {:?} with {} bytes for {} of {:?} with {}",
+            source.origin(),
+            found.digest,
+            found.media_type,
+            found.size,
+            descriptor.digest,
+            descriptor.media_type,
+            descriptor.size
+        ))
+        .with_hint("tell whoever wrote the source")),
+    }
 }
 
 /// Finds the one image that a name means: by the name of its entry, by its digest, by the beginning
@@ -300,7 +430,7 @@ pub(crate) fn resolve_among(
         return Ok(entry.clone());
     }
     for entry in entries.iter().filter(|entry| oci::is_index(&entry.media_type)) {
-        if let Ok(found) = source.manifest(entry)
+        if let Ok(found) = manifest_of(source, entry)
             && let Some(child) = found.children().into_iter().find(|child| child.digest == *digest)
         {
             return Ok(child.clone());
@@ -321,7 +451,7 @@ pub fn attached(source: &dyn Source, entries: &[Descriptor]) -> HashSet<Digest> 
     let mut subjects: Vec<_> = of.iter().map(|(_, subject)| subject).collect();
     subjects.sort_by_key(|subject| source.sequence(&subject.digest));
     for subject in subjects {
-        there.entry(&subject.digest).or_insert_with(|| source.manifest(subject).is_ok());
+        there.entry(&subject.digest).or_insert_with(|| manifest_of(source, subject).is_ok());
     }
     let of = of.iter().filter(|(_, subject)| there[&subject.digest]);
     of.map(|(entry, _)| entry.digest.clone()).collect()
@@ -357,8 +487,7 @@ fn subject(source: &dyn Source, entry: &Descriptor) -> Result<Option<Descriptor>
         return Ok(None);
     }
     drop(bytes);
-    Ok(source
-        .manifest(entry)?
+    Ok(manifest_of(source, entry)?
         .subject()
         .map(|subject| Descriptor::new(&*subject.media_type, subject.digest.clone(), subject.size)))
 }

@@ -18,6 +18,69 @@ use crate::progress::{Ended, Observer};
 use crate::{Error, Result, threads};
 
 /// Something that takes content, from several threads at once.
+///
+/// Anybody may implement it. [`transfer`] gives it children before what points to them, and stops at
+/// the first error; what is kept is hashed by the target, most simply by reading it with
+/// [`content::verified`](crate::content::verified). Naming what was copied is up to the caller.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::io::Read;
+/// use std::sync::Mutex;
+///
+/// use osimage::content::{self, Source};
+/// use osimage::copy::{self, Target};
+/// use osimage::digest::Digest;
+/// use osimage::graph::{Graph, Node};
+/// use osimage::image::build::{self, Inputs, Part, Recipe};
+/// use osimage::image::{Profile, Role};
+/// use osimage::progress::Ended;
+/// use osimage::{Error, Result};
+///
+/// /// Keeps content in memory.
+/// #[derive(Default)]
+/// struct Memory(Mutex<HashMap<Digest, Vec<u8>>>);
+///
+/// impl Target for Memory {
+///     fn has(&self, node: &Node) -> Result<bool> {
+///         Ok(self.0.lock().unwrap().contains_key(&node.descriptor().digest))
+///     }
+///
+///     fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
+///         let descriptor = node.descriptor();
+///         let bytes = match node.manifest() {
+///             Some(manifest) => manifest.bytes().to_vec(),
+///             None => {
+///                 let mut bytes = Vec::new();
+///                 content::verified(source, descriptor)?
+///                     .read_to_end(&mut bytes)
+///                     .map_err(|e| Error::io("read", source.origin(), e))?;
+///                 bytes
+///             }
+///         };
+///         self.0.lock().unwrap().insert(descriptor.digest.clone(), bytes);
+///         Ok(Ended::Copied)
+///     }
+///
+///     fn flush(&self) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let kernel = dir.path().join("vmlinuz");
+/// # std::fs::write(&kernel, "a kernel").unwrap();
+/// # let recipe = Recipe::new(Profile::Native, Part::new().file(Role::Kernel, kernel));
+/// let inputs = Inputs::default();
+/// let built = build::build(&recipe, &inputs)?;
+/// let graph = Graph::read(&inputs, &built.entries, 1)?;
+/// let memory = Memory::default();
+/// copy::transfer(&inputs, graph.nodes(), &memory, &copy::Options::new())?;
+/// assert_eq!(memory.0.lock().unwrap()[&Digest::of(b"a kernel")], b"a kernel");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Target: Sync {
     /// Whether the content is there already.
     ///
@@ -33,14 +96,12 @@ pub trait Target: Sync {
     /// visible.
     fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended>;
 
-    /// Ends what is done once for many pieces; every piece that was put so far counts as there only
-    /// after it.
+    /// Ends what is done once for many pieces, if anything is; every piece that was put so far counts
+    /// as there only after it.
     ///
     /// # Errors
     /// Where that fails.
-    fn flush(&self) -> Result<()> {
-        Ok(())
-    }
+    fn flush(&self) -> Result<()>;
 }
 
 /// How a transfer is made.

@@ -70,7 +70,7 @@ enum Holder<'a> {
     },
     /// Repositories are large beside paths.
     Registry {
-        repository: Box<Repository<'a>>,
+        repository: Box<Repository>,
         reference: Reference,
     },
 }
@@ -111,7 +111,7 @@ impl<'a> Destination<'a> {
 
     /// A repository that may be pushed to, and the image's name in it; one without a tag puts it
     /// there by its digest alone.
-    pub fn registry(repository: Repository<'a>, reference: Reference) -> Self {
+    pub fn registry(repository: Repository, reference: Reference) -> Self {
         let repository = Box::new(repository);
         Destination { holder: Holder::Registry { repository, reference } }
     }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::content::Source;
+use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::manifest::RawManifest;
@@ -204,7 +204,7 @@ impl Graph {
             .with_hint("take its images one by one"));
         }
         self.bytes = bytes;
-        threads::map(jobs, level, |descriptor| source.manifest(descriptor))
+        threads::map(jobs, level, |descriptor| content::manifest_of(source, descriptor))
     }
 
     /// Puts what a descriptor describes, and what that reaches, into the order; gives its height.
@@ -279,7 +279,9 @@ fn or_alone(source: &dyn Source, level: &[Descriptor], error: Error) -> Error {
     let there = level.iter().take(TRIED).find_map(|image| {
         // What is attached to an image has no platform (docker's attestations say `unknown`).
         let platform = image.platform.as_ref().filter(|platform| platform.os != "unknown")?;
-        source.manifest(image).is_ok().then(|| (image.digest.to_string(), platform.to_string()))
+        content::manifest_of(source, image)
+            .is_ok()
+            .then(|| (image.digest.to_string(), platform.to_string()))
     });
     match there {
         Some((digest, platform)) => error.with_advice(Advice::TakeImage { digest, platform }),
@@ -332,7 +334,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::content;
     use crate::oci::{INDEX, MANIFEST};
 
     /// Manifests in memory; it counts how often they are read, and holds each reading back until

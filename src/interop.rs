@@ -42,8 +42,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
-use crate::json::{Annotations, Extra, Raw};
-use crate::oci::{Descriptor, Index, LayoutFile, Manifest, Platform};
+use crate::oci::{Annotations, Descriptor, Extra, Index, LayoutFile, Manifest, Platform, Raw};
 use crate::{Error, Result};
 
 /// The one field beyond osimage's own that a type of oci-spec has: a platform's, reserved by the

@@ -5,13 +5,13 @@
 //! bottom up:
 //!
 //! - [`error`]: the one error type; its kind is the program's exit code.
-//! - [`digest`], [`json`], [`oci`], [`names`]: digests, documents and names, parsed
+//! - [`digest`], [`oci`], [`names`]: digests, documents and names, parsed
 //!   strictly and without I/O.
 //! - [`content`]: the trait [`Source`](content::Source), what a folder and an archive have in
 //!   common, and finding an image by its name.
 //! - [`manifest`] and [`graph`]: manifests and indexes as they came, and all that an image reaches,
 //!   read once; [`copy`]: the one transfer of it, and the trait [`Target`](copy::Target).
-//! - [`file`](mod@file): new files that nobody sees before they are whole.
+//! - [`durable`]: files beside images, such as a report, which nobody sees before they are whole.
 //! - [`layout`]: the store, an OCI layout in a folder that many processes share.
 //! - [`archive`]: the same in one file, `.oci.tar`, plain or compressed; [`compress`] is the
 //!   encoder and decoder below it.
@@ -80,10 +80,11 @@ pub mod content;
 pub mod copy;
 pub mod destination;
 pub mod digest;
+pub mod durable;
 pub mod error;
 pub mod extract;
 pub mod features;
-pub mod file;
+mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -92,7 +93,7 @@ pub mod image;
 pub mod index;
 #[cfg(feature = "oci-spec")]
 pub mod interop;
-pub mod json;
+mod json;
 pub mod layout;
 pub mod manifest;
 pub mod names;

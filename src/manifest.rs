@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Result;
 use crate::digest::Digest;
 use crate::oci::{Descriptor, Index, Manifest, ManifestOrIndex};
+use crate::{Error, Result};
 
 /// A manifest or an index that was read: its bytes as they came, over which its digest is taken,
 /// and what they say.
@@ -18,11 +18,28 @@ pub struct RawManifest {
 }
 
 impl RawManifest {
+    /// Takes bytes that came for a descriptor.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where they have another digest or size; as [`ManifestOrIndex::parse`].
+    pub fn parse(descriptor: &Descriptor, bytes: Vec<u8>) -> Result<Self> {
+        let Descriptor { digest, size, .. } = descriptor;
+        let found = Digest::with(digest.algorithm(), &bytes);
+        if found != *digest || bytes.len() as u64 != *size {
+            let len = bytes.len();
+            return Err(Error::invalid(format!(
+                "what came for {digest} of {size} bytes hashes to {found} and has {len}"
+            ))
+            .with_hint("it is damaged or was changed; get the image again"));
+        }
+        RawManifest::checked(descriptor, bytes)
+    }
+
     /// Takes bytes that were checked against the descriptor's digest.
     ///
     /// # Errors
     /// As [`ManifestOrIndex::parse`].
-    pub fn parse(descriptor: &Descriptor, bytes: Vec<u8>) -> Result<Self> {
+    pub(crate) fn checked(descriptor: &Descriptor, bytes: Vec<u8>) -> Result<Self> {
         let parsed = ManifestOrIndex::parse(&bytes, descriptor)?;
         let (media_type, digest) = (&*descriptor.media_type, descriptor.digest.clone());
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
@@ -34,7 +51,7 @@ impl RawManifest {
     /// # Errors
     /// As [`ManifestOrIndex::parse`]: nothing is made that would not be read again.
     pub fn new(media_type: &str, bytes: Vec<u8>) -> Result<Self> {
-        RawManifest::parse(&Descriptor::of(media_type, &bytes), bytes)
+        RawManifest::checked(&Descriptor::of(media_type, &bytes), bytes)
     }
 
     /// Its media type, digest and size, and nothing that an index says of it.

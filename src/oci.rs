@@ -8,7 +8,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::digest::Digest;
-use crate::json::{self, Annotations, Extra, Raw};
+use crate::json;
+pub use crate::json::{Annotations, Extra, Raw};
 use crate::names::EntryName;
 use crate::{Error, Result};
 

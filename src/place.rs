@@ -22,19 +22,19 @@ pub fn look(path: &Path) -> Option<PathKind> {
 }
 
 /// What an argument that names images stands for, once it is opened.
-pub struct Place<'c> {
-    holder: Holder<'c>,
+pub struct Place {
+    holder: Holder,
     selector: Option<Selector>,
 }
 
 /// What holds the images.
-enum Holder<'c> {
+enum Holder {
     Layout(Layout),
     Archive(Box<Archive>),
-    Registry(Box<RemoteImage<'c>>),
+    Registry(Box<RemoteImage>),
 }
 
-impl<'c> Place<'c> {
+impl Place {
     /// A layout's folder; all of it, where nothing selects an image.
     pub fn layout(layout: Layout, selector: Option<Selector>) -> Self {
         Place { holder: Holder::Layout(layout), selector }
@@ -46,12 +46,12 @@ impl<'c> Place<'c> {
     }
 
     /// An image in a registry, which was found.
-    pub fn registry(image: RemoteImage<'c>) -> Self {
+    pub fn registry(image: RemoteImage) -> Self {
         Place { holder: Holder::Registry(Box::new(image)), selector: None }
     }
 
     /// Where its images are read from.
-    pub fn source(&self) -> &(dyn Source + 'c) {
+    pub fn source(&self) -> &dyn Source {
         match &self.holder {
             Holder::Layout(layout) => layout,
             Holder::Archive(archive) => &**archive,
@@ -69,7 +69,7 @@ impl<'c> Place<'c> {
     }
 
     /// The image in a registry, where it is one.
-    pub fn as_registry(&self) -> Option<&RemoteImage<'c>> {
+    pub fn as_registry(&self) -> Option<&RemoteImage> {
         match &self.holder {
             Holder::Registry(image) => Some(image),
             Holder::Layout(_) | Holder::Archive(_) => None,

@@ -21,6 +21,54 @@ pub enum Ended {
 ///
 /// A piece begins once, advances while its bytes are read, and ends once; one that fails does not
 /// end. After a connection broke, bytes may be read again.
+///
+/// Anybody may implement it; that is what it is for. A transfer waits for what an observer does, and
+/// takes nothing from it. No method has a default, so that none is forgotten; an empty one will do.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use osimage::copy::Options;
+/// use osimage::graph::Graph;
+/// use osimage::image::build::{self, Inputs, Part, Recipe};
+/// use osimage::image::{Profile, Role};
+/// use osimage::layout::{Layout, Taken};
+/// use osimage::oci::Descriptor;
+/// use osimage::progress::{Ended, Observer};
+///
+/// /// Counts the bytes that are read.
+/// #[derive(Default)]
+/// struct Counter(AtomicU64);
+///
+/// impl Observer for Counter {
+///     fn started(&self, _: &Descriptor) {}
+///
+///     fn advanced(&self, _: &Descriptor, bytes: u64) {
+///         self.0.fetch_add(bytes, Ordering::Relaxed);
+///     }
+///
+///     fn counts(&self) -> bool {
+///         true
+///     }
+///
+///     fn ended(&self, _: &Descriptor, _: Ended) {}
+/// }
+///
+/// # fn main() -> osimage::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let kernel = dir.path().join("vmlinuz");
+/// # std::fs::write(&kernel, "a kernel").unwrap();
+/// # let recipe = Recipe::new(Profile::Native, Part::new().file(Role::Kernel, kernel));
+/// let inputs = Inputs::default();
+/// let built = build::build(&recipe, &inputs)?;
+/// let graph = Graph::read(&inputs, &built.entries, 1)?;
+/// let store = Layout::open_or_create(&dir.path().join("store"))?;
+/// let counter = Counter::default();
+/// store.receive(&inputs, &graph, Taken::Refuse, &Options::new().observer(&counter))?;
+/// assert!(counter.0.into_inner() >= "a kernel".len() as u64);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Observer: Sync {
     /// A piece is looked at: the target is asked for it, or gets it.
     fn started(&self, piece: &Descriptor);

@@ -10,10 +10,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::graph::{Graph, MAX_DEPTH, MAX_MANIFESTS};
-use crate::json::Annotations;
 use crate::manifest::RawManifest;
 use crate::names::{EntryName, Tag, split_tag};
-use crate::oci::{self, Descriptor, ManifestOrIndex};
+use crate::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use crate::{Error, Kind, Result, threads};
 
 /// How many manifests may be attached to one.
@@ -183,7 +182,7 @@ pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
         if !oci::is_manifest_or_index(&listed.media_type) || !seen.insert(listed.digest.clone()) {
             continue;
         }
-        let manifest = match source.manifest(&listed) {
+        let manifest = match content::manifest_of(source, &listed) {
             Ok(manifest) => manifest,
             // A list may name what is gone, or was never whole.
             Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => {

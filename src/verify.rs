@@ -159,7 +159,7 @@ impl Walk<'_> {
         if !follow {
             return;
         }
-        match self.source.manifest(descriptor) {
+        match content::manifest_of(self.source, descriptor) {
             Ok(read) => {
                 read.children().into_iter().for_each(|child| self.reach(child, depth + 1));
             }

@@ -20,7 +20,7 @@ use crate::graph::{Graph, Node};
 use crate::manifest::RawManifest;
 use crate::oci::{Descriptor, Index};
 use crate::progress::{Ended, Observer};
-use crate::{Error, Result};
+use crate::{Error, Result, durable};
 
 /// How images are added to an archive.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ pub fn add(
 ) -> Result<u64> {
     let mut options = addition.options.clone();
     options.top.as_deref().map_or(Ok(()), check_top)?;
-    file::check_writable(path)?;
+    durable::check_writable(path)?;
     let path = &file::behind_links(path)?;
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;

@@ -16,7 +16,7 @@ use crate::graph::{Graph, Node};
 use crate::layout::{BLOBS, INDEX_FILE};
 use crate::oci::{Descriptor, Index, LayoutFile};
 use crate::progress::{Ended, Observer};
-use crate::{Error, Result, compress};
+use crate::{Error, Result, compress, durable};
 
 /// Members from this size on begin a block of their own; smaller ones would only make the archive
 /// larger.
@@ -86,7 +86,7 @@ pub fn write(
     if let Some(top) = &options.top {
         check_top(top)?;
     }
-    file::check_writable(path)?;
+    durable::check_writable(path)?;
     let path = &file::behind_links(path)?;
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;

@@ -9,8 +9,7 @@ use osimage::digest::Digest;
 use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::select;
-use osimage::json::Annotations;
-use osimage::oci::{self, Descriptor};
+use osimage::oci::{self, Annotations, Descriptor};
 use osimage::registry::Access;
 use osimage::{Error, Result};
 use serde::Serialize;
@@ -120,7 +119,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         ));
     }
     let annotations = annotations(args)?;
-    attachments.iter_mut().for_each(|attachment| attachment.annotations = annotations.clone());
 
     let place = context.place(Some(&args.image), Bare::Registry)?;
     if place.as_archive().is_none() {
@@ -131,8 +129,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let by_digest = place.is_by_digest();
     let subject = select::subject(place.source(), &place.entry()?, platform.as_ref(), by_digest)?;
     let entries = attachments
-        .iter()
-        .map(|attachment| attachment.build(&subject, &inputs))
+        .into_iter()
+        .map(|attachment| attachment.annotations(annotations.clone()).build(&subject, &inputs))
         .collect::<Result<Vec<_>>>()?;
     let graph = Graph::read(&inputs, &entries, 1)?;
     let label = place.label();

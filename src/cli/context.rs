@@ -9,11 +9,11 @@ use osimage::archive::{self, Archive};
 use osimage::content;
 use osimage::error::Advice;
 use osimage::image::Profile;
-use osimage::json::Annotations;
 use osimage::layout::Layout;
 use osimage::names::{
     ARCHIVE_ENDINGS, Host, Location, PathKind, Reference, Selector, looks_like_path,
 };
+use osimage::oci::Annotations;
 use osimage::place::{self, Place};
 use osimage::platform::Wanted;
 use osimage::registry::Client;
@@ -190,7 +190,7 @@ impl Context {
     }
 
     /// Opens what an argument names; without one it is the store.
-    pub fn place(&self, argument: Option<&str>, bare: Bare) -> Result<Place<'_>> {
+    pub fn place(&self, argument: Option<&str>, bare: Bare) -> Result<Place> {
         let location = self.location(argument, bare)?;
         let in_store = matches!(location, Location::Store(_));
         let opened = self.open(location).and_then(|place| {
@@ -239,7 +239,7 @@ impl Context {
     }
 
     /// Opens a location.
-    pub fn open(&self, location: Location) -> Result<Place<'_>> {
+    pub fn open(&self, location: Location) -> Result<Place> {
         Ok(match location {
             Location::Store(selector) => Place::layout(self.store()?, selector),
             Location::Layout(path, selector) => Place::layout(Layout::open(&path)?, selector),
@@ -311,7 +311,7 @@ pub enum Bare {
 
 /// What came of reading an image, or several, at a place; where only one image of an index is
 /// there, with the line that takes it alone.
-pub fn or_alone<T>(argument: Option<&str>, place: &Place<'_>, result: Result<T>) -> Result<T> {
+pub fn or_alone<T>(argument: Option<&str>, place: &Place, result: Result<T>) -> Result<T> {
     result.map_err(|e| match (e.advice(), argument) {
         (Some(Advice::TakeImage { digest, platform }), Some(argument)) => {
             let alone = retyped(argument, &format!("{}@{digest}", place.label()));

@@ -137,7 +137,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 fn entries(
     images: &[String],
     reference: &Reference,
-    repository: &Repository<'_>,
+    repository: &Repository,
     context: &Context,
     jobs: usize,
 ) -> Result<Vec<Descriptor>> {
@@ -189,14 +189,14 @@ fn members(
     entries: Vec<Descriptor>,
     with_containers: bool,
     reference: &Reference,
-    repository: &Repository<'_>,
+    repository: &Repository,
     context: &Context,
     jobs: usize,
 ) -> Result<Vec<Member>> {
     if !with_containers {
         return Ok(entries.into_iter().map(Member::from).collect());
     }
-    let made = Containers::make(entries, reference, &Known::default(), |entry| {
+    let made = Containers::make(entries, reference, &Known::new(), |entry| {
         context.client().image(&reference.with_digest(&entry.digest))
     })?;
     made.send(repository, &copy::Options::new().jobs(jobs))?;

@@ -6,8 +6,7 @@ use std::io::IsTerminal;
 
 use osimage::content::Source;
 use osimage::image::{self, Image, info, select};
-use osimage::json::Raw;
-use osimage::oci::{self, Descriptor, Manifest};
+use osimage::oci::{self, Descriptor, Manifest, Raw};
 use osimage::referrers::{self, Referrer};
 use osimage::{Kind, Result};
 use serde::Serialize;

@@ -19,6 +19,7 @@ mod features;
 mod help;
 mod index;
 mod inspect;
+mod json;
 mod left_behind;
 mod list;
 mod login;
@@ -161,7 +162,7 @@ pub fn main() -> ExitCode {
         Err(told) => return tell(told),
     };
     take_file_limit_as_error();
-    osimage::file::before_temporaries(end_tidily);
+    osimage::durable::before_temporaries(end_tidily);
     let context = Context::new(cli.global, Persona::of_program());
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
@@ -202,7 +203,7 @@ fn end_tidily() {
     let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
         let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else { return };
         if let Some(signal) = signals.forever().next() {
-            osimage::file::remove_temporaries();
+            osimage::durable::remove_temporaries();
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     });

@@ -104,7 +104,7 @@ pub fn visible(text: &str) -> String {
 /// are escaped as the others are, which changes nothing of what the JSON means.
 pub fn json(value: &impl serde::Serialize) -> Result<()> {
     let mut text = String::new();
-    for c in osimage::json::to_string_pretty(value).chars() {
+    for c in super::json::pretty(value).chars() {
         match c {
             c if c != '\n' && is_tricky(c) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {

@@ -9,13 +9,13 @@ use osimage::names::Reference;
 use osimage::oci::Descriptor;
 use osimage::publish::{BuildResult, Name, Naming, Prepared, WithContainers};
 use osimage::registry::{Access, Repository};
-use osimage::{Error, Result, file, json};
+use osimage::{Error, Result, durable};
 use serde::Serialize;
 
 use super::context::Context;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
-use super::{output, push};
+use super::{json, output, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
 /// materials
@@ -130,7 +130,7 @@ impl Piece {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
-    args.result_file.as_deref().map_or(Ok(()), file::check_writable)?;
+    args.result_file.as_deref().map_or(Ok(()), durable::check_writable)?;
     let (target, builds) = args.builds.split_last().expect("there are at least two");
     let is_build = |text: &str| BuildResult::find(Path::new(text)).is_ok();
     if let [first, ..] = builds
@@ -179,8 +179,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 /// The JSON, for whoever asked for it.
 fn report(published: &[Published], args: &Args) -> Result<()> {
     let written = args.result_file.as_deref().map_or(Ok(()), |path| {
-        let text = format!("{}\n", json::to_string_pretty(&published));
-        file::write(path, text.as_bytes())
+        let text = format!("{}\n", json::pretty(&published));
+        durable::write(path, text.as_bytes())
     });
     if args.format == Format::Json {
         output::json(&published)?;
@@ -260,7 +260,7 @@ fn would_send(
     prepared: &Prepared<'_>,
     name: &Name,
     index: Option<&WithContainers>,
-    repository: &Repository<'_>,
+    repository: &Repository,
 ) -> Result<()> {
     let (graph, reference) = (prepared.graph(), &name.reference);
     output::say(&format!("{}:", prepared.build().archive().display()));

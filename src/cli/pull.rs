@@ -135,7 +135,7 @@ fn options<'a>(args: &Args, progress: &'a Progress) -> Options<'a> {
 fn pull_attached(
     args: &Args,
     progress: &Progress,
-    image: &RemoteImage<'_>,
+    image: &RemoteImage,
     platform: Option<&Wanted>,
     by_digest: bool,
     kind: &str,

@@ -13,11 +13,11 @@ use osimage::manifest::RawManifest;
 use osimage::names::{
     Host, Location, Namespace, Reference, RepositoryName, is_archive_name, looks_like_path,
 };
-use osimage::oci::{self, Descriptor, ManifestOrIndex};
+use osimage::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
 use osimage::platform;
 use osimage::registry::{self, Access, Client, Repository, Shipment};
-use osimage::{Error, Result, file, json, referrers};
+use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
 
 use super::context::{Bare, Context, or_alone};
@@ -84,7 +84,7 @@ enum Format {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
-    args.digest_file.as_deref().map_or(Ok(()), file::check_writable)?;
+    args.digest_file.as_deref().map_or(Ok(()), durable::check_writable)?;
     let client = context.client_for(args.upload.chunk_size);
     let (place, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes
@@ -101,7 +101,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     match (&args.digest_file, pushes.first()) {
         (Some(path), Some(Wanted { entry, .. })) if !args.dry_run => {
-            file::write(path, entry.digest.to_string().as_bytes())
+            durable::write(path, entry.digest.to_string().as_bytes())
         }
         _ => Ok(()),
     }
@@ -115,7 +115,7 @@ struct Wanted {
     others: Vec<Reference>,
 }
 
-type Pushes<'a> = (Place<'a>, Vec<Wanted>);
+type Pushes<'a> = (Place, Vec<Wanted>);
 
 /// The image and the name that the arguments say.
 fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
@@ -237,8 +237,8 @@ struct Pushed {
     media_type: String,
     digest: String,
     size: u64,
-    #[serde(skip_serializing_if = "json::Annotations::is_empty")]
-    annotations: json::Annotations,
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
+    annotations: Annotations,
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<String>,
     reference_as_tags: Vec<String>,
@@ -330,7 +330,7 @@ pub fn mounted(from: &str, reference: &Reference) -> Result<RepositoryName> {
 
 /// Says what a push would send.
 pub fn would_push(
-    repository: &Repository<'_>,
+    repository: &Repository,
     graph: &Graph,
     entry: &Descriptor,
     reference: &Reference,
@@ -340,7 +340,7 @@ pub fn would_push(
 
 /// Says what a name points to; whether that is something else, or nothing.
 pub fn would_move(
-    repository: &Repository<'_>,
+    repository: &Repository,
     entry: &Descriptor,
     reference: &Reference,
 ) -> Result<bool> {
@@ -356,7 +356,7 @@ pub fn would_move(
 }
 
 /// Says which pieces a repository has, and which would be sent.
-pub fn would_send(repository: &Repository<'_>, graph: &Graph) -> Result<()> {
+pub fn would_send(repository: &Repository, graph: &Graph) -> Result<()> {
     for node in graph.nodes() {
         let descriptor = node.descriptor();
         let what = if repository.has(node)? { "there" } else { "to send" };
@@ -393,7 +393,7 @@ fn sub_manifests(
 
 /// With `--no-clobber`, a tag that points to another image is an error.
 pub fn refuse_to_move(
-    repository: &Repository<'_>,
+    repository: &Repository,
     reference: &Reference,
     to: &Descriptor,
 ) -> Result<()> {

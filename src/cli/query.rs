@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use osimage::content::Source;
 use osimage::digest::Verifying;
-use osimage::file;
+use osimage::durable;
 use osimage::image::select;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
@@ -43,7 +43,7 @@ pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
 }
 
 /// The image, or the one of an index that is for a platform.
-fn chosen(image: &RemoteImage<'_>, which: &Which) -> Result<Descriptor> {
+fn chosen(image: &RemoteImage, which: &Which) -> Result<Descriptor> {
     select::chosen(image, image.descriptor(), which.wanted()?.as_ref())
 }
 
@@ -109,7 +109,7 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
         ))
     })?;
     let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
-    output.map_or(Ok(()), file::check_writable)?;
+    output.map_or(Ok(()), durable::check_writable)?;
     let repository = context.client().repository(reference.repository(), Access::Pull)?;
     let descriptor = repository.blob(digest)?;
     let mut content = Verifying::new(
@@ -120,6 +120,6 @@ pub fn blob(args: &BlobArgs, context: &Context) -> Result<()> {
     );
     match output {
         None => output::content(content, args.force),
-        Some(path) => file::save(path, &mut content),
+        Some(path) => durable::save(path, &mut content),
     }
 }

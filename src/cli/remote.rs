@@ -186,8 +186,7 @@ fn parse_resolve(text: &str) -> Result<Resolve, String> {
         let (host, rest) = text.split_once(':')?;
         let (port, address) = rest.split_once(':')?;
         let address: IpAddr = address.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
-        Some(Resolve { host: host.to_owned(), port: port.parse().ok()?, address })
-            .filter(|resolve| !resolve.host.is_empty())
+        (!host.is_empty()).then_some(Resolve::new(host, port.parse().ok()?, address))
     };
     parse().ok_or_else(|| {
         format!("{text:?} is not HOST:PORT:ADDRESS, such as registry.example.org:443:192.0.2.1")

@@ -95,7 +95,7 @@ pub fn boot(args: &Boot) -> Result<String> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         boot.save_kernel(&folder.join("vmlinuz"))?;
         boot.save_initramfs(&folder.join("initrd"))?;
-        osimage::file::write(&folder.join("cmdline"), format!("{command_line}\n").as_bytes())?;
+        osimage::durable::write(&folder.join("cmdline"), format!("{command_line}\n").as_bytes())?;
     }
     let kernel = &boot.kernel;
     Ok(match args.format {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use osimage::{Error, Result, file};
+use osimage::{Error, Result, durable};
 
 use super::{help, output};
 
@@ -52,7 +52,7 @@ pub fn man(args: &ManArgs) -> Result<()> {
 fn write_pages(folder: &std::path::Path, command: &clap::Command) -> Result<()> {
     let name = command.get_display_name().unwrap_or("osimage");
     let path = folder.join(format!("{name}.1"));
-    file::write(&path, page(command)?.as_bytes())?;
+    durable::write(&path, page(command)?.as_bytes())?;
     output::line(&path.display().to_string())?;
     command
         .get_subcommands()

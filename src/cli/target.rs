@@ -41,7 +41,7 @@ impl Writing<'_> {
         self,
         to: Location,
         context: &Context,
-        repository: impl FnOnce(&Reference) -> Result<Repository<'c>>,
+        repository: impl FnOnce(&Reference) -> Result<Repository>,
     ) -> Result<Destination<'c>> {
         let new_name = |name: Option<Selector>| name.map(|name| name.new_name()).transpose();
         Ok(match to {

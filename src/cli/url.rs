@@ -109,7 +109,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// The descriptor of a part, and the name of its file.
-fn blob(image: &RemoteImage<'_>, part: Part, which: &Which) -> Result<(Descriptor, String)> {
+fn blob(image: &RemoteImage, part: Part, which: &Which) -> Result<(Descriptor, String)> {
     let chosen = select::one(image, image.descriptor(), which.wanted()?.as_ref())?;
     let read = Image::read(image, &chosen)?;
     let role = match part {

@@ -39,7 +39,7 @@ pub use writer::Writer;
 
 use crate::digest::BLOCK;
 use crate::file::{self, NewFile};
-use crate::{Error, Result};
+use crate::{Error, Result, durable};
 
 /// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl Settings {
 /// [`Error::Usage`] where the format has no such level, or a path is no file; [`Error::Io`].
 pub fn file(input: &Path, output: &Path, settings: &Settings, read: impl Fn(u64)) -> Result<u64> {
     let mut from = file::open_regular(input)?.0;
-    file::check_writable(output)?;
+    durable::check_writable(output)?;
     let (dir_path, name) = file::split(output)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;

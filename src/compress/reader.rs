@@ -132,7 +132,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Invalid`] where a compressed file says that it unfolds to more.
-    pub fn check_size(&self) -> Result<()> {
+    pub(crate) fn check_size(&self) -> Result<()> {
         match &self.source {
             Source::Blocks(blocks) if blocks.table().total > self.limit => {
                 Err(super::error("read", &self.path, self.beyond_limit()))
@@ -187,7 +187,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where the block is damaged or cannot be read.
-    pub fn check_block(&mut self, offset: u64) -> io::Result<()> {
+    pub(crate) fn check_block(&mut self, offset: u64) -> io::Result<()> {
         match &self.source {
             Source::Blocks(blocks) if offset < blocks.table().total => {
                 let number = blocks.table().find(offset);

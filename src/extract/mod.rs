@@ -279,6 +279,11 @@ impl Target for Folder<'_> {
         })?;
         Ok(Ended::Copied)
     }
+
+    /// Each file is brought to the disk by itself.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether a file is there with that content.

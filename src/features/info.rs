@@ -27,7 +27,7 @@ pub(super) struct Info {
 
 /// The file as written. Fields of other programs are not ours to judge.
 #[derive(Deserialize)]
-struct ManifestOrIndex {
+struct Document {
     description: Option<String>,
     r#type: Option<Spanned<String>>,
     features: Option<References>,
@@ -74,17 +74,13 @@ fn parse(name: &str, path: &Path, text: &[u8]) -> Result<Info> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIAS_EVENTS },
     };
     // The parser's own message says where it stopped.
-    let document: ManifestOrIndex =
-        serde_saphyr::from_slice_with_options(text, options).map_err(|e| {
-            invalid(
-                path,
-                None,
-                &format!(
-                    "is no valid info.yaml: {}",
-                    e.render_with_formatter(&UserMessageFormatter)
-                ),
-            )
-        })?;
+    let document: Document = serde_saphyr::from_slice_with_options(text, options).map_err(|e| {
+        invalid(
+            path,
+            None,
+            &format!("is no valid info.yaml: {}", e.render_with_formatter(&UserMessageFormatter)),
+        )
+    })?;
 
     let kind = match &document.r#type {
         None => return Err(invalid(path, None, "has no `type`").with_hint(TYPES)),

@@ -5,10 +5,9 @@ mod regular;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
@@ -26,7 +25,7 @@ use crate::{Error, Result};
 const TEMPORARY: &str = ".osimage-";
 
 /// Whether a file of that name was left behind by a process that was killed.
-pub fn is_leftover(name: &OsStr) -> bool {
+pub(crate) fn is_leftover(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
@@ -282,59 +281,6 @@ fn remove_abandoned(dir: &File, path: &Path) {
 /// [`Error::Io`].
 pub(crate) fn sync_dir(dir: &File, path: &Path) -> Result<()> {
     dir.sync_all().map_err(|e| Error::io("write", path, e))
-}
-
-/// Finds out, before work begins whose result is to be written to a file, whether that file can be
-/// made: its folder is there and takes new files, and nothing else has its name. Leaves nothing
-/// behind.
-///
-/// # Errors
-/// [`Error::Io`] where the folder is missing or takes no files, [`Error::Usage`] where the path is
-/// a folder, a pipe or a device.
-pub fn check_writable(path: &Path) -> Result<()> {
-    let (dir_path, _) = split(path)?;
-    // Standard output has names as well, which are links that lead to a file where it is one.
-    let device = path.is_symlink() && (path.starts_with("/dev") || path.starts_with("/proc"));
-    if let Ok(there) = path.metadata()
-        && (!there.is_file() || device)
-    {
-        let kind = if there.is_dir() { "a folder" } else { "not a regular file" };
-        return Err(Error::usage(format!(
-            "{} is {kind}; it cannot be replaced by a file",
-            path.display()
-        ))
-        .with_hint("name a file"));
-    }
-    NewFile::create(&open_dir(dir_path)?, dir_path, 0o666).map(drop)
-}
-
-/// Writes a whole file, so that the path holds either what it held before or all of `content`; the
-/// folder must exist. A link stays one, and the file that it leads to is written.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let path = &behind_links(path)?;
-    let (dir_path, name) = split(path)?;
-    let dir = open_dir(dir_path)?;
-    let new = NewFile::create(&dir, dir_path, 0o666)?;
-    new.file().write_all_at(content, 0).map_err(|e| Error::io("write", path, e))?;
-    new.commit(name)
-}
-
-/// Writes all that a reader gives to a file, as [`write()`] does; where the reader fails, the path
-/// holds what it held before.
-///
-/// # Errors
-/// What the reader gives; [`Error::Io`]; as [`check_writable`].
-pub fn save(path: &Path, content: &mut dyn Read) -> Result<()> {
-    check_writable(path)?;
-    let path = &behind_links(path)?;
-    let (dir_path, name) = split(path)?;
-    let dir = open_dir(dir_path)?;
-    let new = NewFile::create(&dir, dir_path, 0o666)?;
-    copy_sparse(content, new.file(), |_| ()).map_err(|e| Error::io("write", path, e))?;
-    new.commit(name)
 }
 
 /// The file that a path leads to through links, whether it is there or not.

@@ -4,8 +4,7 @@
 use super::build::BlobSink;
 use crate::Result;
 use crate::digest::Digest;
-use crate::json::Annotations;
-use crate::oci::{self, Descriptor, Manifest};
+use crate::oci::{self, Annotations, Descriptor, Manifest};
 
 /// The media type of the config of an artifact that has none (image-spec, "Guidance for an Empty
 /// Descriptor").

@@ -16,11 +16,11 @@ use crate::content::{self, Source};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::error::Advice;
 use crate::file::{self, State};
-use crate::json::{self, Annotations};
+use crate::json;
 use crate::layout::Session;
 use crate::manifest::RawManifest;
 use crate::names::EntryName;
-use crate::oci::{self, Descriptor, Index, Manifest, Platform};
+use crate::oci::{self, Annotations, Descriptor, Index, Manifest, Platform};
 use crate::platform::{self, Wanted};
 use crate::{Error, Result, threads};
 
@@ -161,6 +161,51 @@ pub struct Built {
 }
 
 /// Where the parts of an image go while it is built.
+///
+/// [`Inputs`] remembers them and a [`Session`] keeps them in a layout; anybody may implement it, for
+/// a store of one's own or for files that lie elsewhere. The image is made of the digests that it
+/// gives, so these must be those of the content: whoever reads the image hashes what it gets, and
+/// refuses it where they are not.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::path::Path;
+/// use std::sync::Mutex;
+///
+/// use osimage::digest::Digest;
+/// use osimage::image::build::{self, BlobSink, Part, Recipe};
+/// use osimage::image::{Profile, Role};
+/// use osimage::{Error, Result};
+///
+/// /// Keeps all in memory.
+/// #[derive(Default)]
+/// struct Memory(Mutex<HashMap<Digest, Vec<u8>>>);
+///
+/// impl BlobSink for Memory {
+///     fn file(&self, path: &Path) -> Result<(Digest, u64)> {
+///         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+///         let size = bytes.len() as u64;
+///         Ok((self.bytes(bytes)?, size))
+///     }
+///
+///     fn bytes(&self, bytes: Vec<u8>) -> Result<Digest> {
+///         let digest = Digest::of(&bytes);
+///         self.0.lock().unwrap().insert(digest.clone(), bytes);
+///         Ok(digest)
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let kernel = dir.path().join("vmlinuz");
+/// # std::fs::write(&kernel, "a kernel").unwrap();
+/// let recipe = Recipe::new(Profile::Native, Part::new().file(Role::Kernel, kernel));
+/// let memory = Memory::default();
+/// let built = build::build(&recipe, &memory)?;
+/// assert!(memory.0.lock().unwrap().contains_key(&built.descriptor.digest));
+/// # Ok(())
+/// # }
+/// ```
 pub trait BlobSink: Sync {
     /// Takes a file; gives the digest and the size of its content.
     ///

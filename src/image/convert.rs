@@ -8,9 +8,8 @@ use super::build::{BlobSink, Inputs, assemble};
 use super::{Image, Profile, Role, artifact};
 use crate::content::{self, Overlay, Source};
 use crate::digest::Digest;
-use crate::json::Annotations;
 use crate::manifest::RawManifest;
-use crate::oci::{self, Descriptor, Index, MAX_CONFIG};
+use crate::oci::{self, Annotations, Descriptor, Index, MAX_CONFIG};
 use crate::{Error, Result};
 
 /// An image of another profile, over the blobs of the one that it was made of. As a source it has both,
@@ -35,7 +34,7 @@ impl Converted<'_> {
     }
 
     fn both(&self) -> Overlay<'_> {
-        Overlay { top: &self.new, below: self.below }
+        Overlay::new(&self.new, self.below)
     }
 }
 

@@ -14,8 +14,8 @@ pub mod profile;
 pub mod select;
 
 use crate::content::{self, Source};
-use crate::json::{self, Extra, Raw};
-use crate::oci::{Descriptor, Index, MAX_CONFIG, Manifest};
+use crate::json;
+use crate::oci::{Descriptor, Extra, Index, MAX_CONFIG, Manifest, Raw};
 use crate::{Error, Result};
 pub use files::SHA256SUMS;
 pub use profile::{Profile, Role};
@@ -62,7 +62,7 @@ impl Image {
     /// # Errors
     /// Where it is missing, or not what it should be, or an index: see [`select::one`].
     pub fn read(source: &dyn Source, descriptor: &Descriptor) -> Result<Self> {
-        let read = source.manifest(descriptor)?;
+        let read = content::manifest_of(source, descriptor)?;
         let Some(manifest) = read.manifest().cloned() else {
             return Err(Error::usage(format!(
                 "{} is an index over several images",
@@ -111,8 +111,7 @@ impl Image {
 /// # Errors
 /// Where it is missing or not an index.
 pub fn read_index(source: &dyn Source, descriptor: &Descriptor) -> Result<Index> {
-    source
-        .manifest(descriptor)?
+    content::manifest_of(source, descriptor)?
         .index()
         .cloned()
         .ok_or_else(|| Error::invalid(format!("{} is a manifest, not an index", descriptor.digest)))

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Image, Profile, info, read_index};
-use crate::content::Source;
+use crate::content::{self, Source};
 use crate::error::Advice;
 use crate::graph::MAX_DEPTH;
 use crate::oci::{self, Descriptor, Platform};
@@ -65,7 +65,7 @@ pub fn subject(
 
 /// Whether an entry is a container that tells of an operating system beside it.
 pub(super) fn is_info_container(source: &dyn Source, entry: &Descriptor) -> bool {
-    let read = source.manifest(entry);
+    let read = content::manifest_of(source, entry);
     read.is_ok_and(|read| read.manifest().is_some_and(info::is_container))
 }
 

@@ -1,7 +1,7 @@
 //! The info containers of an index: which of its entries they are, and making one for each image.
 
 use super::{Member, cname};
-use crate::content::Source;
+use crate::content::{self, Source};
 use crate::copy;
 use crate::error::Advice;
 use crate::graph::Graph;
@@ -83,7 +83,7 @@ impl Containers {
     ///
     /// # Errors
     /// What the registry gives.
-    pub fn send(&self, repository: &Repository<'_>, options: &copy::Options<'_>) -> Result<()> {
+    pub fn send(&self, repository: &Repository, options: &copy::Options<'_>) -> Result<()> {
         copy::transfer(&self.inputs, self.graph()?.nodes(), repository, options)
     }
 }
@@ -119,7 +119,7 @@ pub(super) fn order(index: &mut Index) {
 pub(super) fn drop_forsaken(
     index: &mut Index,
     gone: &[Descriptor],
-    repository: &Repository<'_>,
+    repository: &Repository,
 ) -> Result<()> {
     for image in gone.iter().filter(|entry| is_image_beside(entry)) {
         let same =
@@ -154,5 +154,5 @@ fn is_same_machine(one: &Descriptor, other: &Descriptor) -> bool {
 }
 
 fn is_container(source: &dyn Source, entry: &Descriptor) -> Result<bool> {
-    Ok(source.manifest(entry)?.manifest().is_some_and(info::is_container))
+    Ok(content::manifest_of(source, entry)?.manifest().is_some_and(info::is_container))
 }

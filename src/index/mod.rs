@@ -44,12 +44,9 @@ impl Member {
 
 /// What whoever names an image says of it.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
 pub struct Told<'a> {
-    /// The platform that it is for.
-    pub platform: Option<&'a Wanted>,
-    /// The tag that it has, at whose end its architecture may stand: `1.0-arm64`.
-    pub tag: Option<&'a str>,
+    platform: Option<&'a Wanted>,
+    tag: Option<&'a str>,
 }
 
 impl<'a> Told<'a> {
@@ -65,7 +62,7 @@ impl<'a> Told<'a> {
         self
     }
 
-    /// The tag that it has.
+    /// The tag that it has, at whose end its architecture may stand: `1.0-arm64`.
     #[must_use]
     pub fn tag(mut self, tag: Option<&'a str>) -> Self {
         self.tag = tag;

@@ -5,10 +5,9 @@ use std::cell::Cell;
 use super::{Member, Selection, containers, insert};
 use crate::error::Advice;
 use crate::image::Profile;
-use crate::json::Annotations;
 use crate::manifest::RawManifest;
 use crate::names::{Reference, Tag};
-use crate::oci::{self, Descriptor, Index};
+use crate::oci::{self, Annotations, Descriptor, Index};
 use crate::platform;
 use crate::registry::Repository;
 use crate::{Error, Kind, Result};
@@ -17,7 +16,7 @@ use crate::{Error, Kind, Result};
 pub struct RemoteIndex<'a> {
     reference: &'a Reference,
     tag: &'a Tag,
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
 }
 
 /// An index as it stands in a registry.
@@ -37,7 +36,7 @@ impl<'a> RemoteIndex<'a> {
     ///
     /// # Errors
     /// [`Error::Usage`] where the reference is no tag.
-    pub fn new(reference: &'a Reference, repository: &'a Repository<'a>) -> Result<Self> {
+    pub fn new(reference: &'a Reference, repository: &'a Repository) -> Result<Self> {
         let (Some(tag), None) = (reference.tag(), reference.digest()) else {
             return Err(Error::usage(format!(
                 "{reference} is no tag, under which an index could lie"

@@ -24,7 +24,6 @@ use serde_json::value::RawValue;
 pub use annotations::Annotations;
 pub(crate) use extra::Foreign;
 pub use extra::{Extra, Raw};
-pub use write::to_string_pretty;
 pub(crate) use write::{Document, Writer, plain_to_vec, serialize, to_vec};
 
 use crate::{Error, Result, words};
@@ -49,7 +48,7 @@ fn unquote(json: &str) -> serde_json::Result<Cow<'_, str>> {
 ///
 /// # Errors
 /// [`Error::Invalid`] where it is not that document, with the line and column.
-pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], what: impl fmt::Display) -> Result<T> {
+pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8], what: impl fmt::Display) -> Result<T> {
     if bytes.is_empty() {
         return Err(Error::invalid(format!("{what} is empty")));
     }
@@ -106,7 +105,8 @@ impl<'de> Deserialize<'de> for MediaType {
     }
 }
 
-fn check_media_type(text: &str) -> Result<(), String> {
+/// Whether a text can be a media type; that of a field of a document need not have two names.
+pub(crate) fn is_media_type(text: &str) -> bool {
     let is_name = |name: &str| {
         name.bytes().all(|b| {
             b.is_ascii_alphanumeric()
@@ -114,7 +114,11 @@ fn check_media_type(text: &str) -> Result<(), String> {
         })
     };
     let (name, subtype) = text.split_once('/').unwrap_or((text, ""));
-    match text.len() <= MAX_MEDIA_TYPE && is_name(name) && is_name(subtype) {
+    text.len() <= MAX_MEDIA_TYPE && is_name(name) && is_name(subtype)
+}
+
+fn check_media_type(text: &str) -> Result<(), String> {
+    match is_media_type(text) {
         true => Ok(()),
         false => {
             let start: String = text.chars().take(100).collect();

@@ -47,59 +47,6 @@ fn compact(value: &(impl Serialize + ?Sized)) -> String {
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// JSON indented by two spaces, as Go's `json.Encoder` with `SetIndent("", "  ")` writes it,
-/// without its last newline. What lies deeper than `MAX_INDENT` stays on one line, so that the
-/// text is not many times as long as what it shows.
-pub fn to_string_pretty(value: &impl Serialize) -> String {
-    indent(&compact(value))
-}
-
-/// How deep JSON is spread over lines.
-const MAX_INDENT: usize = 16;
-
-/// Spreads JSON over lines, as Go's `json.Indent` does.
-fn indent(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() * 2);
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.extend(std::iter::repeat_n("  ", depth));
-    };
-    let (mut depth, mut in_string, mut escaped, mut empty) = (0_usize, false, false, false);
-    for c in json.chars() {
-        if in_string {
-            out.push(c);
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            continue;
-        }
-        if c.is_ascii_whitespace() {
-            continue;
-        }
-        let opened = std::mem::replace(&mut empty, matches!(c, '{' | '['));
-        if opened && !matches!(c, '}' | ']') && depth <= MAX_INDENT {
-            line(&mut out, depth);
-        }
-        match c {
-            '{' | '[' => depth += 1,
-            '}' | ']' => {
-                if !opened && depth <= MAX_INDENT {
-                    line(&mut out, depth - 1);
-                }
-                depth -= 1;
-            }
-            _ => {}
-        }
-        out.push(c);
-        match c {
-            '"' => in_string = true,
-            ',' if depth <= MAX_INDENT => line(&mut out, depth),
-            ':' => out.push(' '),
-            _ => {}
-        }
-    }
-    out
-}
-
 /// A string in JSON, as Go writes it.
 pub(super) fn quote(text: &str) -> String {
     compact(text)

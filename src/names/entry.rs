@@ -65,7 +65,7 @@ impl EntryName {
     ///
     /// # Errors
     /// [`Error::Usage`] where that makes no name.
-    pub fn with_suffix(&self, suffix: &str) -> Result<Self> {
+    pub(crate) fn with_suffix(&self, suffix: &str) -> Result<Self> {
         format!("{}{suffix}", self.0).parse()
     }
 }

@@ -156,7 +156,7 @@ impl<'a> Prepared<'a> {
                 );
             }
         }
-        let source = Overlay { top: &inputs, below: &archive };
+        let source = Overlay::new(&inputs, &archive);
         let graph = Graph::read(&source, std::slice::from_ref(&image), 1)?;
         let mut attached = referrers::attached(&archive, &graph, 1)?;
         for attachment in build.attachments()? {
@@ -201,7 +201,7 @@ impl<'a> Prepared<'a> {
 
     /// What has the content of all of it.
     pub fn source(&self) -> Overlay<'_> {
-        Overlay { top: &self.inputs, below: &self.archive }
+        Overlay::new(&self.inputs, &self.archive)
     }
 
     /// Makes the index over the image, or over the images of an index, and the containers that tell
@@ -213,7 +213,7 @@ impl<'a> Prepared<'a> {
     pub fn with_containers(
         &self,
         reference: &Reference,
-        repository: &Repository<'_>,
+        repository: &Repository,
     ) -> Result<WithContainers> {
         let source = self.source();
         let images = index::images(&source, &self.image)?;
@@ -224,11 +224,10 @@ impl<'a> Prepared<'a> {
             .iter()
             .map(|entry| index::entry(&source, entry, &told))
             .collect::<Result<Vec<_>>>()?;
-        let known = Known {
-            cname: Some(self.build.cname().to_owned()),
-            version: self.build.version().map(str::to_owned),
-            commit: self.build.commit().map(str::to_owned),
-        };
+        let known = Known::new()
+            .cname(self.build.cname().to_owned())
+            .version(self.build.version().map(str::to_owned))
+            .commit(self.build.commit().map(str::to_owned));
         let containers = Containers::make(entries, reference, &known, |_| {
             Ok(Coming { prepared: self, repository })
         })?;
@@ -249,15 +248,14 @@ impl<'a> Prepared<'a> {
         &self,
         reference: &Reference,
         index: Option<&WithContainers>,
-        repository: &Repository<'_>,
+        repository: &Repository,
         no_clobber: bool,
         options: &Options<'_>,
     ) -> Result<()> {
         // The index gets the tag last.
         let by_digest = reference.with_digest(&self.image.digest);
         let first = if index.is_some() { &by_digest } else { reference };
-        let shipment =
-            Shipment { entry: &self.image, graph: &self.graph, attached: &self.attached };
+        let shipment = Shipment::new(&self.image, &self.graph, &self.attached);
         registry::push(&self.source(), shipment, repository, first, no_clobber, options)?;
         if let Some(WithContainers { index, containers, .. }) = index {
             containers.send(repository, options)?;
@@ -274,7 +272,7 @@ fn with_version(
     version: &str,
     sink: &dyn BlobSink,
 ) -> Result<Descriptor> {
-    let bytes = match source.manifest(entry)?.parsed().clone() {
+    let bytes = match content::manifest_of(source, entry)?.parsed().clone() {
         ManifestOrIndex::Manifest(mut manifest) => {
             manifest.annotations.set(oci::VERSION, version);
             manifest.to_bytes()?
@@ -312,7 +310,7 @@ impl WithContainers {
 /// before that what is to come.
 struct Coming<'a> {
     prepared: &'a Prepared<'a>,
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
 }
 
 impl Source for Coming<'_> {

@@ -16,7 +16,7 @@ use crate::{Error, Result, words};
 
 /// A blob that is being read.
 pub(super) struct Download<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     descriptor: Descriptor,
     /// What has been given to the reader.
     position: u64,
@@ -29,24 +29,20 @@ pub(super) struct Download<'a> {
     broke_at: u64,
 }
 
-impl<'a> Repository<'a> {
+impl Repository {
     /// Opens a blob at an offset in bytes; a connection that breaks is taken up again. What comes
     /// out is not checked.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// it has another size.
-    pub fn open_blob(
-        &self,
-        descriptor: &Descriptor,
-        offset: u64,
-    ) -> Result<impl Read + use<'_, 'a>> {
+    pub fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<impl Read + use<'_>> {
         Download::open(self, descriptor, offset)
     }
 }
 
 impl<'a> Download<'a> {
-    fn open(repository: &'a Repository<'a>, descriptor: &Descriptor, offset: u64) -> Result<Self> {
+    fn open(repository: &'a Repository, descriptor: &Descriptor, offset: u64) -> Result<Self> {
         let (body, skip) = connect(repository, descriptor, offset)?;
         Ok(Download {
             repository,
@@ -75,7 +71,7 @@ impl<'a> Download<'a> {
 /// Asks for a blob from an offset on; gives the body, and how much of it is to be passed over.
 /// Beyond the end, nothing is asked: there is no such range (RFC 9110, 15.5.17).
 fn connect(
-    repository: &Repository<'_>,
+    repository: &Repository,
     descriptor: &Descriptor,
     offset: u64,
 ) -> Result<(Option<Incoming>, u64)> {

@@ -68,6 +68,12 @@ impl Host {
         Duration::from_micros(self.slowest.load(Ordering::Relaxed))
     }
 
+    /// A pause of a length that chance decides, longer after more tries.
+    pub fn jitter(&self, tries: u32) -> Duration {
+        let chance = RandomState::new().hash_one(tries) as f64 / u64::MAX as f64;
+        self.settings.pause.mul_f64((0.1 + 0.2 * chance) * f64::from(tries.min(5) + 1))
+    }
+
     /// Waits as long as the registry is to be left alone.
     pub fn rest(&self) {
         let rest = *self.rest.lock().expect("nothing panics with this lock");

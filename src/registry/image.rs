@@ -16,8 +16,8 @@ use crate::{Error, Result};
 
 /// An image in a registry: what a tag or a digest pointed to when it was looked up. Its only entry
 /// is that image.
-pub struct RemoteImage<'a> {
-    repository: Repository<'a>,
+pub struct RemoteImage {
+    repository: Repository,
     entry: Descriptor,
     root: Arc<RawManifest>,
     manifests: Manifests,
@@ -25,8 +25,8 @@ pub struct RemoteImage<'a> {
     cosign_tags: OnceLock<Option<HashSet<Tag>>>,
 }
 
-impl<'a> RemoteImage<'a> {
-    pub(super) fn find(repository: Repository<'a>, reference: &Reference) -> Result<Self> {
+impl RemoteImage {
+    pub(super) fn find(repository: Repository, reference: &Reference) -> Result<Self> {
         let root = repository.manifest(reference.tag_or_digest()?)?;
         let named = reference.tag().is_some() && reference.digest().is_none();
         let name = named.then(|| EntryName::from(reference));
@@ -69,12 +69,12 @@ impl<'a> RemoteImage<'a> {
     }
 
     /// Where it lies.
-    pub fn repository(&self) -> &Repository<'a> {
+    pub fn repository(&self) -> &Repository {
         &self.repository
     }
 }
 
-impl Source for RemoteImage<'_> {
+impl Source for RemoteImage {
     fn origin(&self) -> String {
         self.repository.name().to_string()
     }

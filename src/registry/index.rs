@@ -38,7 +38,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// How often an index that has the change is looked at, while others go on changing it.
 const LOOKS: u32 = 100;
 
-impl Repository<'_> {
+impl Repository {
     /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what
     /// is to be there, or nothing where it is as it should be; `holds` tells whether an index
     /// has the change. Gives the index as it was last read.
@@ -87,7 +87,8 @@ impl Repository<'_> {
             let pause = |look| match (attempt, look) {
                 (0, 1) => patience(needed),
                 _ => {
-                    patience(needed.max(self.registry.host.slowest())) + self.client.jitter(attempt)
+                    patience(needed.max(self.registry.host.slowest()))
+                        + self.registry.host.jitter(attempt)
                 }
             };
             if let Some(after) = self.look(tag, subject, written, pause, &holds)? {

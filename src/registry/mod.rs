@@ -48,7 +48,6 @@ mod transport;
 mod upload;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -230,12 +229,16 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// An address to use for a host and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolve {
-    /// The host's name.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The address to connect to.
-    pub address: IpAddr,
+    host: String,
+    port: u16,
+    address: IpAddr,
+}
+
+impl Resolve {
+    /// Connects to `address` where a host and a port are meant.
+    pub fn new(host: impl Into<String>, port: u16, address: IpAddr) -> Self {
+        Resolve { host: host.into(), port, address }
+    }
 }
 
 /// Talks to registries, from as many threads as there are.
@@ -272,7 +275,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Usage`] where the host is none.
-    pub fn repository(&self, name: &RepositoryName, access: Access) -> Result<Repository<'_>> {
+    pub fn repository(&self, name: &RepositoryName, access: Access) -> Result<Repository> {
         Repository::new(self, name, access)
     }
 
@@ -281,7 +284,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// it is not what it should be.
-    pub fn image(&self, reference: &Reference) -> Result<RemoteImage<'_>> {
+    pub fn image(&self, reference: &Reference) -> Result<RemoteImage> {
         RemoteImage::find(self.repository(reference.repository(), Access::Pull)?, reference)
     }
 
@@ -352,12 +355,6 @@ impl Client {
             .with_hint("check the name; a network that wants a login of its own answers so too"));
         }
         Ok(asked)
-    }
-
-    /// A pause of a length that chance decides, longer after more tries.
-    fn jitter(&self, tries: u32) -> Duration {
-        let chance = RandomState::new().hash_one(tries) as f64 / u64::MAX as f64;
-        self.settings.pause.mul_f64((0.1 + 0.2 * chance) * f64::from(tries.min(5) + 1))
     }
 
     /// Whether what answers there speaks no TLS.

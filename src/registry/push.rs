@@ -20,7 +20,7 @@ pub enum Outcome {
     Pushed,
 }
 
-impl Target for Repository<'_> {
+impl Target for Repository {
     /// What is attached to something is there when it is listed too: whoever put it may have been
     /// stopped before that.
     fn has(&self, node: &Node) -> Result<bool> {
@@ -50,18 +50,15 @@ impl Target for Repository<'_> {
 
 /// What is pushed: an image, all that it reaches, and what is attached to it.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
 pub struct Shipment<'a> {
-    /// The image.
-    pub entry: &'a Descriptor,
-    /// What it reaches.
-    pub graph: &'a Graph,
-    /// What is attached to it, as [`referrers::attached`](crate::referrers::attached) finds it.
-    pub attached: &'a Graph,
+    entry: &'a Descriptor,
+    graph: &'a Graph,
+    attached: &'a Graph,
 }
 
 impl<'a> Shipment<'a> {
-    /// An image, what it reaches, and what is attached to it.
+    /// An image, what it reaches, and what is attached to it, as
+    /// [`referrers::attached`](crate::referrers::attached) finds it.
     pub fn new(entry: &'a Descriptor, graph: &'a Graph, attached: &'a Graph) -> Self {
         Shipment { entry, graph, attached }
     }
@@ -77,7 +74,7 @@ impl<'a> Shipment<'a> {
 pub fn push(
     source: &dyn Source,
     shipment: Shipment<'_>,
-    repository: &Repository<'_>,
+    repository: &Repository,
     reference: &Reference,
     keep: bool,
     options: &Options<'_>,
@@ -138,7 +135,7 @@ pub fn push(
 pub fn push_attached(
     source: &dyn Source,
     attached: &Graph,
-    repository: &Repository<'_>,
+    repository: &Repository,
     options: &Options<'_>,
 ) -> Result<()> {
     copy::transfer(source, attached.nodes(), repository, options)?;
@@ -146,7 +143,7 @@ pub fn push_attached(
 }
 
 /// Gives what cosign attached by its tag that tag.
-fn tag_attached(attached: &Graph, repository: &Repository<'_>) -> Result<()> {
+fn tag_attached(attached: &Graph, repository: &Repository) -> Result<()> {
     for entry in attached.entries() {
         let tag = entry.name().map(|name| split_tag(name).1.unwrap_or(name));
         if let (Some(tag), Some(manifest)) = (tag, attached.manifest(&entry.digest)) {

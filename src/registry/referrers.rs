@@ -12,7 +12,7 @@ use crate::oci::{Descriptor, Index, ManifestOrIndex};
 use crate::referrers::MAX_REFERRERS;
 use crate::{Error, Result};
 
-impl Repository<'_> {
+impl Repository {
     /// What the registry and the index under the tag list as attached to a manifest. Both are read:
     /// a registry may answer so for whatever it is asked, and keep no list, or may have learnt to
     /// keep one when something stood under the tag already.

@@ -44,9 +44,26 @@ pub enum Access {
     Delete,
 }
 
-/// A repository in a registry.
-pub struct Repository<'a> {
-    pub(super) client: &'a Client,
+/// A repository in a registry. What it takes of its [`Client`] it shares with it, so both may be kept
+/// in one struct:
+///
+/// ```
+/// use osimage::registry::{Access, Client, Repository, Settings, credentials::Credentials};
+///
+/// struct Controller {
+///     client: Client,
+///     releases: Repository,
+/// }
+///
+/// # fn main() -> osimage::Result<()> {
+/// let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
+/// let releases = client.repository(&"registry.example/os".parse()?, Access::Pull)?;
+/// let controller = Controller { client, releases };
+/// assert_eq!(controller.releases.name().path(), "os");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Repository {
     pub(super) registry: Arc<Registry>,
     pub(super) name: RepositoryName,
     pub(super) scopes: Vec<Scope>,
@@ -77,8 +94,8 @@ pub struct Locator {
     pub headers: Vec<(String, String)>,
 }
 
-impl<'a> Repository<'a> {
-    pub(super) fn new(client: &'a Client, name: &RepositoryName, access: Access) -> Result<Self> {
+impl Repository {
+    pub(super) fn new(client: &Client, name: &RepositoryName, access: Access) -> Result<Self> {
         let path = name.path().to_owned();
         let (scope, side) = match access {
             Access::Pull => (Scope::Pull(path), Side::Source),
@@ -86,7 +103,6 @@ impl<'a> Repository<'a> {
             Access::Delete => (Scope::Delete(path), Side::Target),
         };
         Ok(Repository {
-            client,
             registry: client.registry(name.host())?,
             name: name.clone(),
             scopes: vec![scope],
@@ -226,7 +242,7 @@ impl<'a> Repository<'a> {
                 .with_hint("check that a registry answers there")
         })?;
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
-        RawManifest::parse(&descriptor, bytes)
+        RawManifest::checked(&descriptor, bytes)
             .map_err(|e| e.with_hint(format!("it came from {}; tell whoever made it", self.name)))
     }
 

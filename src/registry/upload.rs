@@ -78,14 +78,14 @@ enum Trouble {
     Refusal(Refusal),
 }
 
-impl Repository<'_> {
+impl Repository {
     /// Puts a blob, from where `source` has it.
     ///
     /// # Errors
     /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// the registry finds that the content is not what its digest says.
     pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<Ended> {
-        let mut chunk = self.client.settings.chunk_size.map(NonZero::get);
+        let mut chunk = self.registry.host.settings.chunk_size.map(NonZero::get);
         // Whether the request that ends the upload may bring everything.
         let mut whole = chunk.is_none();
         let mut attempts = Attempts::new(&self.registry.host);

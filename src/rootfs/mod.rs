@@ -12,7 +12,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::file;
+use crate::{durable, file};
 
 pub use command_line::CommandLine;
 pub use fragments::{Evaluate, Fragment, InSystem, Variables, fragments};
@@ -102,7 +102,7 @@ impl Boot {
     }
 
     fn save(&self, path: &str, to: &Path) -> Result<()> {
-        file::save(to, &mut *self.tree.reader(path)?)
+        durable::save(to, &mut *self.tree.reader(path)?)
     }
 }
 

@@ -87,6 +87,11 @@ impl Scratch {
     }
 }
 
+/// Whether a file's name is that of one in the making, which a killed process leaves behind.
+pub fn is_leftover(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".osimage-")
+}
+
 /// Everything below a path, a line each: kind, mode, name, and a file's digest; equal listings mean
 /// that nothing changed.
 pub fn listing(path: &Path) -> Vec<String> {

@@ -9,8 +9,8 @@ use crate::common::{Scratch, noise};
 use osimage::digest::Digest;
 use osimage::image::build::{self, BlobSink, Part, Recipe};
 use osimage::image::{Profile, Role};
-use osimage::json::Annotations;
 use osimage::names::EntryName;
+use osimage::oci::Annotations;
 use osimage::platform::Wanted;
 
 const COMMAND_LINE: &str = "ro console=tty0 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0 cgroup_enable=memory swapaccount=1 security=apparmor";

@@ -310,7 +310,7 @@ fn a_certificate_that_is_named_is_trusted_as_it_is() {
         scratch.write(format!("certs.d/{host}:{port}/own.crt"), fs::read(file).unwrap());
         let settings = Settings::new()
             .certificate_folders([scratch.path("certs.d")])
-            .resolve([Resolve { host: host.into(), port, address: [127, 0, 0, 1].into() }]);
+            .resolve([Resolve::new(host, port, [127, 0, 0, 1].into())]);
         let client = Client::new(settings, Credentials::from_env(Vec::new()));
         let found = client.image(&image.parse().unwrap()).map(drop);
         assert_eq!(found.is_ok(), expected.is_ok(), "{what}: {found:?}");

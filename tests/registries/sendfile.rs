@@ -110,7 +110,7 @@ fn a_file_is_sent_by_the_kernel() {
     ] {
         registry.forget();
         let address = registry.address.ip();
-        let resolve = known.then(|| Resolve { host: "registry.test".into(), port, address });
+        let resolve = known.then(|| Resolve::new("registry.test", port, address));
         let client = client(|settings| settings.plain_http(true).resolve(resolve));
         upload(&client, &host, &blob).unwrap();
         assert!(holds(&registry, &blob), "{host}");

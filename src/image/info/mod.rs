@@ -43,14 +43,38 @@ const MAX_FILE: u64 = 64 << 20;
 /// is silent; after it count the manifest's annotations, as Garden Linux's tool writes them, and
 /// what the image is called in the registry.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Known {
+    cname: Option<String>,
+    version: Option<String>,
+    commit: Option<String>,
+}
+
+impl Known {
+    /// Nothing is known.
+    pub fn new() -> Self {
+        Known::default()
+    }
+
     /// What was built, such as `gcp_oci`.
-    pub cname: Option<String>,
+    #[must_use]
+    pub fn cname(mut self, cname: impl Into<Option<String>>) -> Self {
+        self.cname = cname.into();
+        self
+    }
+
     /// Its version.
-    pub version: Option<String>,
+    #[must_use]
+    pub fn version(mut self, version: impl Into<Option<String>>) -> Self {
+        self.version = version.into();
+        self
+    }
+
     /// The commit that it was built from.
-    pub commit: Option<String>,
+    #[must_use]
+    pub fn commit(mut self, commit: impl Into<Option<String>>) -> Self {
+        self.commit = commit.into();
+        self
+    }
 }
 
 /// Makes the container for an OS image. `reference` is how the image is fetched; blobs and manifest
@@ -74,7 +98,7 @@ pub fn container(
         found.take(
             source,
             referrer.artifact_type().unwrap_or_default(),
-            source.manifest(referrer.descriptor())?.parsed(),
+            content::manifest_of(source, referrer.descriptor())?.parsed(),
         )?;
     }
     let text = found.text(&image, architecture, reference, known);

@@ -55,7 +55,7 @@ fn peers(scratch: &Scratch, archive: &Path) -> Option<Seen> {
         })?,
     };
     let index: oci::Index =
-        osimage::json::from_slice(&fs::read(root.join("index.json")).ok()?, "index").ok()?;
+        serde_json::from_slice(&fs::read(root.join("index.json")).ok()?).ok()?;
     let mut blobs = BTreeMap::new();
     for algorithm in ["sha256", "sha512"] {
         for entry in fs::read_dir(root.join("blobs").join(algorithm)).into_iter().flatten() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{files, names};
 use crate::common::run::Launch;
-use crate::common::{Scratch, noise};
+use crate::common::{Scratch, is_leftover, noise};
 use rustix::process::Signal;
 
 /// Random numbers that a failed test can be repeated with: the seed is printed, and
@@ -161,10 +161,8 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_whole_store() {
         "the moments were not spread: {killed} killed, {done} done"
     );
     scratch.osimage(["--store-path", "store", "gc"]).ok();
-    let leftovers: Vec<_> = files(&store)
-        .into_iter()
-        .filter(|path| osimage::file::is_leftover(path.file_name().unwrap()))
-        .collect();
+    let leftovers: Vec<_> =
+        files(&store).into_iter().filter(|path| is_leftover(path.file_name().unwrap())).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
 
@@ -250,7 +248,7 @@ fn an_archive_whose_writing_is_killed_is_the_old_one_or_the_new_one() {
                 // No call replaces a file by one without a name, so between two calls the new file
                 // has a name of its own.
                 let whole = old.is_some()
-                    && osimage::file::is_leftover(path.file_name().unwrap())
+                    && is_leftover(path.file_name().unwrap())
                     && fs::read(&path).unwrap() == new;
                 assert!(whole, "{} was left behind", path.display());
                 fs::remove_file(path).unwrap();

@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{files, names};
-use crate::common::Scratch;
 use crate::common::disk::{fill, small_disk};
+use crate::common::{Scratch, is_leftover};
 use osimage::digest::Digest;
 
 #[test]
@@ -89,7 +89,7 @@ fn a_full_disk_is_told_and_nothing_is_lost_or_half_written() {
         }
         let strays: Vec<_> = files(&disk)
             .into_iter()
-            .filter(|path| osimage::file::is_leftover(path.file_name().unwrap()))
+            .filter(|path| is_leftover(path.file_name().unwrap()))
             .collect();
         assert!(strays.is_empty(), "{what} left {strays:?}");
         scratch.osimage(["--store-path", &store, "verify"]).ok();

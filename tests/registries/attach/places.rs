@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{TYPES, build_files, tree, types};
 use crate::common::registry::Registry;
-use crate::common::{Scratch, listing, noise, peer};
+use crate::common::{Scratch, is_leftover, listing, noise, peer};
 
 #[test]
 fn a_layout_changes_by_what_is_attached_and_by_nothing_else() {
@@ -189,8 +189,7 @@ fn a_killed_attach_leaves_the_old_archive() {
         {
             // No call replaces a file by one without a name, so between two calls the new file has
             // a name of its own.
-            let between = osimage::file::is_leftover(&entry.file_name())
-                && fs::read(entry.path()).unwrap() == new;
+            let between = is_leftover(&entry.file_name()) && fs::read(entry.path()).unwrap() == new;
             assert!(between, "after {wait} ms {:?} is left", entry.file_name());
             fs::remove_file(entry.path()).unwrap();
         }

@@ -36,7 +36,7 @@ pub fn client(change: impl FnOnce(Settings) -> Settings) -> Client {
     Client::new(change(settings), Credentials::new(Vec::new(), Environment::default()))
 }
 
-pub fn repository<'a>(client: &'a Client, host: &str) -> Repository<'a> {
+pub fn repository(client: &Client, host: &str) -> Repository {
     let reference: Reference = format!("{host}/os").parse().unwrap();
     client.repository(reference.repository(), Access::Push).unwrap()
 }

@@ -35,7 +35,7 @@ fn client() -> Client {
     Client::new(settings, Credentials::new(Vec::new(), Environment::default()))
 }
 
-fn repository<'a>(client: &'a Client, host: &str) -> Repository<'a> {
+fn repository(client: &Client, host: &str) -> Repository {
     let name: RepositoryName = format!("{host}/os").parse().unwrap();
     client.repository(&name, Access::Push).unwrap()
 }
