@@ -74,7 +74,7 @@ take_bootstrap() {
 		made="$key"
 		rm -rf "$work/bootstrap"
 		mkdir "$work/bootstrap"
-		SOURCE_DATE_EPOCH="$date" in_namespace "$work/bootstrap" "$here/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" \
+		SOURCE_DATE_EPOCH="$date" in_namespace "$work/bootstrap" "$work/program/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" \
 			"$work/bootstrap/tar"
 	done
 	lend "$entry" "$work/bootstrap.tar"

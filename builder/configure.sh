@@ -113,9 +113,9 @@ include_files() {
 	local feature user group mode patterns
 	step "include files"
 	for feature in $(hooks file.include); do
-		in_rootfs cp --recursive --no-target-directory --remove-destination --preserve=mode,links "/builder/features/$feature/file.include" /
-		(cd "$work/features/$feature/file.include" && find . -mindepth 1 ! -type l -print0) \
-			| in_rootfs xargs --null --no-run-if-empty sh -c 'cd / && chmod u+rw,go=u-w -- "$@"' chmod
+		# Folders that the system has keep their rights: /tmp and /root have others than most.
+		tar --create --directory "$work/features/$feature/file.include" --owner=0 --group=0 . \
+			| in_rootfs tar --extract --directory / --no-overwrite-dir --keep-directory-symlink
 	done
 	for feature in $(hooks file.include.stat); do
 		sed 's/#.*$//;/^[[:space:]]*$/d' "$work/features/$feature/file.include.stat" | while read -r user group mode patterns; do

@@ -9,10 +9,9 @@ enter_namespace() {
 }
 
 # in_namespace FOLDER COMMAND…: runs what must not touch this machine. It may write to FOLDER, one
-# in $work, and sees the rest of $work and what makes a system out of it. What it says on descriptor 3
-# goes through a pipe, since a terminal can be read from and typed into.
+# in $work, and sees the rest of $work. What it says on descriptor 3 goes through a pipe, since a terminal can be read from and typed into.
 in_namespace() {
-	local folder="$1" name shown=("$here/builder" "$here/features")
+	local folder="$1" name shown=()
 	shift
 	for name in "$work"/*; do
 		if [ "$name" != "$folder" ] && [ -e "$name" ]; then shown+=("$name"); fi
