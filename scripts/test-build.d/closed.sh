@@ -14,12 +14,13 @@ escape_script() {
 			shift
 			if ("$@") > /dev/null 2>&1; then echo "$what"; fi
 		}
-		over() { echo over > "$1"; }
+		# Nothing is made where nothing was.
+		over() { dd status=none conv=nocreat,notrunc of="$1" <<< over; }
 		same() { local value; value="$(cat "$1")" && echo "$value" > "$1"; }
 		descriptors() {
 			local file
 			for file in /proc/[0-9]*/fd/* /proc/[0-9]*/cwd /proc/[0-9]*/root; do
-				if echo over > "$file/$victim" || echo over > "$file/../../../../../../..$victim"; then return; fi
+				if over "$file/$victim" || over "$file/../../../../../../..$victim"; then return; fi
 			done
 			return 1
 		}
@@ -30,7 +31,7 @@ escape_script() {
 		try "a write" over "$victim"
 		try "the first process" over "/proc/1/root$victim"
 		try "an open file" descriptors
-		try "a link" eval 'ln -s "$victim" "/tmp/$mark.link" && echo over > "/tmp/$mark.link"'
+		try "a link" eval 'ln -s "$victim" "/tmp/$mark.link" && over "/tmp/$mark.link"'
 		try "a setting" same /proc/sys/vm/swappiness
 		try "a setting of the network" same /proc/sys/net/ipv4/ip_forward
 		# It would show what keys there are.
@@ -88,11 +89,11 @@ remove_victims() {
 closed_way() {
 	mkdir -m 777 "$scratch/way"
 	"$@" bash -euo pipefail -c '
-		here="$1" work="$2/way" scratch="$2" mark="$3"
+		here="$1" work="$2/way/work" scratch="$2" mark="$3"
 		exec 3>&2
 		refuse() { printf "%s\n" "$@" >&2; exit 1; }
 		. "$here/builder/namespace.sh"
-		mkdir "$work/system"
+		mkdir -p "$work/system"
 		check_namespace
 		cp "$scratch/escape" "$work/escape"
 		in_namespace "$work/system" "$work/escape" "$scratch/victim" "$mark"
@@ -104,15 +105,27 @@ closed_way() {
 	rm -rf "$scratch/way"
 }
 
+# as_user_maps COMMAND…: as root of a namespace that has ids as an ordinary user's has, in two ranges.
+as_user_maps() (
+	map="$(printf '0 1000 1\n1 100000 65536')"
+	coproc holder { exec setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user sh -c 'echo && read -r _'; }
+	read -r _ <&"${holder[0]}"
+	cat <<< "$map" > "/proc/$holder_PID/uid_map"
+	cat <<< "$map" > "/proc/$holder_PID/gid_map"
+	exec 9< "/proc/$holder_PID/ns/user"
+	nsenter --user=/proc/self/fd/9 --setuid 0 --setgid 0 unshare --mount "$@"
+)
+
 test_closed() { # nothing that a feature brings along touches the machine: files, hooks, devices, mounts, links
 	local folder
 	mark="escape-$$"
 	trap remove_victims EXIT
 	escape_script
 	victims
-	# Root, and root of a container without the right to mount.
+	# Root, root of a container without the right to mount, and users.
 	closed_way env
 	closed_way setpriv --bounding-set=-sys_admin --inh-caps=-all
+	closed_way as_user_maps
 
 	feature _escapes flag
 	folder="$scratch/features/_escapes"
