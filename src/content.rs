@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::digest::{Digest, Verifying};
@@ -224,6 +225,13 @@ pub trait Inventory: Source {
     /// # Errors
     /// Where it cannot be read.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>>;
+
+    /// What another tool has begun to bring in and not finished: where it lies, with its size in
+    /// bytes. It is no fault, and takes room.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn unfinished(&self) -> Result<Vec<(PathBuf, u64)>>;
 
     /// Checks what no blob's digest vouches for, once all blobs have been read.
     ///

@@ -7,7 +7,7 @@ use crate::archive::{self, Addition};
 use crate::content::Source;
 use crate::copy;
 use crate::graph::Graph;
-use crate::layout::{Imported, Layout, Taken};
+use crate::layout::{Imported, Keeping, Layout, Taken};
 use crate::names::{EntryName, Reference};
 use crate::oci::Descriptor;
 use crate::referrers::{self, Referrer};
@@ -164,7 +164,7 @@ impl<'a> Destination<'a> {
         match &self.holder {
             Holder::Layout { path, .. } => {
                 let taken = if delivery.no_clobber { Taken::Refuse } else { Taken::Replace };
-                let layout = Layout::open_or_create(path)?;
+                let layout = Layout::open_or_create(path)?.keeping(delivery.keeping);
                 let graph = graph.joined(&attached);
                 delivered.names = layout.receive(source, &graph, taken, &delivery.transfer)?;
             }
@@ -221,6 +221,7 @@ impl Writing<'_> {
 pub struct Delivery<'a> {
     attached: bool,
     no_clobber: bool,
+    keeping: Keeping,
     transfer: copy::Options<'a>,
 }
 
@@ -241,6 +242,13 @@ impl<'a> Delivery<'a> {
     #[must_use]
     pub fn no_clobber(mut self, no_clobber: bool) -> Self {
         self.no_clobber = no_clobber;
+        self
+    }
+
+    /// How the index of a layout is kept; else tidily.
+    #[must_use]
+    pub fn keeping(mut self, keeping: Keeping) -> Self {
+        self.keeping = keeping;
         self
     }
 

@@ -36,6 +36,11 @@ pub struct Report {
     pub unreached: usize,
     /// How many bytes those have.
     pub unreached_bytes: u64,
+    /// How many blobs another tool has not brought in whole; no fault, `gc` frees them once nobody
+    /// works on them.
+    pub unfinished: usize,
+    /// How many bytes those have.
+    pub unfinished_bytes: u64,
 }
 
 impl Report {
@@ -100,6 +105,12 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
             }
             Some(_) => {}
         }
+    }
+    if only.is_none() {
+        let unfinished = source.unfinished()?;
+        report.unfinished = unfinished.len();
+        report.unfinished_bytes =
+            unfinished.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
     }
     match source.check_rest() {
         Err(e) if e.kind() == Kind::Verification => report.tell(e.to_string()),

@@ -10,7 +10,7 @@ use osimage::platform::Wanted;
 use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
-use super::context::{Context, parse_annotations};
+use super::context::{Context, add_annotations, parse_annotations};
 use super::output;
 
 /// Build an image from a kernel, an initramfs and a root file system
@@ -63,8 +63,8 @@ pub struct Args {
     /// Annotation of the image, or of the index with --config; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
-    /// Annotations, several with commas between them
-    #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',', hide = true)]
+    /// Annotations, several as a line of CSV
+    #[arg(long, value_name = "KEY=VALUE,…", hide = true)]
     annotations: Vec<String>,
     /// Archive to write the image to, instead of the store: .oci.tar, .oci.tar.xz, .oci.tar.zst or
     /// .oci.tar.gz
@@ -102,7 +102,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let store = context.writable_store()?;
             let session = store.session()?;
             let built = build::build(&recipe, &session)?;
-            session.update(|index| index.extend(built.entries.clone()))?;
+            session.add(built.entries.clone())?;
             built
         }
         Some(path) => {
@@ -133,19 +133,21 @@ fn report(recipe: &Recipe, built: &Built) -> Result<()> {
 }
 
 fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
-    let annotations = parse_annotations(args.annotation.iter().chain(&args.annotations))?;
+    let mut annotations = parse_annotations(&args.annotation)?;
+    add_annotations(&mut annotations, &args.annotations)?;
     let parts = if args.config.is_empty() {
         Parts::One(one_part(args)?)
     } else {
         Parts::ByPlatform(configs(&args.config)?)
     };
     let by_default =
-        if args.config.is_empty() { context.persona.profile() } else { Profile::Ironcore };
+        if args.config.is_empty() { context.manner.profile } else { Profile::Ironcore };
     let profile = args.profile.map_or(by_default, Profile::from);
     // The Go tools take an empty name for none.
     let tag = args.tag.as_deref().filter(|tag| !tag.is_empty());
     let tag: Option<EntryName> = tag.map(str::parse).transpose()?;
-    Ok(Recipe::new(profile, parts).annotations(annotations).tag(tag))
+    let recipe = Recipe::new(profile, parts).annotations(annotations).tag(tag);
+    Ok(recipe.allow_empty(context.manner.is_lenient))
 }
 
 fn one_part(args: &Args) -> Result<Part> {

@@ -1,5 +1,4 @@
-//! What every command needs to know: whose name the program has, where the store is, what an
-//! argument means.
+//! What every command needs to know: where the store is, what an argument means.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,6 @@ use std::sync::OnceLock;
 use osimage::archive::{self, Archive};
 use osimage::content;
 use osimage::error::Advice;
-use osimage::image::Profile;
 use osimage::layout::Layout;
 use osimage::names::{
     ARCHIVE_ENDINGS, Host, Location, PathKind, Reference, Selector, looks_like_path,
@@ -19,6 +17,8 @@ use osimage::platform::Wanted;
 use osimage::registry::Client;
 use osimage::{Error, Kind, Result};
 
+use super::go_csv;
+use super::manner::Manner;
 use super::remote::RegistryArgs;
 
 /// Options of every command.
@@ -35,34 +35,9 @@ pub struct Global {
     registry: RegistryArgs,
 }
 
-/// Under whose name the program was called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Persona {
-    Osimage,
-    OnmetalImage,
-    IroncoreImage,
-}
-
-impl Persona {
-    /// Tells it by the name of the file that was started.
-    pub fn of_program() -> Self {
-        let program = std::env::args_os().next().map(PathBuf::from);
-        match program.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str()) {
-            Some("onmetal-image") => Persona::OnmetalImage,
-            Some("ironcore-image") => Persona::IroncoreImage,
-            _ => Persona::Osimage,
-        }
-    }
-
-    /// The profile where none is asked for.
-    pub fn profile(self) -> Profile {
-        if self == Persona::IroncoreImage { Profile::Ironcore } else { Profile::Onmetal }
-    }
-}
-
 /// What the command was given and where it runs.
 pub struct Context {
-    pub persona: Persona,
+    pub manner: &'static Manner,
     store_path: Option<PathBuf>,
     max_size: u64,
     pub registry: RegistryArgs,
@@ -72,10 +47,10 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(global: Global, persona: Persona) -> Self {
+    pub fn new(global: Global, manner: &'static Manner) -> Self {
         global.registry.listen();
         Context {
-            persona,
+            manner,
             store_path: global.store_path,
             max_size: global.max_size,
             registry: global.registry,
@@ -91,7 +66,7 @@ impl Context {
 
     /// The client, for a command that says how blobs are uploaded; its first call.
     pub fn client_for(&self, chunk_size: Option<NonZero<u64>>) -> &Client {
-        self.client.get_or_init(|| self.registry.client(chunk_size))
+        self.client.get_or_init(|| self.registry.client(chunk_size, self.manner))
     }
 
     /// Says that the command works with two registries.
@@ -126,10 +101,9 @@ impl Context {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
         let home = || variable("HOME");
-        let path = match self.persona {
-            Persona::OnmetalImage => home().map(|home| home.join(".onmetal")),
-            Persona::IroncoreImage => home().map(|home| home.join(".ironcore")),
-            Persona::Osimage => variable("OSIMAGE_STORE").or_else(|| {
+        let path = match self.manner.home_store {
+            Some(folder) => home().map(|home| home.join(folder)),
+            None => variable("OSIMAGE_STORE").or_else(|| {
                 // The XDG base directory specification; a relative path there is to be ignored.
                 let data = variable("XDG_DATA_HOME").filter(|path| path.is_absolute());
                 data.or_else(|| Some(home()?.join(".local/share"))).map(|data| data.join("osimage"))
@@ -143,14 +117,19 @@ impl Context {
 
     /// The store, made where it is missing.
     pub fn writable_store(&self) -> Result<Layout> {
-        Layout::open_or_create(&self.store_path()?)
+        Ok(Layout::open_or_create(&self.store_path()?)?.keeping(self.manner.keeping))
+    }
+
+    /// A layout in a folder as it is.
+    fn layout(&self, path: &Path) -> Result<Layout> {
+        Ok(Layout::open(path)?.keeping(self.manner.keeping))
     }
 
     /// The store as it is.
     pub fn store(&self) -> Result<Layout> {
         let path = self.store_path()?;
         if path.exists() {
-            return Layout::open(&path);
+            return self.layout(&path);
         }
         Err(Error::not_found(format!("there is no store at {}", path.display()))
             .with_hint("`osimage build` and `osimage import` make one; --store-path names another, and a layout's folder or an archive can be named too"))
@@ -160,7 +139,7 @@ impl Context {
     /// the Go tools, has every name that cannot only be a path.
     fn location(&self, argument: Option<&str>, bare: Bare) -> Result<Location> {
         let Some(argument) = argument else { return Ok(Location::Store(None)) };
-        let is_named = self.store_path.is_some() || self.persona != Persona::Osimage;
+        let is_named = self.store_path.is_some() || self.manner.stands_in();
         let only_paths = is_named && bare != Bare::Registry;
         let location = Location::parse(argument, |path| {
             let sure = || path.to_str().is_some_and(looks_like_path);
@@ -223,7 +202,7 @@ impl Context {
             None => {}
         }
         let reference: Reference = argument.parse().ok()?;
-        if self.persona != Persona::Osimage || reference.tag_or_digest().is_err() {
+        if self.manner.stands_in() || reference.tag_or_digest().is_err() {
             return None;
         }
         Some(match bare {
@@ -242,7 +221,7 @@ impl Context {
     pub fn open(&self, location: Location) -> Result<Place> {
         Ok(match location {
             Location::Store(selector) => Place::layout(self.store()?, selector),
-            Location::Layout(path, selector) => Place::layout(Layout::open(&path)?, selector),
+            Location::Layout(path, selector) => Place::layout(self.layout(&path)?, selector),
             Location::Archive(path, selector) => {
                 Place::archive(Archive::open(&path, self.max_size)?, selector)
             }
@@ -294,6 +273,17 @@ impl Context {
             .with_hint(
                 "name it as HOST/REPOSITORY:TAG; oci://HOST/REPOSITORY:TAG can mean nothing else",
             )),
+        }
+    }
+}
+
+impl Context {
+    /// As [`reference`](Self::reference); a name without a tag may stand for `latest`.
+    pub fn tagged_reference(&self, argument: &str) -> Result<Reference> {
+        let reference = self.reference(argument)?;
+        match reference.tag_or_digest() {
+            Err(_) if self.manner.untagged => Ok(reference.with_tag(&"latest".parse()?)),
+            _ => Ok(reference),
         }
     }
 }
@@ -381,6 +371,16 @@ pub fn parse_annotations<'a>(texts: impl IntoIterator<Item = &'a String>) -> Res
         annotations.set(key, value);
     }
     Ok(annotations)
+}
+
+/// Annotations as ironcore-image takes them, after those that were given one by one.
+pub fn add_annotations(annotations: &mut Annotations, texts: &[String]) -> Result<()> {
+    for text in texts {
+        for (key, value) in go_csv::pairs(text)? {
+            annotations.set(key, value);
+        }
+    }
+    Ok(())
 }
 
 /// Which image of an index is meant.

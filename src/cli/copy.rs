@@ -92,6 +92,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let delivery = Delivery::new()
         .attached(args.recursive)
         .no_clobber(args.no_clobber)
+        .keeping(context.manner.keeping)
         .transfer(args.transfer.options().observer(&progress));
     let delivered = to.deliver(source, &entry, &delivery);
     let delivered = or_alone(Some(&args.source), &place, delivered)?;

@@ -4,6 +4,7 @@
 use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
+use super::manner::{Manner, VERBS};
 
 /// A terminal has at least so many columns.
 const COLUMNS: usize = 80;
@@ -52,9 +53,28 @@ const NOT_SHOWN: &[(&str, &[About])] = &[
     ("man", NEITHER),
 ];
 
-/// The command line of the program.
-pub fn command() -> Command {
-    let command = fitted(Cli::command());
+/// Arguments that mean nothing, where they are taken all the same.
+pub const SURPLUS: &str = "surplus";
+
+/// What is said below the help where the program stands in for another.
+const STANDS_IN: &str = "Examples:
+  osimage build --rootfs-file rootfs.raw --initramfs-file initrd --kernel-file vmlinuz \\
+      --command-line 'root=LABEL=ROOT ro' --tag ghcr.io/me/os:1.0
+  osimage list
+  osimage push ghcr.io/me/os:1.0
+  osimage url ghcr.io/me/os:1.0 --layer kernel
+
+This is osimage, which does what the tool of this name does, and more; `osimage --help` tells of all.
+
+Exit codes: 0 done, 1 failed.";
+
+/// The command line of the program in its manner.
+pub fn command(manner: &Manner) -> Command {
+    let command = match manner.stands_in() {
+        true => standing_in(Cli::command(), manner),
+        false => Cli::command(),
+    };
+    let command = fitted(command);
     let global: Vec<Arg> =
         command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
     NOT_SHOWN.iter().fold(command, |command, (name, about)| {
@@ -62,6 +82,51 @@ pub fn command() -> Command {
         // An option of the command itself takes the place of the one of every command.
         let own = global.iter().filter(hidden).map(|arg| arg.clone().hide(true));
         command.mut_subcommand(name, |command| command.args(own))
+    })
+}
+
+/// The command line under the name of another tool: with its store, its commands first, and what
+/// it takes beyond ours.
+fn standing_in(command: Command, manner: &Manner) -> Command {
+    let store = format!(
+        "Folder of the store: images, and what they are called [default: ~/{}]",
+        manner.home_store.unwrap_or_default()
+    );
+    let command = command
+        .name(manner.program)
+        .bin_name(manner.program)
+        .after_help(STANDS_IN)
+        .mut_arg("store_path", |arg| arg.help(store));
+    let command = VERBS.iter().enumerate().fold(command, |command, (n, verb)| {
+        command.mut_subcommand(verb, |command| {
+            // The last of a repeated flag counts there.
+            command.display_order(n).args_override_self(true)
+        })
+    });
+    let surplus = || Arg::new(SURPLUS).num_args(0..).hide(true);
+    renamed(command, manner.program)
+        .mut_subcommand("build", |command| command.arg(surplus()))
+        .mut_subcommand("list", |command| {
+            command
+                .override_usage(format!("{} list [OPTIONS]", manner.program))
+                .mut_arg("source", |arg| arg.hide(true))
+                .arg(surplus())
+        })
+        .mut_subcommand("push", |command| {
+            command.override_usage(format!("{} push [OPTIONS] <REF>", manner.program))
+        })
+}
+
+/// A command, and those below it, with the other name in their examples.
+fn renamed(command: Command, program: &str) -> Command {
+    let command = match command.get_after_help().map(ToString::to_string) {
+        Some(text) => command.after_help(text.replace("osimage ", &format!("{program} "))),
+        None => command,
+    };
+    let names: Vec<_> =
+        command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| renamed(command, program))
     })
 }
 
@@ -194,7 +259,7 @@ mod tests {
 
     #[test]
     fn examples_fit_a_terminal_of_80_columns() {
-        let command = command();
+        let command = command(Manner::of_program());
         for command in all(&command) {
             let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             // A digest is one word, which nothing breaks.
@@ -218,7 +283,7 @@ mod tests {
                 "long ".repeat(14)
             )
         );
-        let command = command();
+        let command = command(Manner::of_program());
         for command in all(&command) {
             let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let Some(lines) = text.strip_prefix("Examples:\n") else { continue };
@@ -255,9 +320,11 @@ mod tests {
 
     #[test]
     fn the_command_line_holds_together() {
-        command().debug_assert();
+        command(Manner::of_program()).debug_assert();
         // Every option of all commands is about something.
-        for option in command().get_arguments().filter(|arg| arg.is_global_set()) {
+        for option in
+            command(Manner::of_program()).get_arguments().filter(|arg| arg.is_global_set())
+        {
             assert!(About::of(option).is_some(), "{}", option.get_id());
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use osimage::content::{self, Source};
 use osimage::image::Image;
-use osimage::names::split_tag;
+use osimage::names::{Reference, split_tag};
 use osimage::oci::{self, Descriptor};
 use osimage::{Kind, Result};
 use serde::Serialize;
@@ -58,16 +58,26 @@ struct Details {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let place = match context.place(args.source.as_deref(), Bare::Store) {
+    let rows = context.manner.rows;
+    let named = args.source.as_deref().filter(|_| !context.manner.is_lenient);
+    if let (Some(given), None) = (&args.source, named) {
+        output::say(&format!("osimage: {} means nothing here", output::visible(given)));
+    }
+    let place = match context.place(named, Bare::Store) {
         // The Go tools make a store when they list it; a store that is not there yet holds no
         // images.
-        Err(e) if args.source.is_none() && e.kind() == Kind::NotFound => {
-            return show(args, None, Vec::new());
+        Err(e) if named.is_none() && e.kind() == Kind::NotFound => {
+            return show(args, rows.is_some(), None, Vec::new());
         }
         opened => opened?,
     };
     let (source, is_one) = (place.source(), place.selector().is_some());
     let mut entries = if is_one { vec![place.entry()?] } else { source.entries()? };
+    if let Some(media_types) = rows {
+        entries.retain(|entry| media_types.contains(&entry.media_type.as_str()));
+        entries.sort_by(|a, b| b.digest.cmp(&a.digest));
+        return show(args, true, Some(source), entries);
+    }
     entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
     // onmetal-image adds a further entry without a name each time it builds an image again.
     entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
@@ -76,10 +86,16 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         oci::is_manifest_or_index(&entry.media_type)
             && (entry.name().is_some() || !attached.contains(&entry.digest))
     });
-    show(args, Some(source), entries)
+    show(args, false, Some(source), entries)
 }
 
-fn show(args: &Args, source: Option<&dyn Source>, entries: Vec<Descriptor>) -> Result<()> {
+/// Shows entries; `whole` says that a name which does not tell its registry is none.
+fn show(
+    args: &Args,
+    whole: bool,
+    source: Option<&dyn Source>,
+    entries: Vec<Descriptor>,
+) -> Result<()> {
     let details =
         |entry: &Descriptor| source.map_or_else(Details::default, |source| details(source, entry));
     if args.quiet {
@@ -101,7 +117,8 @@ fn show(args: &Args, source: Option<&dyn Source>, entries: Vec<Descriptor>) -> R
     let mut table = vec![heads.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     for entry in &entries {
         let none = || "<none>".to_owned();
-        let (repository, tag) = columns(entry.name());
+        let name = entry.name().filter(|name| !whole || is_whole(name));
+        let (repository, tag) = columns(name);
         let mut cells = vec![
             repository.map_or_else(none, str::to_owned),
             tag.map_or_else(none, str::to_owned),
@@ -120,6 +137,11 @@ fn show(args: &Args, source: Option<&dyn Source>, entries: Vec<Descriptor>) -> R
         table.push(cells);
     }
     output::print(&output::table(&table))
+}
+
+/// Whether a name says all that it means: its registry, and what comes before it there.
+fn is_whole(name: &str) -> bool {
+    name.parse::<Reference>().is_ok_and(|reference| reference.to_string() == name)
 }
 
 /// A name's repository and tag; a name that has neither host nor folder nor colon is a tag, as

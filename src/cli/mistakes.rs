@@ -143,7 +143,7 @@ mod tests {
     /// Every option that an answer names is one of some command.
     #[test]
     fn our_options_are_options() {
-        let command = super::super::help::command();
+        let command = super::super::help::command(super::super::manner::Manner::of_program());
         let known: Vec<_> = std::iter::once(&command)
             .chain(command.get_subcommands())
             .flat_map(clap::Command::get_arguments)
@@ -159,7 +159,7 @@ mod tests {
     /// What is answered can be typed.
     #[test]
     fn our_names_are_commands() {
-        let command = super::super::help::command();
+        let command = super::super::help::command(super::super::manner::Manner::of_program());
         for (other, ours) in OTHER_NAMES {
             assert!(command.get_subcommands().any(|known| known.get_name() == ours[0]), "{ours:?}");
             let known = |name: &str| {

@@ -1,7 +1,7 @@
 //! The command line: arguments in, the library's functions, output and exit codes out.
 //!
-//! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: its store
-//! and its profile are theirs.
+//! Called as `onmetal-image` or `ironcore-image`, the program stands in for those tools: `manner`
+//! knows what is different then.
 
 mod advice;
 mod archive;
@@ -16,6 +16,7 @@ mod ends;
 mod explain;
 mod extract;
 mod features;
+mod go_csv;
 mod help;
 mod index;
 mod inspect;
@@ -23,6 +24,7 @@ mod json;
 mod left_behind;
 mod list;
 mod login;
+mod manner;
 mod mistakes;
 mod names;
 mod output;
@@ -45,10 +47,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{FromArgMatches, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, FromArgMatches, Parser, Subcommand};
 use osimage::{Error, Kind, Result};
 
-use context::{Context, Global, Persona};
+use context::{Context, Global};
+use manner::Manner;
 
 /// Ship operating systems the way containers are shipped: kernel, initramfs and root file system as
 /// an OCI image.
@@ -114,13 +118,25 @@ enum Command {
     Blob(query::BlobArgs),
     Compress(compress::Args),
     Features(features::Args),
+    #[command(visible_alias = "completion")]
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
 
 /// Prints help or the version, or what is wrong with the arguments.
-fn tell(mut told: clap::Error) -> ExitCode {
+fn tell(mut told: clap::Error, manner: &Manner) -> ExitCode {
     use clap::error::ContextKind::{InvalidArg, Suggested, SuggestedArg, Usage};
+    if manner.stands_in()
+        && matches!(
+            told.kind(),
+            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        )
+    {
+        return match output::print(&help::command(manner).render_help().to_string()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(Kind::Other as u8),
+        };
+    }
     let option = match told.get(InvalidArg) {
         Some(clap::error::ContextValue::String(option))
             if told.kind() == clap::error::ErrorKind::UnknownArgument =>
@@ -145,7 +161,7 @@ fn tell(mut told: clap::Error) -> ExitCode {
     }
     match printed {
         // Nobody listens.
-        _ if told.use_stderr() => ExitCode::from(Kind::Usage as u8),
+        _ if told.use_stderr() => ExitCode::from(manner.code(Kind::Usage)),
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             output::say(&format!("osimage: {}", Error::io("write", "standard output", e)));
             ExitCode::from(Kind::Other as u8)
@@ -156,14 +172,20 @@ fn tell(mut told: clap::Error) -> ExitCode {
 
 /// Runs the program; what went wrong goes to stderr, its class into the exit code.
 pub fn main() -> ExitCode {
-    let parsed = help::command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    let manner = Manner::of_program();
+    let parsed = help::command(manner)
+        .try_get_matches_from(manner.arguments(std::env::args_os()))
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let cli = match parsed {
-        Ok(cli) => cli,
-        Err(told) => return tell(told),
+        Ok((cli, matches)) => {
+            tell_surplus(&matches);
+            cli
+        }
+        Err(told) => return tell(told, manner),
     };
     take_file_limit_as_error();
     osimage::durable::before_temporaries(end_tidily);
-    let context = Context::new(cli.global, Persona::of_program());
+    let context = Context::new(cli.global, manner);
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -177,8 +199,18 @@ pub fn main() -> ExitCode {
                     output::visible(&advice::words(&advice, |registry| context.end_of(registry)))
                 ));
             }
-            ExitCode::from(error.kind() as u8)
+            ExitCode::from(manner.code(error.kind()))
         }
+    }
+}
+
+/// Says which arguments mean nothing, where that is no error.
+fn tell_surplus(matches: &ArgMatches) {
+    let surplus = matches
+        .subcommand()
+        .and_then(|(_, matches)| matches.try_get_many::<String>(help::SURPLUS).ok().flatten());
+    for word in surplus.into_iter().flatten() {
+        output::say(&format!("osimage: {} means nothing here", output::visible(word)));
     }
 }
 
@@ -257,7 +289,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Blob(args) => query::blob(&args, context),
         Command::Compress(args) => compress::run(&args),
         Command::Features(args) => features::run(args, &mut output::Stdout),
-        Command::Completions(args) => shell::completions(&args),
-        Command::Man(args) => shell::man(&args),
+        Command::Completions(args) => shell::completions(&args, context.manner),
+        Command::Man(args) => shell::man(&args, context.manner),
     }
 }

@@ -1,10 +1,11 @@
 //! `osimage tag`, `untag` and `delete`: what images are called, and their going, in a registry too.
 
-use osimage::content;
+use osimage::content::{self, Source};
+use osimage::layout::Layout;
 use osimage::names::Selector;
 use osimage::oci::Descriptor;
 use osimage::registry::Access;
-use osimage::{Error, Result};
+use osimage::{Error, Kind, Result};
 
 use super::context::{Bare, Context};
 use super::{output, remote};
@@ -112,14 +113,43 @@ fn delete_remote(args: &DeleteArgs, context: &Context) -> Result<()> {
     output::line(&format!("Successfully deleted {}", args.image))
 }
 
+/// Why an image is not deleted by the beginning of its id: one of its names was meant, perhaps.
+fn refuse_prefix(layout: &Layout, args: &DeleteArgs, entry: &Descriptor) -> Error {
+    let entries = layout.entries().unwrap_or_default();
+    let names: Vec<_> = entries
+        .iter()
+        .filter(|other| other.digest == entry.digest)
+        .filter_map(Descriptor::name)
+        .collect();
+    let names = match names.as_slice() {
+        [] => "which has no name".to_owned(),
+        names => format!("which is called {}", names.join(", ")),
+    };
+    Error::refused(format!("{} is the beginning of the id of an image, {names}", args.image))
+        .with_hint(format!("give the name that is to go, or {} for all of them", entry.digest))
+}
+
 pub fn delete(args: &DeleteArgs, context: &Context) -> Result<()> {
     if args.remote {
         return delete_remote(args, context);
     }
-    let (layout, name) = context.place(Some(&args.image), Bare::StoreOnly)?.into_layout()?;
-    let entry = content::resolve(&layout, name.as_ref())?;
+    let found = context.place(Some(&args.image), Bare::StoreOnly).and_then(|place| {
+        let (layout, name) = place.into_layout()?;
+        let entry = content::resolve(&layout, name.as_ref())?;
+        Ok((layout, name, entry))
+    });
+    let (layout, name, entry) = match found {
+        Err(e) if e.kind() == Kind::NotFound && context.manner.is_lenient => {
+            output::say(&output::visible(&format!("osimage: nothing was deleted: {e}")));
+            return output::line(&format!("Successfully deleted {}", args.image));
+        }
+        found => found?,
+    };
     let by_prefix = name.as_ref().is_some_and(|name| is_prefix(name, &entry));
     let by_name = !by_prefix && name.as_ref().is_some_and(|name| name.name().is_some());
+    if by_prefix && context.manner.whole_ids {
+        return Err(refuse_prefix(&layout, args, &entry));
+    }
     let removed = layout.delete(&entry.digest, entry.name().filter(|_| by_name))?;
     if !removed.blobs.is_empty() {
         output::say(&format!(

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -301,6 +302,10 @@ impl<S: Source + ?Sized> Source for Watched<'_, S> {
 impl<S: Inventory + ?Sized> Inventory for Watched<'_, S> {
     fn blobs(&self) -> Result<Vec<(Digest, u64)>> {
         self.source.blobs()
+    }
+
+    fn unfinished(&self) -> Result<Vec<(PathBuf, u64)>> {
+        self.source.unfinished()
     }
 
     fn check_rest(&self) -> Result<()> {

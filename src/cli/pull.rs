@@ -105,13 +105,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             &options(args, &progress),
         );
     }
-    let entry = select::chosen(&image, image.descriptor(), platform.as_ref())?;
+    let entry = match context.manner.only_image {
+        true => select::only(&image, image.descriptor(), platform.as_ref())?,
+        false => select::chosen(&image, image.descriptor(), platform.as_ref())?,
+    };
     let to = writing.open(to, context, |reference| {
         context.client().repository(reference.repository(), Access::Push)
     })?;
     let name = reference.digest().is_none().then(|| EntryName::from(&reference));
     let entry = entry.named(name.as_ref());
-    let delivery = Delivery::new().transfer(args.transfer.options().observer(&progress));
+    let delivery = Delivery::new()
+        .keeping(context.manner.keeping)
+        .transfer(args.transfer.options().observer(&progress));
     let delivered = to.deliver(&image, &entry, &delivery)?;
     drop(progress);
     target::tell(&to, &delivered);

@@ -54,8 +54,8 @@ pub struct Args {
     #[arg(long)]
     all: bool,
     /// Tag the images of an index too, as TAG-ARCH
-    #[arg(long)]
-    push_sub_manifests: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
+    push_sub_manifests: Option<bool>,
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
@@ -89,7 +89,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (place, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes
         .iter()
-        .map(|wanted| push(args, client, place.source(), wanted))
+        .map(|wanted| push(args, context, client, place.source(), wanted))
         .collect::<Result<Vec<_>>>();
     let source = args.images.first().filter(|_| !args.all && args.images.len() > 1);
     let pushed = or_alone(source.map(String::as_str), &place, pushed)?;
@@ -151,9 +151,11 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
     }
     let place = context.place(Some(named), Bare::StoreOnly)?;
     let reference = context.reference(to)?;
-    reference
-        .tag_or_digest()
-        .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
+    if !context.manner.untagged {
+        reference
+            .tag_or_digest()
+            .map_err(|e| e.with_hint(format!("say under which tag: {to}:TAG; for a build, its version is a good one, such as {to}:1.0")))?;
+    }
     if reference.tag().is_none() && !tags.is_empty() {
         return Err(Error::usage(format!("{to} has no tag to which others could be added"))
             .with_hint("give the tags alone: HOST/REPOSITORY:TAG1,TAG2"));
@@ -244,8 +246,19 @@ struct Pushed {
     reference_as_tags: Vec<String>,
 }
 
-fn push(args: &Args, client: &Client, source: &dyn Source, wanted: &Wanted) -> Result<Pushed> {
-    let Wanted { entry, reference, others } = wanted;
+fn push(
+    args: &Args,
+    context: &Context,
+    client: &Client,
+    source: &dyn Source,
+    wanted: &Wanted,
+) -> Result<Pushed> {
+    let Wanted { entry, others, .. } = wanted;
+    let is_named = wanted.reference.tag_or_digest().is_ok();
+    let reference = &match is_named {
+        true => wanted.reference.clone(),
+        false => wanted.reference.with_digest(&entry.digest),
+    };
     let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(&mounted(from, reference)?);
@@ -253,8 +266,14 @@ fn push(args: &Args, client: &Client, source: &dyn Source, wanted: &Wanted) -> R
     let graph = Graph::read(source, std::slice::from_ref(entry), args.transfer.concurrency)?;
     // What a user attached goes along.
     let attached = referrers::attached(source, &graph, args.transfer.concurrency)?;
+    let wants_sub_manifests = match args.push_sub_manifests {
+        None => context.manner.sub_manifests && reference.tag().is_some(),
+        Some(wants) => wants,
+    };
     let sub_manifests =
-        if args.push_sub_manifests { sub_manifests(&graph, entry, reference)? } else { Vec::new() };
+        if wants_sub_manifests { sub_manifests(&graph, entry, reference)? } else { Vec::new() };
+    let told = context.manner.sub_manifests && args.format == Format::Text;
+    let words = if told && !sub_manifests.is_empty() { Words::Each } else { Words::Plain };
     if args.no_clobber {
         sub_manifests
             .iter()
@@ -270,6 +289,7 @@ fn push(args: &Args, client: &Client, source: &dyn Source, wanted: &Wanted) -> R
             would_move(&repository, entry, other)?;
         }
     } else {
+        words.begin()?;
         let progress = Progress::new(Verb::Send);
         let shipment = Shipment::new(entry, &graph, &attached);
         let options = args.transfer.options().observer(&progress);
@@ -278,15 +298,15 @@ fn push(args: &Args, client: &Client, source: &dyn Source, wanted: &Wanted) -> R
             registry::push(source, shipment, &repository, other, args.no_clobber, &options)?;
         }
         drop(progress);
-        for (own, _, manifest) in sub_manifests {
-            repository.put_manifest(own.tag_or_digest()?, &manifest)?;
-            output::say(&format!("tagged {own}"));
+        for (own, entry, manifest) in &sub_manifests {
+            repository.put_manifest(own.tag_or_digest()?, manifest)?;
+            words.tagged(own, entry)?;
         }
     }
     if args.format == Format::Text {
         let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
-        for name in std::iter::once(reference).chain(others) {
-            output::line(&format!("{done} {name} {}", entry.digest.hex()))?;
+        for name in std::iter::once(&wanted.reference).chain(others) {
+            words.pushed(done, name, entry)?;
         }
     }
     let (annotations, artifact_type) = match graph.manifest(&entry.digest).map(|read| read.parsed())
@@ -368,6 +388,49 @@ pub fn would_send(repository: &Repository, graph: &Graph) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// In which words it is told that an index was pushed with its images under tags of their own.
+enum Words {
+    /// The index's alone, as for an image.
+    Plain,
+    /// Those of ironcore-image, a line for each.
+    Each,
+}
+
+impl Words {
+    fn begin(&self) -> Result<()> {
+        match self {
+            Words::Plain => Ok(()),
+            Words::Each => output::line("Detected index manifest. Pushing sub-manifests..."),
+        }
+    }
+
+    fn tagged(&self, own: &Reference, entry: &Descriptor) -> Result<()> {
+        match self {
+            Words::Plain => output::say(&format!("tagged {own}")),
+            Words::Each => {
+                output::line(&format!("Successfully pushed sub-manifest: {}", entry.digest))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pushed(&self, done: &str, name: &Reference, entry: &Descriptor) -> Result<()> {
+        match self {
+            Words::Plain => output::line(&format!("{done} {name} {}", entry.digest.hex())),
+            Words::Each => output::line(&format!("{done} index manifest: {name}")),
+        }
+    }
+}
+
+/// Yes or no, in all the ways in which Go takes it.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
 }
 
 /// Each image of an index under a tag of its own, as ironcore-image names them.

@@ -5,12 +5,13 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Once;
 
-use osimage::registry::credentials::Credentials;
+use osimage::registry::credentials::{Credentials, Environment};
 use osimage::registry::{Client, Resolve, Settings};
 use osimage::{Error, Result, copy};
 
 use super::context::parse_size;
 use super::ends::End;
+use super::manner::Manner;
 use super::output;
 
 /// How registries are reached; shown by `--help`, not by `-h`.
@@ -94,8 +95,8 @@ pub struct Upload {
 
 impl RegistryArgs {
     /// A client as the options say.
-    pub fn client(&self, chunk_size: Option<NonZero<u64>>) -> Client {
-        Client::new(self.settings(chunk_size), self.credentials())
+    pub fn client(&self, chunk_size: Option<NonZero<u64>>, manner: &Manner) -> Client {
+        Client::new(self.settings(chunk_size), self.shown(manner))
     }
 
     /// A client for the registry at one end of a copy.
@@ -145,6 +146,19 @@ impl RegistryArgs {
     /// Where credentials are looked up and stored.
     pub fn credentials(&self) -> Credentials {
         Credentials::from_env(self.registry_config.clone())
+    }
+
+    /// What is shown to registries, from where the program of that name looks for it.
+    fn shown(&self, manner: &Manner) -> Credentials {
+        let mut files = self.registry_config.clone();
+        let environment = match manner.named_alone && !files.is_empty() {
+            true => Environment::default().path(std::env::var_os("PATH").unwrap_or_default()),
+            false => Environment::of_process().docker_first(manner.docker_first),
+        };
+        if manner.is_lenient {
+            files.retain(|file| file.exists());
+        }
+        Credentials::new(files, environment)
     }
 
     /// Gives the library's messages a voice: warnings, and with `-d` everything.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use osimage::{Error, Result, durable};
 
+use super::manner::Manner;
 use super::{help, output};
 
 /// Print the completions for a shell
@@ -18,9 +19,10 @@ pub struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-pub fn completions(args: &CompletionsArgs) -> Result<()> {
+pub fn completions(args: &CompletionsArgs, manner: &Manner) -> Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut help::command(), "osimage", &mut script);
+    let mut command = help::command(manner);
+    clap_complete::generate(args.shell, &mut command, manner.program, &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }
 
@@ -35,8 +37,8 @@ pub struct ManArgs {
     output: Option<PathBuf>,
 }
 
-pub fn man(args: &ManArgs) -> Result<()> {
-    let mut command = help::command();
+pub fn man(args: &ManArgs, manner: &Manner) -> Result<()> {
+    let mut command = help::command(manner);
     command.build();
     match &args.output {
         None => output::print(&page(&command)?),

@@ -46,11 +46,19 @@ struct Freed<'a> {
     dry_run: bool,
     bytes: u64,
     blobs: Vec<Blob<'a>>,
+    unfinished: Vec<Unfinished>,
 }
 
 #[derive(Serialize)]
 struct Blob<'a> {
     digest: &'a Digest,
+    size: u64,
+}
+
+/// What another tool left unfinished.
+#[derive(Serialize)]
+struct Unfinished {
+    path: String,
     size: u64,
 }
 
@@ -78,14 +86,30 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
             dry_run: args.dry_run,
             bytes: removed.bytes(),
             blobs: blobs.collect(),
+            unfinished: removed
+                .unfinished
+                .iter()
+                .map(|(path, size)| Unfinished { path: path.display().to_string(), size: *size })
+                .collect(),
         });
     }
     let done = if args.dry_run { "would free" } else { "freed" };
     for (digest, size) in &removed.blobs {
         output::line(&format!("{done} {digest} {}", output::size(*size)))?;
     }
+    for (path, size) in &removed.unfinished {
+        output::line(&format!(
+            "{done} {}, left unfinished, {}",
+            path.display(),
+            output::size(*size)
+        ))?;
+    }
+    let unfinished = match removed.unfinished.len() {
+        0 => String::new(),
+        n => format!(" and {n} unfinished"),
+    };
     output::line(&format!(
-        "{done} {}, {}",
+        "{done} {}{unfinished}, {}",
         output::count(removed.blobs.len(), "blob"),
         output::size(removed.bytes())
     ))
@@ -147,6 +171,8 @@ struct Checked<'a> {
     more_problems: usize,
     unreached: usize,
     unreached_bytes: u64,
+    unfinished: usize,
+    unfinished_bytes: u64,
 }
 
 impl<'a> From<&'a Report> for Checked<'a> {
@@ -160,6 +186,8 @@ impl<'a> From<&'a Report> for Checked<'a> {
             more_problems: report.more_problems,
             unreached: report.unreached,
             unreached_bytes: report.unreached_bytes,
+            unfinished: report.unfinished,
+            unfinished_bytes: report.unfinished_bytes,
         }
     }
 }
@@ -203,6 +231,14 @@ fn tell(report: &Report) -> Result<()> {
         output::say(&format!(
             "{blobs}, {}, that no image needs; in a store, `osimage gc` frees them",
             output::size(report.unreached_bytes)
+        ));
+    }
+    if report.unfinished > 0 {
+        output::say(&format!(
+            "{}, {}, that another tool has not brought in whole; `osimage gc` frees what it has \
+             not written to for an hour",
+            output::count(report.unfinished, "blob"),
+            output::size(report.unfinished_bytes)
         ));
     }
     if !report.problems.is_empty() {

@@ -74,7 +74,7 @@ struct Found {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let reference = context.reference(&args.image)?;
+    let reference = context.tagged_reference(&args.image)?;
     let image = context.client().image(&reference)?;
     let repository = image.repository();
     let found = match args.layer {

@@ -31,13 +31,20 @@ pub struct Recipe {
     parts: Parts,
     annotations: Annotations,
     tag: Option<EntryName>,
+    allow_empty: bool,
 }
 
 impl Recipe {
     /// A profile, whose media types the image bears, and its parts: one image, or one for each
     /// architecture, with an index over them.
     pub fn new(profile: Profile, parts: impl Into<Parts>) -> Self {
-        Recipe { profile, parts: parts.into(), annotations: Annotations::default(), tag: None }
+        Recipe {
+            profile,
+            parts: parts.into(),
+            annotations: Annotations::default(),
+            tag: None,
+            allow_empty: false,
+        }
     }
 
     /// Annotations of the manifest, or of the index where there is one.
@@ -54,6 +61,13 @@ impl Recipe {
         self
     }
 
+    /// Whether a file may be empty, but for what a machine starts from: a kernel, a UKI, an ISO.
+    #[must_use]
+    pub fn allow_empty(mut self, yes: bool) -> Self {
+        self.allow_empty = yes;
+        self
+    }
+
     /// The parts.
     pub fn parts(&self) -> &Parts {
         &self.parts
@@ -66,7 +80,7 @@ impl Recipe {
     /// [`Error::Usage`]; [`Error::Io`] for a file that cannot be opened.
     pub fn check(&self) -> Result<()> {
         let parts = match &self.parts {
-            Parts::One(part) => return check_part(self.profile, part),
+            Parts::One(part) => return self.check_part(part),
             Parts::ByPlatform(parts) => parts,
         };
         let mut known: Vec<Platform> = Vec::new();
@@ -78,7 +92,73 @@ impl Recipe {
             }
             self.tag.as_ref().map_or(Ok(()), |tag| name_of(tag, &platform).map(drop))?;
             known.push(platform);
-            check_part(self.profile, part)?;
+            self.check_part(part)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what makes no image: parts that are missing, that the profile does not have, or that are
+    /// one file.
+    fn check_part(&self, part: &Part) -> Result<()> {
+        let profile = self.profile;
+        let has = |role: Role| part.files.iter().any(|(other, _)| *other == role);
+        for (n, (role, path)) in part.files.iter().enumerate() {
+            if path.as_os_str().is_empty() {
+                return Err(Error::usage(format!("the {role} has no file name"))
+                    .with_hint("name its file, or leave it out"));
+            }
+            if profile.media_type(*role, "").is_none() {
+                return Err(Error::usage(format!("the profile {profile} has no {role}"))
+                    .with_advice(Advice::Profile {
+                        names: &["ironcore", "gardenlinux", "native"],
+                    }));
+            }
+            let metadata = file::open_regular(path)?.1;
+            let starts = matches!(role, Role::Kernel | Role::Uki | Role::Iso);
+            if metadata.len() == 0 && (starts || !self.allow_empty) {
+                return Err(Error::usage(format!("the {role} {} is empty", path.display()))
+                    .with_hint("check the step that should have written it"));
+            }
+            for (other_role, other) in &part.files[..n] {
+                if other_role == role {
+                    return Err(Error::usage(format!(
+                        "the {role} is given twice: {} and {}",
+                        other.display(),
+                        path.display()
+                    ))
+                    .with_hint("an image has one of each; leave one out"));
+                }
+                let other_metadata =
+                    std::fs::metadata(other).map_err(|e| Error::io("read", other, e))?;
+                if (metadata.dev(), metadata.ino()) == (other_metadata.dev(), other_metadata.ino())
+                {
+                    return Err(Error::usage(format!(
+                        "{} is given as the {other_role} and as the {role}",
+                        path.display()
+                    ))
+                    .with_hint("each part is a file of its own; check the arguments"));
+                }
+            }
+        }
+        let missing: Vec<_> = match profile {
+            // Its readers take an image without one of the three for incomplete.
+            Profile::Onmetal => [Role::Rootfs, Role::Initramfs, Role::Kernel]
+                .into_iter()
+                .filter(|role| !has(*role))
+                .collect(),
+            // A virtual machine's disk alone is an image there.
+            Profile::Ironcore if !part.files.is_empty() && !has(Role::Initramfs) => Vec::new(),
+            _ if [Role::Kernel, Role::Uki, Role::Iso].into_iter().any(has) => Vec::new(),
+            _ => vec![Role::Kernel],
+        };
+        if let Some(role) = missing.first() {
+            let hint = match profile {
+                Profile::Onmetal => format!(
+                    "give --{role}-file FILE; an onmetal image has a rootfs, an initramfs and a kernel"
+                ),
+                _ => "give a kernel, a UKI or an ISO".into(),
+            };
+            return Err(Error::usage(format!("the image would have no {role}")).with_hint(hint));
         }
         Ok(())
     }
@@ -403,67 +483,6 @@ pub(super) fn manifest_of(
         annotations: annotations.clone(),
         ..Manifest::new(config, layers)
     }
-}
-
-/// Refuses what makes no image: parts that are missing, that the profile does not have, or that are
-/// one file.
-fn check_part(profile: Profile, part: &Part) -> Result<()> {
-    let has = |role: Role| part.files.iter().any(|(other, _)| *other == role);
-    for (n, (role, path)) in part.files.iter().enumerate() {
-        if path.as_os_str().is_empty() {
-            return Err(Error::usage(format!("the {role} has no file name"))
-                .with_hint("name its file, or leave it out"));
-        }
-        if profile.media_type(*role, "").is_none() {
-            return Err(Error::usage(format!("the profile {profile} has no {role}"))
-                .with_advice(Advice::Profile { names: &["ironcore", "gardenlinux", "native"] }));
-        }
-        let metadata = file::open_regular(path)?.1;
-        if metadata.len() == 0 {
-            return Err(Error::usage(format!("the {role} {} is empty", path.display()))
-                .with_hint("check the step that should have written it"));
-        }
-        for (other_role, other) in &part.files[..n] {
-            if other_role == role {
-                return Err(Error::usage(format!(
-                    "the {role} is given twice: {} and {}",
-                    other.display(),
-                    path.display()
-                ))
-                .with_hint("an image has one of each; leave one out"));
-            }
-            let other_metadata =
-                std::fs::metadata(other).map_err(|e| Error::io("read", other, e))?;
-            if (metadata.dev(), metadata.ino()) == (other_metadata.dev(), other_metadata.ino()) {
-                return Err(Error::usage(format!(
-                    "{} is given as the {other_role} and as the {role}",
-                    path.display()
-                ))
-                .with_hint("each part is a file of its own; check the arguments"));
-            }
-        }
-    }
-    let missing: Vec<_> = match profile {
-        // Its readers take an image without one of the three for incomplete.
-        Profile::Onmetal => [Role::Rootfs, Role::Initramfs, Role::Kernel]
-            .into_iter()
-            .filter(|role| !has(*role))
-            .collect(),
-        // A virtual machine's disk alone is an image there.
-        Profile::Ironcore if !part.files.is_empty() && !has(Role::Initramfs) => Vec::new(),
-        _ if [Role::Kernel, Role::Uki, Role::Iso].into_iter().any(has) => Vec::new(),
-        _ => vec![Role::Kernel],
-    };
-    if let Some(role) = missing.first() {
-        let hint = match profile {
-            Profile::Onmetal => format!(
-                "give --{role}-file FILE; an onmetal image has a rootfs, an initramfs and a kernel"
-            ),
-            _ => "give a kernel, a UKI or an ISO".into(),
-        };
-        return Err(Error::usage(format!("the image would have no {role}")).with_hint(hint));
-    }
-    Ok(())
 }
 
 /// Hands all files to the sink, two at a time, the largest first.

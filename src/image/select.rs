@@ -33,6 +33,25 @@ pub fn chosen(
     if wanted.is_some() { one(source, entry, wanted) } else { Ok(entry.clone()) }
 }
 
+/// The image or the whole index; of an index over one image, or where a platform is asked for, the
+/// one image.
+///
+/// # Errors
+/// As [`one`]; where the index cannot be read.
+pub fn only(
+    source: &dyn Source,
+    entry: &Descriptor,
+    wanted: Option<&Wanted>,
+) -> Result<Descriptor> {
+    if wanted.is_none() && oci::is_index(&entry.media_type) {
+        let index = read_index(source, entry)?;
+        if let [image] = index.manifests.as_slice() {
+            return Ok(image.clone());
+        }
+    }
+    chosen(source, entry, wanted)
+}
+
 /// Finds what something is attached to. What was named by its digest is that, and nothing below
 /// it; of an index with a container that tells of a single operating system, it is that one.
 ///

@@ -100,6 +100,7 @@ impl Session<'_> {
     /// [`Error::Refused`] where a name is taken and [`Taken::Refuse`] was asked for; as
     /// [`update`](Session::update).
     pub fn import(&self, entries: &[Descriptor], taken: Taken) -> Result<Vec<Imported>> {
+        let keeping = self.layout.keeping;
         self.update(|index| {
             let imported = names_of(entries, index, taken);
             if taken == Taken::Refuse
@@ -111,7 +112,7 @@ impl Session<'_> {
                 return Err(Error::refused(format!("{name} is another image already, {by}"))
                     .with_hint("choose another name"));
             }
-            index.extend(imported.iter().map(|new| new.entry.clone()).collect());
+            keeping.add(index, imported.iter().map(|new| new.entry.clone()).collect());
             Ok(imported)
         })?
     }

@@ -14,21 +14,25 @@
 //! `DIR` *exclusively* for that moment, and always takes it second. Readers take no lock and write
 //! nothing: `index.json` is replaced by a rename, so they see the old one or the new one.
 
+mod beside;
 mod import;
+mod ingest;
+mod keeping;
 mod lock;
 mod remove;
 mod session;
 
+use beside::INGEST;
 use lock::Lock;
 
 pub use import::{Imported, Naming, Taken};
+pub use keeping::Keeping;
 pub use remove::Removed;
 pub use session::Session;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -65,6 +69,7 @@ pub const BLOBS: &str = "blobs";
 pub struct Layout {
     path: PathBuf,
     root: File,
+    keeping: Keeping,
     manifests: Manifests,
     attached: Mutex<Option<Box<(Version, Attached)>>>,
 }
@@ -80,15 +85,13 @@ impl Layout {
     /// [`Error::NotFound`] where there is no folder, [`Error::Invalid`] where it is not a layout of
     /// version 1.0.0.
     pub fn open(path: &Path) -> Result<Self> {
-        let root = file::open_dir(path)?;
-        let layout = Layout {
-            path: path.to_owned(),
-            root,
-            manifests: Manifests::default(),
-            attached: Mutex::default(),
-        };
-        match layout.read_small(LayoutFile::NAME, MAX_CONFIG)? {
-            Some(bytes) => LayoutFile::check(&bytes, layout.origin())?,
+        let layout = Layout::at(path)?;
+        let checked = layout.read_settled(
+            || layout.read_small(LayoutFile::NAME, MAX_CONFIG),
+            |bytes| LayoutFile::check(bytes, layout.origin()),
+        );
+        match checked? {
+            Some(()) => {}
             None if layout.is_unborn()? => {
                 return Err(Error::not_found(format!(
                     "there is no store at {} yet: whoever began to make one was cut off",
@@ -115,12 +118,7 @@ impl Layout {
     /// content but no index, or an index that does not parse; and as [`Layout::open`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))?;
-        let layout = Layout {
-            path: path.to_owned(),
-            root: file::open_dir(path)?,
-            manifests: Manifests::default(),
-            attached: Mutex::default(),
-        };
+        let layout = Layout::at(path)?;
         let lock = layout.lock_index()?;
         if layout.read_small(LayoutFile::NAME, MAX_CONFIG)?.is_none() {
             layout.refuse_foreign_folder()?;
@@ -139,6 +137,17 @@ impl Layout {
         // An index that is lost or torn is found before anything is added, not after.
         layout.index()?;
         Layout::open(path)
+    }
+
+    /// What is in a folder, whatever that is.
+    fn at(path: &Path) -> Result<Self> {
+        Ok(Layout {
+            path: path.to_owned(),
+            root: file::open_dir(path)?,
+            keeping: Keeping::default(),
+            manifests: Manifests::default(),
+            attached: Mutex::default(),
+        })
     }
 
     /// Whether a process was killed while it made this store: nothing is in it yet, and it has no
@@ -183,7 +192,7 @@ impl Layout {
     /// Something in the folder that is no part of a store.
     fn foreign_entry(&self) -> Result<Option<OsString>> {
         let known = |name: &OsStr| {
-            [BLOBS, INDEX_FILE, LayoutFile::NAME, "ingest"].iter().any(|known| name == *known)
+            [BLOBS, INDEX_FILE, LayoutFile::NAME, INGEST].iter().any(|known| name == *known)
         };
         let names = file::names(&self.root, &self.path)?;
         Ok(names.into_iter().find(|name| !known(name) && !file::is_leftover(name)))
@@ -194,28 +203,27 @@ impl Layout {
         &self.path
     }
 
-    /// Reads `index.json`.
+    /// Reads `index.json`. Other tools write it in place: one that breaks off is read again for a
+    /// second.
     ///
     /// # Errors
     /// [`Error::Invalid`] where it is missing or does not parse: that is never taken for an empty
     /// store.
     pub fn index(&self) -> Result<Index> {
-        self.parse_index(&self.read_index()?)
+        self.read_index(|_| ())
     }
 
-    /// The bytes of the index.
-    fn read_index(&self) -> Result<Vec<u8>> {
-        self.read_small(INDEX_FILE, MAX_STORE_INDEX)?.ok_or_else(|| {
+    /// Reads and parses the index; `seen` sees the bytes that were parsed.
+    fn read_index(&self, mut seen: impl FnMut(&[u8])) -> Result<Index> {
+        let read = || {
+            let bytes = self.read_small(INDEX_FILE, MAX_STORE_INDEX)?;
+            bytes.iter().for_each(|bytes| seen(bytes));
+            Ok(bytes)
+        };
+        self.read_settled(read, |bytes| self.parse_index(bytes))?.ok_or_else(|| {
             Error::invalid(format!("index.json in {} is missing", self.origin()))
                 .with_hint(INDEX_HINT)
         })
-    }
-
-    fn index_version(&self) -> Result<Option<Version>> {
-        let Some(file) = self.open_beneath(&[INDEX_FILE])? else { return Ok(None) };
-        let of = |m: std::fs::Metadata| (m.dev(), m.ino(), m.len(), m.ctime(), m.ctime_nsec());
-        let failed = |e| Error::io("read", self.path.join(INDEX_FILE), e);
-        file.metadata().map(of).map(Some).map_err(failed)
     }
 
     fn parse_index(&self, bytes: &[u8]) -> Result<Index> {
@@ -287,7 +295,7 @@ impl Layout {
 
     fn write_small(&self, name: &str, bytes: &[u8]) -> Result<()> {
         use std::os::unix::fs::FileExt;
-        let new = file::NewFile::create(&self.root, &self.path, 0o644)?;
+        let new = file::NewFile::create(&self.root, &self.path, 0o666)?;
         new.file()
             .write_all_at(bytes, 0)
             .map_err(|e| Error::io("write", self.path.join(name), e))?;
@@ -452,6 +460,10 @@ impl Inventory for Layout {
             log::warn!("passed over: {} is not a regular file", path.display());
         }
         Ok(blobs)
+    }
+
+    fn unfinished(&self) -> Result<Vec<(PathBuf, u64)>> {
+        Ok(self.ingested()?.into_iter().map(|found| (found.path, found.size)).collect())
     }
 
     /// Everything else in a layout is read whenever it is opened.

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType};
 
-use super::{BLOBS, Layout, Lock};
+use super::{BLOBS, Keeping, Layout, Lock};
 use crate::content::{Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
@@ -21,19 +21,24 @@ use crate::{Error, Kind, Result, file};
 pub struct Removed {
     /// The blobs, with their sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,
+    /// What other tools left unfinished, by its place, with its sizes in bytes.
+    pub unfinished: Vec<(PathBuf, u64)>,
 }
 
 impl Removed {
     /// The sum of the sizes in bytes.
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add)
+        let blobs = self.blobs.iter().map(|(_, size)| *size);
+        let unfinished = self.unfinished.iter().map(|(_, size)| *size);
+        blobs.chain(unfinished).fold(0, u64::saturating_add)
     }
 }
 
 impl Layout {
     /// Frees every blob that no entry of the index reaches, and what killed processes left behind.
     /// It waits until nobody is adding to the layout, and holds others back meanwhile; so
-    /// content that is about to be named is not lost.
+    /// content that is about to be named is not lost. What a tool without locks has begun to bring
+    /// in goes too where that tool has not written to it for an hour.
     ///
     /// # Errors
     /// [`Error::Invalid`] where a manifest is damaged: what it reaches cannot be told, so nothing
@@ -60,7 +65,8 @@ impl Layout {
         if let Some(odd) = self.scan()?.odd.iter().find(|digest| reached.contains(*digest)) {
             return Err(self.strange(&self.path_of(odd)));
         }
-        let removed = self.sweep(&reached, None, dry_run)?;
+        let mut removed = self.sweep(&reached, None, dry_run)?;
+        removed.unfinished = self.remove_idle(dry_run)?;
         if !dry_run {
             self.remove_leftovers()?;
         }
@@ -86,12 +92,13 @@ impl Layout {
     /// Removes entries, and then the content that only they reached. With a name, the entry of that
     /// name goes; without one, every entry of that content. Where another image is damaged, so
     /// that it cannot be told what that one needs, the content stays for a later
-    /// [`gc`](Layout::gc).
+    /// [`gc`](Layout::gc), and so it does where the index is kept as a [`Keeping::Journal`].
     ///
     /// # Errors
     /// [`Error::NotFound`] where there is no such entry.
     pub fn delete(&self, digest: &Digest, name: Option<&str>) -> Result<Removed> {
-        let _blobs = self.lock_blobs(true, true)?;
+        let frees = self.keeping == Keeping::Tidy;
+        let _blobs = self.lock_blobs(frees, true)?;
         let _lock = self.lock_index()?;
         let goes = |entry: &Descriptor| {
             entry.digest == *digest && (name.is_none() || entry.name() == name)
@@ -99,6 +106,10 @@ impl Layout {
         let (gone, kept): (Vec<_>, Vec<_>) = self.entries()?.into_iter().partition(goes);
         if gone.is_empty() {
             return Err(Error::not_found(format!("no entry of {} is {digest}", self.origin())));
+        }
+        if !frees {
+            self.rewrite_index(|index| index.manifests.retain(|entry| !goes(entry)))?;
+            return Ok(Removed::default());
         }
         let mut candidates = Visited::default();
         // A damaged image can be deleted too; what it reached beyond the damage is left to gc.

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use super::beside::Change;
 use super::{BLOBS, INDEX_FILE, Layout, Lock};
 use crate::content::{self, Source};
 use crate::copy::Target;
@@ -27,7 +28,7 @@ const BLOB_MODE: u32 = 0o444;
 
 /// One process's adding to a layout. Blobs that were put but never named are freed by a later `gc`.
 pub struct Session<'a> {
-    layout: &'a Layout,
+    pub(super) layout: &'a Layout,
     /// Holds the shared lock.
     _blobs: Lock,
     /// The folders that got new names and are to be brought to the disk before anything points to
@@ -214,25 +215,24 @@ impl Layout {
     pub fn tag(&self, image: &Selector, new: &EntryName) -> Result<Descriptor> {
         self.session()?.update(|index| {
             let entry = content::resolve_among(self, &index.manifests, Some(image))?;
-            let mut named =
-                Descriptor::new(entry.media_type.clone(), entry.digest.clone(), entry.size)
-                    .named(Some(new));
-            named.platform = entry.platform.clone();
-            index.add(named);
+            self.keeping.name(index, &entry.named(Some(new)));
             Ok(entry)
         })?
     }
 
     /// Reads, changes and replaces `index.json`; the caller holds the lock on the folder.
     pub(super) fn rewrite_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T> {
-        let bytes = self.read_index()?;
-        let (mut index, before) = (self.parse_index(&bytes)?, Digest::of(&bytes));
         // An index may be large; what was read of it is not kept beside what is written.
-        drop(bytes);
+        let mut before = None;
+        let mut index = self.read_index(|bytes| before = Some(Digest::of(bytes)))?;
+        let entries = self.is_shared().then(|| index.manifests.clone());
         let result = change(&mut index);
         let after = index.to_layout_bytes()?;
-        if Digest::of(&after) != before {
+        if Some(Digest::of(&after)) != before {
             self.write_small(INDEX_FILE, &after)?;
+            if let Some(entries) = entries {
+                self.see_it_stays(&Change::between(&entries, &index.manifests))?;
+            }
         }
         Ok(result)
     }

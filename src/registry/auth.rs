@@ -21,7 +21,7 @@ use super::address::{Class, Reach};
 use super::answer::{self, MAX_ANSWER};
 use super::asked::{Asked, Endpoint};
 use super::challenge::{self, Realm, Scheme};
-use super::credentials::{Credential, Credentials};
+use super::credentials::{Credential, Credentials, Found};
 use super::failure::Failure;
 use super::host::{Attempts, Host, unreachable};
 use super::refusal::Refusal;
@@ -86,7 +86,18 @@ struct State {
     scheme: Option<Scheme>,
     tokens: HashMap<Vec<Scope>, Token>,
     /// What was found for a repository; looking may start a helper.
-    credentials: HashMap<String, Option<Credential>>,
+    credentials: HashMap<String, Known>,
+}
+
+/// What is known of the credentials for a repository.
+#[derive(Default)]
+struct Known {
+    /// The one that is used.
+    found: Option<Found>,
+    /// Those that were refused.
+    refused: Vec<Credential>,
+    /// Whether there is no going on to another one.
+    alone: bool,
 }
 
 struct Token {
@@ -110,7 +121,7 @@ impl Auth {
     }
 
     /// Answers a 401 to a request that had `used` as its header, so that the request can be tried
-    /// again.
+    /// again; gives whether that is with another credential than the one that was refused.
     ///
     /// # Errors
     /// [`Error::Unauthorised`] where there is nothing better to show than what was refused.
@@ -120,21 +131,31 @@ impl Auth {
         scopes: &[Scope],
         refused: &Response,
         used: Option<&HeaderValue>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut state = self.state.lock().expect("nothing panics with this lock");
         // Another request may have got a new token while this one was under way.
         if state.tokens.get(scopes).is_some_and(|token| Some(&token.header) != used) {
-            return Ok(());
+            return Ok(false);
         }
         let scheme = challenge::best(host, &refused.headers, refused.peer)?;
-        if used.is_some() && scheme == Scheme::Basic {
+        let repository = scopes.first().map_or("", Scope::repository);
+        // What is sent as it is has been refused; a token may only have expired.
+        let sent = match self.credential(&mut state, host, repository)? {
+            Some(Credential::Basic { username, password }) if scheme == Scheme::Basic => {
+                Some(basic(&username, &password)?)
+            }
+            Some(Credential::RegistryToken(token)) => Some(bearer(&token)?),
+            _ => None,
+        };
+        let is_refused = used.is_some() && sent.as_ref() == used;
+        if is_refused && !self.next_credential(&mut state, host, repository)? {
             return Err(not_accepted(host));
         }
         state.tokens.remove(scopes);
         // What cannot be answered for this work may not be asked of other work.
         self.answer_scheme(&mut state, host, scopes, &scheme)?;
         state.scheme = Some(scheme);
-        Ok(())
+        Ok(is_refused)
     }
 
     /// Forgets what was found and fetched for a registry, and uses this credential: `login` tries
@@ -142,7 +163,14 @@ impl Auth {
     pub fn use_credential(&self, credential: Credential) {
         let mut state = self.state.lock().expect("nothing panics with this lock");
         *state = State {
-            credentials: HashMap::from([(String::new(), Some(credential))]),
+            credentials: HashMap::from([(
+                String::new(),
+                Known {
+                    found: Some(Found { credential, place: "the command".into() }),
+                    alone: true,
+                    ..Known::default()
+                },
+            )]),
             ..State::default()
         };
     }
@@ -172,12 +200,33 @@ impl Auth {
         host: &Host,
         repository: &str,
     ) -> Result<Option<Credential>> {
-        if let Some(known) = state.credentials.get(repository) {
-            return Ok(known.clone());
-        }
-        let found = self.credentials.find(&host.name, repository)?;
-        state.credentials.insert(repository.to_owned(), found.clone());
-        Ok(found)
+        let known = match state.credentials.get(repository) {
+            Some(known) => known,
+            None => {
+                let found = self.credentials.find_other(&host.name, repository, &[])?;
+                let known = Known { found, ..Known::default() };
+                state.credentials.entry(repository.to_owned()).or_insert(known)
+            }
+        };
+        Ok(known.found.as_ref().map(|found| found.credential.clone()))
+    }
+
+    /// Goes on to the next credential for a repository, since the one that was used is refused, and
+    /// warns of that one; gives whether there is another.
+    fn next_credential(&self, state: &mut State, host: &Host, repository: &str) -> Result<bool> {
+        let known = state.credentials.entry(repository.to_owned()).or_default();
+        let Some(stale) = known.found.as_ref().filter(|_| !known.alone) else { return Ok(false) };
+        known.refused.push(stale.credential.clone());
+        let next = self.credentials.find_other(&host.name, repository, &known.refused)?;
+        let Some(next) = next else { return Ok(false) };
+        log::warn!(
+            "{} does not accept the credentials from {}; those from {} are tried",
+            host.name,
+            stale.place,
+            next.place
+        );
+        known.found = Some(next);
+        Ok(true)
     }
 
     fn answer_scheme(
@@ -188,25 +237,35 @@ impl Auth {
         scheme: &Scheme,
     ) -> Result<HeaderValue> {
         let repository = scopes.first().map_or("", Scope::repository);
-        let credential = self.credential(state, host, repository)?;
-        let (header, lifetime) = match (scheme, credential) {
-            (Scheme::Basic, Some(Credential::Basic { username, password })) => {
-                (basic(&username, &password)?, Duration::MAX)
+        let (header, lifetime) = loop {
+            let credential = self.credential(state, host, repository)?;
+            let answer = match (scheme, credential) {
+                (Scheme::Basic, Some(Credential::Basic { username, password })) => {
+                    Some((basic(&username, &password)?, Duration::MAX))
+                }
+                (Scheme::Bearer { .. }, Some(Credential::RegistryToken(token))) => {
+                    Some((bearer(&token)?, Duration::MAX))
+                }
+                (Scheme::Bearer { realm, service }, credential) => {
+                    self.fetch_token(host, realm, service.as_deref(), scopes, credential)?
+                }
+                (Scheme::Basic, Some(_)) => None,
+                (Scheme::Basic, None) => return Err(no_credentials(host)),
+            };
+            if let Some(answer) = answer {
+                break answer;
             }
-            (Scheme::Bearer { .. }, Some(Credential::RegistryToken(token))) => {
-                (bearer(&token)?, Duration::MAX)
+            if self.next_credential(state, host, repository)? {
+                continue;
             }
-            (Scheme::Bearer { realm, service }, credential) => {
-                self.fetch_token(host, realm, service.as_deref(), scopes, credential)?
-            }
-            (Scheme::Basic, Some(_)) => {
-                return Err(Error::unauthorised(format!(
+            return Err(match scheme {
+                Scheme::Bearer { .. } => not_accepted(host),
+                Scheme::Basic => Error::unauthorised(format!(
                     "{} wants a user name and a password, and there is only a token for it",
                     host.name
                 ))
-                .with_advice(log_in(host, "a user name is needed")));
-            }
-            (Scheme::Basic, None) => return Err(no_credentials(host)),
+                .with_advice(log_in(host, "a user name is needed")),
+            });
         };
         let ends = Instant::now()
             .checked_add(lifetime)
@@ -215,6 +274,7 @@ impl Auth {
         Ok(header)
     }
 
+    /// Fetches a token; `None` where the credential for it is refused.
     fn fetch_token(
         &self,
         host: &Host,
@@ -222,7 +282,7 @@ impl Auth {
         service: Option<&str>,
         scopes: &[Scope],
         credential: Option<Credential>,
-    ) -> Result<(HeaderValue, Duration)> {
+    ) -> Result<Option<(HeaderValue, Duration)>> {
         let Realm { url: realm, reach } = realm;
         log::debug!("{}: a token comes from {}", host.name, realm.host_str().unwrap_or_default());
         if credential.is_some() && *reach != Reach::Registry && is_open(host, realm) {
@@ -284,7 +344,7 @@ impl Auth {
                 return Err(no_credentials(host));
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                return Err(not_accepted(host));
+                return Ok(None);
             }
             _ => {
                 return Err(Error::unauthorised(format!(
@@ -309,10 +369,10 @@ impl Auth {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(bad)?;
-        Ok((
+        Ok(Some((
             bearer(&token).map_err(|_| bad())?,
             answer.expires_in.map_or(LIFETIME, Duration::from_secs),
-        ))
+        )))
     }
 
     /// Asks until there is an answer that another try would not change: its status, and the body of

@@ -168,9 +168,14 @@ impl Registry {
             if challenged > 2 || (challenged == 2 && authorization.is_none()) {
                 return Ok(response);
             }
-            self.auth
+            let another = self
+                .auth
                 .answer_challenge(&self.host, call.scopes, &response, authorization.as_ref())
                 .map_err(Failure::Own)?;
+            if another {
+                // It has been asked who we are, and nothing has been refused yet.
+                challenged = 1;
+            }
         }
     }
 

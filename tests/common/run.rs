@@ -106,6 +106,17 @@ impl Scratch {
         }
     }
 
+    /// The program by another name, which `bin/` in the folder has.
+    pub fn called(&self, name: &str) -> Launch {
+        let path = self.path("bin").join(name);
+        if !path.exists() {
+            std::fs::create_dir_all(self.path("bin")).expect("a folder of the test's own");
+            // Another thread of the test may have been quicker.
+            let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_osimage"), &path);
+        }
+        self.program(path)
+    }
+
     /// Leaves a password for hosts where docker would.
     pub fn password(&self, user: &str, password: &str, hosts: &[&str]) {
         let auth = base64(format!("{user}:{password}").as_bytes());

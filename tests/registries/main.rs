@@ -14,6 +14,7 @@ mod along;
 mod attach;
 mod attacks;
 mod documents;
+mod dropin;
 mod examples;
 mod fat;
 mod faults;

@@ -1,7 +1,8 @@
 //! Credentials: what a registry is shown, and the files and helpers of docker and podman in which
 //! it is kept.
 //!
-//! Everything that can hold a credential is asked in one order, and the first that has one counts:
+//! Everything that can hold a credential is asked in one order, and the first that has one counts,
+//! until the registry refuses it: then the next one does, and a warning names the one that is stale.
 //!
 //! 1. the files, or folders with a `config.json`, that the caller names;
 //! 2. `$REGISTRY_AUTH_FILE`;
@@ -76,6 +77,13 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// A credential, and where it was found.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub credential: Credential,
+    pub place: String,
+}
+
 /// Where credentials are looked up and stored.
 ///
 /// ```
@@ -142,23 +150,40 @@ impl Credentials {
     /// not there; [`Error::Invalid`] where a file or a helper's name is not what it should be;
     /// [`Error::Io`] where a file that was named cannot be read, or a helper fails.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
+        Ok(self.find_other(host, repository, &[])?.map(|found| found.credential))
+    }
+
+    /// As [`find`](Credentials::find), and none of those that the registry has refused; and where
+    /// it was. One that was given for the host has no other beside it.
+    ///
+    /// # Errors
+    /// As [`find`](Credentials::find).
+    pub(super) fn find_other(
+        &self,
+        host: &str,
+        repository: &str,
+        refused: &[Credential],
+    ) -> Result<Option<Found>> {
         let host = Host::parse(host)?;
         if let Some((_, credential)) = self.given.iter().find(|(given, _)| *given == host) {
-            return Ok(Some(credential.clone()));
+            let found = Found { credential: credential.clone(), place: "the command".into() };
+            return Ok(Some(found).filter(|_| refused.is_empty()));
         }
         self.sources.check_named()?;
         for file in self.sources.all() {
             let Some(config) = self.read(file)? else { continue };
             for answer in config.answers(&host, repository)? {
-                let found = match answer {
-                    Answer::Credential(credential) => Some(credential),
+                let (found, place) = match answer {
+                    Answer::Credential(credential) => {
+                        (Some(credential), file.path.display().to_string())
+                    }
                     Answer::Helper { name, server } => match self.installed(&name)? {
-                        Some(helper) => helper.get(&server)?,
-                        None => None,
+                        Some(helper) => (helper.get(&server)?, told(&name)),
+                        None => continue,
                     },
                 };
-                if found.is_some() {
-                    return Ok(found);
+                if let Some(credential) = found.filter(|found| !refused.contains(found)) {
+                    return Ok(Some(Found { credential, place }));
                 }
             }
         }

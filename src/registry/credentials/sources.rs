@@ -15,6 +15,7 @@ pub struct Environment {
     session_file: Option<PathBuf>,
     config_home: Option<PathBuf>,
     home: Option<PathBuf>,
+    docker_first: bool,
     pub(super) path: OsString,
 }
 
@@ -34,6 +35,7 @@ impl Environment {
             session_file: Some(session.join("auth.json")),
             config_home: variable("XDG_CONFIG_HOME"),
             home: variable("HOME"),
+            docker_first: false,
             path: std::env::var_os("PATH").unwrap_or_default(),
         }
     }
@@ -72,6 +74,14 @@ impl Environment {
     #[must_use]
     pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
         self.home = Some(folder.into());
+        self
+    }
+
+    /// Whether docker's files are asked before podman's, each in their order; else the order is that
+    /// of the module's documentation.
+    #[must_use]
+    pub fn docker_first(mut self, yes: bool) -> Self {
+        self.docker_first = yes;
         self
     }
 
@@ -136,7 +146,13 @@ impl Sources {
         let named = [registry_auth_file.clone(), docker].map(|path| path.map(Candidate::named));
         let customary =
             [session_file.clone(), podman, in_home].map(|path| path.map(Candidate::customary));
-        let implicit = named.into_iter().chain(customary).flatten().collect();
+        let [auth_file, docker] = named;
+        let [session, podman, in_home] = customary;
+        let order = match environment.docker_first {
+            true => [docker, in_home, auth_file, session, podman],
+            false => [auth_file, docker, session, podman, in_home],
+        };
+        let implicit = order.into_iter().flatten().collect();
         Sources { given, explicit, implicit, store }
     }
 
@@ -227,6 +243,7 @@ mod tests {
             session_file: Some("/run/containers/auth.json".into()),
             config_home: Some("/c".into()),
             home: Some("/h".into()),
+            docker_first: false,
             path: OsString::new(),
         }
     }
@@ -272,6 +289,10 @@ mod tests {
         let (paths, sources) = all(&[], &environment());
         assert_eq!(paths, implicit);
         assert_eq!(to_erase(&sources), implicit.map(PathBuf::from));
+
+        let (paths, _) = all(&[], &environment().docker_first(true));
+        let [auth_file, docker, session, podman, in_home] = implicit;
+        assert_eq!(paths, [docker, in_home, auth_file, session, podman]);
     }
 
     #[test]

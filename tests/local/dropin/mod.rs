@@ -1,7 +1,10 @@
 //! In the place of onmetal-image and ironcore-image: under their names, with their texts, on stores
 //! as they leave them.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+mod beside;
+mod rows;
+
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::common::run::Launch;
@@ -24,31 +27,13 @@ fn row_named(name: &str) -> String {
     )
 }
 
-/// A folder for the PATH in which the program goes by both names.
-fn bin(scratch: &Scratch) -> PathBuf {
-    let dir = scratch.path("bin");
-    std::fs::create_dir_all(&dir).unwrap();
-    for name in ["onmetal-image", "ironcore-image"] {
-        symlink(env!("CARGO_BIN_EXE_osimage"), dir.join(name)).unwrap();
-    }
-    dir
-}
-
 /// A shell script with the tools on its PATH.
 fn script(scratch: &Scratch, text: &str) -> Launch {
-    let mut paths = vec![bin(scratch)];
+    drop(scratch.called("onmetal-image"));
+    let mut paths = vec![scratch.path("bin")];
     paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let shell = scratch.program("/bin/sh").args(["-eu", "-c", text, "hook"]);
     shell.env("PATH", std::env::join_paths(paths).unwrap())
-}
-
-/// A tool by its own name.
-fn tool(scratch: &Scratch, name: &str) -> Launch {
-    let path = scratch.path("bin").join(name);
-    if !path.exists() {
-        bin(scratch);
-    }
-    scratch.program(path)
 }
 
 /// A store as the Go tools leave one: blobs that nobody may write, index.json in place, an empty
@@ -155,7 +140,7 @@ fn the_documented_session_looks_as_it_always_did() {
         &[MANIFEST.as_bytes(), CONFIG.as_bytes()],
     );
     let run = |args: &[&str]| {
-        tool(&scratch, "onmetal-image").args(["--store-path", "./onmetal/"]).args(args).ok()
+        scratch.called("onmetal-image").args(["--store-path", "./onmetal/"]).args(args).ok()
     };
     let name = "ghcr.io/<username>/<project>:<version>".replace(['<', '>'], "x");
     let (id, source) = (ID, format!("sha256:{ID}"));
@@ -243,7 +228,7 @@ fn each_name_has_its_store_its_profile_and_its_texts() {
     let scratch = Scratch::new();
     let parts = scratch.parts(1);
     let [rootfs, initramfs, kernel] = parts.each_ref().map(|path| path.to_str().unwrap());
-    let run = |name: &str, args: &[&str]| tool(&scratch, name).args(args).ok();
+    let run = |name: &str, args: &[&str]| scratch.called(name).args(args).ok();
     let files =
         ["build", "--rootfs-file", rootfs, "--initramfs-file", initramfs, "--kernel-file", kernel];
     let last = |text: &str| text.split_whitespace().last().unwrap().to_owned();
@@ -290,10 +275,11 @@ fn each_name_has_its_store_its_profile_and_its_texts() {
     let table = run("ironcore-image", &["list"]);
     let names: Vec<Vec<&str>> =
         table.lines().skip(1).map(|line| line.split_whitespace().take(2).collect()).collect();
-    assert_eq!(
-        names,
-        [["ghcr.io/me/os", "1"], ["ghcr.io/me/os", "1-amd64"], ["ghcr.io/me/os", "1-arm64"]]
-    );
+    let mut sorted = names;
+    sorted.sort();
+    let none = ["<none>", "<none>"];
+    let named = ["1", "1-amd64", "1-arm64"].map(|tag| ["ghcr.io/me/os", tag]);
+    assert_eq!(sorted, [[none; 3], named].concat(), "each is there without a name too");
     assert!(scratch.path(".ironcore/index.json").is_file());
 
     // An index is shown as it is; its bytes are compact, what is shown is indented.
@@ -332,26 +318,30 @@ fn stores_of_the_go_tools_are_read_and_changed() {
     let foreign = format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{ROW},{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{ID}","size":713,"annotations":{{"mine":"\u003c1\u003e","org.opencontainers.image.ref.name":"other"}},"x-entry":{{"b":1,"a":[null,1.5]}}}}],"annotations":{{"top":"kept"}},"x-top":true}}"#
     );
-    for (what, index, list, added) in
+    for (what, index, list, rows, added) in
         [
             // After its last image was deleted.
-            ("null", r#"{"schemaVersion":2,"manifests":null}"#.to_owned(), "REPOSITORY  TAG         IMAGE ID\n".to_owned(), None),
+            ("null", r#"{"schemaVersion":2,"manifests":null}"#.to_owned(), "REPOSITORY  TAG         IMAGE ID\n".to_owned(), None, None),
             (
                 "a build with a tag",
                 plain(&[ROW, &named]),
                 format!("{header}{untagged_line}{tagged_line}"),
+                None,
                 Some(plain(&[ROW, &named, &row_named("a:b")])),
             ),
             (
                 "built twice",
                 plain(&[ROW, ROW, &named]),
                 format!("{header}{untagged_line}{tagged_line}"),
+                Some(format!("{header}{untagged_line}{untagged_line}{tagged_line}")),
                 Some(plain(&[ROW, ROW, &named, &row_named("a:b")])),
             ),
             (
                 "another tool's",
                 foreign.clone(),
                 "REPOSITORY  TAG         IMAGE ID\n<none>      <none>      f0dcfde4f8b4\n<none>      other       f0dcfde4f8b4\n".into(),
+                // To that tool a name without a registry is none.
+                Some(["REPOSITORY  TAG         IMAGE ID\n", &"<none>      <none>      f0dcfde4f8b4\n".repeat(2)].concat()),
                 Some(foreign.replace(
                     r#""x-entry":{"b":1,"a":[null,1.5]}}]"#,
                     &format!(r#""x-entry":{{"b":1,"a":[null,1.5]}}}},{}]"#, row_named("a:b")),
@@ -363,18 +353,22 @@ fn stores_of_the_go_tools_are_read_and_changed() {
         let store = go_store(&scratch, "store", &index, &[MANIFEST.as_bytes(), CONFIG.as_bytes()]);
         let before = crate::common::listing(&store);
         assert_eq!(scratch.osimage(["list", "./store"]).ok(), list, "{what}");
-        let run = |args: &[&str]| tool(&scratch, "onmetal-image").args(["--store-path", "store"]).args(args).ok();
-        assert_eq!(run(&["list"]), list, "{what}");
+        let run = |args: &[&str]| scratch.called("onmetal-image").args(["--store-path", "store"]).args(args).ok();
+        let rows = rows.as_ref().unwrap_or(&list);
+        assert_eq!(run(&["list"]), *rows, "{what}");
         assert_eq!(crate::common::listing(&store), before, "{what}: listing changes nothing");
         match added {
             Some(added) => {
                 run(&["tag", &ID[..12], "a:b"]);
                 assert_eq!(index_of(&store), added, "{what}");
                 scratch.osimage(["untag", "./store:a:b"]).ok();
-                assert_eq!(run(&["list"]), list, "{what}");
+                assert_eq!(run(&["list"]), *rows, "{what}");
                 run(&["delete", ID]);
                 assert_eq!(serde_json::from_str::<Value>(&index_of(&store)).unwrap()["manifests"], json!([]), "{what}");
-                assert_eq!(std::fs::read_dir(store.join("blobs/sha256")).unwrap().count(), 0, "{what}: its content is freed");
+                let blobs = || std::fs::read_dir(store.join("blobs/sha256")).unwrap().count();
+                assert_eq!(blobs(), 2, "{what}: its content is not freed");
+                scratch.osimage(["gc", "./store"]).ok();
+                assert_eq!(blobs(), 0, "{what}");
             }
             None => {
                 let id = scratch.build("store", 1, &["--tag", name]);
