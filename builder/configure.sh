@@ -13,6 +13,31 @@ in_rootfs() {
 		SOURCE_DATE_EPOCH="$BUILDER_TIMESTAMP" "${keep[@]}" chroot "$rootfs" "$@"
 }
 
+# bind_local_mirrors: folders with packages, where their lines say; a key becomes part of the
+# system, which trusts the mirror with it.
+bind_local_mirrors() {
+	local path
+	while read -r path; do
+		if [ -d "$path" ]; then
+			mkdir -p "$rootfs$path"
+			mount --bind "$path" "$rootfs$path"
+		elif [ -e "$path" ] && [ ! -e "$rootfs$path" ]; then
+			install -D --mode=644 "$path" "$rootfs$path"
+		fi
+	done < "$work/local"
+}
+
+# unbind_local_mirrors: takes the folders away, as far as the system has nothing else there.
+unbind_local_mirrors() {
+	local path
+	while read -r path; do
+		if [ -d "$path" ]; then
+			umount "$rootfs$path"
+			(cd "$rootfs" && rmdir --parents --ignore-fail-on-non-empty ".$path")
+		fi
+	done < "$work/local"
+}
+
 # hooks NAME: the features that have the hook NAME.
 hooks() {
 	local feature
@@ -55,6 +80,7 @@ open_rootfs() {
 	mount --bind "$work/features" "$rootfs/builder/features"
 	mount --bind "$own/packages" "$rootfs/var/cache/apt/archives"
 	cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
+	bind_local_mirrors
 	# Nothing starts while packages are installed.
 	printf '#!/bin/sh\nexit 101\n' > "$rootfs/usr/sbin/policy-rc.d"
 	chmod 755 "$rootfs/usr/sbin/policy-rc.d"
@@ -151,6 +177,7 @@ run_post() {
 close_rootfs() {
 	step "clean up"
 	umount "$rootfs/builder/features"
+	unbind_local_mirrors
 	unbind_kernel_folders
 	rm -rf "$rootfs/builder" "$rootfs/usr/sbin/policy-rc.d" "$rootfs/etc/apt/apt.conf.d/99mmdebstrap"
 	find "$rootfs/dev" "$rootfs/proc" "$rootfs/run" "$rootfs/sys" "$rootfs/tmp" "$rootfs/var/tmp" -mindepth 1 -delete
@@ -162,7 +189,8 @@ close_rootfs() {
 # write_sources: an image updates itself from the mirrors that it was made from, as far as these are
 # on the network.
 write_sources() {
-	sed -e 's/^deb copy:.*/# &/' -e 's/^deb \[[^]]*\] copy:.*/# &/' -e 's/^deb file:.*/# &/' -e 's#//[^/@]*@#//#' "$work/sources" > "$rootfs/etc/apt/sources.list"
+	sed -E -e 's/^deb (\[[^]]*\] *)?(copy|file):/# &/' -e 's#//[^/@]*@#//#' "$work/sources" \
+		> "$rootfs/etc/apt/sources.list"
 }
 
 # write_fstab: the features' fstab, as its fstab.mod hooks change it.

@@ -36,6 +36,13 @@ given_sources() {
 	done
 }
 
+# local_files SOURCES: what the lines for sources.list name of this machine: folders with packages,
+# and keys.
+local_files() {
+	sed -nE 's#^deb (\[[^]]*\] *)?(file|copy):(//)?(/[^ ]*).*#\4#p' "$1"
+	sed -nE 's#^deb \[([^]]* )?signed-by=(/[^] ,]*).*#\2#p' "$1"
+}
+
 # apt_settings: how this machine reaches its mirrors, as apt.conf. User and group ids of the
 # namespace have no _apt to change to.
 apt_settings() {

@@ -9,13 +9,20 @@ enter_namespace() {
 }
 
 # in_namespace FOLDER COMMAND…: runs what must not touch this machine. It may write to FOLDER, one
-# in $work, and sees the rest of $work. What it says on descriptor 3 goes through a pipe, since a terminal can be read from and typed into.
+# in $work, and sees the rest of $work. What it says on descriptor 3 goes through a pipe, since a
+# terminal can be read from and typed into.
 in_namespace() {
 	local folder="$1" name shown=()
 	shift
 	for name in "$work"/*; do
 		if [ "$name" != "$folder" ] && [ -e "$name" ]; then shown+=("$name"); fi
 	done
+	# Packages and keys of this machine that a mirror's line names.
+	if [ -e "$work/local" ]; then
+		while read -r name; do
+			if [ -e "$name" ]; then shown+=("$name"); fi
+		done < "$work/local"
+	fi
 	{
 		enter_namespace "$here/builder/confine" "$folder" "${shown[@]}" -- "$@" \
 			< /dev/null 3>&1 >&4 4>&- | cat >&3

@@ -5,7 +5,7 @@
 # shellcheck source=scripts/test-build.d/gardenlinux.sh
 . "$here/scripts/test-build.d/gardenlinux.sh"
 
-all=(platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
+all=(local_mirror platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
 
 # build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown
 # away.
@@ -14,6 +14,31 @@ build_and_boot() {
 	"$here/build" --target "$scratch/built" --tests "$@" > "$scratch/built.out" 2>&1 || fail "$*" "$scratch/built.out"
 	grep -q 'boot the packed image' "$scratch/built.out" || fail "$* was not booted" "$scratch/built.out"
 	rm -r "$scratch/built"
+}
+
+test_local_mirror() { # packages and a key that lie in folders of this machine, and not in the image
+	local pool="$scratch/pool" made="$scratch/local" line
+	mkdir -p "$pool" "$scratch/package/DEBIAN"
+	printf 'Package: from-here\nVersion: 1\nArchitecture: all\nMaintainer: A Test <a@example.org>\nDescription: a test\n' \
+		> "$scratch/package/DEBIAN/control"
+	dpkg-deb --root-owner-group --build "$scratch/package" "$pool/from-here_1_all.deb" > /dev/null
+	{
+		cat "$scratch/package/DEBIAN/control"
+		printf 'Filename: ./from-here_1_all.deb\nSize: %s\nSHA256: %s\n' \
+			"$(stat -c %s "$pool/from-here_1_all.deb")" "$(sha256sum < "$pool/from-here_1_all.deb" | cut -c 1-64)"
+	} > "$pool/Packages"
+	echo from-here > "$scratch/features/own/pkg.include"
+	echo key > "$scratch/key.asc"
+	line="deb [trusted=yes signed-by=$scratch/key.asc] copy:$pool ./"
+	# shellcheck source=builder/mirror.sh
+	(. "$here/builder/mirror.sh" && machine_sources "$(machine_suite)") > "$scratch/lines"
+	local mirrors=()
+	while read -r line_of_machine; do mirrors+=(--mirror "$line_of_machine"); done < "$scratch/lines"
+	build local "${mirrors[@]}" --mirror "$line" bare-own || fail "no build" "$scratch/local.out"
+	grep -q '^from-here 1$' "$made/"*.manifest || fail "the package is missing"
+	tar --extract --to-stdout --xz --file "$made/"*.tar.xz etc/apt/sources.list > "$scratch/lines"
+	grep -q "^# deb .*copy:$pool" "$scratch/lines" || fail "the folder is no comment" "$scratch/lines"
+	if tar --list --xz --file "$made/"*.tar.xz | grep "^\.*${pool#/}"; then fail "the folder is in the image"; fi
 }
 
 test_platforms() { # each platform is built, tested and booted

@@ -87,13 +87,20 @@ test_opened() { # a shell in what was built; what it changes is lost
 		fail "no shell" "$scratch/one.out"
 	diff "$scratch/one.out" - <<- 'END'
 		run me
+		fd
 		full
 		null
+		ptmx
+		pts
 		random
-		tty
+		shm
+		stderr
+		stdin
+		stdout
 		urandom
 		zero
 	END
+	if build one shell mini-own_oci mknod /tmp/disk b 8 0; then fail "a device was made"; fi
 	if build one shell mini-own_oci false; then fail "the status is lost"; fi
 	if build one shell bare sh; then fail "opened what is not there"; fi
 	grep -q 'build it: ./build bare' "$scratch/one.out" || fail "not said" "$scratch/one.out"

@@ -77,6 +77,6 @@ mod tests {
             assert_eq!(indent(json), shown);
         }
         let deep = format!("{}1{}", "[".repeat(40), "]".repeat(40));
-        assert_eq!(indent(&deep).lines().count(), 2 * MAX_INDENT + 3);
+        assert_eq!(indent(&deep).lines().count(), 2 * MAX_INDENT + 1);
     }
 }

@@ -176,7 +176,7 @@ const CNAME: &str = "cname";
 /// The flavour of an image, as its entry says, else its manifest.
 fn cname(source: &dyn Source, entry: &Descriptor) -> Option<String> {
     let of_manifest = || {
-        let read = source.manifest(entry).ok()?;
+        let read = content::manifest_of(source, entry).ok()?;
         read.manifest()?.annotations.get(CNAME).map(str::to_owned)
     };
     entry.annotations.get(CNAME).map(str::to_owned).or_else(of_manifest)

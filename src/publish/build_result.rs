@@ -254,7 +254,7 @@ mod tests {
             ("kvm_oci-amd64-1592.3-0a1b2c3", "kvm_oci", "amd64", "1592.3", "0a1b2c3"),
             ("kvm_oci-amd64-1.0", "kvm_oci", "amd64", "1.0", "-"),
             ("kvm_oci-amd64", "kvm_oci", "amd64", "-", "-"),
-            ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1", "x"),
+            ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1-x", "-"),
             ("image", "image", "-", "-", "-"),
         ] {
             let build = BuildResult::named(name, PathBuf::new());
