@@ -93,6 +93,10 @@ pub const MIN_PREFIX: usize = 6;
 ///         Ok(self.blobs.iter().map(|(digest, bytes)| (digest.clone(), size(bytes))).collect())
 ///     }
 ///
+///     fn unfinished(&self) -> Result<Vec<(std::path::PathBuf, u64)>> {
+///         Ok(Vec::new())
+///     }
+///
 ///     fn check_rest(&self) -> Result<()> {
 ///         Ok(())
 ///     }
