@@ -118,7 +118,7 @@ pub fn read_fstab(path: &Path) -> Result<Fstab> {
 /// The kernel command line that the fragments in `etc/kernel/cmdline.d` of a system's folder make.
 ///
 /// # Errors
-/// As [`fragments`] and [`CommandLine::assemble`].
+/// As [`fragments()`] and [`CommandLine::assemble`].
 pub fn assembled_command_line(folder: &Path, shell: &mut dyn Evaluate) -> Result<CommandLine> {
     CommandLine::assemble(&fragments(folder)?, shell)
 }
