@@ -57,7 +57,6 @@ new_enough() {
 # missing_cargo: the packages that building osimage takes. Debian's own cargo is too old in some
 # releases, which carry a newer one as cargo-web.
 missing_cargo() {
-	if built_osimage "$here" > /dev/null; then return; fi
 	if ! new_enough cargo || ! new_enough rustc; then printf 'cargo-web\nrustc-web\nca-certificates\n'; fi
 	# Some of the libraries below osimage are written in C.
 	if ! command -v cc > /dev/null; then printf 'gcc\nlibc6-dev\n'; fi
@@ -83,12 +82,17 @@ check_arch() {
 # missing_packages: the packages of all that is missing.
 missing_packages() {
 	missing_tools
-	if ! built_osimage "$here" > /dev/null; then missing_cargo; fi
+	missing_cargo
 }
 
 # tell_missing: who may not install packages is told of all at once, before anything is done.
 tell_missing() {
-	if [ "$EUID" -ne 0 ]; then install_missing missing_packages; fi
+	if [ "$EUID" -eq 0 ]; then return; fi
+	if built_osimage "$here" > /dev/null; then
+		install_missing missing_tools
+	else
+		install_missing missing_packages
+	fi
 }
 
 # install_missing COMMAND: the packages that the command names, at one go.
@@ -101,7 +105,6 @@ install_missing() {
 
 # check_cargo: what was installed is new enough too.
 check_cargo() {
-	if built_osimage "$here" > /dev/null; then return; fi
 	if ! { new_enough cargo && new_enough rustc; }; then
 		refuse "cargo is too old: $(cargo --version), and osimage needs $MSRV" "take it from https://rustup.rs, or set OSIMAGE to a built osimage"
 	fi
