@@ -356,6 +356,11 @@ pub enum Advice {
         /// Those that would do.
         names: &'static [&'static str],
     },
+    /// Give the file of a role, without which the image is none of onmetal's.
+    GivePart {
+        /// The role, such as `kernel`.
+        role: String,
+    },
     /// Ask for no info container.
     NoInfoContainer,
     /// Say what type a file has that is to be attached.
@@ -429,6 +434,7 @@ impl fmt::Display for Advice {
                 write!(f, "that for {platform} is there: take it alone, by its digest {digest}")
             }
             Advice::Platform => f.write_str("name an image for it, or ask for no platform"),
+            Advice::GivePart { role } => write!(f, "give its {role} too"),
             Advice::NoInfoContainer => f.write_str("ask for no info container"),
             Advice::GiveType => f.write_str("give its type"),
             Advice::RaiseLimit => f.write_str("name a higher limit if you trust it"),

@@ -73,6 +73,9 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
             format!("{} have one", names.join(", "))
         }
         Advice::Platform => "name an image for it, or leave out --platform".into(),
+        Advice::GivePart { role } => format!(
+            "give --{role}-file FILE; an onmetal image has a rootfs, an initramfs and a kernel"
+        ),
         Advice::NoInfoContainer => "leave out --info-container".into(),
         Advice::GiveType => "attach it with its type: FILE:TYPE and --artifact-type TYPE".into(),
         Advice::RaiseLimit => "name a higher limit if you trust it (--max-size)".into(),

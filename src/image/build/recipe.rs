@@ -139,13 +139,11 @@ impl Recipe {
             _ => vec![Role::Kernel],
         };
         if let Some(role) = missing.first() {
-            let hint = match profile {
-                Profile::Onmetal => format!(
-                    "give a {role} too; an onmetal image has a rootfs, an initramfs and a kernel"
-                ),
-                _ => "give a kernel, a UKI or an ISO".into(),
-            };
-            return Err(Error::usage(format!("the image would have no {role}")).with_hint(hint));
+            let error = Error::usage(format!("the image would have no {role}"));
+            return Err(match profile {
+                Profile::Onmetal => error.with_advice(Advice::GivePart { role: role.to_string() }),
+                _ => error.with_hint("give a kernel, a UKI or an ISO"),
+            });
         }
         Ok(())
     }

@@ -151,3 +151,54 @@ fn unreadable_inputs() {
         assert_eq!(listing(Path::new(&scratch.path("out"))), before);
     }
 }
+
+/// Whatever is read is a regular file: a pipe would be waited for, and a device has no end.
+#[test]
+fn a_pipe_or_a_device_is_read_nowhere() {
+    let bench = Bench::new();
+    let pipe = "pipe.oci.tar";
+    bench.scratch.program("mkfifo").arg(bench.scratch.path(pipe)).ok();
+    for file in [pipe, "/dev/zero"] {
+        let annotated = format!("{file}:text/plain");
+        let cases: &[&[&str]] = &[
+            &["build", "--profile", "native", "--kernel-file", file],
+            &[
+                "build",
+                "--profile",
+                "native",
+                "--uki-file",
+                "parts-9/kernel",
+                "--command-line-file",
+                file,
+            ],
+            &["build", "--profile", "ironcore", "--config", &format!("arch=amd64,kernel={file}")],
+            &["attach", "os.oci.tar", "--log", file],
+            &["attach", "os.oci.tar", "--sbom", file],
+            &["attach", "os.oci.tar", "--artifact-type", "a/b", &annotated],
+            &["compress", file, "--output", "out.xz"],
+            &["features", "fstab", file],
+            &["features", "boot", file],
+            &["pull", "--ca-file", file, "127.0.0.1:1/os:1"],
+            &["pull", "--cert-file", file, "--key-file", file, "127.0.0.1:1/os:1"],
+        ];
+        for args in cases {
+            let run = bench.scratch.osimage(*args).memory(256 << 20).run();
+            assert!(run.stderr.contains(file), "{args:?}: {run:?}");
+            run.fails(2);
+        }
+    }
+    // Archives are told by their names.
+    for args in [
+        &["inspect", pipe][..],
+        &["verify", pipe],
+        &["import", pipe],
+        &["extract", pipe, "-o", "out"],
+        &["copy", pipe, "./layout:os:3"],
+        &["copy", "os.oci.tar", "pipe.oci.tar:2"],
+        &["attach", pipe, "--log", "parts-9/kernel"],
+        &["convert", "--profile", "native", pipe, "./layout:os:3"],
+        &["push", pipe, "127.0.0.1:1/os:1"],
+    ] {
+        bench.scratch.osimage(args).run().says(&["is not a regular file"]).fails(2);
+    }
+}
