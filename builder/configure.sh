@@ -74,7 +74,8 @@ open_rootfs() {
 	mount -t tmpfs -o size=90%,mode=755 tmpfs "$rootfs"
 	# Only the owner of a machine can make device nodes; the image needs none, since the kernel has
 	# them.
-	tar --extract --file "$work/bootstrap.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --exclude='./dev/*'
+	tar --extract --file "$work/bootstrap.tar" --directory "$rootfs" --exclude='./dev/*' \
+		--acls --xattrs --xattrs-include='security.*' --xattrs-include='user.*'
 	bind_kernel_folders
 	mkdir -p "$rootfs/builder/features"
 	mount --bind "$work/features" "$rootfs/builder/features"
@@ -214,11 +215,14 @@ describe_rootfs() {
 	cp --dereference "$rootfs/etc/os-release" "$own/out/$name.os-release"
 }
 
-# pack_rootfs: the tar that all images are made from.
+# pack_rootfs: the tar that all images are made from, with labels, lists of rights and all else that
+# files bear. What a user's namespace cannot give a file (trusted.*) no feature could have given.
 pack_rootfs() {
 	step "pack the root file system"
-	tar --create --file "$own/$name.tar" --directory "$rootfs" --transform 's|^\./||' --sort=name --mtime="@$BUILDER_TIMESTAMP" --numeric-owner \
-		--xattrs --xattrs-include='security.capability' --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' .
+	tar --create --file "$own/$name.tar" --directory "$rootfs" --transform 's|^\./||' --sort=name \
+		--mtime="@$BUILDER_TIMESTAMP" --numeric-owner \
+		--acls --xattrs --xattrs-include='security.*' --xattrs-include='user.*' \
+		--pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' .
 	umount "$rootfs"
 	rmdir "$rootfs"
 }

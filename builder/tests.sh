@@ -9,7 +9,8 @@ run_tests() {
 	step "unpack for the tests"
 	mkdir "$rootfs"
 	mount -t tmpfs -o size=90%,mode=755 tmpfs "$rootfs"
-	tar --extract --file "$own/$name.tar" --directory "$rootfs" --xattrs --xattrs-include='security.capability' --numeric-owner
+	tar --extract --file "$own/$name.tar" --directory "$rootfs" --numeric-owner \
+		--acls --xattrs --xattrs-include='security.*' --xattrs-include='user.*'
 	bind_kernel_folders
 	for feature in $(hooks tests); do
 		for file in "$work/features/$feature/tests/"*; do

@@ -14,9 +14,14 @@ const FACTOR: f64 = 8.0;
 /// What a run that hardly does anything is taken for, in seconds of the processor.
 const LEAST: f64 = 0.15;
 
-/// Whether the whole sizes are tried, which takes minutes, or a quarter of them.
+/// Whether the whole sizes are tried, which takes many minutes.
 pub fn whole() -> bool {
     std::env::var_os("OSIMAGE_TEST_ALL").is_some()
+}
+
+/// The size that is tried of a shape: all of it, or an eighth.
+pub fn tried(size: usize) -> usize {
+    if whole() { size } else { size / 8 }
 }
 
 /// Work for something must be no more than in proportion to the work for a quarter of it.

@@ -15,7 +15,7 @@ use osimage::oci;
 
 use crate::common::answer::{Content, Response};
 use crate::common::bounds::{
-    MANIFEST, MEMORY, attached, entry, in_proportion, index, layer, manifest, pairs, stray, whole,
+    MANIFEST, MEMORY, attached, entry, in_proportion, index, layer, manifest, pairs, stray, tried,
 };
 use crate::common::hostile::{CONFIG, EVIL_CONFIG, KERNEL, descriptor};
 use crate::common::http::Request;
@@ -206,7 +206,7 @@ fn run(scratch: &Scratch, shape: &Shape, size: usize) -> Vec<f64> {
 fn bounded(shapes: &[Shape]) {
     let scratch = prepared();
     for shape in shapes {
-        let size = if whole() { shape.size } else { shape.size / 4 };
+        let size = tried(shape.size);
         let times = run(&scratch, shape, size).into_iter().zip(run(&scratch, shape, size / 4));
         for (command, (all, quarter)) in shape.commands.iter().zip(times) {
             in_proportion(format_args!("{}: {command}", shape.name), all, quarter);
