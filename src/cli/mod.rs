@@ -232,13 +232,19 @@ fn end_tidily() {
         .collect();
     // Without a thread for it, a signal must go on ending the program: so the thread comes first. A
     // failure leaves all as it was.
-    let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
+    let (ready, waits) = std::sync::mpsc::channel::<()>();
+    let spawned = std::thread::Builder::new().name("signals".into()).spawn(move || {
         let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else { return };
+        drop(ready);
         if let Some(signal) = signals.forever().next() {
-            osimage::durable::remove_temporaries();
+            let _none_is_begun = osimage::durable::remove_temporaries();
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     });
+    // The first file may be begun when signals are heard, or nobody will hear them.
+    if spawned.is_ok() {
+        let _ = waits.recv();
+    }
 }
 
 /// Has a write beyond the largest size of a file (`ulimit -f`) fail with an error, and not end the

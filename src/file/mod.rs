@@ -224,10 +224,12 @@ pub fn before_temporaries(done: fn()) {
     let _ = BEFORE_FIRST.set(done);
 }
 
-/// Removes the files in the making that have a temporary name, for a program that is about to end.
-pub fn remove_temporaries() {
+/// Removes the files in the making that have a temporary name, for a program that is about to end:
+/// no other is begun while what comes back lives.
+pub fn remove_temporaries() -> impl Sized {
     let all = TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner);
     all.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    all
 }
 
 /// Renames a file unless the new name is taken, where a file cannot have two names (FAT, exFAT, some
