@@ -176,10 +176,42 @@ impl<'a> Destination<'a> {
             Holder::Registry { repository, reference } => {
                 let shipment = Shipment::new(&delivered.entry, &graph, &attached);
                 let keep = delivery.no_clobber;
-                registry::push(source, shipment, repository, reference, keep, &delivery.transfer)?;
+                registry::push(source, &shipment, repository, reference, keep, &delivery.transfer)?;
             }
         }
         Ok(delivered)
+    }
+
+    /// Takes what is attached to an image that is there already: [`Attachment`s](crate::attach),
+    /// signatures. It keeps no name but that of a tag of cosign's; what is there is not taken again.
+    /// Gives an archive's size in bytes, where it is one.
+    ///
+    /// # Errors
+    /// As [`Layout::session`], [`archive::add`] and [`registry::push_attached`];
+    /// [`Error::Usage`] where an archive was to be replaced.
+    pub fn attach(
+        &self,
+        source: &dyn Source,
+        attached: &Graph,
+        transfer: &copy::Options<'_>,
+    ) -> Result<Option<u64>> {
+        match &self.holder {
+            Holder::Layout { path, .. } => {
+                let layout = Layout::open(path)?;
+                let session = layout.session()?;
+                copy::transfer(source, attached.nodes(), &session, transfer)?;
+                session.add(attached.entries().to_vec())?;
+                Ok(None)
+            }
+            Holder::Archive { path, writing, .. } => {
+                let delivery = Delivery::new().transfer(*transfer);
+                writing.write(path, source, attached, &delivery).map(Some)
+            }
+            Holder::Registry { repository, .. } => {
+                registry::push_attached(source, attached, repository, transfer)?;
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -84,6 +84,14 @@ impl Place {
         }
     }
 
+    /// The layout, where it is one.
+    pub fn as_layout(&self) -> Option<&Layout> {
+        match &self.holder {
+            Holder::Layout(layout) => Some(layout),
+            Holder::Archive(_) | Holder::Registry(_) => None,
+        }
+    }
+
     /// The layout, to be changed, and which image in it is meant.
     ///
     /// # Errors

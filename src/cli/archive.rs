@@ -50,22 +50,6 @@ impl ArchiveArgs {
         Ok(())
     }
 
-    /// Adds to an archive, which is made where there is none.
-    pub fn add(
-        &self,
-        path: &Path,
-        source: &dyn Source,
-        graph: &Graph,
-        max_size: u64,
-    ) -> Result<()> {
-        let addition = self.addition(path, max_size)?;
-        let watched = Watched::new(source, graph.nodes(), "writing");
-        let size = archive::add(path, &watched, graph, &addition)?;
-        drop(watched);
-        output::say(&format!("{}: {}", path.display(), output::size(size)));
-        Ok(())
-    }
-
     /// How something is added to an archive; one that is there keeps its top folder, where the
     /// arguments name none.
     pub fn addition(&self, path: &Path, max_size: u64) -> Result<Addition<'static>> {

@@ -4,20 +4,19 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use osimage::attach::Attachment;
-use osimage::copy;
 use osimage::digest::Digest;
 use osimage::graph::Graph;
 use osimage::image::build::Inputs;
 use osimage::image::select;
 use osimage::oci::{self, Annotations, Descriptor};
-use osimage::registry::Access;
 use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
 use super::context::{Bare, Context, Which, parse_annotations};
-use super::output;
+use super::progress::Watched;
 use super::remote::Transfer;
+use super::{output, target};
 
 /// Attach files to an image: a build's log, its os-release, its packages, or anything else
 #[derive(Debug, clap::Args)]
@@ -121,9 +120,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let annotations = annotations(args)?;
 
     let place = context.place(Some(&args.image), Bare::Registry)?;
-    if place.as_archive().is_none() {
-        args.archive.refuse_without_output()?;
-    }
+    let to = target::same(&place, &args.archive, context)?;
     let inputs = Inputs::default();
     let platform = args.which.wanted()?;
     let by_digest = place.is_by_digest();
@@ -134,25 +131,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let graph = Graph::read(&inputs, &entries, 1)?;
     let label = place.label();
-    if let Some(image) = place.as_registry() {
-        let name = image.repository().name();
-        let repository = context.client().repository(name, Access::Push)?;
-        copy::transfer(&inputs, graph.nodes(), &repository, &args.transfer.options())?;
-    } else if let Some(archive) = place.as_archive() {
-        let path = archive.path();
-        args.archive.add(path, &inputs, &graph, context.max_size())?;
-    } else {
-        let (layout, _) = place.into_layout()?;
-        let session = layout.session()?;
-        copy::transfer(&inputs, graph.nodes(), &session, &args.transfer.options())?;
-        session.update(|index| {
-            let new = entries
-                .iter()
-                .filter(|entry| index.manifests.iter().all(|known| known.digest != entry.digest));
-            let new: Vec<_> = new.cloned().collect();
-            index.manifests.extend(new);
-        })?;
-    }
+    let watched = Watched::new(&inputs, graph.nodes(), "writing");
+    let size = to.attach(&watched, &graph, &args.transfer.options())?;
+    drop(watched);
+    target::tell_size(&to, size);
     show(args.format, &label, &subject.digest, &entries, &annotations)
 }
 

@@ -8,7 +8,7 @@ use osimage::image::Role;
 use osimage::names::Reference;
 use osimage::oci::Descriptor;
 use osimage::publish::{BuildResult, Name, Naming, Prepared, WithContainers};
-use osimage::registry::{Access, Repository};
+use osimage::registry::{self, Access, Repository};
 use osimage::{Error, Result, durable};
 use serde::Serialize;
 
@@ -208,7 +208,7 @@ fn publish(
         .transpose()?;
     if args.no_clobber && (args.dry_run || index.is_some()) {
         let entry = index.as_ref().map_or(prepared.image(), WithContainers::entry);
-        push::refuse_to_move(&repository, reference, entry)?;
+        registry::refuse_to_move(&repository, reference.tag_or_digest()?, &entry.digest)?;
     }
     if args.dry_run {
         would_send(prepared, name, index.as_ref(), &repository)?;

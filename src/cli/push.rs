@@ -3,19 +3,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use osimage::content::Source;
 use osimage::copy::Target;
 use osimage::digest::Digest;
 use osimage::graph::Graph;
-use osimage::manifest::RawManifest;
 use osimage::names::{
-    Host, Location, Namespace, Reference, RepositoryName, is_archive_name, looks_like_path,
+    Host, Location, Namespace, Reference, RepositoryName, Tag, is_archive_name, looks_like_path,
 };
 use osimage::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
-use osimage::platform;
 use osimage::registry::{self, Access, Client, Repository, Shipment};
 use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
@@ -111,8 +108,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 struct Wanted {
     entry: Descriptor,
     reference: Reference,
-    /// Its other names, which it gets when it has the first.
-    others: Vec<Reference>,
+    /// Its other tags, which it gets when it has the first name.
+    others: Vec<Tag>,
 }
 
 type Pushes<'a> = (Place, Vec<Wanted>);
@@ -160,10 +157,7 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
         return Err(Error::usage(format!("{to} has no tag to which others could be added"))
             .with_hint("give the tags alone: HOST/REPOSITORY:TAG1,TAG2"));
     }
-    let others = tags
-        .into_iter()
-        .map(|tag| Ok(reference.with_tag(&tag.parse()?)))
-        .collect::<Result<Vec<_>>>()?;
+    let others = tags.into_iter().map(str::parse).collect::<Result<Vec<Tag>>>()?;
     let entry = place.entry()?;
     Ok((place, vec![Wanted { entry, reference, others }]))
 }
@@ -266,47 +260,48 @@ fn push(
     let graph = Graph::read(source, std::slice::from_ref(entry), args.transfer.concurrency)?;
     // What a user attached goes along.
     let attached = referrers::attached(source, &graph, args.transfer.concurrency)?;
+    let named = Shipment::new(entry, &graph, &attached).tags(others.iter().cloned());
     let wants_sub_manifests = match args.push_sub_manifests {
         None => context.manner.sub_manifests && reference.tag().is_some(),
         Some(wants) => wants,
     };
-    let sub_manifests =
-        if wants_sub_manifests { sub_manifests(&graph, entry, reference)? } else { Vec::new() };
+    let shipment = match (wants_sub_manifests, reference.tag()) {
+        (true, Some(tag)) => named.images_under(tag)?,
+        (true, None) => {
+            return Err(Error::usage(
+                "--push-sub-manifests needs a tag, from which it makes TAG-ARCH",
+            )
+            .with_hint("push the index under a tag"));
+        }
+        (false, _) => named,
+    };
+    let sub_manifests = &shipment.further()[others.len()..];
     let told = context.manner.sub_manifests && args.format == Format::Text;
     let words = if told && !sub_manifests.is_empty() { Words::Each } else { Words::Plain };
-    if args.no_clobber {
-        sub_manifests
-            .iter()
-            .try_for_each(|(own, entry, _)| refuse_to_move(&repository, own, entry))?;
-        others.iter().try_for_each(|other| refuse_to_move(&repository, other, entry))?;
-    }
     if args.dry_run {
-        if args.no_clobber && reference.tag().is_some() {
-            refuse_to_move(&repository, reference, entry)?;
+        if args.no_clobber {
+            shipment.refuse_to_move_further(&repository)?;
+            registry::refuse_to_move(&repository, reference.tag_or_digest()?, &entry.digest)?;
         }
         would_push(&repository, &graph.joined(&attached), entry, reference)?;
-        for other in others {
-            would_move(&repository, entry, other)?;
+        for (tag, entry) in shipment.further() {
+            would_move(&repository, entry, &reference.with_tag(tag))?;
         }
     } else {
         words.begin()?;
         let progress = Progress::new(Verb::Send);
-        let shipment = Shipment::new(entry, &graph, &attached);
         let options = args.transfer.options().observer(&progress);
-        registry::push(source, shipment, &repository, reference, args.no_clobber, &options)?;
-        for other in others {
-            registry::push(source, shipment, &repository, other, args.no_clobber, &options)?;
-        }
+        registry::push(source, &shipment, &repository, reference, args.no_clobber, &options)?;
         drop(progress);
-        for (own, entry, manifest) in &sub_manifests {
-            repository.put_manifest(own.tag_or_digest()?, manifest)?;
-            words.tagged(own, entry)?;
+        for (tag, entry) in sub_manifests {
+            words.tagged(&reference.with_tag(tag), entry)?;
         }
     }
     if args.format == Format::Text {
         let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
-        for name in std::iter::once(&wanted.reference).chain(others) {
-            words.pushed(done, name, entry)?;
+        words.pushed(done, &wanted.reference, entry)?;
+        for other in others {
+            words.pushed(done, &reference.with_tag(other), entry)?;
         }
     }
     let (annotations, artifact_type) = match graph.manifest(&entry.digest).map(|read| read.parsed())
@@ -326,9 +321,11 @@ fn push(
         size: entry.size,
         annotations,
         artifact_type,
-        reference_as_tags: std::iter::once(reference)
+        reference_as_tags: reference
+            .tag()
+            .into_iter()
             .chain(others)
-            .filter_map(|name| Some(name.with_tag(name.tag()?).to_string()))
+            .map(|tag| reference.with_tag(tag).to_string())
             .collect(),
     })
 }
@@ -430,41 +427,5 @@ fn parse_bool(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("{text:?} is neither true nor false")),
-    }
-}
-
-/// Each image of an index under a tag of its own, as ironcore-image names them.
-fn sub_manifests(
-    graph: &Graph,
-    entry: &Descriptor,
-    reference: &Reference,
-) -> Result<Vec<(Reference, Descriptor, Arc<RawManifest>)>> {
-    let Some(tag) = reference.tag() else {
-        return Err(Error::usage("--push-sub-manifests needs a tag, from which it makes TAG-ARCH")
-            .with_hint("push the index under a tag"));
-    };
-    let root = graph.manifest(&entry.digest);
-    let mut found = Vec::new();
-    for entry in root.and_then(|root| root.index()).iter().flat_map(|index| &index.manifests) {
-        if let (Some(platform), Some(manifest)) = (&entry.platform, graph.manifest(&entry.digest)) {
-            let own = format!("{tag}{}", platform::tag_suffix(platform)).parse()?;
-            found.push((reference.with_tag(&own), entry.clone(), manifest.clone()));
-        }
-    }
-    Ok(found)
-}
-
-/// With `--no-clobber`, a tag that points to another image is an error.
-pub fn refuse_to_move(
-    repository: &Repository,
-    reference: &Reference,
-    to: &Descriptor,
-) -> Result<()> {
-    match repository.find(&reference.tag_or_digest()?)? {
-        Some(found) if found.digest != to.digest => {
-            Err(Error::refused(format!("{reference} is another image already, {}", found.digest))
-                .with_hint("choose another tag; without --no-clobber the tag would move"))
-        }
-        _ => Ok(()),
     }
 }

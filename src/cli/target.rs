@@ -2,7 +2,8 @@
 
 use osimage::destination::{Delivered, Destination};
 use osimage::names::{Location, Reference, Selector};
-use osimage::registry::Repository;
+use osimage::place::Place;
+use osimage::registry::{Access, Repository};
 use osimage::{Error, Result};
 
 use super::archive::{self, ArchiveArgs};
@@ -67,10 +68,36 @@ impl Writing<'_> {
     }
 }
 
+/// The same place, as what takes something that belongs to its image.
+pub fn same(
+    place: &Place,
+    options: &ArchiveArgs,
+    context: &Context,
+) -> Result<Destination<'static>> {
+    if let Some(archive) = place.as_archive() {
+        let addition = options.addition(archive.path(), context.max_size())?;
+        return Ok(Destination::archive(archive.path(), None, addition));
+    }
+    options.refuse_without_output()?;
+    if let Some(image) = place.as_registry() {
+        let name = image.repository().name();
+        let repository = context.client().repository(name, Access::Push)?;
+        let reference = Reference::new(name.clone(), &image.descriptor().digest);
+        return Ok(Destination::registry(repository, reference));
+    }
+    let path = place.as_layout().expect("it is neither an archive nor in a registry").path();
+    Ok(Destination::layout(path, None))
+}
+
 /// Says what the target tells of what came to it.
 pub fn tell(to: &Destination<'_>, delivered: &Delivered) {
     delivered.names().iter().for_each(archive::tell);
-    if let Some(size) = delivered.archive_size() {
+    tell_size(to, delivered.archive_size());
+}
+
+/// Says how large an archive has become.
+pub fn tell_size(to: &Destination<'_>, size: Option<u64>) {
+    if let Some(size) = size {
         output::say(&format!("{}: {}", to.label(), output::size(size)));
     }
 }

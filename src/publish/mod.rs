@@ -256,7 +256,7 @@ impl<'a> Prepared<'a> {
         let by_digest = reference.with_digest(&self.image.digest);
         let first = if index.is_some() { &by_digest } else { reference };
         let shipment = Shipment::new(&self.image, &self.graph, &self.attached);
-        registry::push(&self.source(), shipment, repository, first, no_clobber, options)?;
+        registry::push(&self.source(), &shipment, repository, first, no_clobber, options)?;
         if let Some(WithContainers { index, containers, .. }) = index {
             containers.send(repository, options)?;
             RemoteIndex::new(reference, repository)?.put(&mut index.clone(), no_clobber)?;

@@ -3,12 +3,13 @@
 use super::repository::Repository;
 use crate::content::Source;
 use crate::copy::{self, Options, Target};
+use crate::digest::Digest;
 use crate::error::Advice;
 use crate::graph::{Graph, Node};
 use crate::names::{Reference, Tag, TagOrDigest, split_tag};
 use crate::oci::Descriptor;
 use crate::progress::Ended;
-use crate::{Error, Result};
+use crate::{Error, Result, platform};
 
 /// What a push did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,38 +49,110 @@ impl Target for Repository {
     }
 }
 
-/// What is pushed: an image, all that it reaches, and what is attached to it.
-#[derive(Debug, Clone, Copy)]
+/// What is pushed: an image, all that it reaches, what is attached to it, and the tags that it and
+/// the images of an index get beside its name.
+#[derive(Debug, Clone)]
 pub struct Shipment<'a> {
     entry: &'a Descriptor,
     graph: &'a Graph,
     attached: &'a Graph,
+    further: Vec<(Tag, &'a Descriptor)>,
 }
 
 impl<'a> Shipment<'a> {
     /// An image, what it reaches, and what is attached to it, as
     /// [`referrers::attached`](crate::referrers::attached) finds it.
     pub fn new(entry: &'a Descriptor, graph: &'a Graph, attached: &'a Graph) -> Self {
-        Shipment { entry, graph, attached }
+        Shipment { entry, graph, attached, further: Vec::new() }
+    }
+
+    /// Further tags of the image.
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.further.extend(tags.into_iter().map(|tag| (tag, self.entry)));
+        self
+    }
+
+    /// Each image of an index, where it tells its platform, under a tag of its own: `TAG-ARCH`, as
+    /// ironcore-image names them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where a tag would be too long.
+    pub fn images_under(mut self, tag: &Tag) -> Result<Self> {
+        let root = self.graph.manifest(&self.entry.digest).and_then(|root| root.index());
+        for entry in root.into_iter().flat_map(|index| &index.manifests) {
+            if let Some(platform) = &entry.platform
+                && self.graph.manifest(&entry.digest).is_some()
+            {
+                let own = format!("{tag}{}", platform::tag_suffix(platform)).parse()?;
+                self.further.push((own, entry));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The tags beside the image's name, and what they are to point to.
+    pub fn further(&self) -> &[(Tag, &'a Descriptor)] {
+        &self.further
+    }
+
+    /// Refuses to move the tags beside the image's name.
+    ///
+    /// # Errors
+    /// As [`refuse_to_move`].
+    pub fn refuse_to_move_further(&self, repository: &Repository) -> Result<()> {
+        let mut further = self.further.iter();
+        further.try_for_each(|(tag, entry)| refuse_to_move(repository, tag, &entry.digest))
+    }
+}
+
+/// Refuses to move a tag from the image that it points to now.
+///
+/// # Errors
+/// [`Error::Refused`] where that is another one than `to`; what the registry gives.
+pub fn refuse_to_move(
+    repository: &Repository,
+    name: impl Into<TagOrDigest>,
+    to: &Digest,
+) -> Result<()> {
+    let name = name.into();
+    refuse_other(repository, &name, repository.find(&name)?.as_ref(), to)
+}
+
+fn refuse_other(
+    repository: &Repository,
+    name: &TagOrDigest,
+    there: Option<&Descriptor>,
+    to: &Digest,
+) -> Result<()> {
+    match there {
+        Some(other) if other.digest != *to => Err(Error::refused(format!(
+            "{} is another image already, {}",
+            Reference::new(repository.name().clone(), name),
+            other.digest
+        ))
+        .with_advice(Advice::MoveTag)),
+        _ => Ok(()),
     }
 }
 
 /// Pushes an image to `reference`, whose tag, if it has one, then points to it: as the last step, so
-/// that whoever finds it there finds all of it, with what is attached. Nothing that is there is sent
-/// again. With `keep`, a tag that points to another image stays as it is.
+/// that whoever finds it there finds all of it, with what is attached; only the further tags come
+/// after it. Nothing that is there is sent again. With `keep`, a tag that points to another image
+/// stays as it is.
 ///
 /// # Errors
-/// [`Error::Refused`] for such a tag; [`Error::Invalid`] where the reference has a digest that is
-/// not the image's; what the source and the registry give.
+/// [`Error::Refused`] for such a tag, before anything is sent; [`Error::Invalid`] where the
+/// reference has a digest that is not the image's; what the source and the registry give.
 pub fn push(
     source: &dyn Source,
-    shipment: Shipment<'_>,
+    shipment: &Shipment<'_>,
     repository: &Repository,
     reference: &Reference,
     keep: bool,
     options: &Options<'_>,
 ) -> Result<Outcome> {
-    let Shipment { entry, graph, attached } = shipment;
+    let Shipment { entry, graph, attached, further } = shipment;
     let digest = &entry.digest;
     if let Some(other) = reference.digest().filter(|other| *other != digest) {
         return Err(Error::invalid(format!("the image is {digest}, not {other}"))
@@ -89,42 +162,51 @@ pub fn push(
         .manifest(digest)
         .ok_or_else(|| Error::usage(format!("{digest} is neither a manifest nor an index")))?;
     let wanted = reference.tag().map_or_else(|| digest.into(), TagOrDigest::from);
+    if keep {
+        shipment.refuse_to_move_further(repository)?;
+    }
     // A tag that is to stay must not be taken because of a HEAD that says too little.
     let there = if keep { repository.find(&wanted)? } else { repository.glance(&wanted)? };
-    let is_there = there.as_ref().is_some_and(|there| there.digest == *digest);
-    if let Some(other) = there.filter(|_| keep && !is_there) {
-        return Err(Error::refused(format!(
-            "{reference} is another image already, {}",
-            other.digest
-        ))
-        .with_advice(Advice::MoveTag));
+    if keep {
+        refuse_other(repository, &wanted, there.as_ref(), digest)?;
     }
+    let is_there = there.is_some_and(|there| there.digest == *digest);
     let is_whole = is_there && repository.lists(root)?;
-    if is_whole && attached.nodes().is_empty() {
-        return Ok(Outcome::Nothing);
-    }
-    // A registry that has the manifest has what it points to.
-    if !is_there && (reference.tag().is_none() || !repository.has_manifest(entry)?) {
-        // What is attached comes after the image, but its blobs go side by side with the image's.
-        let (blobs, manifests): (Vec<_>, Vec<_>) =
-            attached.nodes().iter().partition(|node| node.manifest().is_none());
-        let blobs =
-            blobs.into_iter().filter(|blob| graph.find(&blob.descriptor().digest).is_none());
-        let first = graph.without(digest).into_iter().chain(blobs);
-        copy::transfer(source, first, repository, options)?;
-        if !attached.nodes().is_empty() {
-            repository.put_attached(digest, root)?;
+    let mut outcome = Outcome::Nothing;
+    if !is_whole || !attached.nodes().is_empty() {
+        // A registry that has the manifest has what it points to.
+        if !is_there && (reference.tag().is_none() || !repository.has_manifest(entry)?) {
+            // What is attached comes after the image, but its blobs go side by side with the
+            // image's.
+            let (blobs, manifests): (Vec<_>, Vec<_>) =
+                attached.nodes().iter().partition(|node| node.manifest().is_none());
+            let blobs =
+                blobs.into_iter().filter(|blob| graph.find(&blob.descriptor().digest).is_none());
+            let first = graph.without(digest).into_iter().chain(blobs);
+            copy::transfer(source, first, repository, options)?;
+            if !attached.nodes().is_empty() {
+                repository.put_attached(digest, root)?;
+            }
+            copy::transfer(source, manifests, repository, options)?;
+        } else {
+            copy::transfer(source, attached.nodes(), repository, options)?;
         }
-        copy::transfer(source, manifests, repository, options)?;
-    } else {
-        copy::transfer(source, attached.nodes(), repository, options)?;
+        tag_attached(attached, repository)?;
+        if !is_whole {
+            repository.put_attached(wanted, root)?;
+            repository.list_referrers()?;
+        }
+        outcome = Outcome::Pushed;
     }
-    tag_attached(attached, repository)?;
-    if !is_whole {
-        repository.put_attached(wanted, root)?;
-        repository.list_referrers()?;
+    for (tag, entry) in further {
+        if let Some(manifest) = graph.manifest(&entry.digest)
+            && repository.glance(tag)?.is_none_or(|there| there.digest != entry.digest)
+        {
+            repository.put_manifest(tag, manifest)?;
+            outcome = Outcome::Pushed;
+        }
     }
-    Ok(Outcome::Pushed)
+    Ok(outcome)
 }
 
 /// Pushes what is attached to something that a repository has; what cosign attached by its tag gets
