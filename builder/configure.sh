@@ -115,18 +115,29 @@ package_list() {
 	done
 }
 
-install_packages() {
-	local packages=() list
+# list_packages: what the features include and exclude, each in a file of its own.
+list_packages() {
+	local list
 	for list in include exclude; do
 		package_list "pkg.$list" > "$own/tmp/$list"
 		sort --unique --output "$own/tmp/$list" "$own/tmp/$list"
 	done
-	# `hello` excludes `hello=2.10-3` and `hello/bookworm-backports` too.
+}
+
+# wanted_packages: what is included and not excluded: `hello` excludes `hello=2.10-3` and
+# `hello/bookworm-backports` too. Either list may be empty.
+wanted_packages() {
 	# shellcheck disable=SC2016
-	lines_of packages awk '
-		NR == FNR { excluded[$0]; next }
+	awk '
+		FILENAME == ARGV[1] { excluded[$0]; next }
 		{ name = $0; sub(/[=\/:].*/, "", name) }
 		!($0 in excluded || name in excluded)' "$own/tmp/exclude" "$own/tmp/include"
+}
+
+install_packages() {
+	local packages=()
+	list_packages
+	lines_of packages wanted_packages
 	if [ "${#packages[@]}" -gt 0 ]; then
 		step "install ${#packages[@]} packages and what they need"
 		# INITRD=No: the initramfs is made once, at the end.
