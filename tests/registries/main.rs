@@ -10,9 +10,11 @@
 mod common;
 
 mod access;
+mod admission;
 mod along;
 mod attach;
 mod attacks;
+mod certificates;
 mod documents;
 mod dropin;
 mod examples;
@@ -25,6 +27,7 @@ mod kills;
 mod limits;
 mod logins;
 mod messages;
+mod own_servers;
 mod parallel;
 mod protocol;
 mod publish;
