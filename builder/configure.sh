@@ -9,7 +9,7 @@ in_rootfs() {
 	for name in http_proxy https_proxy no_proxy "${!BUILDER_@}"; do
 		if [ -n "${!name:-}" ]; then keep+=("$name=${!name}"); fi
 	done
-	env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TZ=UTC DEBIAN_FRONTEND=noninteractive \
+	env --ignore-environment PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TZ=UTC DEBIAN_FRONTEND=noninteractive \
 		SOURCE_DATE_EPOCH="$BUILDER_TIMESTAMP" "${keep[@]}" chroot "$rootfs" "$@"
 }
 
