@@ -11,12 +11,14 @@
 //! a block, so a reader finds the members without decoding what is between them. The same content
 //! gives the same bytes: order, times, owners and modes are fixed.
 
+mod files;
 mod members;
 mod reader;
 mod scan;
 mod update;
 mod writer;
 
+pub(crate) use files::{Packed, files, open_file};
 pub use reader::{Archive, MAX_SIZE};
 pub use update::{Addition, add};
 use writer::check_top;

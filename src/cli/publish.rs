@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use osimage::features::Arch;
 use osimage::image::Role;
-use osimage::names::Reference;
+use osimage::index::remote::RemoteIndex;
+use osimage::names::{Reference, Tag};
 use osimage::oci::Descriptor;
 use osimage::publish::{BuildResult, Name, Naming, Prepared, WithContainers};
 use osimage::registry::{self, Access, Repository};
@@ -28,6 +29,7 @@ use super::{json, output, push};
   osimage publish .build/gcp_oci-amd64-1.0-local.oci.tar.xz ghcr.io/me/os:1.0
   osimage publish .build/*-1.0-local.oci.tar.xz ghcr.io/me --result-file r.json
   osimage publish --template '{cname}:{commit}' .build/kvm-amd64-1.0 ghcr.io/me
+  osimage publish --profile gardenlinux --index 1.0 .build/kvm-amd64-1.0-0a1b2c3d ghcr.io/me/os
 
 A target with a tag is the whole name. One that ends in the build's own name is the repository, any
 other the namespace. --tag changes the tag alone. For gcp_oci-amd64-1.0-local:
@@ -41,7 +43,12 @@ other the namespace. --tag changes the tag alone. For gcp_oci-amd64-1.0-local:
 The name of a build is CNAME-ARCH-VERSION-COMMIT; where it is another, IMAGE_ID and IMAGE_VERSION of
 the os-release beside it count. The version `today` of a build without one makes no tag. A + in a
 version is a _ in the tag. Beside the archive are looked for: .log, .os-release, .manifest,
-.spdx.json and .cdx.json. Publishing the same build again changes nothing.")]
+.spdx.json and .cdx.json. Publishing the same build again changes nothing.
+
+With --profile gardenlinux the build's files are published as Garden Linux's own tool does it: one
+image under TARGET:VERSION-NAME-ARCH, a layer for each file that has a media type there. --index
+puts the image into the index under another tag of the same repository, beside those of other jobs;
+an image of the same platform and name makes way, but for --no-clobber.")]
 pub struct Args {
     /// What ./build left, with or without .oci.tar.xz, several if you like; and where it goes, as
     /// shown below
@@ -50,9 +57,19 @@ pub struct Args {
     /// Tag to publish under [default: as --template has it]
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// How name and tag are made of {cname}, {version}, {arch} and {commit}
-    #[arg(long, value_name = "NAME:TAG", default_value = Naming::TEMPLATE)]
-    template: String,
+    /// A further tag of the image; can be repeated
+    #[arg(long, value_name = "TAG")]
+    additional_tag: Vec<Tag>,
+    /// Tag of the index to add the image to, which is made if there is none
+    #[arg(long, value_name = "TAG", conflicts_with = "info_container")]
+    index: Option<Tag>,
+    /// How name and tag are made of {cname}, {version}, {arch}, {commit} and {name}, the name of the
+    /// files; without NAME the target is the repository [default: {cname}:{version}-{arch}]
+    #[arg(long, value_name = "NAME:TAG", hide_default_value = true)]
+    template: Option<String>,
+    /// Publish the build's files as Garden Linux's own tool does, and not the archive
+    #[arg(long, value_enum, value_name = "PROFILE")]
+    profile: Option<FilesProfile>,
     /// Architecture of a build whose name tells none: amd64 or arm64
     #[arg(long, value_name = "ARCH")]
     arch: Option<Arch>,
@@ -71,6 +88,9 @@ pub struct Args {
     /// File to write the JSON to; where a later build fails, it has those before it
     #[arg(long, value_name = "FILE")]
     result_file: Option<PathBuf>,
+    /// File to write the image's digest to, for whatever signs it; a line for each build
+    #[arg(long, value_name = "FILE")]
+    digest_file: Option<PathBuf>,
     #[command(flatten)]
     transfer: Transfer,
     #[command(flatten)]
@@ -85,6 +105,12 @@ enum Format {
     Json,
 }
 
+/// The profiles whose images are made of the files that lie beside an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FilesProfile {
+    Gardenlinux,
+}
+
 /// What was published, for a CI job.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,6 +118,12 @@ struct Published {
     reference: String,
     /// The image itself, also where the tag is an index over it and its info container.
     reference_by_digest: String,
+    /// The further names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<String>,
+    /// The index that it was added to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added_to: Option<AddedTo>,
     /// Nothing was sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
@@ -101,6 +133,16 @@ struct Published {
     index: Option<Piece>,
     layers: Vec<Piece>,
     referrers: Vec<Piece>,
+}
+
+/// An index that has the image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AddedTo {
+    reference: String,
+    /// The index as it was last seen; none, where nothing was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
 }
 
 /// A piece of content.
@@ -130,9 +172,15 @@ impl Piece {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
-    args.result_file.as_deref().map_or(Ok(()), durable::check_writable)?;
+    for file in [&args.result_file, &args.digest_file] {
+        file.as_deref().map_or(Ok(()), durable::check_writable)?;
+    }
     let (target, builds) = args.builds.split_last().expect("there are at least two");
-    let is_build = |text: &str| BuildResult::find(Path::new(text)).is_ok();
+    let find = |text: &str| match args.profile {
+        Some(FilesProfile::Gardenlinux) => BuildResult::find_files(Path::new(text)),
+        None => BuildResult::find(Path::new(text)),
+    };
+    let is_build = |text: &str| find(text).is_ok();
     if let [first, ..] = builds
         && is_build(target)
         && !is_build(first)
@@ -141,15 +189,21 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return Err(Error::usage(format!("{target} is a build; where it goes comes last"))
             .with_hint(format!("osimage publish {} {first}", args.builds[1..].join(" "))));
     }
-    let builds = builds
-        .iter()
-        .map(|text| Ok(BuildResult::find(Path::new(text))?.or_for(args.arch)))
-        .collect::<Result<Vec<_>>>()?;
+    let builds =
+        builds.iter().map(|text| Ok(find(text)?.or_for(args.arch))).collect::<Result<Vec<_>>>()?;
     if builds.len() > 1 && args.tag.is_some() {
         return Err(Error::usage("several builds cannot have one tag")
             .with_hint("leave out --tag; --template makes a tag for each"));
     }
-    let naming = Naming::new().template(&args.template).tag(args.tag.clone());
+    if builds.len() > 1 && !args.additional_tag.is_empty() {
+        return Err(Error::usage("several builds cannot have one tag")
+            .with_hint("leave out --additional-tag, or publish them one by one"));
+    }
+    let template = args.template.as_deref().unwrap_or(match args.profile {
+        Some(FilesProfile::Gardenlinux) => Naming::GARDENLINUX,
+        None => Naming::TEMPLATE,
+    });
+    let naming = Naming::new().template(template).tag(args.tag.clone());
     let names =
         builds.iter().map(|build| naming.name(build, target)).collect::<Result<Vec<_>>>()?;
     for (n, name) in names.iter().enumerate() {
@@ -158,11 +212,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 .with_hint("name them apart with --template '{cname}:{version}-{arch}-{commit}', or publish them one by one"));
         }
     }
+    refuse_index_tag(&names, args)?;
     // All is looked at before anything is sent.
     let prepared = builds
         .iter()
         .zip(&names)
-        .map(|(build, name)| Prepared::new(build, name, context.max_size()))
+        .map(|(build, name)| {
+            let prepared = match args.profile {
+                Some(FilesProfile::Gardenlinux) => Prepared::of_files(build, context.max_size()),
+                None => Prepared::new(build, name, context.max_size()),
+            };
+            Ok(prepared?.tags(args.additional_tag.iter().cloned()))
+        })
         .collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
     let ended = prepared.iter().zip(&names).try_for_each(|(prepared, name)| {
@@ -176,16 +237,32 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
+/// Refuses an index under a tag that is an image's.
+fn refuse_index_tag(names: &[Name], args: &Args) -> Result<()> {
+    let Some(index) = &args.index else { return Ok(()) };
+    let own = names.iter().filter_map(|name| name.reference.tag());
+    match own.chain(&args.additional_tag).any(|tag| tag == index) {
+        true => Err(Error::usage(format!("{index} is the tag of the image and of the index"))
+            .with_hint("the index has a tag of its own: --index 1.0 for images called 1.0-amd64")),
+        false => Ok(()),
+    }
+}
+
 /// The JSON, for whoever asked for it.
 fn report(published: &[Published], args: &Args) -> Result<()> {
     let written = args.result_file.as_deref().map_or(Ok(()), |path| {
         let text = format!("{}\n", json::pretty(&published));
         durable::write(path, text.as_bytes())
     });
+    let digests: String = published.iter().map(|one| format!("{}\n", one.image.digest)).collect();
+    let signed = match &args.digest_file {
+        Some(path) if !args.dry_run => durable::write(path, digests.as_bytes()),
+        _ => Ok(()),
+    };
     if args.format == Format::Json {
         output::json(&published)?;
     }
-    written
+    written.and(signed)
 }
 
 fn publish(
@@ -206,16 +283,33 @@ fn publish(
         .info_container
         .then(|| prepared.with_containers(reference, &repository))
         .transpose()?;
+    let names = prepared.names(reference);
     if args.no_clobber && (args.dry_run || index.is_some()) {
         let entry = index.as_ref().map_or(prepared.image(), WithContainers::entry);
-        registry::refuse_to_move(&repository, reference.tag_or_digest()?, &entry.digest)?;
+        for name in &names {
+            registry::refuse_to_move(&repository, name.tag_or_digest()?, &entry.digest)?;
+        }
     }
+    let joins = args
+        .index
+        .as_ref()
+        .map(|tag| Joins { index: reference.with_tag(tag), replace: !args.no_clobber });
+    let would_join = joins.as_ref().map(|joins| joins.look(prepared, reference, &repository));
+    let would_join = would_join.transpose()?;
+    let mut added_to = joins.as_ref().map(|joins| AddedTo::new(&joins.index));
     if args.dry_run {
-        would_send(prepared, name, index.as_ref(), &repository)?;
+        would_send(prepared, &names, index.as_ref(), &repository)?;
+        if let (Some(joins), Some(would_join)) = (&joins, would_join) {
+            let what = if would_join { "would get this image" } else { "has this image already" };
+            output::say(&format!("{} {what}", joins.index));
+        }
     } else {
         let progress = Progress::new(Verb::Send);
         let options = args.transfer.options().observer(&progress);
         prepared.send(reference, index.as_ref(), &repository, args.no_clobber, &options)?;
+        if let (Some(joins), Some(added_to)) = (&joins, &mut added_to) {
+            added_to.digest = Some(joins.join(prepared, reference, &repository)?);
+        }
     }
     let layers = prepared.layers()?;
     let attached = prepared.attached();
@@ -226,6 +320,8 @@ fn publish(
     let published = Published {
         reference: reference.to_string(),
         reference_by_digest: reference.with_digest(&prepared.image().digest).to_string(),
+        also: names[1..].iter().map(Reference::to_string).collect(),
+        added_to,
         dry_run: args.dry_run,
         image: Piece::of(prepared.image(), None),
         index: index.map(|index| Piece::of(index.entry(), None)),
@@ -237,9 +333,46 @@ fn publish(
             .collect(),
     };
     if args.format == Format::Text {
-        summary(&published, prepared.build().archive())?;
+        summary(&published, prepared)?;
     }
     Ok(published)
+}
+
+/// The index that an image is added to.
+struct Joins {
+    index: Reference,
+    replace: bool,
+}
+
+impl Joins {
+    /// Whether it would change; before anything is sent, it is known whether it may.
+    fn look(
+        &self,
+        prepared: &Prepared<'_>,
+        reference: &Reference,
+        repository: &Repository,
+    ) -> Result<bool> {
+        let remote = RemoteIndex::new(&self.index, repository)?;
+        remote.would_add(&prepared.members(reference)?, self.replace)
+    }
+
+    /// Adds the image, which has been sent; gives the digest of the index.
+    fn join(
+        &self,
+        prepared: &Prepared<'_>,
+        reference: &Reference,
+        repository: &Repository,
+    ) -> Result<String> {
+        let remote = RemoteIndex::new(&self.index, repository)?;
+        let written = remote.add(&prepared.members(reference)?, self.replace)?;
+        Ok(written.descriptor.digest.to_string())
+    }
+}
+
+impl AddedTo {
+    fn new(reference: &Reference) -> Self {
+        AddedTo { reference: reference.to_string(), digest: None }
+    }
 }
 
 /// Where a name in a registry cannot be what the build is called.
@@ -258,31 +391,63 @@ pub fn say_what_changed(name: &Name) {
 /// Asks the registry what of that is there, and says what would be sent.
 fn would_send(
     prepared: &Prepared<'_>,
-    name: &Name,
+    names: &[Reference],
     index: Option<&WithContainers>,
     repository: &Repository,
 ) -> Result<()> {
-    let (graph, reference) = (prepared.graph(), &name.reference);
-    output::say(&format!("{}:", prepared.build().archive().display()));
+    let (graph, reference) = (prepared.graph(), &names[0]);
+    output::say(&format!("{}:", origin(prepared).display()));
+    left_out(prepared);
     match index {
         None => push::would_push(repository, graph, prepared.image(), reference)?,
         Some(_) => push::would_send(repository, graph)?,
     }
     push::would_send(repository, prepared.attached())?;
-    match index {
-        Some(index) if push::would_move(repository, index.entry(), reference)? => {
-            push::would_send(repository, &index.containers().graph()?)
-        }
-        _ => Ok(()),
+    let entry = index.map_or(prepared.image(), WithContainers::entry);
+    if let Some(index) = index
+        && push::would_move(repository, entry, reference)?
+    {
+        push::would_send(repository, &index.containers().graph()?)?;
+    }
+    for further in &names[1..] {
+        push::would_move(repository, entry, further)?;
+    }
+    Ok(())
+}
+
+/// What the image was made of.
+fn origin<'a>(prepared: &'a Prepared<'_>) -> &'a Path {
+    let build = prepared.build();
+    build.archive().unwrap_or(build.path())
+}
+
+/// Says which files of the build are not published.
+fn left_out(prepared: &Prepared<'_>) {
+    if !prepared.left_out().is_empty() {
+        let endings: Vec<_> =
+            prepared.left_out().iter().map(|ending| format!(".{ending}")).collect();
+        output::say(&format!(
+            "osimage: Garden Linux has no media type for these, and they are left out: {}",
+            output::visible(&endings.join(" "))
+        ));
     }
 }
 
 /// What a person reads: what is there now, and what can be done with it.
-fn summary(published: &Published, archive: &Path) -> Result<()> {
+fn summary(published: &Published, prepared: &Prepared<'_>) -> Result<()> {
     let Published { reference, image, .. } = published;
     let tagged = published.index.as_ref().unwrap_or(image);
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
     let done = |what: &str| {
-        output::line(&format!("{what} {reference} {}", tagged.digest.trim_start_matches("sha256:")))
+        for name in std::iter::once(reference).chain(&published.also) {
+            output::line(&format!("{what} {name} {}", hex(&tagged.digest)))?;
+        }
+        match &published.added_to {
+            Some(AddedTo { reference, digest: Some(digest) }) => {
+                output::line(&format!("Successfully indexed {reference} {}", hex(digest)))
+            }
+            _ => Ok(()),
+        }
     };
     // Where the tag is an index, what was built has a digest of its own.
     if published.index.is_some() {
@@ -291,10 +456,13 @@ fn summary(published: &Published, archive: &Path) -> Result<()> {
     if published.dry_run {
         return done("Would publish");
     }
-    output::say(&format!("{}:", archive.display()));
+    output::say(&format!("{}:", origin(prepared).display()));
+    left_out(prepared);
     for layer in &published.layers {
-        let role = layer.role.as_deref().unwrap_or("layer");
-        output::say(&format!("  {role:<28} {:>9}  {}", output::size(layer.size), layer.digest));
+        // Most of Garden Linux's have no role; the end of the media type tells what they are.
+        let kind = layer.media_type.trim_start_matches("application/io.gardenlinux.");
+        let kind = layer.role.as_deref().unwrap_or(kind);
+        output::say(&format!("  {kind:<28} {:>9}  {}", output::size(layer.size), layer.digest));
     }
     for referrer in &published.referrers {
         let kind = referrer.artifact_type.as_deref().unwrap_or_default();

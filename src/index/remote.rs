@@ -111,6 +111,18 @@ impl<'a> RemoteIndex<'a> {
         Ok(Written { descriptor, index, tagged: self.tag_images(members)? })
     }
 
+    /// Whether adding images would change the index. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn would_add(&self, members: &[Member], replace: bool) -> Result<bool> {
+        let before = self.repository.tagged_index(self.tag, None)?.map(|(_, index)| index);
+        let before = before.unwrap_or_else(|| Index::over(Vec::new()));
+        let mut after = before.clone();
+        insert(&mut after, members, replace)?;
+        Ok(after.manifests != before.manifests)
+    }
+
     /// Takes images out of the index, and the containers of those that have gone.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! What `./build` left: an archive, what lies beside it, and what its name says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::gardenlinux;
 use crate::attach::Attachment;
 use crate::error::Advice;
 use crate::features::{Arch, Parts};
@@ -16,8 +18,9 @@ const MAX_OS_RELEASE: u64 = 1 << 20;
 /// What a build left.
 #[derive(Debug, Clone)]
 pub struct BuildResult {
-    archive: PathBuf,
-    /// The path without the archive's ending, which what lies beside it shares.
+    /// The archive of the image, where there is one.
+    archive: Option<PathBuf>,
+    /// The path without any ending, which all of its files share.
     base: PathBuf,
     cname: String,
     version: Option<String>,
@@ -33,9 +36,7 @@ impl BuildResult {
     /// [`Error::NotFound`] where there is no archive, [`Error::Usage`] where there are two;
     /// [`Error::Io`].
     pub fn find(path: &Path) -> Result<Self> {
-        let text = path.to_str().ok_or_else(|| {
-            Error::usage(format!("{} is not a path of plain text", path.display()))
-        })?;
+        let text = text_of(path)?;
         let endings: Vec<_> =
             ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
         let base =
@@ -61,7 +62,47 @@ impl BuildResult {
                 .with_hint("name the one that is meant"));
             }
         };
-        let mut build = BuildResult::named(base, archive);
+        let mut build = BuildResult::named(base, Some(archive));
+        if build.version.is_none() {
+            build.read_os_release()?;
+        }
+        Ok(build)
+    }
+
+    /// Finds the files that a build left, of which one may be an archive of an image: the path that
+    /// they share, or that of one of them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is none; [`Error::Io`].
+    pub fn find_files(path: &Path) -> Result<Self> {
+        let text = text_of(path)?;
+        let archives: Vec<_> =
+            ARCHIVE_ENDINGS.iter().map(|ending| format!(".oci{ending}")).collect();
+        let longest = |endings: &mut dyn Iterator<Item = &str>| {
+            endings.filter(|ending| text.ends_with(ending)).map(str::len).max().unwrap_or_default()
+        };
+        let ending = longest(&mut archives.iter().map(String::as_str))
+            .max(longest(&mut gardenlinux::endings()));
+        let base = &text[..text.len() - ending];
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default();
+            return Err(Error::usage(format!("{} is a folder", path.display())).with_hint(
+                format!(
+                    "name what its files are called, without their endings: {}",
+                    path.join(name).display()
+                ),
+            ));
+        }
+        let mut build = BuildResult::named(base, None);
+        if build.files()?.is_empty() {
+            return Err(Error::not_found(format!("no build has left a file {base}.*")).with_hint(
+                "name what its files are called, without their endings: .build/kvm-amd64-1.0-local",
+            ));
+        }
+        build.archive = archives
+            .iter()
+            .map(|ending| PathBuf::from(format!("{base}{ending}")))
+            .find(|it| it.is_file());
         if build.version.is_none() {
             build.read_os_release()?;
         }
@@ -71,12 +112,23 @@ impl BuildResult {
     /// What a build of this name, `CNAME-ARCH-VERSION-COMMIT`, will leave: to look before it is
     /// made how it would be called.
     pub fn expected(name: &str) -> Self {
-        BuildResult::named(name, PathBuf::from(format!("{name}.oci.tar.xz")))
+        BuildResult::named(name, Some(PathBuf::from(format!("{name}.oci.tar.xz"))))
     }
 
-    /// The archive.
-    pub fn archive(&self) -> &Path {
-        &self.archive
+    /// The archive of its image, where there is one.
+    pub fn archive(&self) -> Option<&Path> {
+        self.archive.as_deref()
+    }
+
+    /// What its files are called, without their endings.
+    pub fn path(&self) -> &Path {
+        &self.base
+    }
+
+    /// The name of its files, without their endings: `CNAME-ARCH-VERSION-COMMIT`, where `./build`
+    /// made them.
+    pub fn name(&self) -> &str {
+        self.base.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
     /// What was built.
@@ -107,7 +159,7 @@ impl BuildResult {
     }
 
     /// What the name says, `CNAME-ARCH-VERSION-COMMIT`.
-    fn named(base: &str, archive: PathBuf) -> Self {
+    fn named(base: &str, archive: Option<PathBuf>) -> Self {
         let name = Path::new(base).file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let mut build = BuildResult {
             archive,
@@ -142,7 +194,25 @@ impl BuildResult {
 
     /// What the image says of itself (os-release(5), `IMAGE_ID` and `IMAGE_VERSION`).
     fn read_os_release(&mut self) -> Result<()> {
-        let Some(path) = self.beside("os-release") else { return Ok(()) };
+        for (key, value) in self.os_release()? {
+            match key.as_str() {
+                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => self.cname = value,
+                "IMAGE_VERSION" if is_version(&value) => self.version = Some(value),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the os-release of the system says (os-release(5)): `.release`, as Garden Linux's builder
+    /// calls it, or `.os-release`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where it is too large for one; [`Error::Io`].
+    pub(super) fn os_release(&self) -> Result<BTreeMap<String, String>> {
+        let Some(path) = self.beside("release").or_else(|| self.beside("os-release")) else {
+            return Ok(BTreeMap::new());
+        };
         let (input, metadata) = file::open_regular(&path)?;
         if metadata.len() > MAX_OS_RELEASE {
             return Err(Error::invalid(format!(
@@ -152,46 +222,76 @@ impl BuildResult {
             .with_hint("check the step that should have written it"));
         }
         let text = std::io::read_to_string(input).map_err(|e| Error::io("read", &path, e))?;
-        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            let value = value.trim().trim_matches(['"', '\'']);
-            match key.trim() {
-                "IMAGE_ID" if self.arch.is_none() && !value.is_empty() => {
-                    self.cname = value.to_owned();
-                }
-                "IMAGE_VERSION" if is_version(value) => self.version = Some(value.to_owned()),
-                _ => {}
-            }
-        }
-        Ok(())
+        let assignments = text.lines().filter_map(|line| line.split_once('='));
+        let plain = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
+        Ok(assignments.map(|(key, value)| (key.trim().to_owned(), plain(value))).collect())
     }
 
-    /// A file that lies beside the archive, under its name.
+    /// All of its files, each with what follows the name that they share, in the order of that.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where their folder cannot be read.
+    pub(super) fn files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let folder = match self.base.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let failed = |e| Error::io("read", folder, e);
+        let prefix = format!("{}.", self.name());
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(ending) = name.and_then(|name| name.strip_prefix(&prefix))
+                && path.is_file()
+            {
+                files.insert(ending.to_owned(), path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// A file of it, by its ending.
     fn beside(&self, ending: &str) -> Option<PathBuf> {
         let mut path = self.base.clone().into_os_string();
         path.push(format!(".{ending}"));
         Some(PathBuf::from(path)).filter(|path| path.is_file())
     }
 
+    /// The endings of the files that are attached to the image.
+    pub(super) const ATTACHED: [&str; 5] =
+        ["log", "os-release", "manifest", "spdx.json", "cdx.json"];
+
     /// What is to be attached.
     ///
     /// # Errors
     /// As [`Attachment::sbom`].
     pub fn attachments(&self) -> Result<Vec<Attachment>> {
+        self.attachments_beside(&[])
+    }
+
+    /// The same, but for the files with the endings of `layers`, which are in the image.
+    pub(super) fn attachments_beside(&self, layers: &[String]) -> Result<Vec<Attachment>> {
+        let beside = |ending: &str| {
+            self.beside(ending).filter(|_| !layers.iter().any(|layer| layer == ending))
+        };
+        let [log, os_release, manifest, sboms @ ..] = Self::ATTACHED;
         let mut attachments: Vec<_> = [
-            self.beside("log").map(Attachment::log),
-            self.beside("os-release").map(Attachment::os_release),
-            self.beside("manifest").map(Attachment::package_manifest),
+            beside(log).map(Attachment::log),
+            beside(os_release).map(Attachment::os_release),
+            beside(manifest).map(Attachment::package_manifest),
         ]
         .into_iter()
         .flatten()
         .collect();
-        for path in ["spdx.json", "cdx.json"].into_iter().filter_map(|ending| self.beside(ending)) {
+        for path in sboms.into_iter().filter_map(beside) {
             attachments.push(Attachment::sbom(path)?);
         }
         Ok(attachments)
     }
 
-    /// A template with the build's own words in it: `{cname}`, `{version}`, `{arch}`, `{commit}`.
+    /// A template with the build's own words in it: `{cname}`, `{version}`, `{arch}`, `{commit}`, and
+    /// `{name}` for the name of its files.
     ///
     /// # Errors
     /// [`Error::Usage`] where it has another word, or nothing tells one of them.
@@ -200,15 +300,16 @@ impl BuildResult {
         while let Some(at) = rest.find('{') {
             let end = rest[at..].find('}').map_or(rest.len(), |length| at + length + 1);
             let (what, value) = match &rest[at..end] {
-                "{cname}" => ("name", Some(&self.cname)),
-                "{version}" => ("version", self.version.as_ref()),
-                "{arch}" => ("architecture", self.arch.as_ref()),
-                "{commit}" => ("commit", self.commit.as_ref()),
+                "{name}" => ("name", Some(self.name())),
+                "{cname}" => ("name", Some(self.cname())),
+                "{version}" => ("version", self.version()),
+                "{arch}" => ("architecture", self.arch()),
+                "{commit}" => ("commit", self.commit()),
                 unknown => {
                     return Err(Error::usage(format!(
                         "unknown placeholder {unknown} in the template"
                     ))
-                    .with_hint("the placeholders are {cname} {version} {arch} {commit}"));
+                    .with_hint("the placeholders are {name} {cname} {version} {arch} {commit}"));
                 }
             };
             let value = value.ok_or_else(|| {
@@ -216,7 +317,7 @@ impl BuildResult {
                     "architecture" => Advice::GiveArchitecture,
                     _ => Advice::GiveTag,
                 };
-                Error::usage(format!("nothing tells the {what} of {}", self.archive.display()))
+                Error::usage(format!("nothing tells the {what} of {}", self.base.display()))
                     .with_advice(advice)
             })?;
             text.push_str(&rest[..at]);
@@ -225,6 +326,11 @@ impl BuildResult {
         }
         Ok(text + rest)
     }
+}
+
+fn text_of(path: &Path) -> Result<&str> {
+    path.to_str()
+        .ok_or_else(|| Error::usage(format!("{} is not a path of plain text", path.display())))
 }
 
 /// Whether it is a version, by which one build is told from another.
@@ -257,7 +363,7 @@ mod tests {
             ("kvm-amd64-arm64-1-x", "kvm-amd64", "arm64", "1-x", "-"),
             ("image", "image", "-", "-", "-"),
         ] {
-            let build = BuildResult::named(name, PathBuf::new());
+            let build = BuildResult::named(name, None);
             assert_eq!(
                 (build.cname.as_str(), build.arch, build.version, build.commit),
                 (cname, some(arch), some(version), some(commit)),

@@ -1,7 +1,8 @@
 //! Publishing what a build left: its image goes to a registry, and what lies beside its archive is
-//! attached to it.
+//! attached to it. Or all of it goes there as Garden Linux's tool has it: each file a layer.
 
 mod build_result;
+mod gardenlinux;
 
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -19,7 +20,7 @@ use crate::image::info::Known;
 use crate::image::{Image, Layer};
 use crate::index::containers::Containers;
 use crate::index::remote::RemoteIndex;
-use crate::index::{self, Told};
+use crate::index::{self, Member, Told};
 use crate::manifest::RawManifest;
 use crate::names::{Reference, Tag};
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
@@ -37,13 +38,15 @@ pub struct Naming {
 impl Naming {
     /// How name and tag are made where none is given.
     pub const TEMPLATE: &'static str = "{cname}:{version}-{arch}";
+    /// How Garden Linux's tool makes the tag; all of its images lie in one repository.
+    pub const GARDENLINUX: &'static str = ":{version}-{name}-{arch}";
 
     /// By [`TEMPLATE`](Self::TEMPLATE).
     pub fn new() -> Self {
         Naming { template: Self::TEMPLATE.into(), tag: None }
     }
 
-    /// By another template, `NAME:TAG`.
+    /// By another template, `NAME:TAG`; without a name, the target is the repository.
     #[must_use]
     pub fn template(mut self, template: impl Into<String>) -> Self {
         self.template = template.into();
@@ -92,8 +95,10 @@ impl Naming {
         let name = wished.to_ascii_lowercase();
         let tag = self.tag.clone().map_or_else(|| build.fill(tag), Ok)?;
         let place = given.repository().to_string();
-        let repository =
-            if place.ends_with(&format!("/{name}")) { place } else { format!("{place}/{name}") };
+        let repository = match name.is_empty() || place.ends_with(&format!("/{name}")) {
+            true => place,
+            false => format!("{place}/{name}"),
+        };
         // A tag has no +, which Debian's and semantic versions have; Helm writes it so too.
         let plain = tag.replace('+', "_");
         let reference = format!("{repository}:{plain}").parse()?;
@@ -127,22 +132,29 @@ pub struct Name {
 /// A build that was looked at: its image, and what is to be attached.
 pub struct Prepared<'a> {
     build: &'a BuildResult,
-    archive: Archive,
+    /// What has the image; none, where it was made of the files.
+    archive: Option<Archive>,
     image: Descriptor,
     graph: Graph,
     inputs: Inputs,
     attached: Graph,
+    left_out: Vec<String>,
+    tags: Vec<Tag>,
 }
 
 impl<'a> Prepared<'a> {
     /// Opens a build's archive, which may unfold to `max_size` bytes, and reads what is to be
-    /// attached: what lies beside it, and what is attached to the image in it. Where the name could not take the build's version as it is, the image says it in
-    /// its annotation `org.opencontainers.image.version`.
+    /// attached: what lies beside it, and what is attached to the image in it. Where the name could
+    /// not take the build's version as it is, the image says it in its annotation
+    /// `org.opencontainers.image.version`.
     ///
     /// # Errors
-    /// What the archive and the files give.
+    /// What the archive and the files give; [`Error::NotFound`] where there is no archive.
     pub fn new(build: &'a BuildResult, name: &Name, max_size: u64) -> Result<Self> {
-        let archive = Archive::open(build.archive(), max_size)?;
+        let path = build.archive().ok_or_else(|| {
+            Error::not_found(format!("there is no archive {}.oci.tar.xz", build.path().display()))
+        })?;
+        let archive = Archive::open(path, max_size)?;
         let mut image = content::resolve(&archive, None)?;
         let inputs = Inputs::default();
         if let (Some(_), Some(version)) = (&name.made_of, build.version()) {
@@ -158,14 +170,48 @@ impl<'a> Prepared<'a> {
         }
         let source = Overlay::new(&inputs, &archive);
         let graph = Graph::read(&source, std::slice::from_ref(&image), 1)?;
-        let mut attached = referrers::attached(&archive, &graph, 1)?;
-        for attachment in build.attachments()? {
-            let entry = attachment.build(&image, &inputs)?;
-            if attached.manifest(&entry.digest).is_none() {
-                attached.add(&inputs, &[entry], 1)?;
+        let attached = referrers::attached(&archive, &graph, 1)?;
+        let archive = Some(archive);
+        let (left_out, tags) = (Vec::new(), Vec::new());
+        Prepared { build, archive, image, graph, inputs, attached, left_out, tags }.attach(&[])
+    }
+
+    /// Makes the image that Garden Linux's tool makes of a build's files, with the annotations by which
+    /// others of its tools find it. What that tool does not know is attached, as [`new`](Self::new)
+    /// does it, or left out. Archives among the files may unfold to `max_size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing tells the architecture or the version, or nothing is to be
+    /// published; what the files give.
+    pub fn of_files(build: &'a BuildResult, max_size: u64) -> Result<Self> {
+        let inputs = Inputs::default();
+        let made = gardenlinux::image(build, max_size, &inputs)?;
+        let image = made.entry;
+        let graph = Graph::read(&inputs, std::slice::from_ref(&image), 1)?;
+        let attached = Graph::read(&inputs, &[], 1)?;
+        let attachable = |ending: &String| BuildResult::ATTACHED.contains(&ending.as_str());
+        let left_out = made.others.into_iter().filter(|ending| !attachable(ending)).collect();
+        let (archive, tags) = (None, Vec::new());
+        Prepared { build, archive, image, graph, inputs, attached, left_out, tags }
+            .attach(&made.layers)
+    }
+
+    /// Further tags, which point to what its name points to.
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.tags.extend(tags);
+        self
+    }
+
+    /// Attaches what lies beside the archive, but for the files with these endings.
+    fn attach(mut self, layers: &[String]) -> Result<Self> {
+        for attachment in self.build.attachments_beside(layers)? {
+            let entry = attachment.build(&self.image, &self.inputs)?;
+            if self.attached.manifest(&entry.digest).is_none() {
+                self.attached.add(&self.inputs, &[entry], 1)?;
             }
         }
-        Ok(Prepared { build, archive, image, graph, inputs, attached })
+        Ok(self)
     }
 
     /// The build.
@@ -188,6 +234,11 @@ impl<'a> Prepared<'a> {
         &self.attached
     }
 
+    /// The endings of the build's files that are published in no way.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
     /// The image's layers; none of an index.
     ///
     /// # Errors
@@ -201,7 +252,15 @@ impl<'a> Prepared<'a> {
 
     /// What has the content of all of it.
     pub fn source(&self) -> Overlay<'_> {
-        Overlay::new(&self.inputs, &self.archive)
+        Overlay::new(&self.inputs, self.below())
+    }
+
+    /// What has the image.
+    fn below(&self) -> &dyn Source {
+        match &self.archive {
+            Some(archive) => archive,
+            None => &self.inputs,
+        }
     }
 
     /// Makes the index over the image, or over the images of an index, and the containers that tell
@@ -215,15 +274,7 @@ impl<'a> Prepared<'a> {
         reference: &Reference,
         repository: &Repository,
     ) -> Result<WithContainers> {
-        let source = self.source();
-        let images = index::images(&source, &self.image)?;
-        let arch = self.build.arch().filter(|_| images.len() == 1);
-        let arch: Option<Wanted> = arch.map(str::parse).transpose()?;
-        let told = Told::new().platform(arch.as_ref()).tag(reference.tag().map(Tag::as_str));
-        let entries = images
-            .iter()
-            .map(|entry| index::entry(&source, entry, &told))
-            .collect::<Result<Vec<_>>>()?;
+        let entries = self.entries(reference)?;
         let known = Known::new()
             .cname(self.build.cname().to_owned())
             .version(self.build.version().map(str::to_owned))
@@ -239,7 +290,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Sends the image, what is attached to it, and the index over it and its container, which then
-    /// has the tag.
+    /// has the tag. What has the tag has the further tags too.
     ///
     /// # Errors
     /// [`Error::Refused`] where the tag points to something else and is to stay; what the registry
@@ -255,13 +306,44 @@ impl<'a> Prepared<'a> {
         // The index gets the tag last.
         let by_digest = reference.with_digest(&self.image.digest);
         let first = if index.is_some() { &by_digest } else { reference };
-        let shipment = Shipment::new(&self.image, &self.graph, &self.attached);
+        let mut shipment = Shipment::new(&self.image, &self.graph, &self.attached);
+        if index.is_none() {
+            shipment = shipment.tags(self.tags.iter().cloned());
+        }
         registry::push(&self.source(), &shipment, repository, first, no_clobber, options)?;
         if let Some(WithContainers { index, containers, .. }) = index {
             containers.send(repository, options)?;
-            RemoteIndex::new(reference, repository)?.put(&mut index.clone(), no_clobber)?;
+            for name in self.names(reference) {
+                RemoteIndex::new(&name, repository)?.put(&mut index.clone(), no_clobber)?;
+            }
         }
         Ok(())
+    }
+
+    /// Its name, and the further ones.
+    pub fn names(&self, reference: &Reference) -> Vec<Reference> {
+        let further = self.tags.iter().map(|tag| reference.with_tag(tag));
+        std::iter::once(reference.clone()).chain(further).collect()
+    }
+
+    /// What stands for the image in an index.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing tells the architecture; what the archive gives.
+    pub fn members(&self, reference: &Reference) -> Result<Vec<Member>> {
+        let entries = self.entries(reference)?;
+        index::check_distinct(&entries)?;
+        Ok(entries.into_iter().map(Member::from).collect())
+    }
+
+    /// The entries of an index over the image, or over the images of an index.
+    fn entries(&self, reference: &Reference) -> Result<Vec<Descriptor>> {
+        let source = self.source();
+        let images = index::images(&source, &self.image)?;
+        let arch = self.build.arch().filter(|_| images.len() == 1);
+        let arch: Option<Wanted> = arch.map(str::parse).transpose()?;
+        let told = Told::new().platform(arch.as_ref()).tag(reference.tag().map(Tag::as_str));
+        images.iter().map(|entry| index::entry(&source, entry, &told)).collect()
     }
 }
 
@@ -323,7 +405,7 @@ impl Source for Coming<'_> {
     }
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
-        for here in [&self.prepared.inputs as &dyn Source, &self.prepared.archive] {
+        for here in [&self.prepared.inputs as &dyn Source, self.prepared.below()] {
             match here.open(descriptor, offset) {
                 Err(Error::NotFound { .. }) => {}
                 opened => return opened,
@@ -339,11 +421,11 @@ impl Source for Coming<'_> {
     }
 
     fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
-        self.prepared.archive.file(descriptor)
+        self.prepared.below().file(descriptor)
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
-        for here in [&self.prepared.inputs as &dyn Source, &self.prepared.archive] {
+        for here in [&self.prepared.inputs as &dyn Source, self.prepared.below()] {
             match here.manifest(descriptor) {
                 Err(Error::NotFound { .. }) => {}
                 read => return read,
@@ -353,7 +435,7 @@ impl Source for Coming<'_> {
     }
 
     fn sequence(&self, digest: &Digest) -> Option<u64> {
-        self.prepared.archive.sequence(digest)
+        self.prepared.below().sequence(digest)
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

@@ -129,7 +129,7 @@ impl Repository {
 
     /// The index under a tag; `None` where there is nothing, or nothing but `subject`. Anything
     /// else there is somebody's.
-    pub(super) fn tagged_index(
+    pub(crate) fn tagged_index(
         &self,
         tag: &Tag,
         subject: Option<&Digest>,

@@ -20,6 +20,7 @@ mod dropin;
 mod examples;
 mod fat;
 mod faults;
+mod gardenlinux;
 mod hostile;
 mod indexes;
 mod info_container;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::BlobSink;
+use crate::archive::{self, Packed};
 use crate::content::{self, Source};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::file::{self, State};
@@ -25,11 +26,41 @@ pub struct Inputs {
 enum Blob {
     File(PathBuf, State),
     Bytes(Vec<u8>),
+    /// A file in an archive, which may unfold to so many bytes.
+    Member(PathBuf, Packed, u64),
 }
 
 impl Inputs {
     fn add(&self, digest: &Digest, blob: Blob) {
         self.blobs.lock().expect("nothing panics with this lock").insert(digest.clone(), blob);
+    }
+
+    /// Takes a file that is in an archive, and stays there; gives the digest of its content.
+    ///
+    /// # Errors
+    /// What the archive gives.
+    pub(crate) fn member(&self, path: &Path, file: &Packed, max_size: u64) -> Result<Digest> {
+        let mut content = archive::open_file(path, file, 0, max_size)?;
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hash(&mut content, &mut hasher).map_err(|e| Error::io("read", path, e))?;
+        let digest = hasher.finish();
+        self.add(&digest, Blob::Member(path.to_owned(), file.clone(), max_size));
+        Ok(digest)
+    }
+}
+
+/// Hashes all that a reader has; gives its size.
+fn hash(input: &mut dyn Read, hasher: &mut Hasher) -> io::Result<u64> {
+    let mut block = vec![0; BLOCK];
+    let mut size = 0;
+    loop {
+        match input.read(&mut block)? {
+            0 => return Ok(size),
+            n => {
+                hasher.update(&block[..n]);
+                size += n as u64;
+            }
+        }
     }
 }
 
@@ -38,17 +69,7 @@ impl BlobSink for Inputs {
         let (mut input, metadata) = file::open_regular(path)?;
         let state = State::of(&metadata);
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut block = vec![0; BLOCK];
-        let mut size = 0;
-        loop {
-            match input.read(&mut block).map_err(|e| Error::io("read", path, e))? {
-                0 => break,
-                n => {
-                    hasher.update(&block[..n]);
-                    size += n as u64;
-                }
-            }
-        }
+        let size = hash(&mut input, &mut hasher).map_err(|e| Error::io("read", path, e))?;
         let digest = hasher.finish();
         self.add(&digest, Blob::File(path.to_owned(), state));
         Ok((digest, size))
@@ -102,6 +123,9 @@ impl Source for Inputs {
                 let mut input = file::open_regular(&path)?.0;
                 input.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("read", &path, e))?;
                 Ok(Box::new(Unchanged { input, path, state }))
+            }
+            Blob::Member(path, file, max_size) => {
+                Ok(Box::new(archive::open_file(&path, &file, offset, max_size)?))
             }
             Blob::Bytes(bytes) => {
                 let mut cursor = std::io::Cursor::new(bytes);
