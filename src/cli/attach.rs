@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::archive::ArchiveArgs;
 use super::context::{Bare, Context, Which, parse_annotations};
-use super::progress::Watched;
+use super::progress::{ProgressArgs, Watched};
 use super::remote::Transfer;
 use super::{output, target};
 
@@ -56,6 +56,8 @@ pub struct Args {
     archive: ArchiveArgs,
     #[command(flatten)]
     transfer: Transfer,
+    #[command(flatten)]
+    progress: ProgressArgs,
 }
 
 /// What a build leaves beside its image.
@@ -107,6 +109,7 @@ struct Attached {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.progress.apply();
     let mut attachments = args.build.attachments()?;
     if let Some(artifact_type) = &args.artifact_type {
         let files = args.files.iter().map(|text| typed(text));

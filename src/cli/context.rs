@@ -115,6 +115,11 @@ impl Context {
         })
     }
 
+    /// The store's folder, where the user has named it.
+    pub fn named_store(&self) -> Option<&Path> {
+        self.store_path.as_deref()
+    }
+
     /// The store, made where it is missing.
     pub fn writable_store(&self) -> Result<Layout> {
         Ok(Layout::open_or_create(&self.store_path()?)?.keeping(self.manner.keeping))

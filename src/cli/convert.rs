@@ -26,11 +26,11 @@ pub struct Args {
     /// Profile of the new image
     #[arg(long, value_enum)]
     profile: ProfileArg,
-    /// Image, or index, in a registry, a layout or an archive
-    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    /// Image, or index, in a registry, a layout or an archive: REF, DIR[:REF] or ARCHIVE[:REF]
+    #[arg(value_name = "SOURCE")]
     image: String,
-    /// What the new one is called
-    #[arg(value_name = "REF|DIR:REF|ARCHIVE:REF")]
+    /// What the new one is called: REF, DIR:REF or ARCHIVE:REF
+    #[arg(value_name = "TARGET")]
     new: String,
     #[command(flatten)]
     transfer: Transfer,

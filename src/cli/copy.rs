@@ -29,11 +29,11 @@ use super::{left_behind, output, push};
 
 A name without more is one in a registry; DIR[:REF] and ARCHIVE[:REF] are local.")]
 pub struct Args {
-    /// Image to copy
-    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    /// Image to copy: REF, DIR[:REF] or ARCHIVE[:REF]
+    #[arg(value_name = "SOURCE")]
     source: String,
-    /// Where to, and what it is called there
-    #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+    /// Where to, and what it is called there: REF, DIR[:REF] or ARCHIVE[:REF]
+    #[arg(value_name = "TARGET")]
     target: String,
     /// Take along what is attached to it, and to the images of an index
     #[arg(long, short)]

@@ -2,7 +2,7 @@
 //! built is in `rootfs.rs`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Subcommand, ValueEnum};
@@ -145,7 +145,7 @@ fn resolve(args: Resolve) -> Result<String> {
         Some(timestamp) => timestamp,
         None => default_timestamp()?,
     };
-    let graph = Graph::load(&args.features_dir)?;
+    let graph = load(&args.features_dir)?;
     let build = Build::new(graph.resolve(&target.features)?, arch, &version, &commit, timestamp)?;
     features::check(&args.features_dir, &build.selection)?;
     if let Some(place) = &args.publish_to {
@@ -205,7 +205,7 @@ pub fn json_lines(value: &impl Serialize) -> String {
 }
 
 fn graph(args: &ShowGraph) -> Result<String> {
-    let graph = Graph::load(&args.features_dir)?;
+    let graph = load(&args.features_dir)?;
     let (features, dropped) = match &args.target {
         None => (graph.features(), Vec::new()),
         Some(target) => {
@@ -265,4 +265,15 @@ fn graph_dot(features: &[&Feature], dropped: &[Dropped]) -> String {
         }
     }
     dot + "}\n"
+}
+
+/// The features of a folder, which is most likely sought in the wrong place where it is not there.
+fn load(dir: &Path) -> Result<Graph> {
+    if !dir.exists() {
+        return Err(Error::not_found(format!("there is no folder of features {}", dir.display()))
+            .with_hint(
+                "--features-dir DIR names it; that of ./build is `features` in its checkout",
+            ));
+    }
+    Graph::load(dir)
 }

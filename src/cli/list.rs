@@ -6,7 +6,7 @@ use osimage::content::{self, Source};
 use osimage::image::Image;
 use osimage::names::{Reference, split_tag};
 use osimage::oci::{self, Descriptor};
-use osimage::{Kind, Result};
+use osimage::{Error, Kind, Result};
 use serde::Serialize;
 
 use super::context::{Bare, Context};
@@ -67,8 +67,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         // The Go tools make a store when they list it; a store that is not there yet holds no
         // images.
         Err(e) if named.is_none() && e.kind() == Kind::NotFound => {
+            if let (Some(path), false) = (context.named_store(), context.manner.stands_in()) {
+                output::say(&format!("osimage: there is no store at {} yet", path.display()));
+            }
             return show(args, rows.is_some(), None, Vec::new());
         }
+        Err(e) if e.kind() == Kind::NotFound => return Err(elsewhere(e, named)),
         opened => opened?,
     };
     let (source, is_one) = (place.source(), place.selector().is_some());
@@ -87,6 +91,16 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             && (entry.name().is_some() || !attached.contains(&entry.digest))
     });
     show(args, false, Some(source), entries)
+}
+
+/// Where what was named may be a registry's, and is not in the store: what lists that.
+fn elsewhere(error: Error, named: Option<&str>) -> Error {
+    let Some(Ok(name)) = named.map(str::parse::<Reference>) else { return error };
+    let repository = name.repository();
+    error.with_hint(format!(
+        "in the registry: `osimage tags {repository}` lists a repository's tags, `osimage repos \
+         {repository}` the repositories below it"
+    ))
 }
 
 /// Shows entries; `whole` says that a name which does not tell its registry is none.

@@ -2,7 +2,7 @@
 
 use osimage::content::{self, Source};
 use osimage::layout::Layout;
-use osimage::names::Selector;
+use osimage::names::{Reference, Selector};
 use osimage::oci::Descriptor;
 use osimage::registry::Access;
 use osimage::{Error, Kind, Result};
@@ -27,11 +27,24 @@ pub struct TagArgs {
 }
 
 pub fn tag(args: &TagArgs, context: &Context) -> Result<()> {
-    let (layout, name) = context.place(Some(&args.source), Bare::StoreOnly)?.into_layout()?;
-    let name = match name {
-        Some(name) => name,
-        None => content::resolve(&layout, None)?.digest.to_string().parse()?,
-    };
+    let found = context.place(Some(&args.source), Bare::StoreOnly).and_then(|place| {
+        let (layout, name) = place.into_layout()?;
+        let name = match name {
+            Some(name) => name,
+            None => content::resolve(&layout, None)?.digest.to_string().parse()?,
+        };
+        content::resolve(&layout, Some(&name))?;
+        Ok((layout, name))
+    });
+    let (layout, name) = found.map_err(|e| match args.source.parse::<Reference>() {
+        Ok(source) if e.kind() == Kind::NotFound && !context.manner.stands_in() => {
+            e.with_hint(format!(
+                "`osimage list` shows what the store has; in the registry: osimage copy {source} {}",
+                args.target
+            ))
+        }
+        _ => e,
+    })?;
     let entry = layout.tag(&name, &args.target.parse()?)?;
     // The Go tools repeat what they were given, but for the beginning of an id, which they write
     // out.

@@ -133,7 +133,7 @@ pub(super) fn image(build: &BuildResult, max_size: u64, sink: &Inputs) -> Result
             "none of the files {}.* has a media type in Garden Linux",
             build.path().display()
         ))
-        .with_hint("its builder leaves .raw, .manifest, .release and others; leave out --profile to publish the archive"));
+        .with_hint("its builder leaves .raw, .manifest, .release and others; check the name"));
     }
     let archived = build.archive().map(|path| Archived::read(path, max_size)).transpose()?;
     let has_command_line =

@@ -202,6 +202,9 @@ pub(super) fn unreachable(name: &str, url: &Url, failure: &Failure) -> Error {
         Failure::Own(_) | Failure::OutOfReach => Error::network(failure.to_string()),
         Failure::Proxy(proxy, why) => Error::network(format!("{name} cannot be reached through the proxy {proxy}: {why}"))
             .with_hint("check the proxy, which HTTPS_PROXY or HTTP_PROXY names; NO_PROXY names hosts that need none"),
+        // Registries at home mostly have a port, and who forgets it asks another server.
+        Failure::Connect(why) if url.port().is_none() => Error::network(format!("{name} cannot be reached: {why}"))
+            .with_hint(format!("check the name and the network; a port belongs to the name: {name}:5000; HTTPS_PROXY names a proxy where one is needed")),
         Failure::Connect(why) => Error::network(format!("{name} cannot be reached: {why}"))
             .with_hint("check the name, the port and the network; HTTPS_PROXY names a proxy where one is needed"),
         Failure::Tls(_, TlsFailure::NotTls) => Error::network(format!("{name} speaks HTTP where HTTPS was meant"))

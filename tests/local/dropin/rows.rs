@@ -1,6 +1,7 @@
 //! What scripts of onmetal-image and ironcore-image count on beside their texts: rows, their order,
 //! the bytes of `index.json`, exit codes, what is taken and passed over.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::index_of;
@@ -279,4 +280,32 @@ fn what_harms_nothing_is_passed_over() {
     }
     let empty = Digest::of(b"").hex().to_owned();
     assert!(scratch.path(".onmetal/blobs/sha256").join(empty).is_file());
+}
+
+/// Scripts build again what is there, and count on it that this costs next to nothing: each blob
+/// stays the file that it was, untouched; the index alone grows by an entry, as the Go tools' does.
+#[test]
+fn what_is_built_again_is_not_written_again() {
+    for name in BOTH {
+        let scratch = Scratch::new();
+        let blobs = || {
+            let folder = scratch.path("store/blobs/sha256");
+            let mut files: Vec<_> = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| {
+                    let entry = entry.unwrap();
+                    let metadata = entry.metadata().unwrap();
+                    let changed = (metadata.ctime(), metadata.ctime_nsec());
+                    (entry.file_name(), metadata.ino(), changed)
+                })
+                .collect();
+            files.sort();
+            files
+        };
+        let first = built(&scratch, name, 1, &["--store-path", "store"]);
+        let before = blobs();
+        assert_eq!(before.len(), 5, "{name}");
+        assert_eq!(built(&scratch, name, 1, &["--store-path", "store"]), first, "{name}");
+        assert_eq!(blobs(), before, "{name}");
+    }
 }

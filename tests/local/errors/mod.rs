@@ -2,6 +2,7 @@
 //! changes nothing on disk.
 
 mod documents;
+mod hints;
 mod inputs;
 mod naming;
 
