@@ -77,8 +77,9 @@ open_rootfs() {
 	tar --extract --file "$work/bootstrap.tar" --directory "$rootfs" --exclude='./dev/*' \
 		--acls --xattrs --xattrs-include='security.*' --xattrs-include='user.*'
 	bind_kernel_folders
-	mkdir -p "$rootfs/builder/features"
-	mount --bind "$work/features" "$rootfs/builder/features"
+	mkdir "$rootfs/builder"
+	mount --rbind /builder "$rootfs/builder"
+	mount --make-rslave "$rootfs/builder"
 	mount --bind "$own/packages" "$rootfs/var/cache/apt/archives"
 	cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
 	bind_local_mirrors
@@ -181,14 +182,14 @@ run_post() {
 	local feature
 	for feature in $(hooks exec.post); do
 		step "exec.post of $feature"
-		"$work/features/$feature/exec.post" "$rootfs"
+		outside "/builder/features/$feature/exec.post" "$rootfs"
 	done
 }
 
 # close_rootfs: takes away what the build itself has put in.
 close_rootfs() {
 	step "clean up"
-	umount "$rootfs/builder/features"
+	umount --recursive "$rootfs/builder"
 	unbind_local_mirrors
 	unbind_kernel_folders
 	rm -rf "$rootfs/builder" "$rootfs/usr/sbin/policy-rc.d" "$rootfs/etc/apt/apt.conf.d/99mmdebstrap"
@@ -205,19 +206,22 @@ write_sources() {
 		> "$rootfs/etc/apt/sources.list"
 }
 
-# write_fstab: the features' fstab, as its fstab.mod hooks change it.
+# write_fstab: the features' fstab, as its fstab.mod hooks change it. Whoever makes a disk finds it with
+# its words for partitions in $OSIMAGE_FSTAB; the system has none of them.
 write_fstab() {
-	local feature fstab="$own/tmp/fstab"
-	: > "$fstab"
+	local feature
+	: > "$OSIMAGE_FSTAB"
 	for feature in $(hooks fstab); do
-		osimage features fstab "$work/features/$feature/fstab" > "$fstab"
+		osimage features fstab "/builder/features/$feature/fstab" > "$OSIMAGE_FSTAB"
 	done
 	for feature in $(hooks fstab.mod); do
 		step "fstab.mod of $feature"
-		"$work/features/$feature/fstab.mod" < "$fstab" > "$fstab.mod"
-		osimage features fstab "$fstab.mod" > "$fstab"
+		outside "/builder/features/$feature/fstab.mod" < "$OSIMAGE_FSTAB" > "$own/tmp/fstab.mod"
+		osimage features fstab "$own/tmp/fstab.mod" > "$OSIMAGE_FSTAB"
 	done
-	if [ -s "$fstab" ]; then cp --no-preserve=mode "$fstab" "$rootfs/etc/fstab"; fi
+	if [ ! -s "$OSIMAGE_FSTAB" ]; then return; fi
+	osimage features fstab --installed "$OSIMAGE_FSTAB" > "$own/tmp/fstab"
+	cp --no-preserve=mode "$own/tmp/fstab" "$rootfs/etc/fstab"
 }
 
 # describe_rootfs: what is in it.

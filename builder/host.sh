@@ -38,6 +38,7 @@ missing_tools() {
 		unshare util-linux
 		awk mawk
 	END
+	hook_programs
 	foreign_tools
 	if [ "$EUID" -eq 0 ]; then return; fi
 	# A namespace in which a user's files may have more than one owner needs newuidmap.
@@ -45,6 +46,21 @@ missing_tools() {
 	# scripts/boot installs QEMU as root, with more care; anybody else is told before the build
 	# rather than after it.
 	if [ -n "$tests" ] && ! command -v qemu-system-x86_64 > /dev/null; then printf 'qemu-system-x86\nseabios\n'; fi
+}
+
+# hook_programs: what the hooks of the target call on this machine, once that is known. What no Debian
+# has is said; it may be that a hook can do without.
+hook_programs() {
+	local program package called
+	if [ ! -e "${work:-}/programs" ]; then return; fi
+	while IFS=$'\t' read -r program package called; do
+		if command -v "$program" > /dev/null; then continue; fi
+		if [ "$package" = - ]; then
+			say "        warning: there is no $program, which features/$called, calls; Debian has no package of it"
+		else
+			printf '%s\n' "$package"
+		fi
+	done < "$work/programs" | sort --unique
 }
 
 # new_enough PROGRAM: whether cargo or rustc is there in a version that builds osimage.

@@ -1,11 +1,11 @@
-//! `osimage features list` and `explain`: what there is to build, and what each feature of a target
-//! adds.
+//! `osimage features list`, `explain`, `artifacts` and `programs`: what there is to build, what each
+//! feature of a target adds, and what is made of it with which programs.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use osimage::Result;
-use osimage::features::{Contents, Feature, FeatureType, Graph, Target};
+use osimage::features::{Contents, Feature, FeatureType, Graph, Target, artifacts, programs};
 use serde::Serialize;
 
 use super::features::json_lines;
@@ -26,6 +26,44 @@ pub struct List {
 #[command(after_help = "Examples:
   osimage features explain gcp_oci")]
 pub struct Explain {
+    /// Folder with one folder for each feature
+    #[arg(long, value_name = "DIR", default_value = "features")]
+    features_dir: PathBuf,
+    /// Lines to read, or a JSON array
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The target
+    #[arg(value_name = "CNAME")]
+    target: Target,
+}
+
+/// Show which artifacts a target makes, in the order of their making
+///
+/// A line has, with tabs between them: how the artifact's name ends, how that of its input does, and
+/// the file of a feature that makes the one out of the other.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage features artifacts gcp_oci")]
+pub struct Artifacts {
+    /// Folder with one folder for each feature
+    #[arg(long, value_name = "DIR", default_value = "features")]
+    features_dir: PathBuf,
+    /// Lines to read, or a JSON array
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The target
+    #[arg(value_name = "CNAME")]
+    target: Target,
+}
+
+/// Show which programs a target's hooks call on the machine that builds
+///
+/// The hooks are searched for words, so that a build can tell of a missing program at its beginning.
+/// A line has, with tabs between them: the program, its Debian package or `-`, and where it is called.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage features programs gcp_oci")]
+pub struct Programs {
     /// Folder with one folder for each feature
     #[arg(long, value_name = "DIR", default_value = "features")]
     features_dir: PathBuf,
@@ -91,24 +129,52 @@ pub fn list(args: &List) -> Result<String> {
 /// The artifacts that come of asking for a feature: its own, and for a platform, which is a target by
 /// itself, those of all that it includes and the root file system.
 fn made_by(graph: &Graph, feature: &Feature, args: &List) -> Result<Vec<String>> {
-    let own =
-        |feature| Ok::<_, osimage::Error>(Contents::read(&args.features_dir, feature)?.artifacts);
     let mut made = match feature.kind {
         FeatureType::Platform => {
-            let target = [feature.name.clone()].into();
             let mut made = vec!["tar.xz".to_owned()];
             // A platform that is no target by itself makes nothing by itself.
-            for feature in graph.resolve(&target).map_or(Vec::new(), |selection| selection.features)
-            {
-                made.extend(own(feature)?);
+            if let Ok(selection) = graph.resolve(&[feature.name.clone()].into()) {
+                let all = artifacts(&args.features_dir, &selection)?;
+                made.extend(all.into_iter().map(|artifact| artifact.extension));
             }
             made
         }
-        _ => own(feature)?,
+        _ => Contents::read(&args.features_dir, feature)?.artifacts,
     };
     made.sort();
     made.dedup();
     Ok(made.into_iter().map(|artifact| format!(".{artifact}")).collect())
+}
+
+/// What `osimage features artifacts` prints.
+pub fn show_artifacts(args: &Artifacts) -> Result<String> {
+    let graph = Graph::load(&args.features_dir)?;
+    let artifacts = artifacts(&args.features_dir, &graph.resolve(&args.target.features)?)?;
+    Ok(match args.format {
+        Format::Json => json_lines(&artifacts),
+        Format::Text => artifacts
+            .iter()
+            .map(|artifact| {
+                format!("{}\t{}\t{}\n", artifact.extension, artifact.input, artifact.file())
+            })
+            .collect(),
+    })
+}
+
+/// What `osimage features programs` prints.
+pub fn show_programs(args: &Programs) -> Result<String> {
+    let graph = Graph::load(&args.features_dir)?;
+    let programs = programs(&args.features_dir, &graph.resolve(&args.target.features)?)?;
+    Ok(match args.format {
+        Format::Json => json_lines(&programs),
+        Format::Text => programs
+            .iter()
+            .map(|program| {
+                let package = program.package.unwrap_or("-");
+                format!("{}\t{package}\t{}\n", program.name, program.called_by)
+            })
+            .collect(),
+    })
 }
 
 /// What `osimage features explain` prints.

@@ -38,9 +38,12 @@ enum Command {
     Graph(ShowGraph),
     List(explain::List),
     Explain(explain::Explain),
+    Artifacts(explain::Artifacts),
+    Programs(explain::Programs),
     Boot(rootfs::Boot),
     CommandLine(rootfs::CommandLine),
     Fstab(rootfs::Fstab),
+    Partitions(rootfs::Partitions),
 }
 
 const RESOLVE_EXAMPLES: &str = "Examples:
@@ -116,9 +119,12 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
         Command::Graph(args) => graph(&args)?,
         Command::List(args) => explain::list(&args)?,
         Command::Explain(args) => explain::explain(&args)?,
+        Command::Artifacts(args) => explain::show_artifacts(&args)?,
+        Command::Programs(args) => explain::show_programs(&args)?,
         Command::Boot(args) => rootfs::boot(&args)?,
         Command::CommandLine(args) => rootfs::command_line(&args)?,
         Command::Fstab(args) => rootfs::fstab(&args)?,
+        Command::Partitions(args) => rootfs::partitions(&args)?,
     };
     out.write_all(text.as_bytes()).map_err(|e| Error::io("write", "standard output", e))
 }

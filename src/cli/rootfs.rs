@@ -1,9 +1,10 @@
-//! `osimage features boot`, `command-line` and `fstab`: what a system that was built says of how it
+//! `osimage features boot`, `command-line`, `fstab` and `partitions`: what a system that was built says of how it
 //! starts. The hooks of features call them.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use osimage::features::Arch;
 use osimage::rootfs::{self, InSystem};
 use osimage::{Error, Result};
 use serde::Serialize;
@@ -45,8 +46,31 @@ pub struct CommandLine {
 /// Print the lines of an fstab, without comments: fields with tabs between them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  osimage features fstab /etc/fstab")]
+  osimage features fstab /etc/fstab
+  osimage features fstab --installed features/base/fstab >rootfs/etc/fstab")]
 pub struct Fstab {
+    /// As an installed system has them: without the words for whoever makes the disk
+    #[arg(long)]
+    installed: bool,
+    /// Lines to read, or a JSON array
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Print the partitions of the disk that an fstab asks for, in their order on it
+///
+/// A line has, with tabs between them: file system, place, label, UUID, type, size in bytes, and
+/// `quota` where the options want one; `-` stands for what the fstab leaves open.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage features partitions features/base/fstab")]
+pub struct Partitions {
+    /// Architecture, which decides of what type the root is [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Arch>,
     /// Lines to read, or a JSON array
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -121,7 +145,10 @@ pub fn command_line(args: &CommandLine) -> Result<String> {
 /// What `osimage features fstab` prints.
 pub fn fstab(args: &Fstab) -> Result<String> {
     let fstab = rootfs::read_fstab(&args.file)?;
-    let mounts = fstab.mounts();
+    let mounts = match args.installed {
+        true => fstab.installed()?,
+        false => fstab.mounts().to_vec(),
+    };
     Ok(match args.format {
         Format::Text => mounts.iter().map(|mount| format!("{mount}\n")).collect(),
         Format::Json => {
@@ -134,5 +161,46 @@ pub fn fstab(args: &Fstab) -> Result<String> {
             });
             json_lines(&listing.collect::<Vec<_>>())
         }
+    })
+}
+
+#[derive(Serialize)]
+struct PartitionListing<'a> {
+    file_system: &'static str,
+    place: &'a str,
+    label: Option<&'a str>,
+    uuid: Option<&'a str>,
+    r#type: &'a str,
+    size: Option<u64>,
+    quota: bool,
+}
+
+/// What `osimage features partitions` prints.
+pub fn partitions(args: &Partitions) -> Result<String> {
+    let Some(arch) = args.arch.or_else(Arch::host) else {
+        return Err(Error::usage("this machine is neither amd64 nor arm64")
+            .with_hint("name the disk's architecture with --arch"));
+    };
+    let partitions = rootfs::read_fstab(&args.file)?.partitions(arch)?;
+    let listing = partitions.iter().map(|partition| PartitionListing {
+        file_system: partition.file_system.name(),
+        place: &partition.place,
+        label: partition.label.as_deref(),
+        uuid: partition.uuid.as_deref(),
+        r#type: &partition.kind,
+        size: partition.size,
+        quota: partition.quota,
+    });
+    Ok(match args.format {
+        Format::Text => listing
+            .map(|p| {
+                let size = p.size.map(|size| size.to_string());
+                let (label, uuid) = (p.label.unwrap_or("-"), p.uuid.unwrap_or("-"));
+                let (size, quota) =
+                    (size.as_deref().unwrap_or("-"), if p.quota { "quota" } else { "-" });
+                [p.file_system, p.place, label, uuid, p.r#type, size, quota].join("\t") + "\n"
+            })
+            .collect(),
+        Format::Json => json_lines(&listing.collect::<Vec<_>>()),
     })
 }

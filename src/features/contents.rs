@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::artifacts::{artifacts, rules};
 use super::{Feature, Selection};
 use crate::error::{Error, Result};
 use crate::file;
@@ -78,20 +79,9 @@ impl Contents {
             list(&folder.join("fstab"))?;
             contents.hooks.push("fstab".to_owned());
         }
-        for name in names(&folder)? {
-            let artifact = match name.as_str() {
-                "image" => "raw",
-                _ => match name.strip_prefix("image.").or_else(|| name.strip_prefix("convert.")) {
-                    Some(rest) => rest.split('~').next().unwrap_or(rest),
-                    None => continue,
-                },
-            };
-            let path = folder.join(&name);
-            // An empty file is no rule.
-            if path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
-                check_program(&path)?;
-                contents.artifacts.push(artifact.to_owned());
-            }
+        for artifact in rules(&folder, &feature.name)? {
+            check_program(&folder.join(&artifact.rule))?;
+            contents.artifacts.push(artifact.extension);
         }
         contents.artifacts.sort();
         contents.tests = names(&folder.join("tests"))?;
@@ -102,22 +92,12 @@ impl Contents {
 /// Looks into the folders of all features of a selection, as [`Contents::read`] does.
 ///
 /// # Errors
-/// As [`Contents::read`]; [`Error::Invalid`] where two features make one artifact.
+/// As [`Contents::read`] and [`artifacts`].
 pub fn check(features_dir: &Path, selection: &Selection<'_>) -> Result<()> {
-    let mut made: std::collections::BTreeMap<String, &str> = std::collections::BTreeMap::new();
     for feature in &selection.features {
-        for artifact in Contents::read(features_dir, feature)?.artifacts {
-            if let Some(other) = made.get(&artifact) {
-                return Err(Error::invalid(format!(
-                    "two features make the artifact .{artifact}: {other} and {}",
-                    feature.name
-                ))
-                .with_hint("let one of them exclude the other"));
-            }
-            made.insert(artifact, &feature.name);
-        }
+        Contents::read(features_dir, feature)?;
     }
-    Ok(())
+    artifacts(features_dir, selection).map(drop)
 }
 
 /// The lines of a list, without comments; none where there is no list.
@@ -159,7 +139,7 @@ fn check_program(path: &Path) -> Result<()> {
 }
 
 /// What lies in a folder, sorted; nothing where there is none.
-fn names(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

@@ -17,9 +17,11 @@
 //!    platform, element, flag, then by name.
 //! 5. Exactly one platform is selected.
 
+mod artifacts;
 mod contents;
 mod info;
 mod listing;
+mod programs;
 mod target;
 
 use std::cmp::Reverse;
@@ -30,8 +32,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+pub use artifacts::{Artifact, artifacts};
 pub use contents::{Contents, check};
 pub use listing::{BuildListing, DroppedListing, GraphListing};
+pub use programs::{Program, programs};
 pub(crate) use target::Parts;
 pub use target::{Arch, Build, Target, version_file};
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fstab {
     mounts: Vec<Mount>,
-    origin: String,
+    pub(super) origin: String,
 }
 
 /// One line: what is mounted where. Every field is as it is meant, without the escapes of the file.
@@ -25,7 +25,8 @@ pub struct Mount {
     /// The options of mount(8), `defaults` where the line has none.
     pub options: String,
     /// The fields after these: fs_freq and fs_passno, or what Garden Linux's builder has there for
-    /// the partition, such as `type=uefi,size=64MiB`.
+    /// the partition, such as `type=uefi,size=64MiB`
+    /// ([`Fstab::partitions`]).
     pub rest: Vec<String>,
     /// The number of the line in its file.
     pub line: usize,

@@ -7,6 +7,7 @@ mod command_line;
 mod fragments;
 mod fstab;
 mod kernels;
+mod partitions;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use fragments::{Evaluate, Fragment, InSystem, Variables, fragments};
 pub use fstab::{Fstab, Mount};
 pub use kernels::Kernel;
 use kernels::Kernels;
+pub use partitions::{FileSystem, Partition};
 use tree::Tree;
 
 /// No hand writes more than this into one of these files.

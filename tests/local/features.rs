@@ -622,7 +622,11 @@ fn what_a_build_would_stumble_over_is_told_with_file_and_line() {
         ("exec.late", program, false, Some("features/gcp/exec.late is not executable")),
         ("convert.x~y", program, false, Some("features/gcp/convert.x~y is not executable")),
         ("file.include/lib/systemd/x", "x", false, Some("features/gcp/file.include/lib is a folder, but /lib is a link to usr/lib in the system")),
-        ("image.y", program, true, Some("two features make the artifact .y: base and gcp")),
+        ("image.y", program, true, Some("two features make the artifact .y: base and gcp, by convert.y and by image.y")),
+        ("convert.z~a", program, true, Some("gcp/convert.z~a makes its artifact out of .a, which no feature of the target makes")),
+        ("convert.z~z", program, true, Some("the artifact .z is made out of itself, by gcp/convert.z~z")),
+        ("convert.raw~y", program, true, Some("the artifact .raw is made out of itself, by gcp/convert.raw~y and base/convert.y")),
+        ("image.z~", program, false, None),
         ("pkg.include", "jq", false, None),
         ("image.empty", "", false, None),
         ("file.include/usr/lib/x", "a\r\n", false, None),
@@ -635,7 +639,7 @@ fn what_a_build_would_stumble_over_is_told_with_file_and_line() {
             let mode = if executable { 0o755 } else { 0o644 };
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
-        put("base/convert.y~z", program, true);
+        put("base/convert.y", program, true);
         put(&format!("gcp/{file}"), content, *executable);
         let run = root.osimage(["features", "resolve", "gcp"]).run();
         match said {
@@ -643,6 +647,69 @@ fn what_a_build_would_stumble_over_is_told_with_file_and_line() {
             None => assert_eq!(run.code, 0, "{run:?}"),
         }
     }
+}
+
+/// A folder with features, and the files in them that are rules; as a test's table has them.
+fn with_rules(lines: &str, files: &str) -> Scratch {
+    use std::os::unix::fs::PermissionsExt;
+
+    let root = folder(lines);
+    for file in files.split_whitespace() {
+        let path = root.write(format!("features/{file}"), "#!/bin/sh\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    root
+}
+
+#[test]
+fn a_disk_is_made_where_something_is_made_of_it_or_where_nothing_else_is() {
+    const LINES: &str = "_disk flag; base element +_disk; gcp platform +base; _oci flag; _usi flag -_disk; container platform";
+    #[rustfmt::skip]
+    let entries: &[(&str, &str, &str)] = &[
+        // Nothing else is: the disk of whoever makes one, or the builder's own.
+        ("gcp", "_disk/image", "raw<tar:_disk/image"),
+        ("container", "", "raw<tar:image"),
+        // Garden Linux's container and _pxe: their own artifact alone.
+        ("container", "container/image.oci", "oci<tar:container/image.oci"),
+        ("gcp", "_disk/image gcp/image.pxe.tar.gz", "pxe.tar.gz<tar:gcp/image.pxe.tar.gz"),
+        // Its clouds, and osimage's archive: of the disk.
+        ("gcp", "_disk/image gcp/convert.gcpimage.tar.gz",
+         "raw<tar:_disk/image gcpimage.tar.gz<raw:gcp/convert.gcpimage.tar.gz"),
+        ("gcp_oci", "_disk/image _oci/convert.oci.tar.xz _oci/image.initrd",
+         "initrd<tar:_oci/image.initrd raw<tar:_disk/image oci.tar.xz<raw:_oci/convert.oci.tar.xz"),
+        // Its _usi: the disk is made out of something else, and is asked for by that.
+        ("gcp_usi", "_disk/image _usi/convert.raw~esp.tar _usi/convert.uki~esp.tar _usi/image.esp.tar",
+         "esp.tar<tar:_usi/image.esp.tar raw<esp.tar:_usi/convert.raw~esp.tar uki<esp.tar:_usi/convert.uki~esp.tar"),
+        // A chain.
+        ("container", "container/convert.a~b container/convert.b~c container/image.c",
+         "c<tar:container/image.c b<c:container/convert.b~c a<b:container/convert.a~b"),
+        ("container", "container/convert.list~tar", "list<tar:container/convert.list~tar"),
+    ];
+    for (target, files, expected) in entries {
+        let root = with_rules(LINES, files);
+        let shown = root.osimage(["features", "artifacts", target]).ok();
+        let found: Vec<String> =
+            shown.lines().map(|line| line.replacen('\t', "<", 1).replacen('\t', ":", 1)).collect();
+        assert_eq!(found.join(" "), *expected, "{target} with {files}");
+    }
+}
+
+#[test]
+fn programs_that_hooks_call_outside_of_the_system_are_named() {
+    let root = with_rules("_disk flag; gcp platform +_disk", "gcp/image.pxe gcp/exec.config");
+    root.write(
+        "features/gcp/image.pxe",
+        "#!/bin/sh\n# qemu-img\nmksquashfs a b; cpio -o\nmksquashfs\n",
+    );
+    root.write("features/gcp/exec.config", "#!/bin/sh\nxorriso in the system\n");
+    root.write("features/_disk/fstab", "LABEL=EFI /efi vfat\n");
+    assert_eq!(
+        root.osimage(["features", "programs", "gcp"]).ok(),
+        "cpio\tcpio\tgcp/image.pxe, line 3\n\
+         mcopy\tmtools\t_disk/fstab, line 1\n\
+         mkfs.vfat\tdosfstools\t_disk/fstab, line 1\n\
+         mksquashfs\tsquashfs-tools\tgcp/image.pxe, line 3\n"
+    );
 }
 
 #[test]
