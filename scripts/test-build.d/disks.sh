@@ -124,8 +124,9 @@ test_garden_linux_hooks() { # what its container and _pxe do, runs unchanged, an
 	# As its feature _usi makes a disk out of a partition.
 	hook _net convert.raw~esp <<- 'END'
 		export PATH="/builder/image.d:$PATH"
-		disk="$(mktemp -u)"
-		echo -e "$(echo -n "gardenlinux:$BUILDER_VERSION:efi" | uuid_hash)\tuefi\t36\t0\t$1\tEFI" | makedisk /dev/null "$disk"
+		disk="$(mktemp -u)" part="$(mktemp)"
+		cp --sparse always "$1" "$part"
+		echo -e "$(echo -n "gardenlinux:$BUILDER_VERSION:efi" | uuid_hash)\tuefi\t36\t0\t$part\tEFI" | makedisk /dev/null "$disk"
 		cp --sparse always "$disk" "$2"
 	END
 	hook _net image.esp <<< 'truncate -s 36MiB "$2"; PATH="/builder/image.d:$PATH" make_reproducible_vfat -l EFI /builder/cert "$2"'
