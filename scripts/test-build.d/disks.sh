@@ -169,7 +169,8 @@ test_options() { # every option of ./build that needs no build: with a blank, wi
 	for option in $("$here/build" --help | grep -o '^  --[a-z-]*'); do
 		grep -q -e "${option}" "${BASH_SOURCE[0]}" || fail "$option is not tried"
 	done
-	"$here/build" --help > "$scratch/help" && "$here/build" -h | diff - "$scratch/help" || fail "-h is another help"
+	"$here/build" --help > "$scratch/help"
+	if ! "$here/build" -h | diff - "$scratch/help"; then fail "-h is another help"; fi
 	for option in --help --tests --tar-gz --explain --timings; do
 		told_early "$option takes no value" "$option=yes" mini
 	done
