@@ -26,6 +26,7 @@
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`publish`]: what a build left, into a registry.
+//! - [`trust`]: who made an image: keys that sign and verify.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
@@ -100,12 +101,14 @@ pub mod names;
 pub mod oci;
 pub mod place;
 pub mod platform;
+mod program;
 pub mod progress;
 pub mod publish;
 pub mod referrers;
 pub mod registry;
 pub mod rootfs;
 mod threads;
+pub mod trust;
 pub mod verify;
 mod words;
 

@@ -47,6 +47,7 @@ const NOT_SHOWN: &[(&str, &[About])] = &[
     ("repos", NO_STORE),
     ("manifest", NO_STORE),
     ("blob", NO_STORE),
+    ("keygen", NEITHER),
     ("compress", NEITHER),
     ("features", NEITHER),
     ("completions", NEITHER),

@@ -21,6 +21,7 @@ mod help;
 mod index;
 mod inspect;
 mod json;
+mod keys;
 mod left_behind;
 mod list;
 mod login;
@@ -105,6 +106,7 @@ enum Command {
     Copy(Box<copy::Args>),
     Publish(Box<publish::Args>),
     Attach(Box<attach::Args>),
+    Keygen(keys::KeygenArgs),
     Discover(discover::Args),
     Index(index::Args),
     Convert(convert::Args),
@@ -284,6 +286,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Copy(args) => copy::run(&args, context),
         Command::Publish(args) => publish::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
+        Command::Keygen(args) => keys::keygen(&args),
         Command::Convert(args) => convert::run(&args, context),
         Command::Index(args) => index::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),

@@ -27,6 +27,7 @@ mod hostile_archives;
 mod house;
 mod import;
 mod interop;
+mod keys;
 mod limits;
 mod mkosi;
 mod rootfs;

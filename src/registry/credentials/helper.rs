@@ -8,28 +8,21 @@
 //! secret.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::{Credential, TOKEN_USER, object, sources};
+use super::{Credential, TOKEN_USER, object};
 use crate::error::Advice;
+use crate::program::{self, Failed, Limits};
 use crate::{Error, Result};
 
 /// The most that a helper may write.
 const MAX_OUTPUT: usize = 64 << 10;
 /// The most that is shown of why a helper failed.
 const MAX_SHOWN: usize = 200;
-/// How often it is looked whether a helper has ended that has closed its output.
-const TICK: Duration = Duration::from_millis(5);
 /// What a helper writes that has nothing for the server.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
@@ -61,7 +54,7 @@ impl Helper {
                 "a name has letters, digits, '.', '_' and '-' only; correct credsStore and credHelpers in the credentials file",
             ));
         }
-        Ok(sources::program(&file_name(name), path).map(|program| Helper { program, limit }))
+        Ok(program::find(&file_name(name), path).map(|program| Helper { program, limit }))
     }
 
     /// What the helper has for a server.
@@ -111,63 +104,13 @@ impl Helper {
         if status.success() { Ok(()) } else { Err(self.refused("erase", status, &output, "")) }
     }
 
-    /// Runs the helper, and ends it and all that it has started where it does not keep to its
-    /// limits.
+    /// Runs the helper within its limits.
     fn run(&self, verb: &str, input: &[u8]) -> Result<(ExitStatus, Vec<u8>)> {
-        let io = |e| Error::io("run", &self.program, e);
-        let input = in_memory(input).map_err(io)?;
-        // What it says on stderr may be anything; those who want to see it can call it themselves.
-        let mut command = Command::new(&self.program);
-        command
-            .arg(verb)
-            .stdin(input)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0);
-        let mut child = command.spawn().map_err(io)?;
-        let output = child.stdout.take().expect("it is piped");
-        let ended = self.follow(&mut child, output);
-        if ended.is_err() {
-            // It cannot have been waited for yet, so the number still is its own.
-            let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
-            let _ = child.wait();
-        }
-        ended
-    }
-
-    /// Reads what the helper writes until it has ended.
-    fn follow(&self, child: &mut Child, mut output: ChildStdout) -> Result<(ExitStatus, Vec<u8>)> {
-        let io = |e| Error::io("run", &self.program, e);
-        let end = Instant::now() + self.limit;
-        let remaining = || match end.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(self
-                .failed(&format!("it took longer than {} s and was ended", self.limit.as_secs()))),
-            time => Ok(time),
-        };
-        let (mut bytes, mut block) = (Vec::new(), [0; 4096]);
-        loop {
-            let time = remaining()?.try_into().expect("a limit is small");
-            match rustix::event::poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&time)) {
-                // The time is over.
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                result => result.map_err(|e| io(e.into()))?,
-            };
-            match output.read(&mut block).map_err(io)? {
-                0 => break,
-                n => bytes.extend_from_slice(&block[..n]),
-            }
-            if bytes.len() > MAX_OUTPUT {
-                return Err(
-                    self.failed("it wrote more than 64 KiB, the most that is read, and was ended")
-                );
-            }
-        }
-        loop {
-            if let Some(status) = child.try_wait().map_err(io)? {
-                return Ok((status, bytes));
-            }
-            std::thread::sleep(remaining()?.min(TICK));
-        }
+        let limits = Limits { time: self.limit, output: MAX_OUTPUT };
+        program::run(Command::new(&self.program).arg(verb), input, limits).map_err(|e| match e {
+            Failed::Io(e) => Error::io("run", &self.program, e),
+            e => self.failed(&e.to_string()),
+        })
     }
 
     /// The helper said no. Why is shown where it cannot hold a secret: it is no document, and not
@@ -196,13 +139,4 @@ impl Helper {
 /// The program of a helper.
 pub(super) fn file_name(name: &str) -> String {
     format!("docker-credential-{name}")
-}
-
-/// A file in memory, ready to be read: unlike a pipe it waits for no reader, so a helper that reads
-/// nothing holds nobody up.
-fn in_memory(content: &[u8]) -> std::io::Result<Stdio> {
-    let mut file = File::from(rustix::fs::memfd_create("credential", MemfdFlags::CLOEXEC)?);
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file.into())
 }

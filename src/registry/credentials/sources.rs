@@ -1,6 +1,6 @@
 //! Where credentials are looked for, and where they are stored.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::Advice;
@@ -219,17 +219,6 @@ fn file_of(path: PathBuf) -> PathBuf {
     } else {
         path
     }
-}
-
-/// The program of that name on a search path, as a shell finds it. Parts of the search path that
-/// are not absolute do not count.
-pub(super) fn program(name: &str, path: &OsStr) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &PathBuf| {
-        path.metadata()
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(runs)
 }
 
 #[cfg(test)]
