@@ -333,7 +333,9 @@ fn whatever_is_in_a_layout_memory_is_bounded_and_work_grows_as_it_does() {
 fn whatever_is_in_an_archive_memory_is_bounded() {
     for shape in SHAPES {
         let scratch = Scratch::new();
-        let all = (shape.content)(tried(shape.size));
+        // Work is looked at in layouts alone, so less will do here.
+        let size = if whole() { shape.size } else { (tried(shape.size) / 4).max(1) };
+        let all = (shape.content)(size);
         all.archive(&scratch.path("all.oci.tar"), Format::None);
         let _ = run(&scratch, "all.oci.tar");
         if whole() {
