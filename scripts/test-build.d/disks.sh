@@ -71,8 +71,8 @@ test_disks() { # the partitions of an fstab and its fstab.mod, each with what be
 
 test_disk_starts() { # a disk of several partitions is mounted as its fstab says
 	local folder="$scratch/features/parts"
-	feature parts platform mini
-	sed -i 's/platform/element/' "$folder/info.yaml"
+	feature parts element
+	echo a-package-that-does-not-exist > "$folder/pkg.exclude"
 	printf '%s\n' 'LABEL=EFI /efi vfat umask=0077 type=uefi' 'LABEL=ROOT / ext4 rw,prjquota' 'LABEL=VAR /var ext4 defaults' 'LABEL=SWAP none swap sw size=16MiB' > "$folder/fstab"
 	printf 'vfat\nnls_ascii\nnls_cp437\n' | install -D --mode=644 /dev/stdin "$folder/file.include/usr/share/initramfs-tools/modules.d/parts"
 	# A system with a mount that failed is degraded, and then the build has failed.
