@@ -2,7 +2,7 @@
 # What builds share, so that the second is quick: the bootstrap's tar for each state of the mirrors,
 # and the downloaded packages. Sourced by ./build. Everything here may be deleted at any time.
 #
-#   SHELF = .build/cache/SUITE-ARCH-SOURCES   SOURCES is a digest of the sources' lines
+#   SHELF = CACHE/SUITE-ARCH-SOURCES   SOURCES is a digest of the sources' lines
 #   SHELF/DATE-KEY.tar                        KEY is a digest of all that goes into the tar
 #   SHELF/DATE-KEY.tar.sums                   the digests of all packages that the mirrors had then
 #   SHELF/packages/*.deb                      as apt names them
@@ -10,9 +10,23 @@
 # A build gives files by rename, so no build ever sees a half-written one, and only packages that
 # the mirrors have: the hooks of features write to the folder that apt downloads to.
 
+# choose_cache: sets $cache, unless --cache has. A checkout that can only be read is only read.
+choose_cache() {
+	if [ -z "$cache" ]; then
+		cache="$here/.build/cache"
+		if ! mkdir -p "$cache" 2> /dev/null || [ ! -w "$cache" ]; then
+			cache="${XDG_CACHE_HOME:-${HOME:-/var}/.cache}/osimage"
+		fi
+	fi
+	mkdir -p "$cache" 2> /dev/null || true
+	[ -w "$cache" ] || refuse "$(id -un) may not write to $cache, where builds keep what they share" \
+		"give another folder with --cache"
+	cache="$(realpath "$cache")"
+}
+
 # open_shelf: sets $shelf.
 open_shelf() {
-	shelf="$here/.build/cache/$suite-$arch-$(sha256sum < "$work/sources" | cut -c 1-16)"
+	shelf="$cache/$suite-$arch-$(sha256sum < "$work/sources" | cut -c 1-16)"
 	mkdir -p "$shelf"
 }
 
@@ -74,7 +88,7 @@ take_bootstrap() {
 		made="$key"
 		rm -rf "$work/bootstrap"
 		mkdir "$work/bootstrap"
-		SOURCE_DATE_EPOCH="$date" in_namespace "$work/bootstrap" "$work/program/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/apt.conf" \
+		SOURCE_DATE_EPOCH="$date" in_namespace "$work/bootstrap" "$work/program/builder/bootstrap" "$suite" "$arch" "$work/sources" "$work/machine" \
 			"$work/bootstrap/tar"
 	done
 	lend "$entry" "$work/bootstrap.tar"

@@ -81,7 +81,7 @@ open_rootfs() {
 	mount --rbind /builder "$rootfs/builder"
 	mount --make-rslave "$rootfs/builder"
 	mount --bind "$own/packages" "$rootfs/var/cache/apt/archives"
-	cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
+	lend_network
 	bind_local_mirrors
 	# Nothing starts while packages are installed.
 	printf '#!/bin/sh\nexit 101\n' > "$rootfs/usr/sbin/policy-rc.d"
@@ -189,10 +189,11 @@ run_post() {
 # close_rootfs: takes away what the build itself has put in.
 close_rootfs() {
 	step "clean up"
+	take_network_back
 	umount --recursive "$rootfs/builder"
 	unbind_local_mirrors
 	unbind_kernel_folders
-	rm -rf "$rootfs/builder" "$rootfs/usr/sbin/policy-rc.d" "$rootfs/etc/apt/apt.conf.d/99mmdebstrap"
+	rm -rf "$rootfs/builder" "$rootfs/usr/sbin/policy-rc.d"
 	find "$rootfs/dev" "$rootfs/proc" "$rootfs/run" "$rootfs/sys" "$rootfs/tmp" "$rootfs/var/tmp" -mindepth 1 -delete
 	find "$rootfs/var/cache/apt" "$rootfs/var/lib/apt/lists" -type f -delete
 	write_sources

@@ -126,30 +126,50 @@ check_cargo() {
 	fi
 }
 
+# cargo_target SOURCE: where cargo works: beside the sources, or in the cache where these can only be
+# read.
+cargo_target() {
+	local folder="${CARGO_TARGET_DIR:-$1/target}"
+	if [ -z "${CARGO_TARGET_DIR:-}" ] && ! { mkdir -p "$folder" 2> /dev/null && [ -w "$folder" ]; }; then
+		folder="$cache/cargo"
+	fi
+	printf '%s\n' "$folder"
+}
+
 # built_osimage SOURCE: prints where a built osimage lies that is as new as the sources; fails where
 # there is none. OSIMAGE in the environment names one.
 built_osimage() {
-	local built="${OSIMAGE:-${CARGO_TARGET_DIR:-$1/target}/release/osimage}" newer
-	if [ ! -x "$built" ]; then return 1; fi
-	if [ -z "${OSIMAGE:-}" ]; then
-		newer="$(find "$1/src" "$1/Cargo.toml" "$1/Cargo.lock" -newer "$built" -print -quit)" || return 1
-		if [ -n "$newer" ]; then return 1; fi
+	local built newer places=("${CARGO_TARGET_DIR:-$1/target}" "$cache/cargo")
+	if [ -n "${OSIMAGE:-}" ]; then
+		[ -x "$OSIMAGE" ] || return 1
+		printf '%s\n' "$OSIMAGE"
+		return
 	fi
-	printf '%s\n' "$built"
+	for built in "${places[@]/%//release/osimage}"; do
+		if [ ! -x "$built" ]; then continue; fi
+		newer="$(find "$1/src" "$1/Cargo.toml" "$1/Cargo.lock" -newer "$built" -print -quit)" || return 1
+		if [ -z "$newer" ]; then
+			printf '%s\n' "$built"
+			return
+		fi
+	done
+	return 1
 }
 
 # build_osimage SOURCE OUTPUT: builds osimage where it isn't built, and puts the program at OUTPUT, so
 # that a later build of the sources doesn't disturb this one.
 build_osimage() {
-	local source="$1" output="$2" built
+	local source="$1" output="$2" built folder
 	if ! built_osimage "$source" > /dev/null; then
 		(
 			# cargo locks its folder for itself, but not what it leaves there.
-			exec 9> "$source/.build/.cargo.lock"
+			folder="$(cargo_target "$source")"
+			mkdir -p "$folder"
+			exec 9< "$folder"
 			flock 9
-			cargo build --release --locked --manifest-path "$source/Cargo.toml" 9>&-
+			CARGO_TARGET_DIR="$folder" cargo build --release --locked --manifest-path "$source/Cargo.toml" 9>&-
 			# What is newer than the program now had no effect on it.
-			touch "${CARGO_TARGET_DIR:-$source/target}/release/osimage"
+			touch "$folder/release/osimage"
 		)
 	fi
 	built="$(built_osimage "$source")" || refuse "there is no program ${OSIMAGE:-that cargo has built}" \

@@ -46,7 +46,8 @@ local_files() {
 # apt_settings: how this machine reaches its mirrors, as apt.conf. User and group ids of the
 # namespace have no _apt to change to.
 apt_settings() {
-	apt-config dump Acquire::http Acquire::https Acquire::Check-Valid-Until Acquire::Check-Date Acquire::Retries
+	apt-config dump Acquire::http Acquire::https Acquire::ForceIPv4 Acquire::ForceIPv6 \
+		Acquire::Check-Valid-Until Acquire::Check-Date Acquire::Retries
 	printf 'APT::Sandbox::User "root";\nAPT::Keep-Downloaded-Packages "true";\n'
 }
 
