@@ -148,7 +148,7 @@ mod tests {
             ("#!/usr/bin/env python3", false, &["python3"]),
             ("# qemu-img is not called", false, &[]),
             ("chroot \"$rootfs\" ukify build", false, &[]),
-            ("run --zstd $jq ${jq} my-jq jq.txt", false, &[]),
+            ("run -zstd $jq ${jq} my-jq jq.txt", false, &[]),
             ("cat a > b.raw", false, &[]),
             ("resizefat32 -s min", false, &["resizefat32"]),
             ("LABEL=EFI /efi vfat umask=0077 type=uefi", true, &["mkfs.vfat", "mcopy"]),

@@ -146,16 +146,13 @@ fn other_curve(curve: Option<ObjectIdentifier>) -> Error {
         }
         _ => "it is an ECDSA key with another curve than P-256",
     };
-    Error::invalid(why).with_hint(
-        "use a key with P-256, Ed25519 or RSA; `osimage keygen` and `cosign generate-key-pair` \
-         make one",
-    )
+    Error::invalid(why).with_hint("use a key with P-256, Ed25519 or RSA")
 }
 
 /// The error for a key that none of the three algorithms can read.
 fn no_key() -> Error {
     Error::invalid("it is no key of P-256, Ed25519 or RSA that is whole")
-        .with_hint("check that it is the right file; `osimage keygen` makes a pair of keys")
+        .with_hint("check that it is the right file")
 }
 
 /// The error for an RSA key that is too small or too large.
@@ -306,6 +303,23 @@ mod tests {
             assert_ne!(other, text, "{from}");
             let error = sealed::open(other.as_bytes(), &hunter2().unwrap()).unwrap_err();
             assert_eq!(error.kind(), crate::Kind::Verification, "{from} {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_leads_to_a_variable_a_plugin_or_a_file() {
+        // Every test has a search path, and it is no key.
+        for (name, why) in [
+            ("env://PATH", "no PEM"),
+            ("env://OSIMAGE_NO_SUCH_VARIABLE", "holds no key"),
+            ("nosuchkms://some/key", "the program sigstore-kms-nosuchkms"),
+            ("./no/such/file", "no/such/file"),
+            // A plugin's name leads to no folder.
+            ("../kms://key", "../kms://key"),
+        ] {
+            let private = PrivateKey::load(name, &hunter2).unwrap_err().to_string();
+            let public = PublicKey::load(name).unwrap_err().to_string();
+            assert!(private.contains(why) && public.contains(why), "{private}; {public}: {why}");
         }
     }
 

@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(60), output: 64 << 10 
 pub(super) struct Plugin {
     program: PathBuf,
     key: String,
+    limits: Limits,
 }
 
 #[derive(Serialize)]
@@ -117,7 +118,7 @@ impl Plugin {
         let file = format!("sigstore-kms-{name}");
         let path = std::env::var_os("PATH").unwrap_or_default();
         match program::find(&file, &path) {
-            Some(program) => Ok(Plugin { program, key: key.to_owned() }),
+            Some(program) => Ok(Plugin { program, key: key.to_owned(), limits: LIMITS }),
             None => Err(Error::not_found(format!(
                 "the key {name}://{key} is kept by the program {file}, which is not on the PATH"
             ))
@@ -176,8 +177,8 @@ impl Plugin {
     fn ask(&self, call: &Call<'_>, input: &[u8]) -> Result<Answer> {
         let json = serde_json::to_string(call).expect("strings have no way to fail");
         let mut command = Command::new(&self.program);
-        let (_, output) =
-            program::run(command.args([VERSION, &json]), input, LIMITS).map_err(|e| match e {
+        let (_, output) = program::run(command.args([VERSION, &json]), input, self.limits)
+            .map_err(|e| match e {
                 Failed::Io(e) => Error::io("run", &self.program, e),
                 e => self.failed(&e.to_string()),
             })?;
@@ -192,5 +193,94 @@ impl Plugin {
     fn failed(&self, why: &str) -> Error {
         Error::unauthorised(format!("the key plugin {} failed: {why}", self.program.display()))
             .with_hint("check how it is set up; cosign calls it in the same way")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    use super::*;
+
+    /// A plugin that runs a shell script, which finds the method in `$2`.
+    fn plugin(folder: &tempfile::TempDir, script: &str) -> Plugin {
+        let program = folder.path().join("sigstore-kms-test");
+        // Another process writes it: a thread that starts a program meanwhile would hand it the open
+        // file, and a file that is open for writing cannot be run.
+        let mut writer = Command::new("sh")
+            .args(["-c", "cat > \"$1\" && chmod +x \"$1\"", "sh"])
+            .arg(&program)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = format!("#!/bin/sh\n{script}\n");
+        writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
+        let limits = Limits { time: Duration::from_secs(20), output: 64 << 10 };
+        Plugin { program, key: "some/key".into(), limits }
+    }
+
+    /// A script that answers as a service would that has this key.
+    fn service(public: &str, private: &str) -> String {
+        let public = BASE64.encode(public);
+        format!(
+            r#"case "$1 $2" in
+                "v1 "*'"keyResourceID":"some/key"'*'"methodName":"publicKey"'*)
+                    echo '{{"publicKey":{{"publicKeyPEM":"{public}"}}}}' ;;
+                "v1 "*'"hashFunc":5'*'"methodName":"signMessage"'*)
+                    umask 077; printf %s '{private}' > "$0.pem"
+                    signature=$(openssl dgst -sha256 -sign "$0.pem" | base64 -w0)
+                    echo "{{\"signMessage\":{{\"signature\":\"$signature\"}}}}" ;;
+                *) echo '{{"errorMessage":"no such method"}}' ;;
+            esac
+            exit 1"#
+        )
+    }
+
+    const P256: [&str; 2] = [include_str!("testdata/p256.pub"), include_str!("testdata/p256.pem")];
+    const RSA: [&str; 2] =
+        [include_str!("testdata/rsa2048.pub"), include_str!("testdata/rsa2048.pem")];
+
+    #[test]
+    fn a_service_signs_whatever_its_status_says() {
+        for [public, private] in [P256, RSA] {
+            let folder = tempfile::tempdir().unwrap();
+            let plugin = plugin(&folder, &service(public, private));
+            let key = plugin.public_key().unwrap();
+            let signature = plugin.sign(b"a message", &key).unwrap();
+            assert!(key.verifies(b"a message", &signature));
+            assert!(!key.verifies(b"another message", &signature));
+        }
+    }
+
+    #[test]
+    fn a_plugin_that_fails_is_named_with_the_reason() {
+        let flood = "yes '{' | head -c 10000000";
+        let lies = service(P256[0], RSA[1]);
+        for (script, millis, why) in [
+            ("sleep 60", 300, "took longer"),
+            (flood, 20_000, "wrote more than 64 KiB"),
+            ("exit 0", 20_000, "not the JSON document"),
+            ("echo '[]'", 20_000, "not the JSON document"),
+            ("echo '{}'", 20_000, "it gives no"),
+            (r#"echo '{"errorMessage":"denied"}'"#, 20_000, "denied"),
+            (r#"echo '{"signMessage":{"signature":"*"}}'"#, 20_000, "it gives no signature"),
+            (
+                r#"echo '{"signMessage":{"signature":"AAAA"}}'"#,
+                20_000,
+                "not that of the key that it names",
+            ),
+            (&lies, 20_000, "not that of the key that it names"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut plugin = plugin(&folder, script);
+            plugin.limits.time = Duration::from_millis(millis);
+            let key = PublicKey::from_pem(P256[0].as_bytes()).unwrap();
+            let error = plugin.sign(b"a message", &key).unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("sigstore-kms-test") && said.contains(why), "{said}: {why}");
+            assert_eq!(error.kind(), crate::Kind::Unauthorised, "{said}");
+        }
     }
 }
