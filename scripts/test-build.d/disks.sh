@@ -157,11 +157,13 @@ test_options() { # every option of ./build that needs no build: with a blank, wi
 		--kernel 6.1.0-1-amd64
 		--profile ironcore
 		--push localhost:1/me/os:1
+		--cache $scratch/cache
 	END
 	for option in --tests --tar-gz --timings; do
 		told_early 'there is no feature `nosuch`' "$option" "$option" mini-nosuch
 	done
-	for option in --suite --mirror --arch --version --commit --target --features-dir --kernel --profile --push; do
+	for option in --suite --mirror --arch --version --commit --target --cache --features-dir --kernel \
+		--profile --push; do
 		told_early "$option needs a value" mini "$option"
 		told_early "$option needs a value" "$option=" mini
 	done
