@@ -24,10 +24,10 @@ test_disks() { # the partitions of an fstab and its fstab.mod, each with what be
 	END
 	hook disks fstab.mod <<< 'cat; printf "LABEL=USR          /usr         ext4      ro\n"'
 	build disks disks || fail "no disk" "$scratch/disks.out"
-	cp --archive "$scratch/features" "$scratch/others"
-	chmod --recursive go= "$scratch/others"
-	(umask 077 && build disks-again --features-dir "$scratch/others" disks) || fail "no second disk" "$scratch/disks-again.out"
-	rm -r "$scratch/others"
+	cp --archive "$scratch/features" "$scratch/closed-features"
+	chmod --recursive go= "$scratch/closed-features"
+	(umask 077 && build disks-again --features-dir "$scratch/closed-features" disks) || fail "no second disk" "$scratch/disks-again.out"
+	rm -r "$scratch/closed-features"
 	disk=("$scratch/disks/"*.raw)
 	cmp "${disk[0]}" "$scratch/disks-again/"*.raw || fail "two disks differ"
 
