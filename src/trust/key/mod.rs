@@ -25,7 +25,7 @@ pub use public::PublicKey;
 use crate::{Error, Result, file};
 
 /// The largest file that may be a key.
-const MAX_KEY: u64 = 64 << 10;
+pub(super) const MAX_KEY: u64 = 64 << 10;
 /// What begins the name of a variable that holds a key.
 const ENV: &str = "env";
 /// How large the modulus of an RSA key may be, in bits.
