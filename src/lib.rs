@@ -30,6 +30,7 @@
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
+//! With the feature `keyless`, [`trust`] verifies signatures by identities that Sigstore certifies.
 //! With the feature `oci-spec`, a module `interop` converts from and to the types of the crate of that
 //! name.
 //!

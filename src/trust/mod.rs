@@ -2,6 +2,8 @@
 //! say whose images are accepted.
 
 mod key;
+#[cfg(feature = "keyless")]
+pub mod keyless;
 mod policy;
 
 pub use key::{Algorithm, Pair, Passphrase, PrivateKey, PrivatePem, PublicKey};

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod remote;
 pub mod run;
 pub mod servers;
+pub mod sigstore;
 pub mod terminal;
 pub mod token;
 pub mod turns;

@@ -27,6 +27,8 @@ mod hostile_archives;
 mod house;
 mod import;
 mod interop;
+#[cfg(feature = "keyless")]
+mod keyless;
 mod keys;
 mod limits;
 mod mkosi;
