@@ -274,6 +274,13 @@ impl Run {
         self.stdout
     }
 
+    /// It must have succeeded. Gives its standard output as it came.
+    pub fn bytes_ok(mut self) -> Vec<u8> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let _ = self.ok();
+        bytes
+    }
+
     /// It must have failed with this code. Gives its standard error.
     pub fn fails(self, code: i32) -> String {
         assert_ne!(code, 0, "that would be a success");

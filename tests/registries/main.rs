@@ -30,6 +30,7 @@ mod logins;
 mod messages;
 mod own_servers;
 mod parallel;
+mod policies;
 mod protocol;
 mod publish;
 mod push_all;
