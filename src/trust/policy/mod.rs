@@ -157,8 +157,7 @@ fn scopes_of(image: &Reference) -> Vec<String> {
         scopes.push(folder.to_owned());
     }
     let mut domain = image.repository().host().name();
-    // An IPv6 address, which may end as an IPv4 address does, is in no domain.
-    while let Some((_, parent)) = domain.split_once('.').filter(|_| !domain.starts_with('[')) {
+    while let Some((_, parent)) = domain.split_once('.') {
         domain = parent;
         scopes.push(format!("*.{domain}"));
     }
