@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::digest::{Digest, Verifying};
 use crate::error::Advice;
 use crate::manifest::RawManifest;
-use crate::names::Selector;
+use crate::names::{Selector, Tag};
 use crate::oci::{self, Descriptor, MAX_MANIFEST};
 use crate::{Error, Result};
 
@@ -30,7 +30,7 @@ pub const MIN_PREFIX: usize = 6;
 /// No method has a default: a source that stands before another one must pass each on, and the
 /// compiler says which it has forgotten. Most sources answer [`sequence`](Source::sequence) and
 /// [`file`](Source::file) with `None`, [`manifest`](Source::manifest) by [`read_manifest`], and
-/// [`listed_referrers`](Source::listed_referrers) with their entries:
+/// [`listed_referrers`](Source::listed_referrers) and [`tagged`](Source::tagged) with their entries:
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -41,6 +41,7 @@ pub const MIN_PREFIX: usize = 6;
 /// use osimage::content::{self, Hold, Inventory, Source};
 /// use osimage::digest::Digest;
 /// use osimage::manifest::RawManifest;
+/// use osimage::names::Tag;
 /// use osimage::oci::{self, Descriptor, Manifest};
 /// use osimage::{Error, Result, verify};
 ///
@@ -82,6 +83,10 @@ pub const MIN_PREFIX: usize = 6;
 ///     }
 ///
 ///     fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+///         self.entries()
+///     }
+///
+///     fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
 ///         self.entries()
 ///     }
 /// }
@@ -159,12 +164,20 @@ pub trait Source: Sync {
     /// reader and in ascending order; `None` where any order and any number of readers is as good.
     fn sequence(&self, digest: &Digest) -> Option<u64>;
 
-    /// What may be attached to a manifest; whether it is, [`crate::referrers`] checks. A layout has
-    /// no list but its index.
+    /// What may be attached to a manifest by naming it as its subject; whether it is,
+    /// [`crate::referrers`] checks. A layout has no list but its index.
     ///
     /// # Errors
     /// Where the list cannot be read.
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+
+    /// The entries that have one of these tags as their name, or a name that ends in it, as
+    /// `HOST/REPOSITORY:TAG` does; further ones do no harm. Cosign attaches by tags that are made of
+    /// a digest.
+    ///
+    /// # Errors
+    /// Where that cannot be told.
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>>;
 }
 
 /// Content that is new, over a source that has the rest.
@@ -217,6 +230,10 @@ impl Source for Overlay<'_> {
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.below.listed_referrers(subject)
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.below.tagged(tags)
     }
 }
 

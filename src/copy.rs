@@ -13,6 +13,7 @@ use crate::content::Source;
 use crate::digest::Digest;
 use crate::graph::Node;
 use crate::manifest::RawManifest;
+use crate::names::Tag;
 use crate::oci::Descriptor;
 use crate::progress::{Ended, Observer};
 use crate::{Error, Result, threads};
@@ -263,6 +264,10 @@ impl Source for Stoppable<'_> {
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.source.listed_referrers(subject)
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.source.tagged(tags)
     }
 }
 

@@ -4,14 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::{self, Addition};
-use crate::content::Source;
+use crate::content::{Overlay, Source};
 use crate::copy;
 use crate::graph::Graph;
+use crate::image::build::Inputs;
 use crate::layout::{Imported, Keeping, Layout, Taken};
+use crate::memory::Memory;
 use crate::names::{EntryName, Reference};
 use crate::oci::Descriptor;
 use crate::referrers::{self, Referrer};
 use crate::registry::{self, Repository, Shipment};
+use crate::trust::{self, Signing};
 use crate::{Error, Result};
 
 /// What takes an image, and under which name. Nothing is made or asked before something is
@@ -159,6 +162,18 @@ impl<'a> Destination<'a> {
             true => referrers::attached(source, &graph, jobs)?,
             false => Graph::default(),
         };
+        let made = Inputs::default();
+        let both = Overlay::new(&made, source);
+        let (source, attached) = match delivery.signing {
+            None => (source, attached),
+            Some(signing) => {
+                let signing = signing.clone().or_identity(self.identity(&entry));
+                let images = trust::images(source, &entry)?;
+                let join =
+                    |there: &dyn Source| signing.join(there, &images, &attached, &both, &made);
+                (&both as &dyn Source, self.with_there(join)?)
+            }
+        };
         let mut delivered =
             Delivered { entry, names: Vec::new(), archive_size: None, whole: delivery.attached };
         match &self.holder {
@@ -182,12 +197,35 @@ impl<'a> Destination<'a> {
         Ok(delivered)
     }
 
+    /// What an image is called in a signature that is made on its way here.
+    fn identity(&self, entry: &Descriptor) -> Option<String> {
+        match &self.holder {
+            Holder::Registry { reference, .. } => Some(trust::identity_of(reference)),
+            Holder::Layout { .. } | Holder::Archive { .. } => {
+                let name: Option<Reference> = entry.name().and_then(|name| name.parse().ok());
+                name.as_ref().map(trust::identity_of)
+            }
+        }
+    }
+
+    /// Looks at what is there before anything is delivered.
+    fn with_there<T>(&self, look: impl FnOnce(&dyn Source) -> Result<T>) -> Result<T> {
+        match &self.holder {
+            Holder::Layout { path, .. } => look(&Layout::open_or_create(path)?),
+            Holder::Archive { path, writing: Writing::Adding(addition), .. } if path.exists() => {
+                look(&addition.open(path)?)
+            }
+            Holder::Archive { .. } => look(&Memory::default()),
+            Holder::Registry { repository, .. } => look(&**repository),
+        }
+    }
+
     /// Takes what is attached to an image that is there already: [`Attachment`s](crate::attach),
     /// signatures. It keeps no name but that of a tag of cosign's; what is there is not taken again.
     /// Gives an archive's size in bytes, where it is one.
     ///
     /// # Errors
-    /// As [`Layout::session`], [`archive::add`] and [`registry::push_attached`];
+    /// As [`Layout::receive`], [`archive::add`] and [`registry::push_attached`];
     /// [`Error::Usage`] where an archive was to be replaced.
     pub fn attach(
         &self,
@@ -197,10 +235,7 @@ impl<'a> Destination<'a> {
     ) -> Result<Option<u64>> {
         match &self.holder {
             Holder::Layout { path, .. } => {
-                let layout = Layout::open(path)?;
-                let session = layout.session()?;
-                copy::transfer(source, attached.nodes(), &session, transfer)?;
-                session.add(attached.entries().to_vec())?;
+                Layout::open(path)?.receive(source, attached, Taken::Replace, transfer)?;
                 Ok(None)
             }
             Holder::Archive { path, writing, .. } => {
@@ -255,6 +290,7 @@ pub struct Delivery<'a> {
     no_clobber: bool,
     keeping: Keeping,
     transfer: copy::Options<'a>,
+    signing: Option<&'a Signing<'a>>,
 }
 
 impl<'a> Delivery<'a> {
@@ -274,6 +310,14 @@ impl<'a> Delivery<'a> {
     #[must_use]
     pub fn no_clobber(mut self, no_clobber: bool) -> Self {
         self.no_clobber = no_clobber;
+        self
+    }
+
+    /// Who signs it, and the images of an index, where that has not been done there; the signatures
+    /// come before its name. Without an identity it is called as it is called there.
+    #[must_use]
+    pub fn signing(mut self, signing: Option<&'a Signing<'a>>) -> Self {
+        self.signing = signing;
         self
     }
 

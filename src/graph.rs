@@ -334,6 +334,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::names::Tag;
     use crate::oci::{INDEX, MANIFEST};
 
     /// Manifests in memory; it counts how often they are read, and holds each reading back until
@@ -412,6 +413,10 @@ mod tests {
         }
 
         fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+            self.entries()
+        }
+
+        fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
             self.entries()
         }
     }

@@ -18,15 +18,15 @@
 //! - [`progress`]: what becomes of the pieces of a transfer, for whoever wants to show it.
 //! - [`referrers`]: what is attached to an image; [`attach`] attaches.
 //! - [`registry`]: the client for registries; its images are sources, its repositories targets.
-//! - [`place`]: a layout, an archive or an image in a registry, opened; [`destination`]: one that
-//!   takes an image.
 //! - [`image`]: what makes an image one of an operating system: roles, media types, building,
 //!   reading.
+//! - [`trust`]: who made an image: keys, signatures, attestations, and whose images are accepted.
+//! - [`place`]: a layout, an archive or an image in a registry, opened; [`destination`]: one that
+//!   takes an image.
 //! - [`platform`]: platforms as they are asked for, and what fits.
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`publish`]: what a build left, into a registry.
-//! - [`trust`]: who made an image: keys that sign and verify.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //!
@@ -98,6 +98,7 @@ pub mod interop;
 mod json;
 pub mod layout;
 pub mod manifest;
+mod memory;
 pub mod names;
 pub mod oci;
 pub mod place;

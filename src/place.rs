@@ -9,6 +9,7 @@ use crate::layout::{INDEX_FILE, Layout};
 use crate::names::{PathKind, Selector};
 use crate::oci::{Descriptor, LayoutFile};
 use crate::registry::RemoteImage;
+use crate::trust::Asked;
 use crate::{Error, Result};
 
 /// What there is at a path, for [`Location::parse`](crate::names::Location::parse).
@@ -109,6 +110,15 @@ impl Place {
                 image.origin()
             ))
             .with_hint("name an image of the store, a layout's folder or an archive")),
+        }
+    }
+
+    /// As what its image was asked for, for a policy.
+    pub fn asked(&self) -> Asked<'_> {
+        match &self.holder {
+            Holder::Layout(layout) => Asked::Layout(layout.path()),
+            Holder::Archive(archive) => Asked::Archive(archive.path()),
+            Holder::Registry(image) => Asked::Registry(image.reference()),
         }
     }
 

@@ -11,8 +11,9 @@ use crate::compress::{self, Format, Reader};
 use crate::content::{self, Hold, Inventory, Source};
 use crate::digest::Digest;
 use crate::manifest::{Manifests, RawManifest};
+use crate::names::Tag;
 use crate::oci::{Descriptor, Index};
-use crate::referrers::Attached;
+use crate::referrers::{Attached, tagged_among};
 use crate::{Error, Result, file};
 
 /// How much an archive may unfold to by default, 64 GiB: a small file can hold any amount of zeros.
@@ -173,6 +174,10 @@ impl Source for Archive {
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         Ok(self.attached.get_or_init(|| Attached::of(self, &self.index.manifests)).to(subject))
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        Ok(tagged_among(&self.index.manifests, tags))
     }
 }
 

@@ -13,14 +13,17 @@ use std::sync::Arc;
 
 use super::writer::{Options, Piece, fill};
 use super::{Archive, MAX_SIZE, check_top};
-use crate::content::{self, Source};
+use crate::content::{self, Overlay, Source};
 use crate::digest::Digest;
 use crate::file::{self, NewFile};
 use crate::graph::{Graph, Node};
 use crate::manifest::RawManifest;
+use crate::memory::Memory;
+use crate::names::Tag;
 use crate::oci::{Descriptor, Index};
 use crate::progress::{Ended, Observer};
-use crate::{Error, Result, durable};
+use crate::referrers::{Merged, is_merged, merged};
+use crate::{Error, Kind, Result, durable};
 
 /// How images are added to an archive.
 #[derive(Debug, Clone)]
@@ -56,6 +59,11 @@ impl<'a> Addition<'a> {
     pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
         self.options = self.options.observer(observer);
         self
+    }
+
+    /// Opens an archive that is there, as it is opened to add to it.
+    pub(crate) fn open(&self, path: &Path) -> Result<Archive> {
+        Archive::open(path, self.max_size)
     }
 
     /// How much an archive that is there may unfold to, in bytes; else [`MAX_SIZE`].
@@ -104,6 +112,9 @@ pub fn add(
             continue;
         };
         let archive = Archive::open(path, addition.max_size)?;
+        let both = Both { archive: &archive, source };
+        let (new, merged) = with_merged(&both, graph)?;
+        let graph = new.as_ref().unwrap_or(graph);
         let index = extended(&archive, graph, addition.no_clobber)?;
         let has = |node: &Node| archive.size_of(&node.descriptor().digest).is_some();
         if index == *archive.index() && graph.nodes().iter().all(has) {
@@ -134,7 +145,7 @@ pub fn add(
                 *known = node;
             }
         }
-        let both = Both { archive: &archive, source };
+        let both = Overlay::new(&merged, &both);
         let new = NewFile::create(&dir, dir_path, 0o666)?;
         let pieces = nodes.into_values().map(|node| {
             let how = if has(node) { Ended::There } else { Ended::Copied };
@@ -154,13 +165,42 @@ pub fn add(
     }
 }
 
+/// What is to be added with its signatures put together with those under the same name, where there
+/// are any; and the content that they then have.
+fn with_merged(both: &Both<'_>, graph: &Graph) -> Result<(Option<Graph>, Memory)> {
+    let (mut entries, mut memory) = (graph.entries().to_vec(), Memory::default());
+    for new in entries.iter_mut().filter(|entry| entry.name().is_some_and(is_merged)) {
+        let mut there = both.archive.index().manifests.iter();
+        let there = there.find(|there| there.name() == new.name() && there.digest != new.digest);
+        let (Some(there), Some(manifest)) = (there, graph.manifest(&new.digest)) else { continue };
+        let old = match content::manifest_of(both.archive, there) {
+            // What is damaged makes way.
+            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => continue,
+            old => old?,
+        };
+        match merged(&old, manifest)? {
+            Merged::New => {}
+            Merged::There => new.clone_from(there),
+            Merged::Both { manifest, config } => {
+                memory.add(config);
+                memory.add(manifest.bytes());
+                let entry = manifest.descriptor().clone();
+                *new = Descriptor { annotations: there.annotations.clone(), ..entry };
+            }
+        }
+    }
+    let changed = entries != graph.entries();
+    let read = || Graph::read(&Overlay::new(&memory, both), &entries, 1);
+    Ok((changed.then(read).transpose()?, memory))
+}
+
 /// The index of an archive with the entries of `graph`.
 fn extended(archive: &Archive, graph: &Graph, no_clobber: bool) -> Result<Index> {
     let old = archive.index();
     let named: HashMap<_, _> =
         old.manifests.iter().filter_map(|entry| Some((entry.name()?, entry))).collect();
     let clash = |entry: &Descriptor| {
-        let other = named.get(entry.name()?)?;
+        let other = named.get(entry.name().filter(|name| !is_merged(name))?)?;
         (other.digest != entry.digest).then(|| (other.name().map(str::to_owned), &other.digest))
     };
     if let (true, Some((name, digest))) = (no_clobber, graph.entries().iter().find_map(clash)) {
@@ -259,5 +299,9 @@ impl Source for Both<'_> {
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.archive.listed_referrers(subject)
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.archive.tagged(tags)
     }
 }

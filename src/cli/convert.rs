@@ -10,6 +10,7 @@ use osimage::{Error, Result, referrers};
 use super::archive::ArchiveArgs;
 use super::build::ProfileArg;
 use super::context::{Bare, Context};
+use super::gate::GateArgs;
 use super::remote::Transfer;
 use super::target::{self, Writing};
 use super::{left_behind, output};
@@ -33,6 +34,8 @@ pub struct Args {
     #[arg(value_name = "TARGET")]
     new: String,
     #[command(flatten)]
+    gate: GateArgs,
+    #[command(flatten)]
     transfer: Transfer,
 }
 
@@ -44,7 +47,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let what = format!("{} does not say what the image is to be called", args.new);
         return Err(Error::usage(what).with_hint(format!("{}:NAME", args.new)));
     }
+    let gate = args.gate.gate()?;
     let place = context.place(Some(&args.image), Bare::Registry)?;
+    gate.check(&place, None)?;
     let (source, entry) = (place.source(), place.entry()?);
     let converted = convert::convert(source, &entry, args.profile.into())?;
     let new = converted.entry();

@@ -13,8 +13,10 @@ use serde::Serialize;
 use super::archive::ArchiveArgs;
 use super::context::{Context, Which, or_alone};
 use super::ends::{self, EndArgs};
+use super::gate::GateArgs;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
+use super::sign::{SignWith, signing};
 use super::target::{self, Writing};
 use super::{left_behind, output, push};
 
@@ -50,6 +52,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "no_clobber")]
     replace: bool,
     #[command(flatten)]
+    gate: GateArgs,
+    #[command(flatten)]
+    sign: SignWith,
+    #[command(flatten)]
     ends: EndArgs,
     #[command(flatten)]
     archive: ArchiveArgs,
@@ -73,10 +79,14 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let [reader, writer] = clients.each_ref().map(|client| {
         client.as_ref().unwrap_or_else(|| context.client_for(args.upload.chunk_size))
     });
+    let (gate, keys) = (args.gate.gate()?, args.sign.keys()?);
+    let signing = signing(&keys);
     let place = match from {
         Location::Registry(reference) => Place::registry(reader.image(&reference)?),
         local => context.open(local)?,
     };
+    let platform = args.which.wanted()?;
+    gate.check(&place, platform.as_ref())?;
     let to = writing.open(to, context, |reference| {
         let repository = writer.repository(reference.repository(), Access::Push)?;
         Ok(match (args.upload.mount_from.as_deref(), place.as_registry()) {
@@ -86,12 +96,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         })
     })?;
     let source = place.source();
-    let platform = args.which.wanted()?;
     let entry = select::chosen(source, &place.entry()?, platform.as_ref())?;
     let progress = Progress::new(Verb::Copy);
     let delivery = Delivery::new()
         .attached(args.recursive)
         .no_clobber(args.no_clobber)
+        .signing(signing.as_ref())
         .keeping(context.manner.keeping)
         .transfer(args.transfer.options().observer(&progress));
     let delivered = to.deliver(source, &entry, &delivery);

@@ -11,6 +11,7 @@ use osimage::image::{Image, Role, select};
 use osimage::{Error, Result};
 
 use super::context::{Bare, Context, Which};
+use super::gate::GateArgs;
 use super::output;
 use super::progress::Watched;
 use super::remote::JOBS;
@@ -35,6 +36,8 @@ pub struct Args {
     output: PathBuf,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    gate: GateArgs,
 }
 
 /// Which files of an image.
@@ -66,9 +69,11 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
+    let gate = args.gate.gate()?;
     let place = context.place(args.image.as_deref(), Bare::Store)?;
     let (source, entry) = (place.source(), place.entry()?);
     let platform = args.choice.which.wanted()?;
+    gate.check(&place, platform.as_ref())?;
     let entry = select::one(source, &entry, platform.as_ref())?;
     let files = Files::of(&Image::read(source, &entry)?, &args.choice.layer)?;
     let options = Options::new().transfer(copy::Options::new().jobs(JOBS));

@@ -13,6 +13,7 @@ use osimage::registry::{Access, Repository};
 use osimage::{Error, Kind, Result};
 
 use super::context::{Bare, Context, parse_annotations};
+use super::gate::{Gate, GateArgs};
 use super::output;
 use super::remote::Transfer;
 
@@ -57,6 +58,8 @@ enum Command {
         #[arg(long)]
         no_clobber: bool,
         #[command(flatten)]
+        gate: GateArgs,
+        #[command(flatten)]
         transfer: Transfer,
     },
     /// Add images to an index, which is made if there is none
@@ -73,6 +76,8 @@ enum Command {
         /// Take the place of an image of the same platform
         #[arg(long)]
         replace: bool,
+        #[command(flatten)]
+        gate: GateArgs,
         #[command(flatten)]
         transfer: Transfer,
     },
@@ -100,17 +105,19 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let repository = context.client().repository(reference.repository(), Access::Push)?;
     let remote = RemoteIndex::new(&reference, &repository)?;
     let written = match &args.command {
-        Command::Create { images, annotation, info_container, no_clobber, transfer, .. } => {
+        Command::Create {
+            images, annotation, info_container, no_clobber, gate, transfer, ..
+        } => {
             let annotations = parse_annotations(annotation)?;
             let jobs = transfer.concurrency;
-            let entries = entries(images, &reference, &repository, context, jobs)?;
+            let entries = entries(images, &gate.gate()?, &reference, &repository, context, jobs)?;
             let members =
                 members(entries, *info_container, &reference, &repository, context, jobs)?;
             remote.create(&members, annotations, *no_clobber)?
         }
-        Command::Add { images, replace, transfer, .. } => {
+        Command::Add { images, replace, gate, transfer, .. } => {
             let jobs = transfer.concurrency;
-            let entries = entries(images, &reference, &repository, context, jobs)?;
+            let entries = entries(images, &gate.gate()?, &reference, &repository, context, jobs)?;
             // Where the images that are there have containers beside them, the new ones get some
             // too.
             let with_containers = match context.client().image(&reference) {
@@ -136,6 +143,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 /// Brings the images into the index's repository, and says what stands in the index for each.
 fn entries(
     images: &[String],
+    gate: &Gate,
     reference: &Reference,
     repository: &Repository,
     context: &Context,
@@ -145,6 +153,7 @@ fn entries(
     for text in images {
         let (platform, image) = split_platform(text)?;
         let place = context.place(Some(image), Bare::Registry)?;
+        gate.check(&place, None)?;
         let own = place.as_registry().map(|image| image.repository().name());
         let (is_here, source) = (own == Some(reference.repository()), place.source());
         let named = place.entry()?;

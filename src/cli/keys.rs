@@ -1,9 +1,9 @@
-//! `osimage keygen`: a new pair of keys.
+//! `osimage keygen`: a new pair of keys; and the keys that other commands are given.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use osimage::trust::{Algorithm, Pair, Passphrase};
+use osimage::trust::{Algorithm, Pair, Passphrase, PrivateKey, PublicKey};
 use osimage::{Error, Result};
 
 use super::output;
@@ -53,6 +53,49 @@ pub fn keygen(args: &KeygenArgs) -> Result<()> {
         ));
     }
     output::line(&format!("{}\n{}", pair.private().display(), pair.public().display()))
+}
+
+/// The private keys of these names, each once. A passphrase is in the environment, or asked for.
+pub fn private(names: &[String]) -> Result<Vec<PrivateKey>> {
+    let mut keys: Vec<PrivateKey> = Vec::new();
+    for name in names {
+        let passphrase = || match from_environment() {
+            Some(given) => Ok(given),
+            None if std::io::stdin().is_terminal() => {
+                prompt::ask(&format!("Passphrase for {name}: "), Answer::Hidden)
+                    .map(Passphrase::new)
+            }
+            None => Err(Error::usage(format!("the key {name} is encrypted, and nobody is asked"))
+                .with_hint(format!("put its passphrase into {PASSWORD}"))),
+        };
+        let key = PrivateKey::load(name, &passphrase)?;
+        if keys.iter().all(|other| other.public() != key.public()) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Public keys, and what they were called by whoever gave them.
+pub struct Known(Vec<(String, PublicKey)>);
+
+impl Known {
+    /// The public keys of these names.
+    pub fn load(names: &[String]) -> Result<Self> {
+        let load = |name: &String| Ok((name.clone(), PublicKey::load(name)?));
+        names.iter().map(load).collect::<Result<_>>().map(Known)
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.0.iter().map(|(_, key)| key.clone())
+    }
+
+    /// What a key is called; its fingerprint, where nobody gave it a name.
+    pub fn name(&self, key: &PublicKey) -> String {
+        let known = self.0.iter().find(|(_, known)| known == key);
+        known.map_or_else(|| key.fingerprint().to_string(), |(name, _)| name.clone())
+    }
 }
 
 fn from_environment() -> Option<Passphrase> {

@@ -16,6 +16,7 @@ mod ends;
 mod explain;
 mod extract;
 mod features;
+mod gate;
 mod go_csv;
 mod help;
 mod index;
@@ -38,6 +39,8 @@ mod query;
 mod remote;
 mod rootfs;
 mod shell;
+mod sign;
+mod signed;
 mod tags;
 mod target;
 mod upkeep;
@@ -107,6 +110,8 @@ enum Command {
     Publish(Box<publish::Args>),
     Attach(Box<attach::Args>),
     Keygen(keys::KeygenArgs),
+    Sign(Box<sign::SignArgs>),
+    Attest(Box<sign::AttestArgs>),
     Discover(discover::Args),
     Index(index::Args),
     Convert(convert::Args),
@@ -287,6 +292,8 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Publish(args) => publish::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
         Command::Keygen(args) => keys::keygen(&args),
+        Command::Sign(args) => sign::sign(&args, context),
+        Command::Attest(args) => sign::attest(&args, context),
         Command::Convert(args) => convert::run(&args, context),
         Command::Index(args) => index::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),

@@ -18,6 +18,7 @@ use osimage::digest::Digest;
 use osimage::graph::Node;
 use osimage::image::{Profile, Role};
 use osimage::manifest::RawManifest;
+use osimage::names::Tag;
 use osimage::oci::{self, Descriptor};
 use osimage::progress::{Ended, Observer};
 
@@ -296,6 +297,10 @@ impl<S: Source + ?Sized> Source for Watched<'_, S> {
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.source.listed_referrers(subject)
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.source.tagged(tags)
     }
 }
 

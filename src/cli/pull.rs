@@ -6,6 +6,7 @@ use osimage::destination::Delivery;
 use osimage::extract::{Files, Options, attached_folder};
 use osimage::image::{Image, select};
 use osimage::names::{EntryName, Location, looks_like_path};
+use osimage::place::Place;
 use osimage::platform::Wanted;
 use osimage::referrers;
 use osimage::registry::{Access, RemoteImage};
@@ -15,6 +16,7 @@ use super::archive::ArchiveArgs;
 use super::context::Context;
 use super::copy::{Format, Moved};
 use super::extract::{self, Choice};
+use super::gate::GateArgs;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
 use super::target::{self, Writing};
@@ -57,6 +59,8 @@ pub struct Args {
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
+    gate: GateArgs,
+    #[command(flatten)]
     archive: ArchiveArgs,
     #[command(flatten)]
     transfer: Transfer,
@@ -89,25 +93,22 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     writing.check(&to)?;
     let reference = context.reference(&args.image)?;
     let platform = args.choice.which.wanted()?;
-    let image = context.client().image(&reference)?;
+    let gate = args.gate.gate()?;
+    let place = Place::registry(context.client().image(&reference)?);
+    gate.check(&place, platform.as_ref())?;
+    let image = place.as_registry().expect("it lies in a registry");
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {
         let by_digest = reference.digest().is_some();
-        return pull_attached(args, &progress, &image, platform.as_ref(), by_digest, kind, output);
+        return pull_attached(args, &progress, image, platform.as_ref(), by_digest, kind, output);
     }
     if let Some(output) = &args.output {
-        let entry = select::one(&image, image.descriptor(), platform.as_ref())?;
-        let files = Files::of(&Image::read(&image, &entry)?, &args.choice.layer)?;
-        return extract::write(
-            &image,
-            &files,
-            output,
-            args.choice.force,
-            &options(args, &progress),
-        );
+        let entry = select::one(image, image.descriptor(), platform.as_ref())?;
+        let files = Files::of(&Image::read(image, &entry)?, &args.choice.layer)?;
+        return extract::write(image, &files, output, args.choice.force, &options(args, &progress));
     }
     let entry = match context.manner.only_image {
-        true => select::only(&image, image.descriptor(), platform.as_ref())?,
-        false => select::chosen(&image, image.descriptor(), platform.as_ref())?,
+        true => select::only(image, image.descriptor(), platform.as_ref())?,
+        false => select::chosen(image, image.descriptor(), platform.as_ref())?,
     };
     let to = writing.open(to, context, |reference| {
         context.client().repository(reference.repository(), Access::Push)
@@ -117,10 +118,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let delivery = Delivery::new()
         .keeping(context.manner.keeping)
         .transfer(args.transfer.options().observer(&progress));
-    let delivered = to.deliver(&image, &entry, &delivery)?;
+    let delivered = to.deliver(image, &entry, &delivery)?;
     drop(progress);
     target::tell(&to, &delivered);
-    left_behind::tell(delivered.left(&image), "`osimage copy -r` takes along what is attached");
+    left_behind::tell(delivered.left(image), "`osimage copy -r` takes along what is attached");
     match args.format {
         Format::Json => output::json(&Moved::new(&to.label(), &entry)),
         Format::Text => {

@@ -4,16 +4,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use osimage::content::Source;
+use osimage::content::{Overlay, Source};
 use osimage::copy::Target;
 use osimage::digest::Digest;
 use osimage::graph::Graph;
+use osimage::image::build::Inputs;
 use osimage::names::{
     Host, Location, Namespace, Reference, RepositoryName, Tag, is_archive_name, looks_like_path,
 };
 use osimage::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
 use osimage::registry::{self, Access, Client, Repository, Shipment};
+use osimage::trust::{self, Signing, identity_of};
 use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
 
@@ -21,6 +23,7 @@ use super::context::{Bare, Context, or_alone};
 use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
+use super::sign::{SignWith, signing};
 
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
@@ -71,6 +74,8 @@ pub struct Args {
     progress: ProgressArgs,
     #[command(flatten)]
     upload: Upload,
+    #[command(flatten)]
+    sign: SignWith,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -82,11 +87,12 @@ enum Format {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
     args.digest_file.as_deref().map_or(Ok(()), durable::check_writable)?;
+    let keys = args.sign.keys()?;
     let client = context.client_for(args.upload.chunk_size);
     let (place, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
     let pushed = pushes
         .iter()
-        .map(|wanted| push(args, context, client, place.source(), wanted))
+        .map(|wanted| push(args, context, client, place.source(), wanted, signing(&keys)))
         .collect::<Result<Vec<_>>>();
     let source = args.images.first().filter(|_| !args.all && args.images.len() > 1);
     let pushed = or_alone(source.map(String::as_str), &place, pushed)?;
@@ -246,6 +252,7 @@ fn push(
     client: &Client,
     source: &dyn Source,
     wanted: &Wanted,
+    signing: Option<Signing<'_>>,
 ) -> Result<Pushed> {
     let Wanted { entry, others, .. } = wanted;
     let is_named = wanted.reference.tag_or_digest().is_ok();
@@ -259,7 +266,17 @@ fn push(
     }
     let graph = Graph::read(source, std::slice::from_ref(entry), args.transfer.concurrency)?;
     // What a user attached goes along.
-    let attached = referrers::attached(source, &graph, args.transfer.concurrency)?;
+    let mut attached = referrers::attached(source, &graph, args.transfer.concurrency)?;
+    let made = Inputs::default();
+    let source = &Overlay::new(&made, source);
+    if let Some(signing) = signing.filter(|_| !args.dry_run) {
+        // Each further tag is a name of its own.
+        let tags = others.iter().map(|tag| reference.with_tag(tag));
+        let names = std::iter::once(reference.clone()).chain(tags);
+        let signing = names.fold(signing, |signing, name| signing.identity(identity_of(&name)));
+        let images = trust::images(source, entry)?;
+        attached = signing.join(&repository, &images, &attached, source, &made)?;
+    }
     let named = Shipment::new(entry, &graph, &attached).tags(others.iter().cloned());
     let wants_sub_manifests = match args.push_sub_manifests {
         None => context.manner.sub_manifests && reference.tag().is_some(),

@@ -8,10 +8,12 @@ use osimage::digest::Verifying;
 use osimage::durable;
 use osimage::image::select;
 use osimage::oci::Descriptor;
+use osimage::place::Place;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
 use super::context::{Context, Which};
+use super::gate::GateArgs;
 use super::output::{self, Stdout};
 use super::tags::Format;
 
@@ -27,14 +29,18 @@ pub struct ResolveArgs {
     image: String,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    gate: GateArgs,
     /// The digest, or a JSON object with the descriptor
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
-    let image = context.client().image(&context.reference(&args.image)?)?;
-    let chosen = chosen(&image, &args.which)?;
+    let gate = args.gate.gate()?;
+    let place = Place::registry(context.client().image(&context.reference(&args.image)?)?);
+    gate.check(&place, args.which.wanted()?.as_ref())?;
+    let chosen = select::chosen(place.source(), &place.entry()?, args.which.wanted()?.as_ref())?;
     match args.format {
         Format::Text => output::line(&chosen.digest.to_string()),
         // A name is the user's word for it and no part of what the registry has.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::context::{Bare, Context};
 use super::output;
 use super::progress::Watched;
+use super::signed::SignedArgs;
 
 /// How what was found is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -115,7 +116,8 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
     ))
 }
 
-/// Check a store, a layout or an archive: everything that is there, and everything that should be
+/// Check a store, a layout or an archive: everything that is there, and everything that should be; or
+/// who signed an image
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage verify                        the whole store
@@ -124,16 +126,22 @@ pub fn gc(args: &GcArgs, context: &Context) -> Result<()> {
   osimage verify --format json | jq -r '.problems[]'
   osimage verify --repair os-1.0.oci.tar.xz
   osimage verify --repair oci://ghcr.io/me/os:1.0 ./onmetal
+  osimage verify ghcr.io/me/os:1.0 --key release.pub                 who signed it, in the registry
+  osimage verify os-1.0.oci.tar.xz --key release.pub
+  osimage verify ghcr.io/me/os:1.0 --key release.pub --attestation spdxjson
 
-Every fault is a line of the output; the exit code is 5 if there is one.")]
+Every fault is a line of the output; the exit code is 5 if there is one. With --key, a name without
+more is one in a registry; the exit code is 5 where nobody with such a key has signed.")]
 pub struct VerifyArgs {
     /// What to check
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
     source: Option<String>,
     /// Put what is damaged or missing in place again, from a layout, an archive or an image in a
     /// registry that has it
-    #[arg(long, value_name = "FROM")]
+    #[arg(long, value_name = "FROM", conflicts_with_all = ["key", "policy"])]
     repair: Option<String>,
+    #[command(flatten)]
+    signed: SignedArgs,
     /// A line for each fault, or a JSON object with all that was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -193,6 +201,11 @@ impl<'a> From<&'a Report> for Checked<'a> {
 }
 
 pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
+    if args.signed.is_asked() {
+        let place = context.place(args.source.as_deref(), Bare::Registry)?;
+        return args.signed.verify(&place, args.format == Format::Json);
+    }
+    args.signed.refuse_without_key()?;
     if let Some(from) = &args.repair {
         repair(args, from, context)?;
     }
@@ -202,7 +215,7 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
             "{} lies in a registry, which cannot be checked as a whole",
             place.label()
         ))
-        .with_hint("pull the image, and check what was pulled")
+        .with_hint("name the key of whoever signed it with --key, or pull it, and check that")
     })?;
     let only = place.selector().map(|_| place.entry()).transpose()?;
     let total = source.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::image::{Image, Role, select};
 use osimage::oci::Descriptor;
+use osimage::place::Place;
 use osimage::registry::{Locator, RemoteImage};
 use osimage::{Error, Result};
 use serde::Serialize;
 
 use super::context::{Context, Which};
 use super::extract::layer_names;
+use super::gate::GateArgs;
 use super::output;
 
 /// Print the URL and the headers with which a manifest or a blob is fetched
@@ -35,6 +37,8 @@ pub struct Args {
     layer: Option<Part>,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    gate: GateArgs,
     /// Where the registry sends whoever fetches it: an address that needs no headers
     #[arg(long, requires = "layer")]
     follow: bool,
@@ -75,12 +79,15 @@ struct Found {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.tagged_reference(&args.image)?;
-    let image = context.client().image(&reference)?;
+    let gate = args.gate.gate()?;
+    let place = Place::registry(context.client().image(&reference)?);
+    gate.check(&place, args.which.wanted()?.as_ref())?;
+    let image = place.as_registry().expect("it lies in a registry");
     let repository = image.repository();
     let found = match args.layer {
         None => {
             let entry = image.descriptor();
-            let chosen = select::chosen(&image, entry, args.which.wanted()?.as_ref())?;
+            let chosen = select::chosen(image, entry, args.which.wanted()?.as_ref())?;
             let wanted = if chosen.digest == entry.digest {
                 reference.tag_or_digest()?
             } else {
@@ -92,7 +99,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
         }
         Some(part) => {
-            let (blob, file_name) = blob(&image, part, &args.which)?;
+            let (blob, file_name) = blob(image, part, &args.which)?;
             // wget would show its headers to whoever it is sent to.
             let follow = args.follow || args.format == Format::Wget;
             let redirected = if follow { repository.redirected_blob(&blob.digest)? } else { None };

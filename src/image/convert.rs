@@ -9,6 +9,7 @@ use super::{Image, Profile, Role, artifact};
 use crate::content::{self, Overlay, Source};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
+use crate::names::Tag;
 use crate::oci::{self, Annotations, Descriptor, Index, MAX_CONFIG};
 use crate::{Error, Result};
 
@@ -68,6 +69,11 @@ impl Source for Converted<'_> {
 
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
         Ok(self.attached.clone())
+    }
+
+    /// What is attached to the image before says nothing of the new one.
+    fn tagged(&self, _tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
     }
 }
 

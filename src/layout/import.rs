@@ -9,7 +9,8 @@ use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::names::EntryName;
 use crate::oci::{Descriptor, Index};
-use crate::{Error, Result};
+use crate::referrers::{Merged, is_merged, merged};
+use crate::{Error, Kind, Result};
 
 /// The annotation in which containerd and docker keep an image's whole name, where the name of the
 /// entry is its tag alone.
@@ -76,9 +77,11 @@ pub enum Naming {
 impl Layout {
     /// Takes images from a source, with all that they reach; `taken` says what is done where another
     /// image has a name already. Nothing that is there with the right content is read again.
+    /// Signatures under a tag of cosign's come to those that are there.
     ///
     /// # Errors
-    /// What the source gives; as [`Session::import`].
+    /// [`Error::Refused`] where a name is taken and [`Taken::Refuse`] was asked for; what the source
+    /// gives; as [`Session::update`].
     pub fn receive(
         &self,
         source: &dyn Source,
@@ -88,21 +91,91 @@ impl Layout {
     ) -> Result<Vec<Imported>> {
         let session = self.session()?;
         copy::transfer(source, graph.nodes(), &session, options)?;
-        session.import(graph.entries(), taken)
+        loop {
+            // Its content comes before the lock on the index.
+            let merged = session.merge(graph)?;
+            if let Some(imported) = session.import(graph.entries(), &merged, taken)? {
+                return Ok(imported);
+            }
+        }
     }
 }
 
+/// What signatures under a name of cosign's become together with those that are there: the entry
+/// that is there, and the one that takes its place.
+type MergedEntries = HashMap<String, (Digest, Descriptor)>;
+
 impl Session<'_> {
-    /// Adds entries whose content has been put, under the lock on the index. An entry keeps its name
-    /// where that is one and no other image has it; `taken` says what is done else.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] where a name is taken and [`Taken::Refuse`] was asked for; as
-    /// [`update`](Session::update).
-    pub fn import(&self, entries: &[Descriptor], taken: Taken) -> Result<Vec<Imported>> {
+    /// Puts together what signatures come with those that the layout has under the same name.
+    fn merge(&self, graph: &Graph) -> Result<MergedEntries> {
+        let mut all = MergedEntries::new();
+        let signatures = graph.entries().iter().filter(|entry| entry.name().is_some_and(is_merged));
+        let signatures: Vec<_> = signatures.collect();
+        if signatures.is_empty() {
+            return Ok(all);
+        }
+        let there = self.layout.entries()?;
+        for new in signatures {
+            let Some(there) = there.iter().find(|there| there.name() == new.name()) else {
+                continue;
+            };
+            let (Some(name), Some(manifest)) = (new.name(), graph.manifest(&new.digest)) else {
+                continue;
+            };
+            if there.digest == new.digest {
+                continue;
+            }
+            let entry = match content::manifest_of(self.layout, there) {
+                // What is damaged makes way.
+                Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => new.clone(),
+                Err(e) => return Err(e),
+                Ok(old) => match merged(&old, manifest)? {
+                    Merged::There => there.clone(),
+                    Merged::New => new.clone(),
+                    Merged::Both { manifest, config } => {
+                        self.put_bytes(&config)?;
+                        self.put_bytes(manifest.bytes())?;
+                        let entry = manifest.descriptor().clone();
+                        Descriptor { annotations: there.annotations.clone(), ..entry }
+                    }
+                },
+            };
+            all.insert(name.to_owned(), (there.digest.clone(), entry));
+        }
+        Ok(all)
+    }
+
+    /// Adds entries whose content has been put, under the lock on the index, those of signatures
+    /// merged; `None` where others have changed these meanwhile. An entry keeps its name where that
+    /// is one and no other image has it; `taken` says what is done else.
+    fn import(
+        &self,
+        entries: &[Descriptor],
+        merged: &MergedEntries,
+        taken: Taken,
+    ) -> Result<Option<Vec<Imported>>> {
         let keeping = self.layout.keeping;
         self.update(|index| {
-            let imported = names_of(entries, index, taken);
+            let there: HashMap<_, _> = index
+                .manifests
+                .iter()
+                .filter_map(|entry| Some((entry.name()?, &entry.digest)))
+                .collect();
+            let with_merged = |entry: &Descriptor| {
+                let Some(name) = entry.name().filter(|name| is_merged(name)) else {
+                    return Some(entry.clone());
+                };
+                let there = there.get(name).copied();
+                match merged.get(name) {
+                    Some((before, merged)) if there == Some(before) => Some(merged.clone()),
+                    None if there.is_none_or(|there| *there == entry.digest) => Some(entry.clone()),
+                    _ => None,
+                }
+            };
+            let Some(entries) = entries.iter().map(with_merged).collect::<Option<Vec<_>>>() else {
+                return Ok(None);
+            };
+            let imported = names_of(&entries, index, taken);
             if taken == Taken::Refuse
                 && let Some((name, by)) = imported.iter().find_map(|new| match &new.naming {
                     Naming::Taken { name, by } => Some((name, by)),
@@ -113,7 +186,7 @@ impl Session<'_> {
                     .with_hint("choose another name"));
             }
             keeping.add(index, imported.iter().map(|new| new.entry.clone()).collect());
-            Ok(imported)
+            Ok(Some(imported))
         })?
     }
 }
@@ -163,6 +236,8 @@ fn names_of(entries: &[Descriptor], index: &Index, taken: Taken) -> Vec<Imported
         }
         match there.get(text).filter(|other| ***other != entry.digest) {
             None => (Some(wanted), naming),
+            // They are in it.
+            Some(_) if is_merged(text) => (Some(wanted), naming),
             Some(other) if taken == Taken::Replace => {
                 (Some(wanted), Naming::Moved { from: (*other).clone() })
             }

@@ -42,6 +42,7 @@ use crate::content::{self, Hold, Inventory, Source};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Advice;
 use crate::manifest::{Manifests, RawManifest};
+use crate::names::Tag;
 use crate::oci::{Descriptor, Index, LayoutFile, MAX_CONFIG, MAX_STORE_INDEX};
 use crate::referrers::Attached;
 use crate::{Error, Result, file, json};
@@ -438,17 +439,28 @@ impl Source for Layout {
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.with_attached(|attached| attached.to(subject))
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.with_attached(|attached| attached.tagged(tags))
+    }
+}
+
+impl Layout {
+    /// Asks what the entries of the index are attached to, which is looked at once for each index.
+    fn with_attached<T>(&self, ask: impl FnOnce(&Attached) -> T) -> Result<T> {
         let version = self.index_version()?;
         let mut known = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match known.take().filter(|known| version == Some(known.0)) {
             Some(same) => known.insert(same),
             None => {
                 let attached = Attached::of(self, &self.entries()?);
-                let Some(version) = version else { return Ok(attached.to(subject)) };
+                let Some(version) = version else { return Ok(ask(&attached)) };
                 known.insert(Box::new((version, attached)))
             }
         };
-        Ok(known.1.to(subject))
+        Ok(ask(&known.1))
     }
 }
 

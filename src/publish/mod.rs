@@ -5,7 +5,7 @@ mod build_result;
 mod gardenlinux;
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 pub use build_result::BuildResult;
@@ -411,13 +411,7 @@ impl Source for Coming<'_> {
                 opened => return opened,
             }
         }
-        if oci::is_manifest_or_index(&descriptor.media_type) {
-            let mut document =
-                Cursor::new(self.repository.manifest(&descriptor.digest)?.bytes().to_vec());
-            document.set_position(offset);
-            return Ok(Box::new(document));
-        }
-        Ok(Box::new(self.repository.open_blob(descriptor, offset)?))
+        self.repository.open(descriptor, offset)
     }
 
     fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
@@ -431,7 +425,7 @@ impl Source for Coming<'_> {
                 read => return read,
             }
         }
-        self.repository.manifest(&descriptor.digest).map(Arc::new)
+        Source::manifest(self.repository, descriptor)
     }
 
     fn sequence(&self, digest: &Digest) -> Option<u64> {
@@ -441,5 +435,9 @@ impl Source for Coming<'_> {
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let coming = self.prepared.attached.entries().iter().cloned();
         Ok(coming.chain(self.repository.referrers(subject)?).collect())
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        Ok(referrers::tagged_among(self.prepared.attached.entries(), tags))
     }
 }

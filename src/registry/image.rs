@@ -11,13 +11,14 @@ use crate::digest::Digest;
 use crate::manifest::{Manifests, RawManifest};
 use crate::names::{EntryName, Reference, Tag};
 use crate::oci::{self, Descriptor};
-use crate::referrers::{cosign_tags, is_digest_tag};
+use crate::referrers::is_digest_tag;
 use crate::{Error, Result};
 
 /// An image in a registry: what a tag or a digest pointed to when it was looked up. Its only entry
 /// is that image.
 pub struct RemoteImage {
     repository: Repository,
+    reference: Reference,
     entry: Descriptor,
     root: Arc<RawManifest>,
     manifests: Manifests,
@@ -32,6 +33,7 @@ impl RemoteImage {
         let name = named.then(|| EntryName::from(reference));
         Ok(RemoteImage {
             repository,
+            reference: reference.clone(),
             entry: root.descriptor().named(name.as_ref()),
             root: Arc::new(root),
             manifests: Manifests::default(),
@@ -39,23 +41,22 @@ impl RemoteImage {
         })
     }
 
-    /// What cosign 2 has attached to a manifest: each under a tag of its own, without a subject.
-    fn attached_by_tag(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    /// Whether there may be something under a tag that is made of a digest, by the list of tags, which
+    /// is read once; a registry may keep none.
+    fn may_have(&self, tag: &Tag) -> bool {
         let listed = self.cosign_tags.get_or_init(|| {
             let tags = self.repository.tags().ok()?;
             let tags = tags.iter().filter(|tag| is_digest_tag(tag));
             Some(tags.filter_map(|tag| tag.parse().ok()).collect())
         });
-        let mut found = Vec::new();
-        for tag in cosign_tags(subject) {
-            if listed.as_ref().is_none_or(|listed| listed.contains(&tag))
-                && let Some(there) = self.repository.find(&tag)?
-            {
-                let reference = Reference::new(self.repository.name().clone(), &tag);
-                found.push(there.named(Some(&EntryName::from(&reference))));
-            }
-        }
-        Ok(found)
+        listed.as_ref().is_none_or(|listed| listed.contains(tag))
+    }
+
+    fn under(&self, tag: &Tag) -> Result<Option<Descriptor>> {
+        let Some((entry, found)) = self.repository.under(tag)? else { return Ok(None) };
+        // It will be asked for by its digest.
+        self.manifests.get(&entry, || Ok(Arc::new(found)))?;
+        Ok(Some(entry))
     }
 
     /// What the image is.
@@ -66,6 +67,11 @@ impl RemoteImage {
     /// The manifest or the index.
     pub fn root(&self) -> &RawManifest {
         &self.root
+    }
+
+    /// As what it was asked for.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
     }
 
     /// Where it lies.
@@ -85,7 +91,7 @@ impl Source for RemoteImage {
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         if !oci::is_manifest_or_index(&descriptor.media_type) {
-            return Ok(Box::new(self.repository.open_blob(descriptor, offset)?));
+            return self.repository.open(descriptor, offset);
         }
         let mut content = Cursor::new(self.manifest(descriptor)?.bytes().to_vec());
         content.set_position(offset);
@@ -123,8 +129,13 @@ impl Source for RemoteImage {
     }
 
     fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let mut listed = self.repository.referrers(subject)?;
-        listed.extend(self.attached_by_tag(subject)?);
-        Ok(listed)
+        self.repository.referrers(subject)
+    }
+
+    /// One tag is asked for as it is; before several, the list of all tags tells which are there.
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        let one = tags.len() == 1;
+        let there = tags.iter().filter(|tag| one || self.may_have(tag));
+        there.filter_map(|tag| self.under(tag).transpose()).collect()
     }
 }

@@ -1,5 +1,5 @@
-//! An index under a tag that several clients change: read, change, write, read back, and again
-//! where a change was lost.
+//! An index, or another manifest, under a tag that several clients change: read, change, write, read
+//! back, and again where a change was lost.
 //!
 //! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"),
 //! so two that write at the same time take each other's change away. Who reads the index back after
@@ -27,7 +27,7 @@ use crate::error::Advice;
 use crate::manifest::RawManifest;
 use crate::names::Tag;
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 
 /// How often a change is made again.
 const TRIES: u32 = 20;
@@ -37,6 +37,28 @@ const PATIENCE: u32 = 4;
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// How often an index that has the change is looked at, while others go on changing it.
 const LOOKS: u32 = 100;
+
+/// Reads what lies under a tag.
+type Find<'a, T> = dyn Fn() -> Result<Option<(Descriptor, T)>> + 'a;
+
+/// Looks, after a pause, whether what lies under a tag still has a change, and again for as long as
+/// others change it: nothing where it has lost it. `last` is its digest as it was known before.
+fn look<T>(
+    find: &Find<'_, T>,
+    mut last: Option<Digest>,
+    pause: impl Fn(u32) -> Duration,
+    holds: impl Fn(&T) -> bool,
+) -> Result<Option<(Descriptor, T)>> {
+    for look in 1.. {
+        std::thread::sleep(pause(look));
+        let Some(found) = find()?.filter(|(_, there)| holds(there)) else { break };
+        let before = last.replace(found.0.digest.clone());
+        if last == before || look == LOOKS {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
 
 impl Repository {
     /// Changes the index under a tag, or makes it. `change` gets what is there and gives back what
@@ -65,20 +87,36 @@ impl Repository {
         change: impl Fn(Option<Index>) -> Result<Option<Index>>,
         holds: impl Fn(&Index) -> bool,
     ) -> Result<(Descriptor, Index)> {
+        let found = || self.tagged_index(tag, subject);
+        let change = |before: Option<&Index>| {
+            let Some(mut index) = change(before.cloned())? else { return Ok(None) };
+            index.media_type = Some(oci::INDEX.to_owned());
+            RawManifest::new(oci::INDEX, index.to_bytes()?).map(Some)
+        };
+        self.rewrite(tag, &found, change, holds)
+    }
+
+    /// Changes what lies under a tag, or makes it, as [`rewrite_index`](Self::rewrite_index) does;
+    /// `find` reads what is there.
+    pub(super) fn rewrite<T>(
+        &self,
+        tag: &Tag,
+        find: &Find<'_, T>,
+        change: impl Fn(Option<&T>) -> Result<Option<RawManifest>>,
+        holds: impl Fn(&T) -> bool,
+    ) -> Result<(Descriptor, T)> {
         let mut attempts = Attempts::new(&self.registry.host);
         for attempt in 0..TRIES {
-            let before = self.tagged_index(tag, subject)?;
+            let before = find()?;
             let read = Instant::now();
-            let written = match (change(before.as_ref().map(|(_, index)| index.clone()))?, before) {
+            let written = match (change(before.as_ref().map(|(_, there)| there))?, before) {
                 (None, Some(before)) if attempt == 0 => return Ok(before),
                 (None, before) => before.map(|(descriptor, _)| descriptor.digest),
-                (Some(mut index), _) => {
-                    index.media_type = Some(oci::INDEX.to_owned());
-                    let written = RawManifest::new(oci::INDEX, index.to_bytes()?)?;
-                    if self.try_to_put(&tag.into(), &written, &mut attempts)?.is_none() {
+                (Some(new), _) => {
+                    if self.try_to_put(&tag.into(), &new, &mut attempts)?.is_none() {
                         continue;
                     }
-                    Some(written.descriptor().digest.clone())
+                    Some(new.descriptor().digest.clone())
                 }
             };
             let needed = read.elapsed();
@@ -91,7 +129,7 @@ impl Repository {
                         + self.registry.host.jitter(attempt)
                 }
             };
-            if let Some(after) = self.look(tag, subject, written, pause, &holds)? {
+            if let Some(after) = look(find, written, pause, &holds)? {
                 return Ok(after);
             }
             log::debug!("{}:{tag}: another client took the change away", self.name);
@@ -103,30 +141,6 @@ impl Repository {
         .with_hint("run the command again when they are done"))
     }
 
-    /// Looks, after a pause, whether an index still has a change, and again for as long as others
-    /// change it: nothing where it has lost it. `last` is its digest as it was known before.
-    fn look(
-        &self,
-        tag: &Tag,
-        subject: Option<&Digest>,
-        mut last: Option<Digest>,
-        pause: impl Fn(u32) -> Duration,
-        holds: impl Fn(&Index) -> bool,
-    ) -> Result<Option<(Descriptor, Index)>> {
-        for look in 1.. {
-            std::thread::sleep(pause(look));
-            let Some(found) = self.tagged_index(tag, subject)?.filter(|(_, index)| holds(index))
-            else {
-                break;
-            };
-            let before = last.replace(found.0.digest.clone());
-            if last == before || look == LOOKS {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
     /// The index under a tag; `None` where there is nothing, or nothing but `subject`. Anything
     /// else there is somebody's.
     pub(crate) fn tagged_index(
@@ -134,10 +148,7 @@ impl Repository {
         tag: &Tag,
         subject: Option<&Digest>,
     ) -> Result<Option<(Descriptor, Index)>> {
-        let found = match self.manifest(tag) {
-            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
-            found => found?,
-        };
+        let Some(found) = self.manifest_if_any(tag)? else { return Ok(None) };
         let descriptor = found.descriptor();
         match found.parsed() {
             ManifestOrIndex::Index(index) => Ok(Some((descriptor.clone(), index.clone()))),

@@ -42,6 +42,7 @@ mod repository;
 mod resolver;
 mod seat;
 mod sendfile;
+mod source;
 mod tls;
 mod trace;
 mod transport;

@@ -6,9 +6,12 @@ use crate::copy::{self, Options, Target};
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::graph::{Graph, Node};
+use crate::manifest::RawManifest;
+use crate::memory::Memory;
 use crate::names::{Reference, Tag, TagOrDigest, split_tag};
 use crate::oci::Descriptor;
 use crate::progress::Ended;
+use crate::referrers::{Merged, is_merged, merged};
 use crate::{Error, Result, platform};
 
 /// What a push did.
@@ -224,16 +227,43 @@ pub fn push_attached(
     tag_attached(attached, repository)
 }
 
-/// Gives what cosign attached by its tag that tag.
+/// Gives what cosign attached by its tag that tag. Signatures that are there stay.
 fn tag_attached(attached: &Graph, repository: &Repository) -> Result<()> {
     for entry in attached.entries() {
         let tag = entry.name().map(|name| split_tag(name).1.unwrap_or(name));
         if let (Some(tag), Some(manifest)) = (tag, attached.manifest(&entry.digest)) {
             let tag: Tag = tag.parse()?;
-            if repository.glance(&tag)?.is_none_or(|there| there.digest != entry.digest) {
+            if is_merged(tag.as_str()) {
+                merge_at(repository, &tag, manifest)?;
+            } else if repository.glance(&tag)?.is_none_or(|there| there.digest != entry.digest) {
                 repository.put_manifest(&tag, manifest)?;
             }
         }
     }
     Ok(())
+}
+
+/// Puts a manifest of signatures, which the repository has, together with what lies under their tag.
+fn merge_at(repository: &Repository, tag: &Tag, new: &RawManifest) -> Result<()> {
+    let find = || {
+        let found = repository.manifest_if_any(tag)?;
+        Ok(found.map(|found| (found.descriptor().clone(), found)))
+    };
+    let change = |there: Option<&RawManifest>| match there.map(|there| merged(there, new)) {
+        None => Ok(Some(new.clone())),
+        Some(merged) => match merged? {
+            Merged::There => Ok(None),
+            Merged::New => Ok(Some(new.clone())),
+            Merged::Both { manifest, config } => {
+                let mut memory = Memory::default();
+                memory.add(config);
+                if let Some(manifest) = manifest.manifest() {
+                    repository.put_blob(&manifest.config, &memory)?;
+                }
+                Ok(Some(*manifest))
+            }
+        },
+    };
+    let holds = |there: &RawManifest| matches!(merged(there, new), Ok(Merged::There));
+    repository.rewrite(tag, &find, change, holds).map(drop)
 }

@@ -23,7 +23,7 @@ use crate::manifest::RawManifest;
 use crate::names::{RepositoryName, TagOrDigest};
 use crate::oci::{self, Descriptor, Index, MAX_MANIFEST};
 use crate::referrers::MAX_REFERRERS;
-use crate::{Error, Result, json};
+use crate::{Error, Kind, Result, json};
 
 /// What a registry that knows referrers answers to a manifest with a subject (distribution-spec,
 /// "Pushing Manifests with Subject").
@@ -244,6 +244,17 @@ impl Repository {
         let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
         RawManifest::checked(&descriptor, bytes)
             .map_err(|e| e.with_hint(format!("it came from {}; tell whoever made it", self.name)))
+    }
+
+    /// As [`manifest`](Self::manifest); `None` where there is none.
+    pub(super) fn manifest_if_any(
+        &self,
+        reference: impl Into<TagOrDigest>,
+    ) -> Result<Option<RawManifest>> {
+        match self.manifest(reference) {
+            Err(e) if e.kind() == Kind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// Puts a manifest or an index under a tag or under its digest. Says whether the registry keeps

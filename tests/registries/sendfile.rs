@@ -18,6 +18,7 @@ use osimage::copy::{self, Options, Target};
 use osimage::digest::Digest;
 use osimage::graph::Node;
 use osimage::manifest::RawManifest;
+use osimage::names::Tag;
 use osimage::oci::Descriptor;
 use osimage::registry::{Client, Resolve, Settings};
 use osimage::{Error, Kind, Result};
@@ -84,6 +85,10 @@ impl Source for OnDisk {
     }
 
     fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
+
+    fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
 }
@@ -262,6 +267,10 @@ impl Source for Two {
     }
 
     fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
+
+    fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
         Ok(Vec::new())
     }
 }

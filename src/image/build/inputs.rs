@@ -12,6 +12,7 @@ use crate::content::{self, Source};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::file::{self, State};
 use crate::manifest::RawManifest;
+use crate::names::Tag;
 use crate::oci::Descriptor;
 use crate::{Error, Result};
 
@@ -149,6 +150,10 @@ impl Source for Inputs {
     }
 
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.entries()
+    }
+
+    fn tagged(&self, _tags: &[Tag]) -> Result<Vec<Descriptor>> {
         self.entries()
     }
 }

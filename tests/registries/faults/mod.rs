@@ -82,6 +82,10 @@ impl Source for Memory {
     fn listed_referrers(&self, _subject: &Digest) -> Result<Vec<Descriptor>> {
         self.entries()
     }
+
+    fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.entries()
+    }
 }
 
 fn upload(client: &Client, host: &str, blob: &Memory) -> Result<()> {

@@ -20,7 +20,7 @@ use osimage::copy;
 use osimage::digest::{Algorithm, Digest};
 use osimage::graph::{Graph, Node};
 use osimage::manifest::RawManifest;
-use osimage::names::RepositoryName;
+use osimage::names::{RepositoryName, Tag};
 use osimage::oci::Descriptor;
 use osimage::registry::credentials::{Credentials, Environment};
 use osimage::registry::{Access, Client, Repository, Settings};
@@ -81,6 +81,10 @@ impl Source for Memory {
     }
 
     fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        self.entries()
+    }
+
+    fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
         self.entries()
     }
 }

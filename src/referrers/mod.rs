@@ -5,6 +5,8 @@
 //! that was asked for. Cosign 2 attaches in an older way: its manifests name no subject, and lie
 //! under a tag that is made of the subject's digest, `sha256-HEX.sig`.
 
+mod merged;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::content::{self, Source};
@@ -14,6 +16,8 @@ use crate::manifest::RawManifest;
 use crate::names::{EntryName, Tag, split_tag};
 use crate::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use crate::{Error, Kind, Result, threads};
+
+pub(crate) use merged::{Merged, SIGNATURE, is_merged, merged, over};
 
 /// How many manifests may be attached to one.
 pub const MAX_REFERRERS: usize = 1_000;
@@ -83,39 +87,48 @@ impl Referrer {
     }
 }
 
-/// The tags under which cosign 2 puts what it attaches to a manifest.
-pub(crate) fn cosign_tags(subject: &Digest) -> impl Iterator<Item = Tag> {
-    let start = tag_start(subject);
-    COSIGN.into_iter().filter_map(move |end| format!("{start}.{end}").parse().ok())
+/// The tags under which cosign 2 puts what it attaches to a manifest: signatures, attestations, bills
+/// of materials.
+fn cosign_tags(subject: &Digest) -> Vec<Tag> {
+    COSIGN.iter().filter_map(|end| cosign_tag(subject, end)).collect()
 }
 
-/// The first part of those tags.
-fn tag_start(subject: &Digest) -> String {
-    format!("{}-{}", subject.algorithm().name(), subject.hex())
+/// The tag of that ending; `None` where it would be too long for one.
+pub(crate) fn cosign_tag(subject: &Digest, end: &str) -> Option<Tag> {
+    format!("{}-{}.{end}", subject.algorithm().name(), subject.hex()).parse().ok()
 }
 
-/// The first part of an entry's name, where that is a tag of cosign's.
-fn cosign_subject(name: &str) -> Option<&str> {
-    let tag = split_tag(name).1.unwrap_or(name);
-    COSIGN.iter().find_map(|end| tag.strip_suffix(end)?.strip_suffix('.'))
+/// The tag of an entry's name, or the name itself.
+fn tag_of(name: &str) -> &str {
+    split_tag(name).1.unwrap_or(name)
 }
 
-/// Whether an entry's name is a tag of cosign's for a manifest.
-fn is_cosign_name(name: &str, subject: &Digest) -> bool {
-    let tag = split_tag(name).1.unwrap_or(name);
-    cosign_tags(subject).any(|known| known.as_str() == tag)
+/// Whether two entries have the same tag, whatever stands before it.
+pub(crate) fn same_tag(one: &Descriptor, other: &Descriptor) -> bool {
+    one.name().map(tag_of) == other.name().map(tag_of)
+}
+
+/// Those of some entries that have one of these tags, or a name that ends in it.
+pub(crate) fn tagged_among(entries: &[Descriptor], tags: &[Tag]) -> Vec<Descriptor> {
+    let is_one = |name: &str| tags.iter().any(|tag| tag.as_str() == tag_of(name));
+    entries.iter().filter(|entry| entry.name().is_some_and(is_one)).cloned().collect()
 }
 
 /// Whether a tag, or the tag of an entry's name, is made of a digest: that of a list of referrers, or
 /// of what cosign attaches.
 pub fn is_digest_tag(name: &str) -> bool {
-    let tag = split_tag(name).1.unwrap_or(name);
+    let tag = tag_of(name);
     let plain = COSIGN.iter().find_map(|end| tag.strip_suffix(&format!(".{end}"))).unwrap_or(tag);
     plain.split_once('-').is_some_and(|(algorithm, hex)| {
         matches!(algorithm, "sha256" | "sha512")
             && hex.len() >= 64
             && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })
+}
+
+/// Whether a tag is one of cosign's.
+fn is_cosign_tag(tag: &str) -> bool {
+    COSIGN.iter().any(|end| tag.strip_suffix(end).is_some_and(|rest| rest.ends_with('.')))
 }
 
 /// What the entries of an index are attached to, so that each manifest is read once, whatever the
@@ -125,7 +138,7 @@ pub(crate) struct Attached {
     /// What is attached to something, or may be.
     entries: Vec<Descriptor>,
     by_subject: HashMap<Digest, Vec<usize>>,
-    /// Those that are named as cosign does, by the first part of that tag.
+    /// Those that are named as cosign does, by that tag.
     by_tag: HashMap<String, Vec<usize>>,
     /// Those of which it is not known, since they cannot be read.
     unread: Vec<usize>,
@@ -142,7 +155,7 @@ impl Attached {
         for entry in entries {
             let Some(subject) = subjects.get(&entry.digest) else { continue };
             let place = attached.entries.len();
-            let tag = entry.name().and_then(cosign_subject);
+            let tag = entry.name().map(tag_of).filter(|tag| is_cosign_tag(tag));
             match subject {
                 Ok(Some(subject)) => {
                     let digest = subject.digest.clone();
@@ -162,13 +175,18 @@ impl Attached {
         attached
     }
 
-    /// What may be attached to a manifest, in the order of the index.
+    /// What may be attached to a manifest by naming it, in the order of the index.
     pub fn to(&self, subject: &Digest) -> Vec<Descriptor> {
         let by_subject = self.by_subject.get(subject);
-        let by_tag = self.by_tag.get(&tag_start(subject));
-        let found = by_subject.into_iter().chain(by_tag).flatten().chain(&self.unread);
+        let found = by_subject.into_iter().flatten().chain(&self.unread);
         let found: BTreeSet<_> = found.copied().collect();
         found.into_iter().map(|place| self.entries[place].clone()).collect()
+    }
+
+    /// What lies under these tags, in their order.
+    pub fn tagged(&self, tags: &[Tag]) -> Vec<Descriptor> {
+        let found = tags.iter().filter_map(|tag| self.by_tag.get(tag.as_str())).flatten();
+        found.map(|place| self.entries[*place].clone()).collect()
     }
 }
 
@@ -178,7 +196,9 @@ impl Attached {
 /// [`Error::Invalid`] where there are too many; what the source gives.
 pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
     let (mut found, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
-    for listed in source.listed_referrers(subject)? {
+    let tags = cosign_tags(subject);
+    let tagged = source.tagged(&tags)?;
+    for listed in source.listed_referrers(subject)?.into_iter().chain(tagged) {
         if !oci::is_manifest_or_index(&listed.media_type) || !seen.insert(listed.digest.clone()) {
             continue;
         }
@@ -191,7 +211,8 @@ pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
             }
             Err(e) => return Err(e),
         };
-        let name = listed.name().filter(|name| is_cosign_name(name, subject));
+        let is_tag = |name: &&str| tags.iter().any(|tag| tag.as_str() == tag_of(name));
+        let name = listed.name().filter(is_tag);
         let names_subject = manifest.subject().is_some_and(|named| named.digest == *subject);
         if !names_subject && name.is_none() {
             log::debug!("passed over: {} is not attached to {subject}", listed.digest);

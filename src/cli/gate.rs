@@ -1,0 +1,92 @@
+//! Who must have signed an image before a command takes anything of it.
+
+use std::path::PathBuf;
+
+use osimage::image::select;
+use osimage::oci::Descriptor;
+use osimage::place::Place;
+use osimage::platform::Wanted;
+use osimage::trust::{Policy, Requirement};
+use osimage::{Error, Kind, Result};
+
+use super::keys::Known;
+
+/// The variable that names a policy for every image of a registry.
+const POLICY: &str = "OSIMAGE_POLICY";
+
+/// Who must have signed.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Signatures")]
+pub struct GateArgs {
+    /// Take nothing of the image but where this public key signed it; of several, one is enough
+    #[arg(long, value_name = "KEY")]
+    require_signature: Vec<String>,
+    /// Take nothing of the image but where this policy.json of containers' allows it [default:
+    /// $OSIMAGE_POLICY, for images of a registry]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+/// Who must have signed: keys and policies that were read.
+pub struct Gate {
+    requirements: Vec<Requirement>,
+    /// What the environment demands of images in a registry.
+    of_registries: Option<Requirement>,
+}
+
+impl GateArgs {
+    /// Reads the keys and policies, before anything is asked.
+    pub fn gate(&self) -> Result<Gate> {
+        let mut requirements = Vec::new();
+        if !self.require_signature.is_empty() {
+            let known = Known::load(&self.require_signature)?;
+            requirements.push(Requirement::keys(known.keys()));
+        }
+        if let Some(path) = &self.policy {
+            requirements.push(Requirement::policy(Policy::load(path)?));
+        }
+        let named = std::env::var_os(POLICY).filter(|name| !name.is_empty());
+        let named = named.filter(|_| self.policy.is_none());
+        let of_registries = named
+            .map(|path| {
+                let policy = Policy::load(path.as_ref());
+                let hinted = |e: Error| match e.kind() {
+                    Kind::NotFound | Kind::Other => e.with_hint(format!("{POLICY} names it")),
+                    _ => e,
+                };
+                Ok(Requirement::policy(policy.map_err(hinted)?))
+            })
+            .transpose()?;
+        Ok(Gate { requirements, of_registries })
+    }
+}
+
+impl Gate {
+    /// Refuses the image of a place that nobody who must has signed. Where one image of an index is
+    /// wanted, a signature of either is enough.
+    pub fn check(&self, place: &Place, platform: Option<&Wanted>) -> Result<()> {
+        let of_registries = self.of_registries.iter().filter(|_| place.as_registry().is_some());
+        let requirements: Vec<_> = self.requirements.iter().chain(of_registries).collect();
+        if requirements.is_empty() {
+            return Ok(());
+        }
+        let source = place.source();
+        let entry = place.entry()?;
+        let what = |image: &Descriptor| format!("{}@{}", place.label(), image.digest);
+        for requirement in requirements {
+            let verdict = requirement.verify(source, &entry.digest, place.asked())?;
+            if verdict.is_good() {
+                continue;
+            }
+            let one = platform.map(|wanted| select::one(source, &entry, Some(wanted)));
+            match one.transpose()?.filter(|one| one.digest != entry.digest) {
+                Some(one) => {
+                    let verdict = requirement.verify(source, &one.digest, place.asked())?;
+                    verdict.or_refuse(&what(&one))?
+                }
+                None => verdict.or_refuse(&what(&entry))?,
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,341 @@
+//! What is signed about an image, as it lies beside it: in manifests of signatures under cosign's
+//! tags, and in bundles that are attached.
+//!
+//! A list says what may be there; what counts is in the manifests, and in what is signed. Nothing
+//! here says who signed: [`Signed::is_by`] does.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::bundle;
+use super::key::PublicKey;
+use super::simple::{self, Claim};
+use super::statement::{Envelope, IN_TOTO, SIGNED, Statement, signed_bytes};
+use crate::content::{self, Source};
+use crate::digest::Digest;
+use crate::manifest::RawManifest;
+use crate::names::Tag;
+use crate::oci::{Annotations, Descriptor};
+use crate::referrers::{SIGNATURE, cosign_tag};
+use crate::{Error, Kind, Result, json, threads};
+
+/// The media type of an envelope that lies there without a bundle, as cosign 2 attests.
+const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+/// How many signatures, or attestations, of an image are looked at.
+const MAX_SIGNED: usize = 100;
+/// The largest text or bundle that can be a signature, and the largest attestation.
+const MAX_SIGNATURE: u64 = 1 << 20;
+const MAX_ATTESTATION: u64 = 32 << 20;
+/// How many bytes of attestations are read of one image.
+const MAX_BYTES: u64 = 64 << 20;
+/// How many of them are fetched at a time.
+pub(super) const JOBS: usize = 4;
+
+/// How something signed is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Simple signing: a layer of the manifest under the tag `sha256-HEX.sig`, which podman, skopeo and
+    /// every cosign read.
+    Simple,
+    /// A bundle of sigstore's, which is attached to the image; cosign 3 reads it.
+    Bundle,
+    /// An envelope under the tag `sha256-HEX.att`, which cosign 2 reads.
+    Envelope,
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Format::Simple => "simple",
+            Format::Bundle => "bundle",
+            Format::Envelope => "envelope",
+        })
+    }
+}
+
+/// Something signed: a signature of an image, or an attestation about one. Whose it is, and about
+/// which image, is still to be asked.
+#[derive(Debug)]
+pub struct Signed {
+    format: Format,
+    manifest: Digest,
+    /// What the signature is over.
+    message: Vec<u8>,
+    signature: Vec<u8>,
+    says: Says,
+}
+
+/// What is signed.
+#[derive(Debug)]
+enum Says {
+    Claim(Claim),
+    /// The statement, and its bytes.
+    Statement(Statement, Vec<u8>),
+}
+
+impl Signed {
+    /// How it is written down.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The manifest that it lies in.
+    pub fn manifest(&self) -> &Digest {
+        &self.manifest
+    }
+
+    /// What the image is called by who signed it; a statement does not tell it.
+    pub fn identity(&self) -> Option<&str> {
+        match &self.says {
+            Says::Claim(claim) => Some(&claim.identity),
+            Says::Statement(..) => None,
+        }
+    }
+
+    /// What who signed it added.
+    pub fn annotations(&self) -> &Annotations {
+        match &self.says {
+            Says::Claim(claim) => &claim.annotations,
+            Says::Statement(statement, _) => &statement.annotations,
+        }
+    }
+
+    /// What kind of statement it is; none for simple signing.
+    pub fn predicate_type(&self) -> Option<&str> {
+        match &self.says {
+            Says::Claim(_) => None,
+            Says::Statement(statement, _) => Some(&statement.predicate_type),
+        }
+    }
+
+    /// The statement, in JSON.
+    pub fn statement(&self) -> Option<&[u8]> {
+        match &self.says {
+            Says::Claim(_) => None,
+            Says::Statement(_, bytes) => Some(bytes),
+        }
+    }
+
+    /// Whether it signs an image, and does not say something else of one: who attests of what an
+    /// image is made does not say that it may be used.
+    pub fn is_signature(&self) -> bool {
+        self.predicate_type().is_none_or(|kind| kind == SIGNED)
+    }
+
+    /// Whether it is about the image of a digest.
+    pub fn is_about(&self, digest: &Digest) -> bool {
+        match &self.says {
+            Says::Claim(claim) => claim.digest == *digest,
+            Says::Statement(statement, _) => statement.is_about(digest),
+        }
+    }
+
+    /// Whether the private half of a key has signed it.
+    pub fn is_by(&self, key: &PublicKey) -> bool {
+        key.verifies(&self.message, &self.signature)
+    }
+
+    fn simple(manifest: &Digest, layer: &Descriptor, payload: Vec<u8>) -> Result<Self> {
+        let signature = layer.annotations.get(SIGNATURE);
+        let signature = signature.ok_or_else(|| Error::invalid("the text has no signature"))?;
+        let signature = STANDARD
+            .decode(signature)
+            .map_err(|_| Error::invalid("the signature is not in base64"))?;
+        let says = Says::Claim(simple::claim(&payload)?);
+        let manifest = manifest.clone();
+        Ok(Signed { format: Format::Simple, manifest, message: payload, signature, says })
+    }
+
+    fn statement_of(format: Format, manifest: &Digest, envelope: Envelope) -> Result<Self> {
+        let (payload, signature) = envelope.open()?;
+        let statement = Statement::parse(&payload)?;
+        Ok(Signed {
+            format,
+            manifest: manifest.clone(),
+            message: signed_bytes(IN_TOTO, &payload),
+            signature,
+            says: Says::Statement(statement, payload),
+        })
+    }
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted<'a> {
+    Signatures,
+    /// Those of a type.
+    Attestations(&'a str),
+}
+
+impl Wanted<'_> {
+    fn tag(self, subject: &Digest) -> Option<Tag> {
+        let end = match self {
+            Wanted::Signatures => "sig",
+            Wanted::Attestations(_) => "att",
+        };
+        cosign_tag(subject, end)
+    }
+
+    fn max_size(self) -> u64 {
+        match self {
+            Wanted::Signatures => MAX_SIGNATURE,
+            Wanted::Attestations(_) => MAX_ATTESTATION,
+        }
+    }
+
+    /// Whether something of that kind is looked for.
+    fn is(self, predicate_type: Option<&str>) -> bool {
+        match self {
+            Wanted::Signatures => predicate_type.is_none_or(|kind| kind == SIGNED),
+            Wanted::Attestations(wanted) => predicate_type == Some(wanted),
+        }
+    }
+}
+
+/// All that was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub signed: Vec<Signed>,
+    /// What is there and can be none: the manifest, and why.
+    pub faults: Vec<(Digest, String)>,
+    /// How many were not looked at, since there are too many or they are too large.
+    pub unread: usize,
+}
+
+/// A layer that may be something signed.
+struct Candidate {
+    format: Format,
+    manifest: Digest,
+    layer: Descriptor,
+}
+
+/// Reads what is signed about a manifest.
+///
+/// # Errors
+/// What the source gives; what is damaged, or is none, is no error but a fault.
+pub(super) fn read(source: &dyn Source, subject: &Digest, wanted: Wanted<'_>) -> Result<Found> {
+    let mut found = Found::default();
+    let manifests =
+        threads::map(
+            JOBS,
+            &manifests(source, subject, wanted)?,
+            |entry| match content::manifest_of(source, entry) {
+                Ok(manifest) => Ok(Ok(manifest)),
+                Err(e) => damaged(e).map(|why| Err((entry.digest.clone(), why))),
+            },
+        )?;
+    let (mut candidates, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
+    for manifest in manifests {
+        match manifest {
+            Ok(manifest) => {
+                for candidate in candidates_of(&manifest, subject, wanted) {
+                    let layer = &candidate.layer;
+                    let signature = layer.annotations.get(SIGNATURE).map(str::to_owned);
+                    if !seen.insert((layer.digest.clone(), signature)) {
+                        continue;
+                    }
+                    let total = layer.size.saturating_add(bytes);
+                    if candidates.len() == MAX_SIGNED
+                        || layer.size > wanted.max_size()
+                        || total > MAX_BYTES
+                    {
+                        found.unread += 1;
+                        continue;
+                    }
+                    bytes = total;
+                    candidates.push(candidate);
+                }
+            }
+            Err(fault) => found.faults.push(fault),
+        }
+    }
+    let read = threads::map(JOBS, &candidates, |candidate| match open(source, candidate) {
+        Ok(signed) => Ok(Ok(signed)),
+        Err(e) => damaged(e).map(|why| Err((candidate.manifest.clone(), why))),
+    })?;
+    for signed in read {
+        match signed {
+            // Another kind of statement is what it says, and not what is looked for.
+            Ok(signed) if wanted.is(signed.predicate_type()) => found.signed.push(signed),
+            Ok(_) => {}
+            Err(fault) => found.faults.push(fault),
+        }
+    }
+    Ok(found)
+}
+
+/// Why something is damaged, or is none.
+///
+/// # Errors
+/// Where something else is wrong.
+fn damaged(error: Error) -> Result<String> {
+    match error.kind() {
+        Kind::NotFound | Kind::Verification => Ok(error.to_string()),
+        _ => Err(error),
+    }
+}
+
+/// The manifests that may hold what is looked for; those under the tag first.
+fn manifests(source: &dyn Source, subject: &Digest, wanted: Wanted<'_>) -> Result<Vec<Descriptor>> {
+    let tag = wanted.tag(subject);
+    let lists = threads::map(2, &[true, false], |tagged| match (tagged, &tag) {
+        (true, Some(tag)) => {
+            let mut found = source.tagged(std::slice::from_ref(tag))?;
+            found.retain(|entry| entry.name().is_some_and(|name| ends_in(name, tag)));
+            Ok(found)
+        }
+        (true, None) => Ok(Vec::new()),
+        (false, _) => source.listed_referrers(subject),
+    })?;
+    let mut seen = HashSet::new();
+    let mut all: Vec<_> = lists.into_iter().flatten().collect();
+    all.retain(|entry| seen.insert(entry.digest.clone()));
+    Ok(all)
+}
+
+/// Whether an entry's name is a tag, or ends in it.
+fn ends_in(name: &str, tag: &Tag) -> bool {
+    name.strip_suffix(tag.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(':'))
+}
+
+/// The layers of a manifest that may be what is looked for.
+fn candidates_of<'a>(
+    manifest: &'a RawManifest,
+    subject: &'a Digest,
+    wanted: Wanted<'a>,
+) -> impl Iterator<Item = Candidate> + 'a {
+    // What names another subject is about that.
+    let document = manifest
+        .manifest()
+        .filter(|document| document.subject.as_ref().is_none_or(|named| named.digest == *subject));
+    let layers = document.into_iter().flat_map(move |document| {
+        // A manifest may say what kind of statement it holds, and so need not be opened.
+        let told = document.annotations.get(bundle::PREDICATE_TYPE);
+        document.layers.iter().filter(move |_| told.is_none() || wanted.is(told))
+    });
+    layers.filter_map(move |layer| {
+        let format = match &*layer.media_type {
+            simple::PAYLOAD if wanted == Wanted::Signatures => Format::Simple,
+            ENVELOPE if wanted != Wanted::Signatures => Format::Envelope,
+            kind if bundle::is_bundle(kind) => Format::Bundle,
+            _ => return None,
+        };
+        let manifest = manifest.descriptor().digest.clone();
+        Some(Candidate { format, manifest, layer: layer.clone() })
+    })
+}
+
+fn open(source: &dyn Source, candidate: &Candidate) -> Result<Signed> {
+    let Candidate { format, manifest, layer } = candidate;
+    let bytes = content::read(source, layer, MAX_ATTESTATION)?;
+    match format {
+        Format::Simple => Signed::simple(manifest, layer, bytes),
+        Format::Bundle => Signed::statement_of(*format, manifest, bundle::envelope(&bytes)?),
+        Format::Envelope => {
+            Signed::statement_of(*format, manifest, json::from_slice(&bytes, "the envelope")?)
+        }
+    }
+}
