@@ -317,3 +317,33 @@ fn content_that_was_signed_itself_is_asked_for() {
     assert_eq!(judge(Artifact::Digest(&digest)).unwrap_err().kind(), Kind::Usage);
     assert_eq!(judge(Artifact::Content(b"x")).unwrap_err().kind(), Kind::Verification);
 }
+
+/// A byte that is another one says nothing else: it breaks the bundle, or means nothing.
+#[test]
+fn no_byte_of_a_bundle_can_say_something_else() {
+    let cases = super::conformance::cases();
+    let set = Set::new();
+    // The second one has a timestamp, which is a message of CMS.
+    let (case, content) = (&cases["rekor2-dsse-happy-path"], &cases[""]["a.txt"][..]);
+    let stamped = String::from_utf8(case["bundle.sigstore.json"].clone()).unwrap();
+    let stamping = TrustedRoot::from_json(&case["trusted_root.json"]).unwrap();
+    let any = || Matcher::pattern("^.*$").unwrap();
+    let rule = CertificateRule::new(any(), any());
+    for (text, content, root) in
+        [(set.bundle.to_string(), &b"a manifest"[..], &set.root), (stamped, content, &stamping)]
+    {
+        let judge =
+            |bundle: &[u8]| keyless::verify(bundle, Artifact::Content(content), &rule, root);
+        let good = judge(text.as_bytes()).unwrap();
+        let mut broken = 0;
+        for at in (0..text.len()).step_by(37) {
+            let mut other = text.clone().into_bytes();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            match judge(&other) {
+                Ok(verified) => assert_eq!(verified, good, "{at}"),
+                Err(_) => broken += 1,
+            }
+        }
+        assert!(broken > text.len() / 37 / 2, "{broken} of {}", text.len() / 37);
+    }
+}
