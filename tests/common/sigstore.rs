@@ -148,7 +148,8 @@ impl Sigstore {
             base64(body),
             hex(&id),
         );
-        let head = format!("{LOG}\n1\n{root}\n");
+        // With the number of a tree behind it, a log is of the first kind, for cosign.
+        let head = format!("{LOG} - 1\n1\n{root}\n");
         let sealed = [&id[..4], &signed(&self.signatures, head.as_bytes())].concat();
         json!({
             "logIndex": "0",
