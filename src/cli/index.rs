@@ -1,7 +1,9 @@
 //! `osimage index`: one tag for the images of several architectures.
 
 use osimage::copy;
+use osimage::destination::Destination;
 use osimage::graph::Graph;
+use osimage::image::build::Inputs;
 use osimage::image::info::Known;
 use osimage::index::containers::{self, Containers};
 use osimage::index::remote::{RemoteIndex, Written};
@@ -10,12 +12,14 @@ use osimage::names::{Reference, split_tag};
 use osimage::oci::Descriptor;
 use osimage::platform::Wanted;
 use osimage::registry::{Access, Repository};
+use osimage::trust::{Making, Signing, identity_of};
 use osimage::{Error, Kind, Result};
 
 use super::context::{Bare, Context, parse_annotations};
 use super::gate::{Gate, GateArgs};
 use super::output;
-use super::remote::Transfer;
+use super::remote::{JOBS, Transfer};
+use super::sign::{SignWith, signing};
 
 /// Make and change an index: one tag for the images of several architectures
 #[derive(Debug, clap::Args)]
@@ -60,6 +64,8 @@ enum Command {
         #[command(flatten)]
         gate: GateArgs,
         #[command(flatten)]
+        sign: SignWith,
+        #[command(flatten)]
         transfer: Transfer,
     },
     /// Add images to an index, which is made if there is none
@@ -78,6 +84,8 @@ enum Command {
         replace: bool,
         #[command(flatten)]
         gate: GateArgs,
+        #[command(flatten)]
+        sign: SignWith,
         #[command(flatten)]
         transfer: Transfer,
     },
@@ -101,6 +109,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let (Command::Create { index, .. }
     | Command::Add { index, .. }
     | Command::Remove { index, .. }) = &args.command;
+    let keys = match &args.command {
+        Command::Create { sign, .. } | Command::Add { sign, .. } => sign.keys()?,
+        Command::Remove { .. } => Vec::new(),
+    };
     let reference = context.reference(index)?;
     let repository = context.client().repository(reference.repository(), Access::Push)?;
     let remote = RemoteIndex::new(&reference, &repository)?;
@@ -137,7 +149,28 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             remote.remove(&selections)?
         }
     };
+    if let Some(signing) = signing(&keys) {
+        sign(&signing, &written, &reference, context)?;
+    }
     done(&reference, &written)
+}
+
+/// Signs the index, which has its final form only now, and its images.
+fn sign(
+    signing: &Signing<'_>,
+    written: &Written,
+    reference: &Reference,
+    context: &Context,
+) -> Result<()> {
+    let repository = context.client().repository(reference.repository(), Access::Push)?;
+    let signing = signing.clone().identity(identity_of(reference));
+    let (inputs, mut all) = (Inputs::default(), Making::default());
+    for image in written.index.manifests.iter().chain([&written.descriptor]) {
+        all.extend(signing.sign(&repository, image, &inputs)?);
+    }
+    let graph = Graph::read(&inputs, all.entries(), 1)?;
+    let to = Destination::registry(repository, reference.clone());
+    to.attach(&inputs, &graph, &copy::Options::new().jobs(JOBS)).map(drop)
 }
 
 /// Brings the images into the index's repository, and says what stands in the index for each.

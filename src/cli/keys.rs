@@ -94,7 +94,7 @@ impl Known {
     /// What a key is called; its fingerprint, where nobody gave it a name.
     pub fn name(&self, key: &PublicKey) -> String {
         let known = self.0.iter().find(|(_, known)| known == key);
-        known.map_or_else(|| key.fingerprint().to_string(), |(name, _)| name.clone())
+        known.map_or_else(|| format!("the key {}", key.fingerprint()), |(name, _)| name.clone())
     }
 }
 

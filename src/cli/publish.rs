@@ -10,12 +10,14 @@ use osimage::names::{Reference, Tag};
 use osimage::oci::Descriptor;
 use osimage::publish::{BuildResult, Name, Naming, Prepared, WithContainers};
 use osimage::registry::{self, Access, Repository};
+use osimage::trust::Signing;
 use osimage::{Error, Result, durable};
 use serde::Serialize;
 
 use super::context::Context;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
+use super::sign::{SignWith, signing};
 use super::{json, output, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
@@ -97,6 +99,8 @@ pub struct Args {
     progress: ProgressArgs,
     #[command(flatten)]
     upload: Upload,
+    #[command(flatten)]
+    sign: SignWith,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -213,8 +217,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         }
     }
     refuse_index_tag(&names, args)?;
+    let keys = args.sign.keys()?;
+    let signing = signing(&keys);
     // All is looked at before anything is sent.
-    let prepared = builds
+    let mut prepared = builds
         .iter()
         .zip(&names)
         .map(|(build, name)| {
@@ -226,8 +232,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let mut published = Vec::new();
-    let ended = prepared.iter().zip(&names).try_for_each(|(prepared, name)| {
-        published.push(publish(prepared, name, args, context)?);
+    let ended = prepared.iter_mut().zip(&names).try_for_each(|(prepared, name)| {
+        published.push(publish(prepared, name, signing.as_ref(), args, context)?);
         Ok(())
     });
     // A job is to know of what was published before another one failed.
@@ -266,8 +272,9 @@ fn report(published: &[Published], args: &Args) -> Result<()> {
 }
 
 fn publish(
-    prepared: &Prepared<'_>,
+    prepared: &mut Prepared<'_>,
     name: &Name,
+    signing: Option<&Signing<'_>>,
     args: &Args,
     context: &Context,
 ) -> Result<Published> {
@@ -304,6 +311,9 @@ fn publish(
             output::say(&format!("{} {what}", joins.index));
         }
     } else {
+        if let Some(signing) = signing {
+            prepared.sign(signing, reference, index.as_ref(), &repository)?;
+        }
         let progress = Progress::new(Verb::Send);
         let options = args.transfer.options().observer(&progress);
         prepared.send(reference, index.as_ref(), &repository, args.no_clobber, &options)?;

@@ -8,6 +8,7 @@ use crate::attach::Attachment;
 use crate::error::Advice;
 use crate::features::{Arch, Parts};
 use crate::names::ARCHIVE_ENDINGS;
+use crate::trust::Predicate;
 use crate::{Error, Result, file};
 
 /// What `./build` calls the version of a build that nobody gave one.
@@ -288,6 +289,21 @@ impl BuildResult {
             attachments.push(Attachment::sbom(path)?);
         }
         Ok(attachments)
+    }
+
+    /// What can be attested of the image: its bills of materials, and how it was built, as far as the
+    /// build has left that.
+    ///
+    /// # Errors
+    /// As [`Predicate::load`].
+    pub fn predicates(&self) -> Result<Vec<Predicate>> {
+        let kinds = [
+            ("spdx.json", Predicate::SPDX),
+            ("cdx.json", Predicate::CYCLONE_DX),
+            ("provenance.json", Predicate::SLSA),
+        ];
+        let there = kinds.into_iter().filter_map(|(end, kind)| Some((kind, self.beside(end)?)));
+        there.map(|(kind, path)| Predicate::load(kind, &path)).collect()
     }
 
     /// A template with the build's own words in it: `{cname}`, `{version}`, `{arch}`, `{commit}`, and

@@ -26,6 +26,7 @@ use crate::names::{Reference, Tag};
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::platform::Wanted;
 use crate::registry::{self, Repository, Shipment};
+use crate::trust::{self, Signing};
 use crate::{Error, Result, referrers};
 
 /// How builds are called in a registry.
@@ -287,6 +288,41 @@ impl<'a> Prepared<'a> {
         index.media_type = Some(oci::INDEX.into());
         let entry = Descriptor::of(oci::INDEX, &index.to_bytes()?);
         Ok(WithContainers { index, entry, containers })
+    }
+
+    /// Signs the image, the images of an index, the index over it and its container, as they are
+    /// called in the registry, where that has not been done there; and attests what the build left
+    /// of how it was made and of what. All of it is sent with the image.
+    ///
+    /// # Errors
+    /// As [`Signing::sign`] and [`BuildResult::predicates`].
+    pub fn sign(
+        &mut self,
+        signing: &Signing<'_>,
+        reference: &Reference,
+        index: Option<&WithContainers>,
+        repository: &Repository,
+    ) -> Result<()> {
+        let names = self.names(reference);
+        let signing = names
+            .iter()
+            .fold(signing.clone(), |signing, name| signing.identity(trust::identity_of(name)));
+        let mut images = trust::images(&self.source(), &self.image)?;
+        if let Some(index) = index {
+            let containers = index.containers.graph()?;
+            let containers = containers.entries().iter().cloned();
+            images.extend(containers.chain([index.entry.clone()]));
+        }
+        let attached =
+            signing.join(repository, &images, &self.attached, &self.source(), &self.inputs)?;
+        let mut entries = Vec::new();
+        for predicate in self.build.predicates()? {
+            let made = signing.attest(repository, &self.image, &predicate, &self.inputs)?;
+            entries.extend_from_slice(made.entries());
+        }
+        let new = Graph::read(&self.source(), &entries, 1)?;
+        self.attached = attached.joined(&new);
+        Ok(())
     }
 
     /// Sends the image, what is attached to it, and the index over it and its container, which then

@@ -66,6 +66,9 @@ pub struct Signed {
     message: Vec<u8>,
     signature: Vec<u8>,
     says: Says,
+    /// The whole bundle, for those who know certificates.
+    #[cfg(feature = "keyless")]
+    bundle: Option<Vec<u8>>,
 }
 
 /// What is signed.
@@ -138,6 +141,12 @@ impl Signed {
         key.verifies(&self.message, &self.signature)
     }
 
+    /// The bundle that it is, as it came.
+    #[cfg(feature = "keyless")]
+    pub(super) fn bundle(&self) -> Option<&[u8]> {
+        self.bundle.as_deref()
+    }
+
     fn simple(manifest: &Digest, layer: &Descriptor, payload: Vec<u8>) -> Result<Self> {
         let signature = layer.annotations.get(SIGNATURE);
         let signature = signature.ok_or_else(|| Error::invalid("the text has no signature"))?;
@@ -146,7 +155,15 @@ impl Signed {
             .map_err(|_| Error::invalid("the signature is not in base64"))?;
         let says = Says::Claim(simple::claim(&payload)?);
         let manifest = manifest.clone();
-        Ok(Signed { format: Format::Simple, manifest, message: payload, signature, says })
+        Ok(Signed {
+            format: Format::Simple,
+            manifest,
+            message: payload,
+            signature,
+            says,
+            #[cfg(feature = "keyless")]
+            bundle: None,
+        })
     }
 
     fn statement_of(format: Format, manifest: &Digest, envelope: Envelope) -> Result<Self> {
@@ -158,6 +175,8 @@ impl Signed {
             message: signed_bytes(IN_TOTO, &payload),
             signature,
             says: Says::Statement(statement, payload),
+            #[cfg(feature = "keyless")]
+            bundle: None,
         })
     }
 }
@@ -333,7 +352,12 @@ fn open(source: &dyn Source, candidate: &Candidate) -> Result<Signed> {
     let bytes = content::read(source, layer, MAX_ATTESTATION)?;
     match format {
         Format::Simple => Signed::simple(manifest, layer, bytes),
-        Format::Bundle => Signed::statement_of(*format, manifest, bundle::envelope(&bytes)?),
+        Format::Bundle => {
+            let signed = Signed::statement_of(*format, manifest, bundle::envelope(&bytes)?)?;
+            #[cfg(feature = "keyless")]
+            let signed = Signed { bundle: Some(bytes), ..signed };
+            Ok(signed)
+        }
         Format::Envelope => {
             Signed::statement_of(*format, manifest, json::from_slice(&bytes, "the envelope")?)
         }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::found::{self, Found, Signed, Wanted};
 use super::key::PublicKey;
+#[cfg(feature = "keyless")]
+use super::keyless::{self, CertificateRule, TrustedRoot};
 use super::policy::{Policy, Rule, Rules, SignedBy};
 use crate::content::Source;
 use crate::digest::Digest;
@@ -20,6 +22,24 @@ enum Who {
     Keys(Vec<PublicKey>),
     /// Whoever a policy says.
     Policy(Box<Policy>),
+    /// Somebody whom Sigstore certifies.
+    #[cfg(feature = "keyless")]
+    Certified(std::sync::Arc<(CertificateRule, TrustedRoot)>),
+}
+
+/// Who signed something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signer {
+    /// Whoever has the private half of a key.
+    Key(PublicKey),
+    /// Somebody whom a certificate names.
+    Certified {
+        /// Who it is, such as `me@example.org` or the address of a workflow.
+        identity: String,
+        /// Who vouches for that: the address of an OIDC issuer.
+        issuer: String,
+    },
 }
 
 /// What was asked for, as it was asked: a policy finds its rules by it, and compares it with what the
@@ -47,7 +67,7 @@ impl<'a> Asked<'a> {
 #[derive(Debug)]
 pub struct Proof {
     signed: Signed,
-    key: PublicKey,
+    signer: Signer,
 }
 
 impl Proof {
@@ -57,8 +77,8 @@ impl Proof {
     }
 
     /// Whose it is.
-    pub fn key(&self) -> &PublicKey {
-        &self.key
+    pub fn signer(&self) -> &Signer {
+        &self.signer
     }
 }
 
@@ -118,6 +138,13 @@ impl Requirement {
         Requirement(Who::Policy(Box::new(policy)))
     }
 
+    /// Somebody must have signed whom a certificate of Sigstore names as the rule says; only bundles
+    /// hold one.
+    #[cfg(feature = "keyless")]
+    pub fn certified(rule: CertificateRule, root: TrustedRoot) -> Self {
+        Requirement(Who::Certified(std::sync::Arc::new((rule, root))))
+    }
+
     /// Judges the image of a digest, as `source` has it. An attestation is no signature; and a
     /// signature of an image counts for that alone, not for an index over it.
     ///
@@ -126,10 +153,6 @@ impl Requirement {
     /// not known.
     pub fn verify(&self, source: &dyn Source, image: &Digest, asked: Asked<'_>) -> Result<Verdict> {
         match &self.0 {
-            Who::Keys(keys) => {
-                let found = found::read(source, image, Wanted::Signatures)?;
-                Ok(by_any(keys, found, image, "has no signature"))
-            }
             Who::Policy(policy) => {
                 let rules = match asked {
                     Asked::Registry(reference) => policy.rules_for(reference)?,
@@ -137,6 +160,10 @@ impl Requirement {
                     Asked::Archive(path) => policy.rules_for_archive(path)?,
                 };
                 by_rules(&rules, source, image, asked)
+            }
+            _ => {
+                let found = found::read(source, image, Wanted::Signatures)?;
+                Ok(self.by_any(found, image, "has no signature"))
             }
         }
     }
@@ -152,29 +179,56 @@ impl Requirement {
         image: &Digest,
         predicate_type: &str,
     ) -> Result<Verdict> {
-        let Who::Keys(keys) = &self.0 else {
+        if let Who::Policy(_) = &self.0 {
             return Err(Error::usage("a policy says nothing of attestations")
                 .with_hint("name the key of whoever attests"));
-        };
+        }
         let found = found::read(source, image, Wanted::Attestations(predicate_type))?;
-        Ok(by_any(keys, found, image, &format!("has no attestation {predicate_type}")))
+        Ok(self.by_any(found, image, &format!("has no attestation {predicate_type}")))
+    }
+
+    /// Judges by those who may sign, of whom one is enough.
+    fn by_any(&self, found: Found, image: &Digest, without: &str) -> Verdict {
+        let mut verdict = Verdict { faults: faults(&found), ..Verdict::default() };
+        for signed in found.signed {
+            let signer = match &self.0 {
+                Who::Keys(keys) => judge(&signed, image, keys).cloned().map(Signer::Key),
+                #[cfg(feature = "keyless")]
+                Who::Certified(rule) => certified(&signed, image, rule),
+                Who::Policy(_) => Err("a policy has rules of its own".to_owned()),
+            };
+            match signer {
+                Ok(signer) => verdict.proofs.push(Proof { signed, signer }),
+                Err(why) => verdict.faults.push(why),
+            }
+        }
+        if verdict.proofs.is_empty() {
+            let counts = if verdict.faults.is_empty() { "" } else { " that counts" };
+            verdict.refused = Some(format!("{without}{counts}"));
+        }
+        verdict
     }
 }
 
-/// Judges by keys, of which one is enough.
-fn by_any(keys: &[PublicKey], found: Found, image: &Digest, without: &str) -> Verdict {
-    let mut verdict = Verdict { faults: faults(&found), ..Verdict::default() };
-    for signed in found.signed {
-        match judge(&signed, image, keys) {
-            Ok(key) => verdict.proofs.push(Proof { key: key.clone(), signed }),
-            Err(why) => verdict.faults.push(why),
-        }
+/// Whom a certificate names, where the rule takes it.
+#[cfg(feature = "keyless")]
+fn certified(
+    signed: &Signed,
+    image: &Digest,
+    (rule, root): &(CertificateRule, TrustedRoot),
+) -> Result<Signer, String> {
+    let (manifest, format) = (signed.manifest(), signed.format());
+    let bundle = signed.bundle().ok_or_else(|| format!("{manifest} is no bundle ({format})"))?;
+    if !signed.is_about(image) {
+        return Err(format!("{manifest} is about another image ({format})"));
     }
-    if verdict.proofs.is_empty() {
-        let counts = if verdict.faults.is_empty() { "" } else { " that counts" };
-        verdict.refused = Some(format!("{without}{counts}"));
+    match keyless::verify(bundle, keyless::Artifact::Digest(image), rule, root) {
+        Ok(verified) => Ok(Signer::Certified {
+            identity: verified.identity().to_owned(),
+            issuer: verified.issuer().to_owned(),
+        }),
+        Err(e) => Err(format!("{manifest}: {e}")),
     }
-    verdict
 }
 
 /// Judges by the rules of a policy, all of which must hold.
@@ -216,7 +270,7 @@ fn by_rules(
             }
         }
         match proof {
-            Some(key) => verdict.proofs.push(Proof { key, signed }),
+            Some(key) => verdict.proofs.push(Proof { signer: Signer::Key(key), signed }),
             None => verdict.faults.extend(why),
         }
     }
