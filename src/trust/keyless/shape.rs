@@ -10,17 +10,13 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::trust::statement::{IN_TOTO, Statement};
 use crate::{Error, Result, words};
 
 /// The largest bundle.
 pub(super) const MAX_BUNDLE: usize = 1 << 20;
 /// How many entries of logs, timestamps and certificates a bundle may have, of each.
 const MAX_EVIDENCE: usize = 16;
-/// What an envelope of DSSE must hold.
-const IN_TOTO: &str = "application/vnd.in-toto+json";
-/// The statements of in-toto, which differ in how subjects are named.
-const STATEMENTS: [&str; 2] =
-    ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
 
 /// What a bundle consists of, as far as it is looked into here.
 #[derive(Deserialize)]
@@ -123,31 +119,17 @@ pub(super) fn bundle(bytes: &[u8]) -> Result<(&str, Signer, Signed)> {
     Ok((text, signer, signed))
 }
 
-/// What a statement says, beside its subjects.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(rename = "_type")]
-    kind: String,
-    predicate_type: String,
-}
-
 /// The type of a statement's predicate.
 ///
 /// # Errors
 /// [`Error::Invalid`] where it could be read in two ways or is no statement. The predicate itself
 /// is not looked into: what it means is for those who know its type.
 pub(super) fn predicate_type(payload: &[u8]) -> Result<String> {
-    let broken = |why: &dyn fmt::Display| {
-        let why = words::foreign(&why.to_string());
+    walk(payload, Some("predicate")).map_err(|e| {
+        let why = words::foreign(&e);
         Error::invalid(format!("the statement in the bundle cannot be read: {why}"))
-    };
-    let text = walk(payload, Some("predicate")).map_err(|e| broken(&e))?;
-    let head: Head = serde_json::from_str(text).map_err(|e| broken(&e))?;
-    match STATEMENTS.contains(&&*head.kind) {
-        true => Ok(head.predicate_type),
-        false => Err(broken(&format!("it is {:?}", head.kind))),
-    }
+    })?;
+    Ok(Statement::parse(payload)?.predicate_type)
 }
 
 /// The text of a document in which no object has two keys that a reader could take for the same.
@@ -321,16 +303,22 @@ mod tests {
 
     #[test]
     fn a_statement_has_one_type() {
-        let v1 = r#""_type":"https://in-toto.io/Statement/v1""#;
+        let kind = r#""_type":"https://in-toto.io/Statement/v1""#;
+        let v1 = format!(r#"{kind},"subject":[]"#);
         for (text, expected) in [
-            (format!(r#"{{{v1},"subject":[],"predicateType":"t","predicate":{{}}}}"#), Some("t")),
+            (format!(r#"{{{v1},"predicateType":"t","predicate":{{}}}}"#), Some("t")),
             // A predicate may have keys that differ in their case alone.
             (format!(r#"{{{v1},"predicateType":"t","predicate":{{"A":1,"a":2}}}}"#), Some("t")),
             (format!(r#"{{{v1},"predicateType":"t","predicateType":"u"}}"#), None),
             (format!(r#"{{{v1},"predicateType":"t","predicate_type":"u"}}"#), None),
-            (format!(r#"{{{v1},"predicateType":"t","subject":[{{"a":1,"A":1}}]}}"#), None),
+            (
+                format!(
+                    r#"{{{kind},"predicateType":"t","subject":[{{"digest":{{"a":"","A":""}}}}]}}"#
+                ),
+                None,
+            ),
             (format!("{{{v1}}}"), None),
-            (r#"{"_type":"https://in-toto.io/Statement/v2","predicateType":"t"}"#.into(), None),
+            (format!(r#"{{{v1},"predicateType":"t"}}"#).replace("/v1", "/v2"), None),
             ("[]".into(), None),
         ] {
             assert_eq!(predicate_type(text.as_bytes()).ok().as_deref(), expected, "{text}");
