@@ -29,6 +29,7 @@
 //! - [`publish`]: what a build left, into a registry.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
+//! - [`rootfs`]: what a built system says of how it starts; [`sbom`]: the bill of its packages.
 //!
 //! With the feature `keyless`, [`trust`] verifies signatures by identities that Sigstore certifies.
 //! With the feature `oci-spec`, a module `interop` converts from and to the types of the crate of that
@@ -109,6 +110,7 @@ pub mod publish;
 pub mod referrers;
 pub mod registry;
 pub mod rootfs;
+pub mod sbom;
 mod threads;
 pub mod trust;
 pub mod verify;

@@ -14,7 +14,7 @@ use osimage::publish::{BuildResult, Naming};
 use osimage::{Error, Result, features};
 use serde::Serialize;
 
-use super::{explain, output, publish, rootfs};
+use super::{explain, output, publish, rootfs, sbom};
 
 /// Resolve the features of an OS build, and read what it has made
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,7 @@ enum Command {
     CommandLine(rootfs::CommandLine),
     Fstab(rootfs::Fstab),
     Partitions(rootfs::Partitions),
+    Sbom(sbom::Sbom),
 }
 
 const RESOLVE_EXAMPLES: &str = "Examples:
@@ -125,6 +126,7 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
         Command::CommandLine(args) => rootfs::command_line(&args)?,
         Command::Fstab(args) => rootfs::fstab(&args)?,
         Command::Partitions(args) => rootfs::partitions(&args)?,
+        Command::Sbom(args) => sbom::sbom(args)?,
     };
     out.write_all(text.as_bytes()).map_err(|e| Error::io("write", "standard output", e))
 }
@@ -188,7 +190,7 @@ fn either<T: PartialEq + std::fmt::Display>(
 }
 
 /// A build of `today` repeats all day long.
-fn default_timestamp() -> Result<u64> {
+pub fn default_timestamp() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map_err(|_| {
             Error::usage(format!("SOURCE_DATE_EPOCH is no number of seconds: {text:?}"))

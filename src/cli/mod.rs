@@ -38,6 +38,7 @@ mod push;
 mod query;
 mod remote;
 mod rootfs;
+mod sbom;
 mod shell;
 mod sign;
 mod signed;

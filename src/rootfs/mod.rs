@@ -22,6 +22,7 @@ pub use kernels::Kernel;
 use kernels::Kernels;
 pub use partitions::{FileSystem, Partition};
 use tree::Tree;
+pub(crate) use tree::open_in;
 
 /// No hand writes more than this into one of these files.
 const MAX_TEXT: u64 = 256 * 1024;

@@ -124,7 +124,7 @@ impl Tree {
 }
 
 /// Opens a path as the system itself would, with `root` as its `/`.
-pub(super) fn open_in(root: &Path, path: &str, flags: OFlags) -> Result<Option<File>> {
+pub(crate) fn open_in(root: &Path, path: &str, flags: OFlags) -> Result<Option<File>> {
     let failed = |e: Errno| Error::io("read", root.join(path), e);
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(

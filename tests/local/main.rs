@@ -33,6 +33,7 @@ mod keys;
 mod limits;
 mod mkosi;
 mod rootfs;
+mod sbom;
 mod store;
 mod terminal;
 mod upkeep;
