@@ -229,6 +229,17 @@ write_fstab() {
 describe_rootfs() {
 	dpkg-query --admindir="$rootfs/var/lib/dpkg" --show --showformat='${binary:Package} ${Version}\n' > "$own/out/$name.manifest"
 	cp --dereference "$rootfs/etc/os-release" "$own/out/$name.os-release"
+	describe_packages
+}
+
+# describe_packages: the bill of materials, unless a feature makes one of its own.
+describe_packages() {
+	local extension=spdx.json made
+	if [ "$BUILD_SBOM" = cyclonedx ]; then extension=cdx.json; fi
+	made="$(awk -F '\t' -v extension="$extension" '$1 == extension' "$work/artifacts")"
+	if [ -n "$made" ]; then return; fi
+	osimage features sbom --format "$BUILD_SBOM" --name "$BUILDER_CNAME_BASE" --version "$BUILDER_VERSION" \
+		--timestamp "$BUILDER_TIMESTAMP" "$rootfs" > "$own/out/$name.$extension"
 }
 
 # pack_rootfs: the tar that all images are made from, with labels, lists of rights and all else that

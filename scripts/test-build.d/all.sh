@@ -70,7 +70,7 @@ test_unprivileged() { # an ordinary user's build gives the same bytes as root's
 	install --mode=755 "$OSIMAGE" "$scratch/osimage"
 	as_user env PATH="$PATH" OSIMAGE="$scratch/osimage" "$scratch/home/checkout/build" "$name" > "$scratch/user.out" 2>&1 || fail "the user's build failed" "$scratch/user.out"
 	name="$name-$(dpkg --print-architecture)-today-local"
-	for extension in vmlinuz initrd raw tar.xz oci.tar.xz manifest; do
+	for extension in vmlinuz initrd raw tar.xz oci.tar.xz manifest spdx.json; do
 		cmp "$scratch/root/$name.$extension" "$scratch/home/checkout/.build/$name.$extension" || fail "the user's build differs from root's"
 	done
 	[ -z "$(find "$scratch/home" ! -user "$user")" ] || fail "the build has left files that the user can't remove"

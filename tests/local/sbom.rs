@@ -252,7 +252,7 @@ fn what_is_wrong_is_said() {
     scratch.write("sound/var/lib/dpkg/status", "");
     for (code, said, args) in [
         (3, "has no /var/lib/dpkg/status", &["empty"][..]),
-        (1, "cannot read nowhere", &["nowhere"]),
+        (3, "cannot read nowhere", &["nowhere"]),
         (5, "/var/lib/dpkg/status of the system, line 2, is cut", &["cut"]),
         (2, "of no year that has four digits", &["--timestamp", "999999999999", "sound"]),
         (2, "of nothing is asked for", &["--name", "", "sound"]),
