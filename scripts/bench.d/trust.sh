@@ -3,7 +3,7 @@
 # Sourced by scripts/bench; the servers are those of registry.sh.
 
 table_trust() {
-	local near far where at name key="$work/key" store="$work/signed" cosign
+	local near where at name key="$work/key" store="$work/signed" cosign
 	serve near
 	far "$near"
 	head -c 100000 /dev/urandom > "$work/part"

@@ -1,5 +1,7 @@
 //! A repository as a target, and putting an image into it under its tags.
 
+use std::collections::HashSet;
+
 use super::repository::Repository;
 use crate::content::Source;
 use crate::copy::{self, Options, Target};
@@ -12,7 +14,7 @@ use crate::names::{Reference, Tag, TagOrDigest, split_tag};
 use crate::oci::Descriptor;
 use crate::progress::Ended;
 use crate::referrers::{Merged, is_merged, merged};
-use crate::{Error, Result, platform};
+use crate::{Error, Result, platform, threads};
 
 /// What a push did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,11 +192,10 @@ pub fn push(
             if !attached.nodes().is_empty() {
                 repository.put_attached(digest, root)?;
             }
-            copy::transfer(source, manifests, repository, options)?;
+            put_attached(source, attached, manifests, repository, options)?;
         } else {
-            copy::transfer(source, attached.nodes(), repository, options)?;
+            push_attached(source, attached, repository, options)?;
         }
-        tag_attached(attached, repository)?;
         if !is_whole {
             repository.put_attached(wanted, root)?;
             repository.list_referrers()?;
@@ -223,8 +224,36 @@ pub fn push_attached(
     repository: &Repository,
     options: &Options<'_>,
 ) -> Result<()> {
-    copy::transfer(source, attached.nodes(), repository, options)?;
-    tag_attached(attached, repository)
+    let (blobs, manifests): (Vec<_>, Vec<_>) =
+        attached.nodes().iter().partition(|node| node.manifest().is_none());
+    copy::transfer(source, blobs, repository, options)?;
+    put_attached(source, attached, manifests, repository, options)
+}
+
+/// Puts the manifests of what is attached, those that get a tag beside the others: who puts them
+/// under it looks again after a while, as do those who list the others.
+fn put_attached(
+    source: &dyn Source,
+    attached: &Graph,
+    manifests: Vec<&Node>,
+    repository: &Repository,
+    options: &Options<'_>,
+) -> Result<()> {
+    let subjects: HashSet<_> =
+        manifests.iter().filter_map(|node| Some(&node.manifest()?.subject()?.digest)).collect();
+    let tagged = attached.entries().iter().filter(|entry| entry.name().is_some());
+    let tagged: HashSet<_> = tagged.map(|entry| &entry.digest).collect();
+    // What gets a tag is put with it; where something is attached to it, it must keep its digest too.
+    let others = manifests.into_iter().filter(|node| {
+        let digest = &node.descriptor().digest;
+        !tagged.contains(digest) || subjects.contains(digest)
+    });
+    let others: Vec<_> = others.collect();
+    let each = |tags: &bool| match tags {
+        true => tag_attached(attached, repository),
+        false => copy::transfer(source, others.iter().copied(), repository, options),
+    };
+    threads::map(2, &[false, true], each).map(drop)
 }
 
 /// Gives what cosign attached by its tag that tag. Signatures that are there stay.

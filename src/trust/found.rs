@@ -16,7 +16,7 @@ use super::statement::{Envelope, IN_TOTO, SIGNED, Statement, signed_bytes};
 use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
-use crate::names::Tag;
+use crate::names::{EntryName, Tag};
 use crate::oci::{Annotations, Descriptor};
 use crate::referrers::{SIGNATURE, cosign_tag};
 use crate::{Error, Kind, Result, json, threads};
@@ -222,6 +222,8 @@ pub(super) struct Found {
     pub faults: Vec<(Digest, String)>,
     /// How many were not looked at, since there are too many or they are too large.
     pub unread: usize,
+    /// What the manifest under the tag is called, where one is there.
+    pub name: Option<EntryName>,
 }
 
 /// A layer that may be something signed.
@@ -237,15 +239,13 @@ struct Candidate {
 /// What the source gives; what is damaged, or is none, is no error but a fault.
 pub(super) fn read(source: &dyn Source, subject: &Digest, wanted: Wanted<'_>) -> Result<Found> {
     let mut found = Found::default();
+    let entries = manifests(source, subject, wanted)?;
+    found.name = entries.iter().find_map(|entry| entry.name()?.parse().ok());
     let manifests =
-        threads::map(
-            JOBS,
-            &manifests(source, subject, wanted)?,
-            |entry| match content::manifest_of(source, entry) {
-                Ok(manifest) => Ok(Ok(manifest)),
-                Err(e) => damaged(e).map(|why| Err((entry.digest.clone(), why))),
-            },
-        )?;
+        threads::map(JOBS, &entries, |entry| match content::manifest_of(source, entry) {
+            Ok(manifest) => Ok(Ok(manifest)),
+            Err(e) => damaged(e).map(|why| Err((entry.digest.clone(), why))),
+        })?;
     let (mut candidates, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
     for manifest in manifests {
         match manifest {

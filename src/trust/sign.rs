@@ -135,8 +135,8 @@ impl Making {
         &self.there
     }
 
-    /// How many bundles of other keys, or damaged ones, lie beside it: cosign 3 looks at bundles alone
-    /// where there are any, and at no other signature.
+    /// How many bundles of other keys lie beside it, where there is none of these keys: cosign 3 looks
+    /// at bundles alone where there are any, and at no other signature.
     pub fn bundles_by_others(&self) -> usize {
         self.by_others
     }
@@ -198,6 +198,11 @@ impl<'a> Signing<'a> {
     /// # Errors
     /// As [`sign`](Self::sign).
     pub fn plan(&self, source: &dyn Source, image: &Descriptor) -> Result<Making> {
+        self.look(source, image).map(|(making, _)| making)
+    }
+
+    /// What would be made, and what the manifest of signatures is called that is there.
+    fn look(&self, source: &dyn Source, image: &Descriptor) -> Result<(Making, Option<EntryName>)> {
         if self.keys.is_empty() {
             return Err(no_key());
         }
@@ -222,7 +227,7 @@ impl<'a> Signing<'a> {
                 }
             }
         }
-        Ok(making)
+        Ok((making, found.name))
     }
 
     /// Signs an image, where `source` does not have the same signature already; what is to be
@@ -238,7 +243,7 @@ impl<'a> Signing<'a> {
         image: &Descriptor,
         sink: &dyn BlobSink,
     ) -> Result<Making> {
-        let mut making = self.plan(source, image)?;
+        let (mut making, name) = self.look(source, image)?;
         let mut layers = Vec::new();
         for one in &making.made {
             let key = self.keys.iter().find(|key| *key.public() == one.key).ok_or_else(no_key)?;
@@ -248,7 +253,7 @@ impl<'a> Signing<'a> {
             }
         }
         if !layers.is_empty() {
-            making.entries.push(under_tag(source, image, layers, sink)?);
+            making.entries.push(under_tag(image, name, layers, sink)?);
         }
         Ok(making)
     }
@@ -322,12 +327,14 @@ impl<'a> Signing<'a> {
         })
     }
 
+    /// How many bundles are by others, where none is by these keys, or will be.
     fn bundles_by_others(&self, found: &Found, image: &Descriptor) -> usize {
-        let own = |signed: &Signed| {
+        let is_own = |signed: &&Signed| {
             signed.is_about(&image.digest) && self.keys.iter().any(|key| signed.is_by(key.public()))
         };
         let bundles = found.signed.iter().filter(|signed| signed.format() == Format::Bundle);
-        bundles.filter(|signed| !own(signed)).count()
+        let (own, others): (Vec<_>, Vec<_>) = bundles.partition(is_own);
+        if own.is_empty() && !self.formats.has(Format::Bundle) { others.len() } else { 0 }
     }
 
     /// A layer of simple signing.
@@ -426,8 +433,8 @@ fn no_key() -> Error {
 
 /// The manifest of signatures, named by its tag: as the one that is there is called, where one is.
 fn under_tag(
-    source: &dyn Source,
     image: &Descriptor,
+    there: Option<EntryName>,
     layers: Vec<Descriptor>,
     sink: &dyn BlobSink,
 ) -> Result<Descriptor> {
@@ -436,9 +443,7 @@ fn under_tag(
         Error::usage(format!("{digest} is too long for the tag of a signature"))
             .with_hint("make a bundle alone")
     })?;
-    let there = source.tagged(std::slice::from_ref(&tag))?;
-    let name = there.first().and_then(|there| there.name()?.parse::<EntryName>().ok());
-    let name = name.map_or_else(|| tag.as_str().parse(), Ok)?;
+    let name = there.map_or_else(|| tag.as_str().parse(), Ok)?;
     let (manifest, config) = over(layers)?;
     let entry = Descriptor::of(oci::MANIFEST, &manifest).named(Some(&name));
     sink.bytes(config)?;
