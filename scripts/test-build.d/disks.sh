@@ -158,13 +158,14 @@ test_options() { # every option of ./build that needs no build: with a blank, wi
 		--profile ironcore
 		--sbom cyclonedx
 		--push localhost:1/me/os:1
+		--sign-key env://KEY --push localhost:1/me/os:1
 		--cache $scratch/cache
 	END
 	for option in --tests --tar-gz --timings; do
 		told_early 'there is no feature `nosuch`' "$option" "$option" mini-nosuch
 	done
 	for option in --suite --mirror --arch --version --commit --target --cache --features-dir --kernel \
-		--profile --sbom --push; do
+		--profile --sbom --push --sign-key; do
 		told_early "$option needs a value" mini "$option"
 		told_early "$option needs a value" "$option=" mini
 	done

@@ -60,6 +60,15 @@ test_told_early() { # what is wrong with a call is told before anything is downl
 	told_early 'a/b is no version of a kernel' --kernel a/b mini
 	told_early '"localhost:1" is no place to publish to' --push localhost:1 --version 1.0 mini_oci
 	told_early 'there is nothing to push' --push localhost:1/me --version 1.0 mini
+	told_early 'there is no --push' --sign-key "$scratch/none.key" mini_oci
+	local push=(--push localhost:1/me --version 1.0)
+	told_early 'cannot read .*none.key' "${push[@]}" --sign-key "$scratch/none.key" mini_oci
+	told_early 'the program sigstore-kms-nosuch' "${push[@]}" --sign-key nosuch://key mini_oci
+	told_early 'NO_SUCH_KEY' "${push[@]}" --sign-key env://NO_SUCH_KEY mini_oci
+	COSIGN_PASSWORD=hunter2 "$OSIMAGE" keygen -o "$scratch/early" &> /dev/null
+	told_early 'put its passphrase into COSIGN_PASSWORD' "${push[@]}" --sign-key "$scratch/early.key" mini_oci
+	COSIGN_PASSWORD=wrong told_early 'the passphrase does not open the private key' "${push[@]}" --sign-key "$scratch/early.key" mini_oci
+	rm "$scratch/early.key" "$scratch/early.pub"
 	SOURCE_DATE_EPOCH=today told_early 'SOURCE_DATE_EPOCH is no number of seconds' mini
 	feature _crlf flag
 	printf 'jq\r\n' > "$scratch/features/_crlf/pkg.include"

@@ -14,7 +14,7 @@ use osimage::publish::{BuildResult, Naming};
 use osimage::{Error, Result, features};
 use serde::Serialize;
 
-use super::{explain, output, publish, rootfs, sbom};
+use super::{explain, keys, output, publish, rootfs, sbom};
 
 /// Resolve the features of an OS build, and read what it has made
 #[derive(Debug, clap::Args)]
@@ -77,6 +77,9 @@ struct Resolve {
     /// Refuse also what could not be published there, as `osimage publish` names it
     #[arg(long, value_name = "PLACE")]
     publish_to: Option<String>,
+    /// Refuse also a key that could not sign there; can be repeated
+    #[arg(long, value_name = "KEY", requires = "publish_to")]
+    sign_key: Vec<String>,
     /// What to build, such as gcp_oci or kvm-gardener_oci-arm64
     #[arg(value_name = "CNAME[-ARCH[-VERSION[-COMMIT]]]")]
     target: String,
@@ -158,6 +161,7 @@ fn resolve(args: Resolve) -> Result<String> {
     features::check(&args.features_dir, &build.selection)?;
     if let Some(place) = &args.publish_to {
         let name = Naming::new().name(&BuildResult::expected(&build.name()), place)?;
+        keys::private(&args.sign_key)?;
         publish::say_what_changed(&name);
         output::say(&format!("to be published as {}", name.reference));
     }

@@ -137,6 +137,12 @@ fn wrong_names_are_refused_before_anything_is_printed() {
             "two commits are given: local in the target and 0123456 as an option",
         ),
         (&["gcp-amd64-1", "--publish-to", "ghcr.io"], 2, "\"ghcr.io\" is no place to publish to"),
+        (
+            &["gcp-amd64-1", "--publish-to", "ghcr.io/me", "--sign-key", "nowhere.key"],
+            1,
+            "cannot read nowhere.key",
+        ),
+        (&["gcp-amd64-1", "--sign-key", "release.key"], 2, "--publish-to"),
         (&["gcp-amd64", "--publish-to", "ghcr.io/me"], 2, "nothing tells the version"),
         (&["gcp", "--features-dir", "nowhere"], 3, "nowhere"),
         (&["nope"], 3, "there is no feature `nope`"),
