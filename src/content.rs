@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::digest::{Digest, Verifying};
 use crate::error::Advice;
 use crate::manifest::RawManifest;
-use crate::names::{Selector, Tag};
+use crate::names::{Selector, Tag, is_digest_tag};
 use crate::oci::{self, Descriptor, MAX_MANIFEST};
 use crate::{Error, Result};
 
@@ -383,8 +383,11 @@ pub(crate) fn resolve_among(
     let Some(selector) = selector else {
         // What is attached to an image has an entry of its own in a layout, and is no image.
         let attached = if entries.len() > 1 { attached(source, entries) } else { HashSet::new() };
-        let is_image =
-            |entry: &&Descriptor| entry.name().is_some() || !attached.contains(&entry.digest);
+        let is_image = |entry: &&Descriptor| match entry.name() {
+            // So does what cosign attaches, under a name that is made of the image's digest.
+            Some(name) => entries.len() == 1 || !is_digest_tag(name),
+            None => !attached.contains(&entry.digest),
+        };
         let entries_meant: Vec<_> = entries.iter().filter(is_image).collect();
         return only_one(entries_meant, |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_advice(Advice::AddImage),

@@ -24,6 +24,7 @@ mod reference;
 mod repository;
 mod tag;
 
+pub(crate) use entry::{COSIGN, is_digest_tag};
 pub use entry::{EntryName, Selector, split_tag};
 pub use host::Host;
 pub use location::{ARCHIVE_ENDINGS, Location, PathKind, is_archive_name, looks_like_path};

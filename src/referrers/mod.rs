@@ -13,7 +13,7 @@ use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::graph::{Graph, MAX_DEPTH, MAX_MANIFESTS};
 use crate::manifest::RawManifest;
-use crate::names::{EntryName, Tag, split_tag};
+use crate::names::{self, COSIGN, EntryName, Tag, split_tag};
 use crate::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use crate::{Error, Kind, Result, threads};
 
@@ -23,9 +23,6 @@ pub(crate) use merged::{Merged, SIGNATURE, is_merged, merged, over};
 pub const MAX_REFERRERS: usize = 1_000;
 /// How many manifests may be attached to all of an image, and to what is attached to it.
 const MAX_ATTACHED: usize = 2_000;
-
-/// The endings of cosign's tags: signatures, attestations, bills of materials.
-const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// A manifest that is attached to another, as a list of referrers tells it: what it says besides is
 /// read again by whoever needs it, since a registry may name a thousand of them.
@@ -117,13 +114,7 @@ pub(crate) fn tagged_among(entries: &[Descriptor], tags: &[Tag]) -> Vec<Descript
 /// Whether a tag, or the tag of an entry's name, is made of a digest: that of a list of referrers, or
 /// of what cosign attaches.
 pub fn is_digest_tag(name: &str) -> bool {
-    let tag = tag_of(name);
-    let plain = COSIGN.iter().find_map(|end| tag.strip_suffix(&format!(".{end}"))).unwrap_or(tag);
-    plain.split_once('-').is_some_and(|(algorithm, hex)| {
-        matches!(algorithm, "sha256" | "sha512")
-            && hex.len() >= 64
-            && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    names::is_digest_tag(name)
 }
 
 /// Whether a tag is one of cosign's.

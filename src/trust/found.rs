@@ -5,6 +5,7 @@
 //! here says who signed: [`Signed::is_by`] does.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,7 @@ use crate::manifest::RawManifest;
 use crate::names::{EntryName, Tag};
 use crate::oci::{Annotations, Descriptor};
 use crate::referrers::{SIGNATURE, cosign_tag};
-use crate::{Error, Kind, Result, json, threads};
+use crate::{Error, Kind, Result, graph, json, threads};
 
 /// The media type of an envelope that lies there without a bundle, as cosign 2 attests.
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
@@ -28,8 +29,10 @@ const MAX_SIGNED: usize = 100;
 /// The largest text or bundle that can be a signature, and the largest attestation.
 const MAX_SIGNATURE: u64 = 1 << 20;
 const MAX_ATTESTATION: u64 = 32 << 20;
-/// How many bytes of attestations are read of one image.
+/// How many bytes of attestations are read of one image, and of the manifests that may hold what is
+/// looked for.
 const MAX_BYTES: u64 = 64 << 20;
+const MAX_MANIFESTS: u64 = graph::MAX_MANIFESTS;
 /// How many of them are fetched at a time.
 pub(super) const JOBS: usize = 4;
 
@@ -75,8 +78,8 @@ pub struct Signed {
 #[derive(Debug)]
 enum Says {
     Claim(Claim),
-    /// The statement, and its bytes.
-    Statement(Statement, Vec<u8>),
+    /// The statement, whose bytes are the end of what is signed, from here on.
+    Statement(Statement, usize),
 }
 
 impl Signed {
@@ -118,7 +121,7 @@ impl Signed {
     pub fn statement(&self) -> Option<&[u8]> {
         match &self.says {
             Says::Claim(_) => None,
-            Says::Statement(_, bytes) => Some(bytes),
+            Says::Statement(_, start) => self.message.get(*start..),
         }
     }
 
@@ -169,12 +172,14 @@ impl Signed {
     fn statement_of(format: Format, manifest: &Digest, envelope: Envelope) -> Result<Self> {
         let (payload, signature) = envelope.open()?;
         let statement = Statement::parse(&payload)?;
+        let message = signed_bytes(IN_TOTO, &payload);
+        let says = Says::Statement(statement, message.len() - payload.len());
         Ok(Signed {
             format,
             manifest: manifest.clone(),
-            message: signed_bytes(IN_TOTO, &payload),
+            message,
             signature,
-            says: Says::Statement(statement, payload),
+            says,
             #[cfg(feature = "keyless")]
             bundle: None,
         })
@@ -218,8 +223,8 @@ impl Wanted<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub signed: Vec<Signed>,
-    /// What is there and can be none: the manifest, and why.
-    pub faults: Vec<(Digest, String)>,
+    /// What is there and can be none, and why.
+    pub faults: Vec<String>,
     /// How many were not looked at, since there are too many or they are too large.
     pub unread: usize,
     /// What the manifest under the tag is called, where one is there.
@@ -239,41 +244,42 @@ struct Candidate {
 /// What the source gives; what is damaged, or is none, is no error but a fault.
 pub(super) fn read(source: &dyn Source, subject: &Digest, wanted: Wanted<'_>) -> Result<Found> {
     let mut found = Found::default();
-    let entries = manifests(source, subject, wanted)?;
-    found.name = entries.iter().find_map(|entry| entry.name()?.parse().ok());
-    let manifests =
-        threads::map(JOBS, &entries, |entry| match content::manifest_of(source, entry) {
-            Ok(manifest) => Ok(Ok(manifest)),
-            Err(e) => damaged(e).map(|why| Err((entry.digest.clone(), why))),
-        })?;
     let (mut candidates, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
-    for manifest in manifests {
-        match manifest {
-            Ok(manifest) => {
-                for candidate in candidates_of(&manifest, subject, wanted) {
-                    let layer = &candidate.layer;
-                    let signature = layer.annotations.get(SIGNATURE).map(str::to_owned);
-                    if !seen.insert((layer.digest.clone(), signature)) {
-                        continue;
-                    }
-                    let total = layer.size.saturating_add(bytes);
-                    if candidates.len() == MAX_SIGNED
-                        || layer.size > wanted.max_size()
-                        || total > MAX_BYTES
-                    {
-                        found.unread += 1;
-                        continue;
-                    }
-                    bytes = total;
-                    candidates.push(candidate);
+    // Few manifests at a time are in memory: each may be large.
+    for entries in manifests(source, subject, wanted, &mut found)?.chunks(JOBS) {
+        let manifests = threads::map(JOBS, entries, |entry| {
+            content::manifest_of(source, entry)
+                .map_or_else(damaged_in(&entry.digest), |it| Ok(Ok(it)))
+        })?;
+        for manifest in manifests {
+            let manifest = match manifest {
+                Ok(manifest) => manifest,
+                Err(fault) => {
+                    found.faults.push(fault);
+                    continue;
                 }
+            };
+            for candidate in candidates_of(&manifest, subject, wanted) {
+                let layer = &candidate.layer;
+                let signature = layer.annotations.get(SIGNATURE).map(str::to_owned);
+                if !seen.insert((layer.digest.clone(), signature)) {
+                    continue;
+                }
+                let total = layer.size.saturating_add(bytes);
+                if candidates.len() == MAX_SIGNED
+                    || layer.size > wanted.max_size()
+                    || total > MAX_BYTES
+                {
+                    found.unread += 1;
+                    continue;
+                }
+                bytes = total;
+                candidates.push(candidate);
             }
-            Err(fault) => found.faults.push(fault),
         }
     }
-    let read = threads::map(JOBS, &candidates, |candidate| match open(source, candidate) {
-        Ok(signed) => Ok(Ok(signed)),
-        Err(e) => damaged(e).map(|why| Err((candidate.manifest.clone(), why))),
+    let read = threads::map(JOBS, &candidates, |candidate| {
+        open(source, candidate).map_or_else(damaged_in(&candidate.manifest), |it| Ok(Ok(it)))
     })?;
     for signed in read {
         match signed {
@@ -286,32 +292,56 @@ pub(super) fn read(source: &dyn Source, subject: &Digest, wanted: Wanted<'_>) ->
     Ok(found)
 }
 
-/// Why something is damaged, or is none.
-///
-/// # Errors
-/// Where something else is wrong.
-fn damaged(error: Error) -> Result<String> {
-    match error.kind() {
-        Kind::NotFound | Kind::Verification => Ok(error.to_string()),
+/// Tells of something that is damaged, or is none; `within` is where it lies. Whatever else is
+/// wrong stays an error.
+fn damaged_in<T>(within: &dyn Display) -> impl FnOnce(Error) -> Result<Result<T, String>> {
+    move |error| match error.kind() {
+        Kind::NotFound | Kind::Verification => Ok(Err(format!("{within}: {error}"))),
         _ => Err(error),
     }
 }
 
-/// The manifests that may hold what is looked for; those under the tag first.
-fn manifests(source: &dyn Source, subject: &Digest, wanted: Wanted<'_>) -> Result<Vec<Descriptor>> {
+/// The manifests that may hold what is looked for, within limits; those under the tag first.
+fn manifests(
+    source: &dyn Source,
+    subject: &Digest,
+    wanted: Wanted<'_>,
+    found: &mut Found,
+) -> Result<Vec<Descriptor>> {
     let tag = wanted.tag(subject);
     let lists = threads::map(2, &[true, false], |tagged| match (tagged, &tag) {
-        (true, Some(tag)) => {
-            let mut found = source.tagged(std::slice::from_ref(tag))?;
-            found.retain(|entry| entry.name().is_some_and(|name| ends_in(name, tag)));
-            Ok(found)
-        }
-        (true, None) => Ok(Vec::new()),
-        (false, _) => source.listed_referrers(subject),
+        (true, Some(tag)) => match source.tagged(std::slice::from_ref(tag)) {
+            Ok(mut entries) => {
+                entries.retain(|entry| entry.name().is_some_and(|name| ends_in(name, tag)));
+                Ok(Ok(entries))
+            }
+            // What was put under the tag takes nothing away from what is attached otherwise.
+            Err(e) => damaged_in(tag)(e),
+        },
+        (true, None) => Ok(Ok(Vec::new())),
+        (false, _) => source.listed_referrers(subject).map(Ok),
     })?;
-    let mut seen = HashSet::new();
-    let mut all: Vec<_> = lists.into_iter().flatten().collect();
-    all.retain(|entry| seen.insert(entry.digest.clone()));
+    let (mut seen, mut all, mut bytes) = (HashSet::new(), Vec::new(), 0);
+    // Whoever attaches something may give it any name; that of the tag's manifest alone was checked.
+    let tagged = lists.first().and_then(|list| list.as_ref().ok()?.first());
+    found.name = tagged.and_then(|entry| entry.name()?.parse().ok());
+    for list in lists {
+        match list {
+            Ok(list) => all.extend(list),
+            Err(fault) => found.faults.push(fault),
+        }
+    }
+    all.retain(|entry: &Descriptor| seen.insert(entry.digest.clone()));
+    let before = all.len();
+    all.retain(|entry| {
+        let total = entry.size.saturating_add(bytes);
+        let read = total <= MAX_MANIFESTS;
+        if read {
+            bytes = total;
+        }
+        read
+    });
+    found.unread += before - all.len();
     Ok(all)
 }
 

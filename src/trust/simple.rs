@@ -1,7 +1,12 @@
 //! Simple signing: what cosign, podman and skopeo sign, a text that names an image by its digest and
 //! by what it is called (containers/image, "simple signing"; cosign's SIGNATURE_SPEC).
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::oci::Annotations;
@@ -94,10 +99,32 @@ pub(super) fn claim(payload: &[u8]) -> Result<Claim> {
 struct Optional(Annotations);
 
 impl<'de> Deserialize<'de> for Optional {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let all = serde_json::Map::deserialize(deserializer)?;
-        let texts = all.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
-        Ok(Optional(Annotations::from_iter(texts)))
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Optional;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("what the signer added")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Optional, A::Error> {
+                let mut all = BTreeMap::new();
+                while let Some((key, value)) = access.next_entry::<String, Box<RawValue>>()? {
+                    if all.len() == json::MAX_FIELDS {
+                        let most = json::MAX_FIELDS;
+                        return Err(A::Error::custom(format!("the signer added more than {most}")));
+                    }
+                    let text: Option<String> = serde_json::from_str(value.get()).ok();
+                    if let Some(_twice) = all.insert(key.clone(), text) {
+                        return Err(json::twice(&key));
+                    }
+                }
+                let texts = all.iter().filter_map(|(key, text)| Some((&**key, text.as_deref()?)));
+                Ok(Optional(Annotations::from_iter(texts)))
+            }
+        }
+        deserializer.deserialize_map(Texts)
     }
 }
 

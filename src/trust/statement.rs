@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -21,6 +21,9 @@ const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const STATEMENT_0: &str = "https://in-toto.io/Statement/v0.1";
 /// What is said of an image that is only signed.
 pub(super) const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
+/// How many subjects a statement may have, and how many digests each.
+const MAX_SUBJECTS: usize = 10_000;
+const MAX_DIGESTS: usize = 16;
 
 /// A statement about an image.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl Statement {
         struct Read<'a> {
             #[serde(rename = "_type")]
             kind: String,
-            subject: Vec<Subject>,
+            subject: Subjects,
             predicate_type: String,
             /// It is there, or `null`, or not; what it says is for whoever asked for it.
             #[serde(borrow, default)]
@@ -57,21 +60,56 @@ impl Statement {
         if ![STATEMENT, STATEMENT_0].contains(&read.kind.as_str()) {
             return Err(Error::invalid("what is signed is no statement of in-toto"));
         }
-        let annotations = read.subject.first().and_then(|subject| subject.annotations.clone());
-        let digests = |subject: &Subject| -> Vec<String> {
-            let digests = subject.digest.0.iter();
-            digests.map(|(algorithm, hex)| format!("{algorithm}:{hex}")).collect()
-        };
         Ok(Statement {
-            subjects: read.subject.iter().flat_map(digests).collect(),
+            subjects: read.subject.digests,
             predicate_type: read.predicate_type,
-            annotations: annotations.unwrap_or_default(),
+            annotations: read.subject.annotations,
         })
     }
 
     /// Whether it is about the image of a digest.
     pub fn is_about(&self, digest: &Digest) -> bool {
         self.subjects.contains(&digest.to_string())
+    }
+}
+
+/// The digests of what a statement is about, and what was added to the first.
+struct Subjects {
+    digests: Vec<String>,
+    annotations: Annotations,
+}
+
+impl<'de> Deserialize<'de> for Subjects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Few;
+        impl<'de> Visitor<'de> for Few {
+            type Value = Subjects;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of subjects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Subjects, A::Error> {
+                let mut all = Subjects { digests: Vec::new(), annotations: Annotations::default() };
+                let mut count = 0;
+                while let Some(subject) = access.next_element::<Subject>()? {
+                    if count == MAX_SUBJECTS {
+                        return Err(A::Error::custom(format!(
+                            "it is about more than {MAX_SUBJECTS} subjects"
+                        )));
+                    }
+                    let digests = subject.digest.0.into_iter();
+                    all.digests
+                        .extend(digests.map(|(algorithm, hex)| format!("{algorithm}:{hex}")));
+                    if count == 0 {
+                        all.annotations = subject.annotations.unwrap_or_default();
+                    }
+                    count += 1;
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_seq(Few)
     }
 }
 
@@ -106,6 +144,11 @@ impl<'de> Deserialize<'de> for Digests {
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Digests, A::Error> {
                 let mut digests = BTreeMap::new();
                 while let Some((algorithm, hex)) = access.next_entry::<String, String>()? {
+                    if digests.len() == MAX_DIGESTS {
+                        return Err(A::Error::custom(format!(
+                            "a subject has more than {MAX_DIGESTS} digests"
+                        )));
+                    }
                     if let Some(_twice) = digests.insert(algorithm.clone(), hex) {
                         return Err(json::twice(&algorithm));
                     }

@@ -322,8 +322,7 @@ fn names(signed: &Signed, rule: &SignedBy, asked: Asked<'_>) -> Result<(), Strin
 
 /// What was found and is nothing that can count.
 fn faults(found: &Found) -> Vec<String> {
-    let faults = found.faults.iter().map(|(manifest, why)| format!("{manifest}: {why}"));
     let unread = (found.unread > 0)
         .then(|| format!("{} more are too many or too large, and were not read", found.unread));
-    faults.chain(unread).collect()
+    found.faults.iter().cloned().chain(unread).collect()
 }
