@@ -39,3 +39,4 @@ mod races;
 mod sendfile;
 mod servers;
 mod transfers;
+mod trust;

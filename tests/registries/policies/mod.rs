@@ -161,14 +161,14 @@ impl Image {
 }
 
 /// The skopeo of today, told to look for signatures.
-struct Skopeo {
+pub(crate) struct Skopeo {
     program: PathBuf,
     settings: PathBuf,
 }
 
 /// What skopeo says to an image.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Accepted,
     /// By a rule.
     Rejected,
@@ -179,14 +179,19 @@ enum Verdict {
 }
 
 impl Skopeo {
-    fn find(scratch: &Scratch) -> Option<Self> {
+    pub(crate) fn find(scratch: &Scratch) -> Option<Self> {
         let program = peer("skopeo-sid")?;
         let settings = scratch
             .write("registries.d/all.yaml", "default-docker:\n  use-sigstore-attachments: true\n");
         Some(Skopeo { program, settings: settings.parent().unwrap().to_owned() })
     }
 
-    fn verdict(&self, scratch: &Scratch, policy: &str, asked: &str) -> (Verdict, String) {
+    pub(crate) fn verdict(
+        &self,
+        scratch: &Scratch,
+        policy: &str,
+        asked: &str,
+    ) -> (Verdict, String) {
         let policy = scratch.write("policy.json", policy);
         let copy = scratch.path("copy");
         let run = scratch
