@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::digest::{Digest, Verifying};
 use crate::error::Advice;
 use crate::manifest::RawManifest;
-use crate::names::{Selector, Tag, is_digest_tag};
+use crate::names::{Selector, Tag, digest_of_tag, tag_of};
 use crate::oci::{self, Descriptor, MAX_MANIFEST};
 use crate::{Error, Result};
 
@@ -383,11 +383,7 @@ pub(crate) fn resolve_among(
     let Some(selector) = selector else {
         // What is attached to an image has an entry of its own in a layout, and is no image.
         let attached = if entries.len() > 1 { attached(source, entries) } else { HashSet::new() };
-        let is_image = |entry: &&Descriptor| match entry.name() {
-            // So does what cosign attaches, under a name that is made of the image's digest.
-            Some(name) => entries.len() == 1 || !is_digest_tag(name),
-            None => !attached.contains(&entry.digest),
-        };
+        let is_image = |entry: &&Descriptor| is_image(entry, &attached);
         let entries_meant: Vec<_> = entries.iter().filter(is_image).collect();
         return only_one(entries_meant, |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_advice(Advice::AddImage),
@@ -469,6 +465,15 @@ pub(crate) fn resolve_among(
         }
     }
     Err(unknown())
+}
+
+/// Whether an entry stands for an image, and not for what is attached to one: its name is no tag that
+/// is made of a digest, as cosign's are, or it has no name and is not among what [`attached`] found.
+pub fn is_image(entry: &Descriptor, attached: &HashSet<Digest>) -> bool {
+    match entry.name() {
+        Some(name) => digest_of_tag(tag_of(name)).is_none(),
+        None => !attached.contains(&entry.digest),
+    }
 }
 
 /// Those of some entries that are without a name and attached to a manifest which is there, and so

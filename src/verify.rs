@@ -65,12 +65,11 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
     let _hold = source.hold();
     let entries = only.map_or_else(|| source.entries(), |entry| Ok(vec![entry.clone()]))?;
     let attached = content::attached(source, &entries);
-    let images: HashSet<_> = entries
-        .iter()
-        .map(|entry| &entry.digest)
-        .filter(|digest| !attached.contains(*digest))
-        .collect();
-    let report = Report { images: images.len(), attached: attached.len(), ..Report::default() };
+    let of_images = entries.iter().filter(|entry| content::is_image(entry, &attached));
+    let images: HashSet<_> = of_images.map(|entry| &entry.digest).collect();
+    let all: HashSet<_> = entries.iter().map(|entry| &entry.digest).collect();
+    let attached = all.len() - images.len();
+    let report = Report { images: images.len(), attached, ..Report::default() };
     let mut walk =
         Walk { source, visited: Visited::default(), reached: BTreeMap::new(), report, full: false };
     entries.iter().for_each(|entry| walk.reach(entry, 0));

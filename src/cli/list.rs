@@ -88,7 +88,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let attached = if is_one { HashSet::new() } else { content::attached(source, &entries) };
     entries.retain(|entry| {
         oci::is_manifest_or_index(&entry.media_type)
-            && (entry.name().is_some() || !attached.contains(&entry.digest))
+            && content::is_image(entry, &attached)
     });
     show(args, false, Some(source), entries)
 }

@@ -12,6 +12,11 @@ use crate::{Error, Result};
 /// The longest name of an entry that is taken.
 const MAX_NAME: usize = 512;
 
+/// The tag of an entry's name, or the name itself.
+pub(crate) fn tag_of(name: &str) -> &str {
+    split_tag(name).1.unwrap_or(name)
+}
+
 /// What can be done about a digest that is none.
 const DIGEST_HINT: &str = "a digest is sha256: and 64 hex digits";
 
@@ -229,21 +234,6 @@ fn check(text: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The endings of cosign's tags: signatures, attestations, bills of materials.
-pub(crate) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
-
-/// Whether a tag, or the tag of an entry's name, is made of a digest: that of a list of what is
-/// attached, or of what cosign attaches.
-pub(crate) fn is_digest_tag(name: &str) -> bool {
-    let tag = split_tag(name).1.unwrap_or(name);
-    let plain = COSIGN.iter().find_map(|end| tag.strip_suffix(&format!(".{end}"))).unwrap_or(tag);
-    plain.split_once('-').is_some_and(|(algorithm, hex)| {
-        matches!(algorithm, "sha256" | "sha512")
-            && hex.len() >= 64
-            && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }
 
 /// Splits a name into what a table shows as repository and tag.

@@ -24,13 +24,14 @@ mod reference;
 mod repository;
 mod tag;
 
-pub(crate) use entry::{COSIGN, is_digest_tag};
+pub(crate) use entry::tag_of;
 pub use entry::{EntryName, Selector, split_tag};
 pub use host::Host;
 pub use location::{ARCHIVE_ENDINGS, Location, PathKind, is_archive_name, looks_like_path};
 pub use namespace::Namespace;
 pub use reference::Reference;
 pub use repository::RepositoryName;
+pub(crate) use tag::{COSIGN, digest_of_tag};
 pub use tag::{Tag, TagOrDigest};
 
 /// A text from elsewhere as an error shows it: in quotes, made visible, and cut.

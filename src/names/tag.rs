@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::shown;
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::{Error, Result};
 
 /// The longest tag.
@@ -30,6 +30,18 @@ impl FromStr for Tag {
             false => Err(Error::usage(format!("{} is not a tag", shown(text))).with_hint(TAG_HINT)),
         }
     }
+}
+
+/// The endings of the tags under which cosign 2 puts what it attaches to a manifest: signatures,
+/// attestations, bills of materials.
+pub(crate) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+
+/// The digest that a tag is made of, `sha256-HEX` or `sha256-HEX.sig`: that of a list of referrers
+/// (distribution-spec, "Referrers Tag Schema"), or of what cosign attaches.
+pub(crate) fn digest_of_tag(tag: &str) -> Option<Digest> {
+    let plain = COSIGN.iter().find_map(|end| tag.strip_suffix(end)?.strip_suffix('.'));
+    let (algorithm, hex) = plain.unwrap_or(tag).split_once('-')?;
+    Digest::from_parts(Algorithm::from_name(algorithm)?, hex).ok()
 }
 
 /// What a tag may have.

@@ -13,7 +13,7 @@ use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::graph::{Graph, MAX_DEPTH, MAX_MANIFESTS};
 use crate::manifest::RawManifest;
-use crate::names::{self, COSIGN, EntryName, Tag, split_tag};
+use crate::names::{COSIGN, EntryName, Tag, digest_of_tag, tag_of};
 use crate::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use crate::{Error, Kind, Result, threads};
 
@@ -95,11 +95,6 @@ pub(crate) fn cosign_tag(subject: &Digest, end: &str) -> Option<Tag> {
     format!("{}-{}.{end}", subject.algorithm().name(), subject.hex()).parse().ok()
 }
 
-/// The tag of an entry's name, or the name itself.
-fn tag_of(name: &str) -> &str {
-    split_tag(name).1.unwrap_or(name)
-}
-
 /// Whether two entries have the same tag, whatever stands before it.
 pub(crate) fn same_tag(one: &Descriptor, other: &Descriptor) -> bool {
     one.name().map(tag_of) == other.name().map(tag_of)
@@ -114,7 +109,7 @@ pub(crate) fn tagged_among(entries: &[Descriptor], tags: &[Tag]) -> Vec<Descript
 /// Whether a tag, or the tag of an entry's name, is made of a digest: that of a list of referrers, or
 /// of what cosign attaches.
 pub fn is_digest_tag(name: &str) -> bool {
-    names::is_digest_tag(name)
+    digest_of_tag(tag_of(name)).is_some()
 }
 
 /// Whether a tag is one of cosign's.
