@@ -381,9 +381,11 @@ pub(crate) fn resolve_among(
 ) -> Result<Descriptor> {
     let origin = source.origin();
     let Some(selector) = selector else {
-        // What is attached to an image has an entry of its own in a layout, and is no image.
-        let attached = if entries.len() > 1 { attached(source, entries) } else { HashSet::new() };
-        let is_image = |entry: &&Descriptor| is_image(entry, &attached);
+        // What is attached to an image has an entry of its own in a layout, and is no image. Where
+        // there is nothing else, it was asked for.
+        let alone = entries.len() == 1;
+        let attached = if alone { HashSet::new() } else { attached(source, entries) };
+        let is_image = |entry: &&Descriptor| alone || is_image(entry, &attached);
         let entries_meant: Vec<_> = entries.iter().filter(is_image).collect();
         return only_one(entries_meant, |n| match n {
             0 => Error::not_found(format!("{origin} holds no image")).with_advice(Advice::AddImage),

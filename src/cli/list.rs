@@ -87,8 +87,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
     let attached = if is_one { HashSet::new() } else { content::attached(source, &entries) };
     entries.retain(|entry| {
-        oci::is_manifest_or_index(&entry.media_type)
-            && content::is_image(entry, &attached)
+        oci::is_manifest_or_index(&entry.media_type) && content::is_image(entry, &attached)
     });
     show(args, false, Some(source), entries)
 }

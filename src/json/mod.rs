@@ -12,6 +12,7 @@
 
 mod annotations;
 mod extra;
+mod object;
 mod write;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use serde_json::value::RawValue;
 pub use annotations::Annotations;
 pub(crate) use extra::Foreign;
 pub use extra::{Extra, Raw};
+pub(crate) use object::{Members, Object};
 pub(crate) use write::{Document, Writer, plain_to_vec, serialize, to_vec};
 
 use crate::{Error, Result, words};

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::key::PublicKey;
 use super::statement::Envelope;
-use crate::{Result, json};
+use crate::Result;
+use crate::json::{self, Object};
 
 /// The media type of what is made here.
 pub(super) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -70,11 +71,11 @@ pub(super) fn envelope(bytes: &[u8]) -> Result<Envelope> {
     #[serde(rename_all = "camelCase")]
     struct Read {
         media_type: String,
-        dsse_envelope: Option<Envelope>,
+        dsse_envelope: Option<Object<Envelope>>,
     }
-    let read: Read = json::from_slice(bytes, "the bundle")?;
+    let Object(read): Object<Read> = json::from_slice(bytes, "the bundle")?;
     match read.dsse_envelope {
-        Some(envelope) if is_bundle(&read.media_type) => Ok(envelope),
+        Some(Object(envelope)) if is_bundle(&read.media_type) => Ok(envelope),
         Some(_) => Err(crate::Error::invalid("it is no bundle of sigstore's")),
         None => Err(crate::Error::invalid("the bundle holds no envelope with a statement")),
     }

@@ -16,11 +16,12 @@ use super::simple::{self, Claim};
 use super::statement::{Envelope, IN_TOTO, SIGNED, Statement, signed_bytes};
 use crate::content::{self, Source};
 use crate::digest::Digest;
+use crate::json::{self, Object};
 use crate::manifest::RawManifest;
 use crate::names::{EntryName, Tag};
 use crate::oci::{Annotations, Descriptor};
 use crate::referrers::{SIGNATURE, cosign_tag};
-use crate::{Error, Kind, Result, graph, json, threads};
+use crate::{Error, Kind, Result, graph, threads};
 
 /// The media type of an envelope that lies there without a bundle, as cosign 2 attests.
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
@@ -389,7 +390,8 @@ fn open(source: &dyn Source, candidate: &Candidate) -> Result<Signed> {
             Ok(signed)
         }
         Format::Envelope => {
-            Signed::statement_of(*format, manifest, json::from_slice(&bytes, "the envelope")?)
+            let Object(envelope) = json::from_slice(&bytes, "the envelope")?;
+            Signed::statement_of(*format, manifest, envelope)
         }
     }
 }

@@ -1,16 +1,13 @@
 //! Simple signing: what cosign, podman and skopeo sign, a text that names an image by its digest and
 //! by what it is called (containers/image, "simple signing"; cosign's SIGNATURE_SPEC).
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::Result;
 use crate::digest::Digest;
+use crate::json::{self, Members, Object};
 use crate::oci::Annotations;
-use crate::{Result, json};
 
 /// The media type of such a text, a layer of a manifest of signatures.
 pub(super) const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -21,7 +18,7 @@ const KIND: &str = "cosign container image signature";
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Payload {
-    critical: Critical,
+    critical: Object<Critical>,
     /// What the signer added.
     optional: Option<Annotations>,
 }
@@ -29,8 +26,8 @@ struct Payload {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Critical {
-    identity: Identity,
-    image: Image,
+    identity: Object<Identity>,
+    image: Object<Image>,
     #[serde(rename = "type")]
     kind: String,
 }
@@ -58,11 +55,11 @@ pub(super) struct Claim {
 /// Makes the text.
 pub(super) fn payload(digest: &Digest, identity: &str, annotations: &Annotations) -> Vec<u8> {
     let payload = Payload {
-        critical: Critical {
-            identity: Identity { docker_reference: identity.to_owned() },
-            image: Image { docker_manifest_digest: digest.clone() },
+        critical: Object(Critical {
+            identity: Object(Identity { docker_reference: identity.to_owned() }),
+            image: Object(Image { docker_manifest_digest: digest.clone() }),
             kind: KIND.to_owned(),
-        },
+        }),
         optional: (!annotations.is_empty()).then(|| annotations.clone()),
     };
     serde_json::to_vec(&payload).expect("it is texts")
@@ -77,11 +74,11 @@ pub(super) fn claim(payload: &[u8]) -> Result<Claim> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Read {
-        critical: Critical,
+        critical: Object<Critical>,
         optional: Option<Optional>,
     }
-    let read: Read = json::from_slice(payload, "what is signed")?;
-    let critical = read.critical;
+    let Object(read): Object<Read> = json::from_slice(payload, "what is signed")?;
+    let critical = read.critical.0;
     if critical.kind != KIND {
         return Err(crate::Error::invalid(format!(
             "what is signed is no image, but {:?}",
@@ -89,8 +86,8 @@ pub(super) fn claim(payload: &[u8]) -> Result<Claim> {
         )));
     }
     Ok(Claim {
-        digest: critical.image.docker_manifest_digest,
-        identity: critical.identity.docker_reference,
+        digest: critical.image.0.docker_manifest_digest,
+        identity: critical.identity.0.docker_reference,
         annotations: read.optional.map(|optional| optional.0).unwrap_or_default(),
     })
 }
@@ -100,31 +97,12 @@ struct Optional(Annotations);
 
 impl<'de> Deserialize<'de> for Optional {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-        impl<'de> Visitor<'de> for Texts {
-            type Value = Optional;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("what the signer added")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Optional, A::Error> {
-                let mut all = BTreeMap::new();
-                while let Some((key, value)) = access.next_entry::<String, Box<RawValue>>()? {
-                    if all.len() == json::MAX_FIELDS {
-                        let most = json::MAX_FIELDS;
-                        return Err(A::Error::custom(format!("the signer added more than {most}")));
-                    }
-                    let text: Option<String> = serde_json::from_str(value.get()).ok();
-                    if let Some(_twice) = all.insert(key.clone(), text) {
-                        return Err(json::twice(&key));
-                    }
-                }
-                let texts = all.iter().filter_map(|(key, text)| Some((&**key, text.as_deref()?)));
-                Ok(Optional(Annotations::from_iter(texts)))
-            }
-        }
-        deserializer.deserialize_map(Texts)
+        let Members(all) = Members::<Box<RawValue>>::deserialize(deserializer)?;
+        let texts = all.into_iter().filter_map(|(key, value)| {
+            let text: String = serde_json::from_str(value.get()).ok()?;
+            Some((key, text))
+        });
+        Ok(Optional(Annotations::from_iter(texts)))
     }
 }
 
@@ -169,6 +147,7 @@ mod tests {
             ("sha256:e", "md5:e"),
             (r#""optional":null"#, r#""optional":null} {"#),
             (r#""optional":null"#, r#""optional":7"#),
+            (r#"{"docker-reference":"registry.example/os"}"#, r#"["registry.example/os"]"#),
             (r#""docker-reference":"registry.example/os""#, ""),
         ] {
             let other = whole.replacen(from, to, 1);

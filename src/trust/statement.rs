@@ -5,13 +5,14 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::digest::Digest;
+use crate::json::{self, Members, Object};
 use crate::oci::Annotations;
-use crate::{Error, Result, json};
+use crate::{Error, Result};
 
 /// The type of what is signed: in-toto's, in JSON.
 pub(super) const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -53,7 +54,7 @@ impl Statement {
             #[allow(dead_code, reason = "a second one is an error")]
             predicate: Option<&'a RawValue>,
         }
-        let read: Read<'_> = serde_json::from_slice(bytes).map_err(|e| {
+        let Object(read): Object<Read<'_>> = serde_json::from_slice(bytes).map_err(|e| {
             let why = crate::words::foreign(&e.to_string());
             Error::invalid(format!("the statement cannot be read: {why}"))
         })?;
@@ -92,10 +93,15 @@ impl<'de> Deserialize<'de> for Subjects {
             fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Subjects, A::Error> {
                 let mut all = Subjects { digests: Vec::new(), annotations: Annotations::default() };
                 let mut count = 0;
-                while let Some(subject) = access.next_element::<Subject>()? {
+                while let Some(Object(subject)) = access.next_element::<Object<Subject>>()? {
                     if count == MAX_SUBJECTS {
                         return Err(A::Error::custom(format!(
                             "it is about more than {MAX_SUBJECTS} subjects"
+                        )));
+                    }
+                    if subject.digest.0.len() > MAX_DIGESTS {
+                        return Err(A::Error::custom(format!(
+                            "a subject has more than {MAX_DIGESTS} digests"
                         )));
                     }
                     let digests = subject.digest.0.into_iter();
@@ -116,7 +122,7 @@ impl<'de> Deserialize<'de> for Subjects {
 #[derive(Deserialize)]
 struct Subject {
     #[serde(default)]
-    digest: Digests,
+    digest: Members<String>,
     /// Those that are not all texts count as none.
     #[serde(default, deserialize_with = "texts")]
     annotations: Option<Annotations>,
@@ -125,39 +131,6 @@ struct Subject {
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Annotations>, D::Error> {
     let raw: &RawValue = Deserialize::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).ok())
-}
-
-/// Digests by their algorithms, each once.
-#[derive(Default)]
-struct Digests(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Digests {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Once;
-        impl<'de> Visitor<'de> for Once {
-            type Value = Digests;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("digests by their algorithms")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Digests, A::Error> {
-                let mut digests = BTreeMap::new();
-                while let Some((algorithm, hex)) = access.next_entry::<String, String>()? {
-                    if digests.len() == MAX_DIGESTS {
-                        return Err(A::Error::custom(format!(
-                            "a subject has more than {MAX_DIGESTS} digests"
-                        )));
-                    }
-                    if let Some(_twice) = digests.insert(algorithm.clone(), hex) {
-                        return Err(json::twice(&algorithm));
-                    }
-                }
-                Ok(Digests(digests))
-            }
-        }
-        deserializer.deserialize_map(Once)
-    }
 }
 
 /// Makes a statement about one image. `predicate` is JSON, and stands in it as it is.
@@ -213,7 +186,7 @@ pub(super) fn signed_bytes(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 pub(super) struct Envelope {
     payload: Base64,
     payload_type: String,
-    signatures: [EnvelopeSignature; 1],
+    signatures: [Object<EnvelopeSignature>; 1],
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -244,7 +217,7 @@ impl Envelope {
         Envelope {
             payload: Base64(statement),
             payload_type: IN_TOTO.to_owned(),
-            signatures: [EnvelopeSignature { sig: Base64(signature) }],
+            signatures: [Object(EnvelopeSignature { sig: Base64(signature) })],
         }
     }
 
@@ -256,7 +229,7 @@ impl Envelope {
         if self.payload_type != IN_TOTO {
             return Err(Error::invalid("what is signed is no statement of in-toto"));
         }
-        let [signature] = self.signatures;
+        let [Object(signature)] = self.signatures;
         Ok((self.payload.0, signature.sig.0))
     }
 }
@@ -298,6 +271,7 @@ mod tests {
             (r#""predicateType""#, r#""predicateType":"x","predicateType""#),
             (r#""predicate":"#, r#""predicate":7,"predicate":"#),
             (r#""subject""#, r#""subject":[],"subject""#),
+            (&format!(r#"{{"sha256":"{HEX}"}}"#), &format!(r#"[["sha256","{HEX}"]]"#)),
             ("Statement/v1", "Statement/v2"),
         ] {
             let other = whole.replacen(from, to, 1);
@@ -314,6 +288,7 @@ mod tests {
         for (from, to) in [
             (r#"{"sig":"AQ=="}"#, r#"{"sig":"AQ=="},{"sig":"AQ=="}"#),
             (r#"{"sig":"AQ=="}"#, ""),
+            (r#"{"sig":"AQ=="}"#, r#"["AQ=="]"#),
             ("AQ==", "AQ"),
             ("AQ==", "AR=="),
             (r#""payload":"#, r#""payload":"e30=","payload":"#),

@@ -3,19 +3,15 @@
 //! a rule that is misspelled would otherwise be no rule.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::identity;
-use crate::json::twice;
+use crate::json::{Members, Object};
 
-/// How many scopes a transport may have, and how many rules a scope.
-const MAX_SCOPES: usize = 10_000;
+/// How many rules a scope may have.
 const MAX_RULES: usize = 100;
 /// The transports whose scopes are paths.
 const PATHS: [&str; 4] = ["dir", "oci", "oci-archive", "sif"];
@@ -64,67 +60,6 @@ fn check_path(scope: &str) -> Result<(), &'static str> {
             Err("a path has neither //, . nor .. in it, nor a slash at its end")
         }
         Some(_) => Ok(()),
-    }
-}
-
-/// What an object has by keys that its writer chose; an error says under which.
-pub(super) struct Members<T>(pub(super) BTreeMap<String, T>);
-
-impl<T> Default for Members<T> {
-    fn default() -> Self {
-        Members(BTreeMap::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Unique<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Unique<T> {
-            type Value = Members<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some(key) = access.next_key::<String>()? {
-                    if members.contains_key(&key) {
-                        return Err(twice(&key));
-                    }
-                    if members.len() == MAX_SCOPES {
-                        let why = format!("there are more than {MAX_SCOPES} keys in an object");
-                        return Err(A::Error::custom(why));
-                    }
-                    let value = access.next_value();
-                    let value = value.map_err(|e| A::Error::custom(format!("in {key:?}: {e}")))?;
-                    members.insert(key, value);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Unique(std::marker::PhantomData))
-    }
-}
-
-/// What is written as an object; serde takes a list of the fields' values for one too.
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Map<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Map<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(access)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Map(std::marker::PhantomData))
     }
 }
 

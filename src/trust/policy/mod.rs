@@ -18,7 +18,7 @@ use std::path::Path;
 pub use identity::Identity;
 pub use rule::{Rule, SignedBy};
 
-use document::{Document, Object};
+use document::Document;
 use rule::Unusable;
 
 use crate::names::Reference;
@@ -70,7 +70,8 @@ impl Policy {
             let most = MAX_POLICY / 1024;
             return Err(refused(Error::invalid(format!("{what} is larger than {most} KiB"))));
         }
-        let Object(document): Object<Document> = json::from_slice(bytes, what).map_err(refused)?;
+        let json::Object(document): json::Object<Document> =
+            json::from_slice(bytes, what).map_err(refused)?;
         let transports = &document.transports.0;
         let lists = transports.values().flat_map(|scopes| scopes.0.values());
         let keys: usize = lists.chain([&document.default]).map(rule::keys).sum();
