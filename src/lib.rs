@@ -106,6 +106,7 @@ pub mod place;
 pub mod platform;
 mod program;
 pub mod progress;
+pub mod provenance;
 pub mod publish;
 pub mod referrers;
 pub mod registry;

@@ -92,7 +92,7 @@ test_garden_linux_hooks() { # what its container and _pxe do, runs unchanged, an
 	END
 	build boxed boxed || fail "no container" "$scratch/boxed.out"
 	made="$(find "$scratch/boxed" -name '*.*' -printf '%f\n' | sed 's/^.*local\.//' | sort | paste -s -d ' ')"
-	[ "$made" = '.lock log manifest oci os-release spdx.json tar.xz tar.xz.sha256' ] || fail "it makes: $made"
+	[ "$made" = '.lock log manifest oci os-release provenance.json spdx.json tar.xz tar.xz.sha256' ] || fail "it makes: $made"
 
 	feature _net flag
 	mkdir "$scratch/cert"
@@ -134,7 +134,7 @@ test_garden_linux_hooks() { # what its container and _pxe do, runs unchanged, an
 	rm "$folder/boxed/image.oci"
 	build netted boxed_net || fail "no files for the network" "$scratch/netted.out"
 	made="$(find "$scratch/netted" -name '*.*' -printf '%f\n' | sed 's/^.*local\.//' | sort | paste -s -d ' ')"
-	[ "$made" = '.lock esp lima.yaml log manifest os-release pxe.tar.gz qcow2 raw spdx.json tar.xz tar.xz.sha256' ] || fail "it makes: $made"
+	[ "$made" = '.lock esp lima.yaml log manifest os-release provenance.json pxe.tar.gz qcow2 raw spdx.json tar.xz tar.xz.sha256' ] || fail "it makes: $made"
 	tar --extract --to-stdout --gzip --file "$scratch/netted/"*.pxe.tar.gz initrd | head -n 1 | grep -qx certificate || fail "the certificate did not get there"
 	[ "$(sfdisk --json "$scratch/netted/"*.raw | jq -r '.partitiontable.partitions[].type')" = C12A7328-F81F-11D2-BA4B-00A0C93EC93B ] || fail "no disk of the partition"
 	rm -r "$folder/"{boxed,_net} "$scratch/cert"

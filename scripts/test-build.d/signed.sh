@@ -46,6 +46,10 @@ test_signed() { # what is pushed is signed and attested, and no hook and no log 
 		jq --exit-status --slurpfile bill "$(echo "$scratch/signed/"*.spdx.json)" '.predicate == $bill[0]' "$scratch/attested" > /dev/null ||
 			fail "another bill is attested" "$scratch/attested"
 	done
+	"$OSIMAGE" verify "$image" --key "$scratch/second.pub" --attestation slsaprovenance1 > "$scratch/attested" 2> /dev/null ||
+		fail "no provenance is attested" "$scratch/signed.out"
+	jq --exit-status --slurpfile made "$(echo "$scratch/signed/"*.provenance.json)" '.predicate == $made[0]' "$scratch/attested" > /dev/null ||
+		fail "another provenance is attested" "$scratch/attested"
 	COSIGN_PASSWORD='' "$OSIMAGE" keygen -o "$scratch/third" &> /dev/null
 	if "$OSIMAGE" verify "$image" --key "$scratch/third.pub" 2> /dev/null; then fail "it is signed by anybody"; fi
 	grep -q '^BUILDER_CNAME=' "$scratch/signed/"*.log || fail "the hooks have shown no environment"

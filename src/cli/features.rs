@@ -14,7 +14,7 @@ use osimage::publish::{BuildResult, Naming};
 use osimage::{Error, Result, features};
 use serde::Serialize;
 
-use super::{explain, keys, output, publish, rootfs, sbom};
+use super::{explain, keys, output, provenance, publish, rootfs, sbom};
 
 /// Resolve the features of an OS build, and read what it has made
 #[derive(Debug, clap::Args)]
@@ -45,6 +45,7 @@ enum Command {
     Fstab(rootfs::Fstab),
     Partitions(rootfs::Partitions),
     Sbom(sbom::Sbom),
+    Provenance(provenance::Args),
 }
 
 const RESOLVE_EXAMPLES: &str = "Examples:
@@ -130,6 +131,7 @@ pub fn run(args: Args, out: &mut impl Write) -> Result<()> {
         Command::Fstab(args) => rootfs::fstab(&args)?,
         Command::Partitions(args) => rootfs::partitions(&args)?,
         Command::Sbom(args) => sbom::sbom(args)?,
+        Command::Provenance(args) => provenance::provenance(&args)?,
     };
     out.write_all(text.as_bytes()).map_err(|e| Error::io("write", "standard output", e))
 }

@@ -32,6 +32,7 @@ mod names;
 mod output;
 mod progress;
 mod prompt;
+mod provenance;
 mod publish;
 mod pull;
 mod push;
