@@ -329,7 +329,7 @@ mod tests {
             ("me:hunter2@ghcr.io/me", "ghcr.io/me"),
             ("oci://me:hunter2@ghcr.io/me", "oci://ghcr.io/me"),
             ("ghcr.io/me@x", "ghcr.io/me@x"),
-            ("--suite", "--suite"),
+            ("-s", "-s"),
         ] {
             assert_eq!(without_user(text), left, "{text}");
         }
@@ -378,7 +378,7 @@ mod tests {
         std::fs::write(&release, "Suite: x\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n").unwrap();
         let digest = Digest::of(b"");
         let made = Provenance::new("kvm_oci")
-            .argument("--mirror")
+            .argument("-m")
             .argument("http://me:hunter2@a.example/debian")
             .parameter("suite", "trixie")
             .found("timestamp", "1")
@@ -397,7 +397,7 @@ mod tests {
                 "buildType": "urn:osimage:build:v1",
                 "externalParameters": {
                     "target": "kvm_oci",
-                    "commandLine": ["--mirror", "http://a.example/debian"],
+                    "commandLine": ["-m", "http://a.example/debian"],
                     "suite": "trixie",
                 },
                 "internalParameters": {"timestamp": "1"},

@@ -139,7 +139,7 @@ fn wrong_names_are_refused_before_anything_is_printed() {
         (&["gcp-amd64-1", "--publish-to", "ghcr.io"], 2, "\"ghcr.io\" is no place to publish to"),
         (
             &["gcp-amd64-1", "--publish-to", "ghcr.io/me", "--sign-key", "nowhere.key"],
-            1,
+            3,
             "cannot read nowhere.key",
         ),
         (&["gcp-amd64-1", "--sign-key", "release.key"], 2, "--publish-to"),
