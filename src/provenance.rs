@@ -217,8 +217,7 @@ impl Provenance {
                 },
             },
         };
-        // These are structs of strings, which always serialise.
-        serde_json::to_string_pretty(&document).expect("plain data") + "\n"
+        pretty(&document)
     }
 }
 
@@ -310,6 +309,11 @@ pub fn file_digest(path: &Path) -> Result<Digest> {
             read => hasher.update(&block[..read]),
         }
     }
+}
+
+/// JSON for people.
+fn pretty(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("it is texts and lists") + "\n"
 }
 
 #[cfg(test)]
