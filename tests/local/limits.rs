@@ -304,11 +304,11 @@ fn clean(scratch: &Scratch) {
 
 /// Runs every command on a place, each within the memory that it may have; the seconds that each
 /// took.
-fn run(scratch: &Scratch, place: &str) -> Vec<f64> {
+fn run(scratch: &Scratch, place: &str) -> Vec<(String, f64)> {
     let times = commands(place).into_iter().map(|args| {
-        let run = scratch.osimage(args).memory(MEMORY).run();
+        let run = scratch.osimage(&args).memory(MEMORY).run();
         clean(scratch);
-        run.cpu.expect("it was measured")
+        (format!("{args:?}"), run.cpu.expect("it was measured"))
     });
     times.collect()
 }
@@ -316,16 +316,12 @@ fn run(scratch: &Scratch, place: &str) -> Vec<f64> {
 #[test]
 fn whatever_is_in_a_layout_memory_is_bounded_and_work_grows_as_it_does() {
     for shape in SHAPES {
-        let scratch = Scratch::new();
-        let size = tried(shape.size);
-        let (all, quarter) = ((shape.content)(size), (shape.content)(size / 4));
-        all.layout(&scratch.path("all"));
-        quarter.layout(&scratch.path("quarter"));
-        let commands = commands("all/");
-        let times = run(&scratch, "all/").into_iter().zip(run(&scratch, "quarter/"));
-        for (args, (all, quarter)) in commands.iter().zip(times) {
-            in_proportion(format_args!("{}: {args:?}", shape.name), all, quarter);
-        }
+        in_proportion(tried(shape.size), |size| {
+            let scratch = Scratch::new();
+            (shape.content)(size).layout(&scratch.path("all"));
+            let times = run(&scratch, "all/").into_iter();
+            times.map(|(what, time)| (format!("{}: {what}", shape.name), time)).collect()
+        });
     }
 }
 

@@ -181,7 +181,7 @@ fn prepared() -> Scratch {
 }
 
 /// Runs commands against a registry of a shape and a size; the seconds that each took.
-fn run(scratch: &Scratch, shape: &Shape, size: usize) -> Vec<f64> {
+fn run(scratch: &Scratch, shape: &Shape, size: usize) -> Vec<(String, f64)> {
     let registry = Registry::start();
     registry.put_blob("sound", Content::bytes(EVIL_CONFIG));
     registry.put_blob("sound", Content::bytes(0_usize.to_be_bytes()));
@@ -196,8 +196,9 @@ fn run(scratch: &Scratch, shape: &Shape, size: usize) -> Vec<f64> {
         assert!(run.code == 0 || !run.stderr.is_empty(), "{}: {run:?}", shape.name);
         assert!(!run.stderr.contains("Usage:"), "{}: {run:?}", shape.name);
         let longest = run.stderr.lines().map(str::len).max().unwrap_or_default();
-        assert!(longest <= SAID, "{}: {command}: a line of {longest} bytes", shape.name);
-        run.cpu.expect("it was measured")
+        let what = format!("{}: {command}", shape.name);
+        assert!(longest <= SAID, "{what}: a line of {longest} bytes");
+        (what, run.cpu.expect("it was measured"))
     });
     times.collect()
 }
@@ -206,11 +207,7 @@ fn run(scratch: &Scratch, shape: &Shape, size: usize) -> Vec<f64> {
 fn bounded(shapes: &[Shape]) {
     let scratch = prepared();
     for shape in shapes {
-        let size = tried(shape.size);
-        let times = run(&scratch, shape, size).into_iter().zip(run(&scratch, shape, size / 4));
-        for (command, (all, quarter)) in shape.commands.iter().zip(times) {
-            in_proportion(format_args!("{}: {command}", shape.name), all, quarter);
-        }
+        in_proportion(tried(shape.size), |size| run(&scratch, shape, size));
     }
 }
 

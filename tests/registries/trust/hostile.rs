@@ -245,12 +245,10 @@ const SHAPES: &[Shape] = &[
 fn signatures_take_bounded_memory_and_work() {
     let scratch = scratch_with_keys();
     for shape in SHAPES {
-        let size = tried(shape.size);
-        let mut times = Vec::new();
-        for size in [size, size / 4] {
+        in_proportion(tried(shape.size), |size| {
             let bench = Bench::new();
             (shape.lay)(&bench, size);
-            for command in COMMANDS {
+            let times = COMMANDS.iter().map(|command| {
                 let command = command.replace("REF", &remote::name(&bench.registry));
                 let launch = scratch.osimage(command.split(' ')).args(["--retry", "0"]);
                 let run = launch.memory(MEMORY).run();
@@ -260,13 +258,10 @@ fn signatures_take_bounded_memory_and_work() {
                 assert!([0, REFUSED].contains(&run.code), "{what}: {run:?}");
                 let longest = run.stderr.lines().map(str::len).max().unwrap_or_default();
                 assert!(longest <= 8 << 10, "{what}: a line of {longest} bytes");
-                times.push(run.cpu.expect("it was measured"));
-            }
-        }
-        let (all, quarter) = times.split_at(COMMANDS.len());
-        for ((all, quarter), command) in all.iter().zip(quarter).zip(COMMANDS) {
-            in_proportion(format_args!("{}: {command}", shape.name), *all, *quarter);
-        }
+                (what, run.cpu.expect("it was measured"))
+            });
+            times.collect()
+        });
     }
 }
 
