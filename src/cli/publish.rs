@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
-use super::sign::{SignWith, signing};
+use super::sign::{SignWith, signing, would_sign};
 use super::{json, output, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
@@ -306,6 +306,12 @@ fn publish(
     let mut added_to = joins.as_ref().map(|joins| AddedTo::new(&joins.index));
     if args.dry_run {
         would_send(prepared, &names, index.as_ref(), &repository)?;
+        if let Some(signing) = signing {
+            let planned = prepared.plan_signing(signing, reference, index.as_ref(), &repository)?;
+            for (image, kind, making) in planned {
+                would_sign(reference, &image, kind.as_deref(), &making);
+            }
+        }
         if let (Some(joins), Some(would_join)) = (&joins, would_join) {
             let what = if would_join { "would get this image" } else { "has this image already" };
             output::say(&format!("{} {what}", joins.index));

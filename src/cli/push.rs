@@ -15,7 +15,7 @@ use osimage::names::{
 use osimage::oci::{self, Annotations, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
 use osimage::registry::{self, Access, Client, Repository, Shipment};
-use osimage::trust::{self, Signing, identity_of};
+use osimage::trust::{self, Signing};
 use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ use super::context::{Bare, Context, or_alone};
 use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
-use super::sign::{SignWith, signing};
+use super::sign::{SignWith, signing, would_sign};
 
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
@@ -269,11 +269,11 @@ fn push(
     let mut attached = referrers::attached(source, &graph, args.transfer.concurrency)?;
     let made = Inputs::default();
     let source = &Overlay::new(&made, source);
-    if let Some(signing) = signing.filter(|_| !args.dry_run) {
-        // Each further tag is a name of its own.
-        let tags = others.iter().map(|tag| reference.with_tag(tag));
-        let names = std::iter::once(reference.clone()).chain(tags);
-        let signing = names.fold(signing, |signing, name| signing.identity(identity_of(&name)));
+    // Each further tag is a name of its own.
+    let tags = others.iter().map(|tag| reference.with_tag(tag));
+    let names: Vec<_> = std::iter::once(reference.clone()).chain(tags).collect();
+    let signing = signing.map(|signing| signing.identities_of(&names));
+    if let Some(signing) = signing.as_ref().filter(|_| !args.dry_run) {
         let images = trust::images(source, entry)?;
         attached = signing.join(&repository, &images, &attached, source, &made)?;
     }
@@ -303,6 +303,11 @@ fn push(
         would_push(&repository, &graph.joined(&attached), entry, reference)?;
         for (tag, entry) in shipment.further() {
             would_move(&repository, entry, &reference.with_tag(tag))?;
+        }
+        if let Some(signing) = &signing {
+            for image in trust::images(source, entry)? {
+                would_sign(reference, &image, None, &signing.plan(&repository, &image)?);
+            }
         }
     } else {
         words.begin()?;

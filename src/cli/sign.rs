@@ -140,6 +140,20 @@ fn identity(place: &Place, entry: &Descriptor) -> Option<String> {
     named.as_ref().map(trust::identity_of).or_else(in_registry)
 }
 
+/// Says what would be signed of an image that would go to a registry; of a `kind`, what would be
+/// attested.
+pub fn would_sign(reference: &Reference, image: &Descriptor, kind: Option<&str>, making: &Making) {
+    let image = reference.with_digest(&image.digest);
+    let what = kind.map_or_else(|| image.to_string(), |kind| format!("{kind} of {image}"));
+    let (would, there) = match kind {
+        Some(_) => ("would attest", "attested already:"),
+        None => ("would sign", "signed already:"),
+    };
+    for (said, made) in [(would, making.made()), (there, making.there())] {
+        made.iter().for_each(|one| output::say(&format!("{said} {what}{}", how(one))));
+    }
+}
+
 /// How something was signed, for the end of a line.
 fn how(made: &Made) -> String {
     match &made.identity {

@@ -26,7 +26,7 @@ use crate::names::{Reference, Tag};
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::platform::Wanted;
 use crate::registry::{self, Repository, Shipment};
-use crate::trust::{self, Signing};
+use crate::trust::{self, Making, Signing};
 use crate::{Error, Result, referrers};
 
 /// How builds are called in a registry.
@@ -303,16 +303,8 @@ impl<'a> Prepared<'a> {
         index: Option<&WithContainers>,
         repository: &Repository,
     ) -> Result<()> {
-        let names = self.names(reference);
-        let signing = names
-            .iter()
-            .fold(signing.clone(), |signing, name| signing.identity(trust::identity_of(name)));
-        let mut images = trust::images(&self.source(), &self.image)?;
-        if let Some(index) = index {
-            let containers = index.containers.graph()?;
-            let containers = containers.entries().iter().cloned();
-            images.extend(containers.chain([index.entry.clone()]));
-        }
+        let signing = signing.clone().identities_of(&self.names(reference));
+        let images = self.signed(index)?;
         let attached =
             signing.join(repository, &images, &self.attached, &self.source(), &self.inputs)?;
         let mut entries = Vec::new();
@@ -323,6 +315,42 @@ impl<'a> Prepared<'a> {
         let new = Graph::read(&self.source(), &entries, 1)?;
         self.attached = attached.joined(&new);
         Ok(())
+    }
+
+    /// What [`sign`](Self::sign) would make, each with what it is about, and for an attestation its
+    /// type; nothing is signed.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn plan_signing(
+        &self,
+        signing: &Signing<'_>,
+        reference: &Reference,
+        index: Option<&WithContainers>,
+        repository: &Repository,
+    ) -> Result<Vec<(Descriptor, Option<String>, Making)>> {
+        let signing = signing.clone().identities_of(&self.names(reference));
+        let mut planned = Vec::new();
+        for image in self.signed(index)? {
+            let making = signing.plan(repository, &image)?;
+            planned.push((image, None, making));
+        }
+        for predicate in self.build.predicates()? {
+            let making = signing.plan_attest(repository, &self.image, &predicate)?;
+            planned.push((self.image.clone(), Some(predicate.kind().to_owned()), making));
+        }
+        Ok(planned)
+    }
+
+    /// All that is signed: the image, what it reaches of images, and those of the index over it.
+    fn signed(&self, index: Option<&WithContainers>) -> Result<Vec<Descriptor>> {
+        let mut images = trust::images(&self.source(), &self.image)?;
+        if let Some(index) = index {
+            let containers = index.containers.graph()?;
+            let containers = containers.entries().iter().cloned();
+            images.extend(containers.chain([index.entry.clone()]));
+        }
+        Ok(images)
     }
 
     /// Sends the image, what is attached to it, and the index over it and its container, which then

@@ -177,6 +177,12 @@ impl<'a> Signing<'a> {
         self
     }
 
+    /// The names that an image gets, as its identities.
+    #[must_use]
+    pub fn identities_of<'n>(self, names: impl IntoIterator<Item = &'n Reference>) -> Self {
+        names.into_iter().fold(self, |signing, name| signing.identity(identity_of(name)))
+    }
+
     /// The same, where no identity is given yet.
     #[must_use]
     pub fn or_identity(self, identity: Option<String>) -> Self {
@@ -246,7 +252,7 @@ impl<'a> Signing<'a> {
         let (mut making, name) = self.look(source, image)?;
         let mut layers = Vec::new();
         for one in &making.made {
-            let key = self.keys.iter().find(|key| *key.public() == one.key).ok_or_else(no_key)?;
+            let key = self.key(one)?;
             match &one.identity {
                 Some(identity) => layers.push(self.simple(image, key, identity, sink)?),
                 None => making.entries.push(self.bundle(image, key, SIGNED, b"{}", None, sink)?),
@@ -291,12 +297,30 @@ impl<'a> Signing<'a> {
         predicate: &Predicate,
         sink: &dyn BlobSink,
     ) -> Result<Making> {
+        let mut making = self.plan_attest(source, image, predicate)?;
+        let (kind, content) = (predicate.kind(), predicate.content());
+        for one in &making.made {
+            let key = self.key(one)?;
+            making.entries.push(self.bundle(image, key, kind, content, self.name(), sink)?);
+        }
+        Ok(making)
+    }
+
+    /// What [`attest`](Self::attest) would make, and what is there; nothing is signed.
+    ///
+    /// # Errors
+    /// As [`attest`](Self::attest).
+    pub fn plan_attest(
+        &self,
+        source: &dyn Source,
+        image: &Descriptor,
+        predicate: &Predicate,
+    ) -> Result<Making> {
         if self.keys.is_empty() {
             return Err(no_key());
         }
-        let name = self.identities.first().map(String::as_str);
         let (kind, content) = (predicate.kind(), predicate.content());
-        let wanted = self.statement(image, kind, content, name)?;
+        let wanted = self.statement(image, kind, content, self.name())?;
         let found = found::read(source, &image.digest, Wanted::Attestations(kind))?;
         let mut making = Making::default();
         for key in self.keys {
@@ -306,14 +330,22 @@ impl<'a> Signing<'a> {
                     && signed.format() == Format::Bundle
                     && signed.is_by(key.public())
             };
-            if found.signed.iter().any(same) {
-                making.there.push(one);
-                continue;
+            match found.signed.iter().any(same) {
+                true => making.there.push(one),
+                false => making.made.push(one),
             }
-            making.entries.push(self.bundle(image, key, kind, content, name, sink)?);
-            making.made.push(one);
         }
         Ok(making)
+    }
+
+    /// What the image is called in an attestation.
+    fn name(&self) -> Option<&str> {
+        self.identities.first().map(String::as_str)
+    }
+
+    /// The key that makes this.
+    fn key(&self, one: &Made) -> Result<&PrivateKey> {
+        self.keys.iter().find(|key| *key.public() == one.key).ok_or_else(no_key)
     }
 
     /// Whether the signature is there already.

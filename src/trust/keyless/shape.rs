@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer};
 use crate::trust::statement::{IN_TOTO, Statement};
 use crate::{Error, Result, words};
 
-/// The largest bundle.
-pub(super) const MAX_BUNDLE: usize = 1 << 20;
+/// The largest bundle: what it attests may be a list of all that a system consists of. Who looks for
+/// signatures alone reads less.
+pub(super) const MAX_BUNDLE: usize = 32 << 20;
 /// How many entries of logs, timestamps and certificates a bundle may have, of each.
 const MAX_EVIDENCE: usize = 16;
 
@@ -81,7 +82,7 @@ pub(super) fn bundle(bytes: &[u8]) -> Result<(&str, Signer, Signed)> {
         Error::invalid(format!("the bundle cannot be read: {why}"))
     };
     if bytes.len() > MAX_BUNDLE {
-        return Err(broken(&format!("it is larger than {} KiB", MAX_BUNDLE / 1024)));
+        return Err(broken(&format!("it is larger than {} MiB", MAX_BUNDLE >> 20)));
     }
     let text = unambiguous(bytes).map_err(|e| broken(&e))?;
     let bundle: Bundle = serde_json::from_str(text).map_err(|e| broken(&e))?;

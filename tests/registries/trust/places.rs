@@ -159,9 +159,17 @@ fn an_image_is_signed_on_its_way() {
         (["copy", &pushed, &copied], &copied),
         (["copy", &pushed, "./layout:1.0"], &"./layout:1.0".to_owned()),
     ] {
-        registry.forget();
         let mut args = args.to_vec();
         args.extend(["--sign-key", "p256.key"]);
+        if args[0] == "push" {
+            // What would be signed is said, and nothing is sent.
+            let run = scratch.osimage(&args).arg("--dry-run").run();
+            let signed = [format!("(simple, as {image})"), "(bundle)".to_owned()];
+            assert!(signed.iter().all(|how| run.stderr.contains(how)), "{run:?}");
+            assert_eq!(run.stderr.matches("would sign").count(), 2, "{run:?}");
+            assert_eq!(registry.tag("pushed", "1.0"), None);
+        }
+        registry.forget();
         let run = scratch.osimage(&args).run();
         if image.starts_with("./") {
             // A layout's image has no name that a registry would give it.
