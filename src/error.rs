@@ -329,6 +329,8 @@ pub enum Advice {
     RunAgain,
     /// Let the tag move to another image, or choose another one.
     MoveTag,
+    /// Let the tag move to this image.
+    AllowMove,
     /// Give the tag itself, or give the build what the tag is made of.
     GiveTag,
     /// Say for which architecture it is.
@@ -419,6 +421,7 @@ impl fmt::Display for Advice {
             ),
             Advice::RunAgain => f.write_str("try again; what has arrived is not sent again"),
             Advice::MoveTag => f.write_str("choose another tag, or let the tag move"),
+            Advice::AllowMove => f.write_str("let the tag move to this image, if that is meant"),
             Advice::GiveTag => f.write_str(
                 "give the tag itself, or build with a version; IMAGE_VERSION in the os-release \
                  beside the archive is one too",

@@ -26,7 +26,8 @@
 //! - [`platform`]: platforms as they are asked for, and what fits.
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
-//! - [`publish`]: what a build left, into a registry.
+//! - [`publish`]: what a build left, into a registry; [`promote`]: an image gets the name of its next
+//!   stage, and a record of that.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //! - [`rootfs`]: what a built system says of how it starts; [`sbom`]: the bill of its packages.
@@ -106,6 +107,7 @@ pub mod place;
 pub mod platform;
 mod program;
 pub mod progress;
+pub mod promote;
 pub mod provenance;
 pub mod publish;
 pub mod referrers;

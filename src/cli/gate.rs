@@ -6,10 +6,12 @@ use osimage::image::select;
 use osimage::oci::Descriptor;
 use osimage::place::Place;
 use osimage::platform::Wanted;
+use osimage::promote;
 use osimage::trust::{Policy, Requirement};
 use osimage::{Error, Kind, Result};
 
 use super::keys::Known;
+use super::sign::predicate_type;
 
 /// The variable that names a policy for every image of a registry.
 const POLICY: &str = "OSIMAGE_POLICY";
@@ -27,9 +29,38 @@ pub struct GateArgs {
     policy: Option<PathBuf>,
 }
 
+/// What must be attested, by one of the keys of whom must have signed.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Signatures")]
+pub struct AttestedArgs {
+    /// Take nothing of the image but where a key of --require-signature attests something of this
+    /// type about it, or about each image of an index; can be repeated
+    #[arg(long, value_name = "TYPE", value_parser = predicate_type, requires = "require_signature")]
+    require_attestation: Vec<String>,
+}
+
+impl AttestedArgs {
+    /// Refuses the image of a place of which that is not attested.
+    pub fn check(&self, gate: &Gate, place: &Place) -> Result<()> {
+        if self.require_attestation.is_empty() {
+            return Ok(());
+        }
+        let entry = place.entry()?;
+        let what = format!("{}@{}", place.label(), entry.digest);
+        // The command line has seen to it that there are keys.
+        if let Some(requirement) = &gate.keys {
+            for kind in &self.require_attestation {
+                promote::attested(requirement, place.source(), &entry, kind)?.or_refuse(&what)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Who must have signed: keys and policies that were read.
 pub struct Gate {
-    requirements: Vec<Requirement>,
+    keys: Option<Requirement>,
+    policy: Option<Requirement>,
     /// What the environment demands of images in a registry.
     of_registries: Option<Requirement>,
 }
@@ -37,14 +68,12 @@ pub struct Gate {
 impl GateArgs {
     /// Reads the keys and policies, before anything is asked.
     pub fn gate(&self) -> Result<Gate> {
-        let mut requirements = Vec::new();
-        if !self.require_signature.is_empty() {
-            let known = Known::load(&self.require_signature)?;
-            requirements.push(Requirement::keys(known.keys()));
-        }
-        if let Some(path) = &self.policy {
-            requirements.push(Requirement::policy(Policy::load(path)?));
-        }
+        let keys = match self.require_signature.is_empty() {
+            true => None,
+            false => Some(Requirement::keys(Known::load(&self.require_signature)?.keys())),
+        };
+        let policy = self.policy.as_deref().map(Policy::load).transpose()?;
+        let policy = policy.map(Requirement::policy);
         let named = std::env::var_os(POLICY).filter(|name| !name.is_empty());
         let named = named.filter(|_| self.policy.is_none());
         let of_registries = named
@@ -57,7 +86,7 @@ impl GateArgs {
                 Ok(Requirement::policy(policy.map_err(hinted)?))
             })
             .transpose()?;
-        Ok(Gate { requirements, of_registries })
+        Ok(Gate { keys, policy, of_registries })
     }
 }
 
@@ -66,7 +95,8 @@ impl Gate {
     /// wanted, a signature of either is enough.
     pub fn check(&self, place: &Place, platform: Option<&Wanted>) -> Result<()> {
         let of_registries = self.of_registries.iter().filter(|_| place.as_registry().is_some());
-        let requirements: Vec<_> = self.requirements.iter().chain(of_registries).collect();
+        let requirements: Vec<_> =
+            self.keys.iter().chain(&self.policy).chain(of_registries).collect();
         if requirements.is_empty() {
             return Ok(());
         }

@@ -42,6 +42,8 @@ const NOT_SHOWN: &[(&str, &[About])] = &[
     ("login", NO_STORE),
     ("logout", NO_STORE),
     ("url", NO_STORE),
+    ("promote", NO_STORE),
+    ("history", NO_STORE),
     ("resolve", NO_STORE),
     ("tags", NO_STORE),
     ("repos", NO_STORE),

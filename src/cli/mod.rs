@@ -19,6 +19,7 @@ mod features;
 mod gate;
 mod go_csv;
 mod help;
+mod history;
 mod index;
 mod inspect;
 mod json;
@@ -31,6 +32,7 @@ mod mistakes;
 mod names;
 mod output;
 mod progress;
+mod promote;
 mod prompt;
 mod provenance;
 mod publish;
@@ -110,6 +112,8 @@ enum Command {
     #[command(visible_alias = "cp")]
     Copy(Box<copy::Args>),
     Publish(Box<publish::Args>),
+    Promote(Box<promote::Args>),
+    History(history::Args),
     Attach(Box<attach::Args>),
     Keygen(keys::KeygenArgs),
     Sign(Box<sign::SignArgs>),
@@ -292,6 +296,8 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Pull(args) => pull::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),
         Command::Publish(args) => publish::run(&args, context),
+        Command::Promote(args) => promote::run(&args, context),
+        Command::History(args) => history::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
         Command::Keygen(args) => keys::keygen(&args),
         Command::Sign(args) => sign::sign(&args, context),

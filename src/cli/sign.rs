@@ -155,7 +155,7 @@ pub fn would_sign(reference: &Reference, image: &Descriptor, kind: Option<&str>,
 }
 
 /// How something was signed, for the end of a line.
-fn how(made: &Made) -> String {
+pub fn how(made: &Made) -> String {
     match &made.identity {
         Some(identity) => format!(" ({}, as {identity})", made.format),
         None => format!(" ({})", made.format),

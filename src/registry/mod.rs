@@ -62,7 +62,7 @@ use url::Url;
 
 pub use asked::{Asked, Endpoint, Side};
 pub use image::RemoteImage;
-pub use push::{Outcome, Shipment, push, push_attached, refuse_to_move};
+pub use push::{Outcome, Shipment, push, push_attached, push_new, refuse_to_move};
 pub use refusal::Refusal;
 pub use repository::{Access, Locator, Repository};
 

@@ -224,10 +224,71 @@ pub fn push_attached(
     repository: &Repository,
     options: &Options<'_>,
 ) -> Result<()> {
+    let left = without_merged(source, attached, repository, options)?;
+    let attached = left.as_ref().unwrap_or(attached);
     let (blobs, manifests): (Vec<_>, Vec<_>) =
         attached.nodes().iter().partition(|node| node.manifest().is_none());
     copy::transfer(source, blobs, repository, options)?;
     put_attached(source, attached, manifests, repository, options)
+}
+
+/// What is attached without those manifests of signatures whose layers lie under their tag already,
+/// together with others: their configs are nowhere there, and would be sent each time. Nothing,
+/// where all of it is to be put.
+fn without_merged(
+    source: &dyn Source,
+    attached: &Graph,
+    repository: &Repository,
+    options: &Options<'_>,
+) -> Result<Option<Graph>> {
+    let left = threads::map(options.at_once(), attached.entries(), |entry| {
+        let tag = entry.name().map(|name| split_tag(name).1.unwrap_or(name));
+        let (Some(tag), Some(new)) =
+            (tag.filter(|tag| is_merged(tag)), attached.manifest(&entry.digest))
+        else {
+            return Ok(Some(entry.clone()));
+        };
+        let there = repository.manifest_if_any(&tag.parse::<Tag>()?)?;
+        let has_all = there.is_some_and(|there| matches!(merged(&there, new), Ok(Merged::There)));
+        Ok((!has_all).then(|| entry.clone()))
+    })?;
+    let left: Vec<_> = left.into_iter().flatten().collect();
+    match left.len() == attached.entries().len() {
+        true => Ok(None),
+        false => Graph::read(source, &left, options.at_once()).map(Some),
+    }
+}
+
+/// Pushes what is attached to something that a repository has and was made this moment, so that it
+/// is nowhere yet: nothing is asked before it is put, which saves a round trip for each piece and
+/// harms nothing where it was there.
+///
+/// # Errors
+/// What the source and the registry give.
+pub fn push_new(
+    source: &dyn Source,
+    attached: &Graph,
+    repository: &Repository,
+    options: &Options<'_>,
+) -> Result<()> {
+    copy::transfer(source, attached.nodes(), &Unasked(repository), options)
+}
+
+/// A repository that is not asked what it has.
+struct Unasked<'a>(&'a Repository);
+
+impl Target for Unasked<'_> {
+    fn has(&self, _: &Node) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
+        self.0.put(node, source)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Puts the manifests of what is attached, those that get a tag beside the others: who puts them

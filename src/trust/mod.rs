@@ -18,4 +18,4 @@ pub use key::{Algorithm, Pair, Passphrase, PrivateKey, PrivatePem, PublicKey};
 pub use policy::{Identity, Policy, Rule, Rules, SignedBy};
 pub use predicate::Predicate;
 pub use sign::{Formats, Made, Making, Signing, identity_of, images};
-pub use verify::{Asked, Proof, Requirement, Signer, Verdict};
+pub use verify::{Asked, Proof, Requirement, Signer, Verdict, statements};

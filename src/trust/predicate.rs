@@ -73,7 +73,7 @@ impl Predicate {
         if let Some((_, kind)) = TYPES.iter().find(|(known, _)| *known == name) {
             return Ok((*kind).to_owned());
         }
-        match name.contains("://") {
+        match name.contains("://") || name.starts_with("urn:") {
             true => Ok(name.to_owned()),
             false => {
                 let known: Vec<_> = TYPES.iter().map(|(known, _)| *known).collect();

@@ -161,6 +161,11 @@ impl<'a> Signing<'a> {
         }
     }
 
+    /// The public halves of the keys.
+    pub fn keys(&self) -> impl Iterator<Item = &'a PublicKey> + use<'a> {
+        self.keys.iter().map(PrivateKey::public)
+    }
+
     /// How the signatures are written down.
     #[must_use]
     pub fn formats(mut self, formats: Formats) -> Self {

@@ -320,6 +320,22 @@ fn names(signed: &Signed, rule: &SignedBy, asked: Asked<'_>) -> Result<(), Strin
     }
 }
 
+/// What is stated of that type about the image of a digest, by whomever, and what looks so and is
+/// nothing, or was not read, and why. [`Signed::is_by`] tells who signed it, and
+/// [`Signed::is_about`] what it is about.
+///
+/// # Errors
+/// What the source gives.
+pub fn statements(
+    source: &dyn Source,
+    image: &Digest,
+    predicate_type: &str,
+) -> Result<(Vec<Signed>, Vec<String>)> {
+    let found = found::read(source, image, Wanted::Attestations(predicate_type))?;
+    let faults = faults(&found);
+    Ok((found.signed, faults))
+}
+
 /// What was found and is nothing that can count.
 fn faults(found: &Found) -> Vec<String> {
     let unread = (found.unread > 0)

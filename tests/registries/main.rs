@@ -31,6 +31,7 @@ mod messages;
 mod own_servers;
 mod parallel;
 mod policies;
+mod promote;
 mod protocol;
 mod publish;
 mod push_all;

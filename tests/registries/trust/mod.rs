@@ -21,7 +21,7 @@ use crate::policies::{Skopeo, Verdict};
 /// The passphrase of the key that cosign made.
 const PASSPHRASE: &str = "hunter2";
 /// The exit codes for what is not signed, is not there, and cannot be reached.
-const REFUSED: i32 = 5;
+pub(crate) const REFUSED: i32 = 5;
 const ABSENT: i32 = 3;
 const UNREACHED: i32 = 6;
 
@@ -45,7 +45,7 @@ const KEYS: [(&str, &str, &str); 3] = [
 ];
 
 /// A folder with the pairs of keys, as `NAME.key` and `NAME.pub`.
-fn scratch_with_keys() -> Scratch {
+pub(crate) fn scratch_with_keys() -> Scratch {
     let scratch = Scratch::new();
     for (name, private, public) in KEYS {
         scratch.write(format!("{name}.key"), private);
@@ -62,7 +62,7 @@ fn make_rsa(scratch: &Scratch) {
 }
 
 /// Puts an image into a registry, from the layout `store`; the same seed makes the same image.
-fn push(scratch: &Scratch, image: &str, seed: u64) {
+pub(crate) fn push(scratch: &Scratch, image: &str, seed: u64) {
     let name = format!("seed:{seed}");
     let list = scratch.osimage(["--store-path", "store", "list"]).run();
     if !list.stdout.contains(&format!("seed:{seed} ")) {
@@ -72,7 +72,7 @@ fn push(scratch: &Scratch, image: &str, seed: u64) {
 }
 
 /// The digest of what has a name, such as `sha256:…`.
-fn digest(scratch: &Scratch, image: &str) -> String {
+pub(crate) fn digest(scratch: &Scratch, image: &str) -> String {
     scratch.osimage(["resolve", image]).ok().trim().to_owned()
 }
 
@@ -82,22 +82,22 @@ fn by_digest(scratch: &Scratch, image: &str) -> String {
     format!("{repository}@{}", digest(scratch, image))
 }
 
-fn sign(scratch: &Scratch, image: &str, key: &str, more: &[&str]) -> Launch {
+pub(crate) fn sign(scratch: &Scratch, image: &str, key: &str, more: &[&str]) -> Launch {
     let key = format!("{key}.key");
     let args = ["sign", image, "--key", &key];
     scratch.osimage(args).args(more).env("COSIGN_PASSWORD", PASSPHRASE)
 }
 
-fn verify(scratch: &Scratch, image: &str, key: &str, more: &[&str]) -> Launch {
+pub(crate) fn verify(scratch: &Scratch, image: &str, key: &str, more: &[&str]) -> Launch {
     let key = format!("{key}.pub");
     scratch.osimage(["verify", image, "--key", &key]).args(more)
 }
 
 /// cosign 3, with a registry that speaks plain HTTP.
-struct Cosign(PathBuf);
+pub(crate) struct Cosign(PathBuf);
 
 impl Cosign {
-    fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         peer("cosign").map(Cosign)
     }
 
@@ -106,7 +106,14 @@ impl Cosign {
     }
 
     /// `what` is `verify` or `verify-attestation`.
-    fn verify(&self, scratch: &Scratch, what: &[&str], image: &str, key: &str, old: bool) -> Run {
+    pub(crate) fn verify(
+        &self,
+        scratch: &Scratch,
+        what: &[&str],
+        image: &str,
+        key: &str,
+        old: bool,
+    ) -> Run {
         let key = format!("{key}.pub");
         let launch = self.run(scratch, what).args(["--key", &key, "--insecure-ignore-tlog"]);
         old_format(launch, old).args(["--allow-http-registry", image]).run()

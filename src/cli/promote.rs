@@ -1,0 +1,211 @@
+//! `osimage promote`: what has one name in a registry gets another one, with all that belongs to
+//! it, and a record of that.
+
+use std::time::{Duration, SystemTime};
+
+use osimage::digest::Digest;
+use osimage::names::{Location, Reference, Tag};
+use osimage::oci::Descriptor;
+use osimage::place::Place;
+use osimage::promote::{Plan, Promotion};
+use osimage::registry::Access;
+use osimage::{Error, Result};
+use serde::Serialize;
+
+use super::context::Context;
+use super::ends::{self, EndArgs};
+use super::gate::{AttestedArgs, GateArgs};
+use super::progress::{Progress, ProgressArgs, Verb};
+use super::remote::Transfer;
+use super::sign::{SignWith, how, signing};
+use super::{output, push};
+
+/// Promote an image: give what has one name in a registry another one, and record that
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  osimage promote ghcr.io/me/os:1.0-beta :1.0                  in the same repository
+  osimage promote ghcr.io/me/os:1.0 ghcr.io/me/os:stable --move
+  osimage promote ghcr.io/me/os:1.0 prod.example.org/os:1.0 --require-signature ci.pub \\
+      --require-attestation spdxjson --sign-key release.key
+  osimage promote ghcr.io/me/os:1.0 :stable --move --dry-run   what would be done
+
+The source is resolved once. Within a repository its manifest is put under the other tag; elsewhere
+it goes with all that is attached to it and to the images of an index. --sign-key signs it as it is
+called there. A record of the promotion is attached to the image, signed where --sign-key is given;
+`osimage history` shows the records, and the way back. A tag that points to another image moves with
+--move alone (exit 7). Promoting again what is promoted already writes no record.")]
+pub struct Args {
+    /// Image in a registry
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// What it is to be called: HOST/REPOSITORY:TAG, or :TAG in the same repository
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// Let a tag move that points to another image
+    #[arg(long = "move")]
+    may_move: bool,
+    /// Ask the registries what is there, and only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// A line, or JSON
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    gate: GateArgs,
+    #[command(flatten)]
+    attested: AttestedArgs,
+    #[command(flatten)]
+    sign: SignWith,
+    #[command(flatten)]
+    ends: EndArgs,
+    #[command(flatten)]
+    transfer: Transfer,
+    #[command(flatten)]
+    progress: ProgressArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// What was done, for a CI job.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    reference: String,
+    media_type: &'a str,
+    digest: &'a Digest,
+    size: u64,
+    from: String,
+    /// What the name stood for before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<&'a Digest>,
+    /// Whether the name stands for another image than before, or for one at all.
+    moved: bool,
+    /// Nothing was written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    /// The manifests of the record.
+    records: Vec<Digest>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<()> {
+    args.progress.apply();
+    let from = source(args, context)?;
+    let to = target(&args.target, &from, context)?;
+    let promotion = Promotion::new(&to, now()?)?.may_move(args.may_move);
+    let (gate, keys) = (args.gate.gate()?, args.sign.keys()?);
+    let promotion = promotion.signing(signing(&keys));
+    let ends = [&from, &to].map(|reference| Location::Registry(reference.clone()));
+    if let (Some(from), Some(to)) = (ends::host(&ends[0]), ends::host(&ends[1])) {
+        context.set_ends(from.clone(), to.clone());
+    }
+    let clients = args.ends.clients(&context.registry, None, ends.each_ref())?;
+    let [reader, writer] =
+        clients.each_ref().map(|client| client.as_ref().unwrap_or_else(|| context.client()));
+    let repository = writer.repository(to.repository(), Access::Push)?;
+    let repository = repository.mounting_from(from.repository());
+    let (image, there) = promotion.look(reader, &from, &repository)?;
+    let place = Place::registry(image);
+    gate.check(&place, None)?;
+    args.attested.check(&gate, &place)?;
+    let image = place.as_registry().expect("it was put in as one");
+    let jobs = args.transfer.concurrency;
+    let plan = Plan::new(&promotion, image, &repository, there, jobs)?;
+    let records = match args.dry_run {
+        true => would(&plan, &to, &repository, image.descriptor()).map(|()| Vec::new())?,
+        false => {
+            let progress = Progress::new(Verb::Copy);
+            plan.perform(&args.transfer.options().observer(&progress))?.records
+        }
+    };
+    let Descriptor { media_type, digest, size, .. } = image.descriptor();
+    if args.format == Format::Json {
+        return output::json(&Shown {
+            reference: to.to_string(),
+            media_type,
+            digest,
+            size: *size,
+            from: from.to_string(),
+            previous: plan.previous(),
+            moved: plan.moves(),
+            dry_run: args.dry_run,
+            records,
+        });
+    }
+    let hex = digest.hex();
+    if !plan.moves() {
+        return output::line(&format!("Promoted already: {from} to {to} {hex}"));
+    }
+    if let Some(previous) = plan.previous() {
+        output::say(&format!("{to} was {previous}"));
+    }
+    let done = if args.dry_run { "Would promote" } else { "Successfully promoted" };
+    output::line(&format!("{done} {from} to {to} {hex}"))
+}
+
+/// The image, which must lie in a registry.
+fn source(args: &Args, context: &Context) -> Result<Reference> {
+    match context.origin(&args.source)? {
+        Location::Registry(reference) => {
+            reference.tag_or_digest()?;
+            Ok(reference)
+        }
+        _ => Err(Error::usage(format!(
+            "{} lies in no registry; what is promoted has been published already",
+            args.source
+        ))
+        .with_hint(format!("osimage push {} {}", args.source, args.target))),
+    }
+}
+
+/// What the image is to be called.
+fn target(text: &str, from: &Reference, context: &Context) -> Result<Reference> {
+    match text.strip_prefix(':') {
+        Some(tag) => Ok(from.with_tag(&tag.parse::<Tag>()?)),
+        None => context.reference(text),
+    }
+}
+
+/// When it is: by the environment, as elsewhere, or by the clock.
+fn now() -> Result<SystemTime> {
+    const EPOCH: &str = "SOURCE_DATE_EPOCH";
+    let Some(text) = std::env::var(EPOCH).ok().filter(|text| !text.is_empty()) else {
+        return Ok(SystemTime::now());
+    };
+    // The year 10000 has no form in RFC 3339.
+    let seconds = text.parse().ok().filter(|seconds| *seconds < 253_402_300_800);
+    seconds.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).ok_or_else(|| {
+        Error::usage(format!("{EPOCH} is {text:?}, and no time"))
+            .with_hint("it is in seconds since 1970")
+    })
+}
+
+/// Says all that would be done.
+fn would(
+    plan: &Plan<'_>,
+    to: &Reference,
+    repository: &osimage::registry::Repository,
+    image: &Descriptor,
+) -> Result<()> {
+    push::would_send(repository, plan.graph())?;
+    push::would_send(repository, plan.attached())?;
+    let signatures = plan.signatures()?;
+    let name = to.with_digest(&image.digest);
+    for one in signatures.there() {
+        output::say(&format!("Signed already: {name}{}", how(one)));
+    }
+    for one in signatures.made() {
+        output::say(&format!("Would sign {name}{}", how(one)));
+    }
+    if let Some(record) = plan.record() {
+        let how = match record.by.is_empty() {
+            true => "unsigned".to_owned(),
+            false => format!("signed by {}", output::count(record.by.len(), "key")),
+        };
+        output::say(&format!("Would attach a record of the promotion, {how}"));
+    }
+    Ok(())
+}
