@@ -24,6 +24,8 @@
 //! - [`place`]: a layout, an archive or an image in a registry, opened; [`destination`]: one that
 //!   takes an image.
 //! - [`platform`]: platforms as they are asked for, and what fits.
+//! - [`lock`]: files that say which digests some references stood for; [`yaml`]: a piece of text as
+//!   it is written in them.
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`publish`]: what a build left, into a registry; [`promote`]: an image gets the name of its next
@@ -83,7 +85,6 @@ pub mod compress;
 pub mod content;
 pub mod copy;
 pub mod destination;
-pub mod diff;
 pub mod digest;
 pub mod durable;
 pub mod error;
@@ -100,6 +101,7 @@ pub mod index;
 pub mod interop;
 mod json;
 pub mod layout;
+pub mod lock;
 pub mod manifest;
 mod memory;
 pub mod names;
@@ -119,5 +121,6 @@ mod threads;
 pub mod trust;
 pub mod verify;
 mod words;
+pub mod yaml;
 
 pub use error::{Error, Kind, Result};

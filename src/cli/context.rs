@@ -142,7 +142,7 @@ impl Context {
 
     /// What an argument means; without one it is the store. A store that is named itself, or that of
     /// the Go tools, has every name that cannot only be a path.
-    fn location(&self, argument: Option<&str>, bare: Bare) -> Result<Location> {
+    pub fn location(&self, argument: Option<&str>, bare: Bare) -> Result<Location> {
         let Some(argument) = argument else { return Ok(Location::Store(None)) };
         let is_named = self.store_path.is_some() || self.manner.stands_in();
         let only_paths = is_named && bare != Bare::Registry;

@@ -4,9 +4,7 @@ use osimage::Result;
 use osimage::destination::Delivery;
 use osimage::digest::Digest;
 use osimage::image::select;
-use osimage::names::Location;
 use osimage::oci::Descriptor;
-use osimage::place::Place;
 use osimage::registry::Access;
 use serde::Serialize;
 
@@ -14,6 +12,7 @@ use super::archive::ArchiveArgs;
 use super::context::{Context, Which, or_alone};
 use super::ends::{self, EndArgs};
 use super::gate::GateArgs;
+use super::locked::LockArg;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing};
@@ -52,6 +51,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "no_clobber")]
     replace: bool,
     #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
     sign: SignWith,
@@ -81,10 +82,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     });
     let (gate, keys) = (args.gate.gate()?, args.sign.keys()?);
     let signing = signing(&keys);
-    let place = match from {
-        Location::Registry(reference) => Place::registry(reader.image(&reference)?),
-        local => context.open(local)?,
-    };
+    let place = args.lock.open(from, reader, context)?;
     let platform = args.which.wanted()?;
     gate.check(&place, platform.as_ref())?;
     let to = writing.open(to, context, |reference| {

@@ -8,12 +8,11 @@ use osimage::graph::{MAX_DEPTH, MAX_MANIFESTS};
 use osimage::image::select;
 use osimage::oci::{Annotations, Descriptor};
 use osimage::referrers::{self, MAX_REFERRERS};
-use osimage::{Error, Result};
+use osimage::{Error, Result, yaml};
 use serde::Serialize;
 
 use super::context::{Bare, Context, Which};
 use super::output::{self, visible};
-use super::yaml;
 
 /// Show what is attached to an image, and what is attached to that
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ use osimage::{Error, Result};
 
 use super::context::{Bare, Context, Which};
 use super::gate::GateArgs;
+use super::locked::LockArg;
 use super::output;
 use super::progress::Watched;
 use super::remote::JOBS;
@@ -36,6 +37,8 @@ pub struct Args {
     output: PathBuf,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    lock: LockArg,
     #[command(flatten)]
     gate: GateArgs,
 }
@@ -70,7 +73,7 @@ fn role_parser() -> impl TypedValueParser<Value = Role> {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let gate = args.gate.gate()?;
-    let place = context.place(args.image.as_deref(), Bare::Store)?;
+    let place = args.lock.place(args.image.as_deref(), Bare::Store, context)?;
     let (source, entry) = (place.source(), place.entry()?);
     let platform = args.choice.which.wanted()?;
     gate.check(&place, platform.as_ref())?;

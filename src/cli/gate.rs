@@ -7,7 +7,7 @@ use osimage::oci::Descriptor;
 use osimage::place::Place;
 use osimage::platform::Wanted;
 use osimage::promote;
-use osimage::trust::{Policy, Requirement};
+use osimage::trust::{Policy, Proof, Requirement, Signer};
 use osimage::{Error, Kind, Result};
 
 use super::keys::Known;
@@ -92,31 +92,36 @@ impl GateArgs {
 
 impl Gate {
     /// Refuses the image of a place that nobody who must has signed. Where one image of an index is
-    /// wanted, a signature of either is enough.
-    pub fn check(&self, place: &Place, platform: Option<&Wanted>) -> Result<()> {
+    /// wanted, a signature of either is enough. Gives who signed it, as far as that was looked at.
+    pub fn check(&self, place: &Place, platform: Option<&Wanted>) -> Result<Vec<Signer>> {
         let of_registries = self.of_registries.iter().filter(|_| place.as_registry().is_some());
         let requirements: Vec<_> =
             self.keys.iter().chain(&self.policy).chain(of_registries).collect();
         if requirements.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut signers = Vec::new();
+        let mut take =
+            |proofs: &[Proof]| signers.extend(proofs.iter().map(|it| it.signer().clone()));
         let source = place.source();
         let entry = place.entry()?;
         let what = |image: &Descriptor| format!("{}@{}", place.label(), image.digest);
         for requirement in requirements {
             let verdict = requirement.verify(source, &entry.digest, place.asked())?;
             if verdict.is_good() {
+                take(verdict.proofs());
                 continue;
             }
             let one = platform.map(|wanted| select::one(source, &entry, Some(wanted)));
-            match one.transpose()?.filter(|one| one.digest != entry.digest) {
+            let verdict = match one.transpose()?.filter(|one| one.digest != entry.digest) {
                 Some(one) => {
                     let verdict = requirement.verify(source, &one.digest, place.asked())?;
                     verdict.or_refuse(&what(&one))?
                 }
                 None => verdict.or_refuse(&what(&entry))?,
             };
+            take(verdict.proofs());
         }
-        Ok(())
+        Ok(signers)
     }
 }

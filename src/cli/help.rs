@@ -45,6 +45,7 @@ const NOT_SHOWN: &[(&str, &[About])] = &[
     ("promote", NO_STORE),
     ("history", NO_STORE),
     ("resolve", NO_STORE),
+    ("lock", NO_STORE),
     ("tags", NO_STORE),
     ("repos", NO_STORE),
     ("manifest", NO_STORE),

@@ -12,6 +12,7 @@ use osimage::{Kind, Result};
 use serde::Serialize;
 
 use super::context::{Bare, Context, Which};
+use super::locked::LockArg;
 use super::output::{self, visible};
 
 /// Show an image's manifest and config, and what is attached to it
@@ -30,6 +31,8 @@ pub struct Args {
     format: Option<Format>,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    lock: LockArg,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -49,7 +52,7 @@ struct Inspected<'a> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let place = context.place(args.image.as_deref(), Bare::Store)?;
+    let place = args.lock.place(args.image.as_deref(), Bare::Store, context)?;
     let source = place.source();
     let entry = select::chosen(source, &place.entry()?, args.which.wanted()?.as_ref())?;
     let by_default = if std::io::stdout().is_terminal() { Format::Tree } else { Format::Json };

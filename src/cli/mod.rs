@@ -11,7 +11,6 @@ mod compress;
 mod context;
 mod convert;
 mod copy;
-mod diff;
 mod discover;
 mod ends;
 mod explain;
@@ -27,6 +26,8 @@ mod json;
 mod keys;
 mod left_behind;
 mod list;
+mod lock;
+mod locked;
 mod login;
 mod manner;
 mod mistakes;
@@ -50,7 +51,6 @@ mod tags;
 mod target;
 mod upkeep;
 mod url;
-mod yaml;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -120,12 +120,12 @@ enum Command {
     Sign(Box<sign::SignArgs>),
     Attest(Box<sign::AttestArgs>),
     Discover(discover::Args),
-    Diff(diff::Args),
     Index(index::Args),
     Convert(convert::Args),
     Url(url::Args),
     #[command(visible_alias = "digest")]
     Resolve(query::ResolveArgs),
+    Lock(lock::Args),
     Tags(tags::TagsArgs),
     #[command(visible_alias = "catalog")]
     Repos(tags::ReposArgs),
@@ -306,10 +306,10 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Attest(args) => sign::attest(&args, context),
         Command::Convert(args) => convert::run(&args, context),
         Command::Index(args) => index::run(&args, context),
-        Command::Diff(args) => diff::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),
+        Command::Lock(args) => lock::run(&args, context),
         Command::Tags(args) => tags::tags(&args, context),
         Command::Repos(args) => tags::repos(&args, context),
         Command::Manifest(args) => query::manifest(&args, context),

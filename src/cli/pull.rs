@@ -6,7 +6,6 @@ use osimage::destination::Delivery;
 use osimage::extract::{Files, Options, attached_folder};
 use osimage::image::{Image, select};
 use osimage::names::{EntryName, Location, looks_like_path};
-use osimage::place::Place;
 use osimage::platform::Wanted;
 use osimage::referrers;
 use osimage::registry::{Access, RemoteImage};
@@ -17,6 +16,7 @@ use super::context::Context;
 use super::copy::{Format, Moved};
 use super::extract::{self, Choice};
 use super::gate::GateArgs;
+use super::locked::LockArg;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
 use super::target::{self, Writing};
@@ -59,6 +59,8 @@ pub struct Args {
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
     archive: ArchiveArgs,
@@ -94,7 +96,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.reference(&args.image)?;
     let platform = args.choice.which.wanted()?;
     let gate = args.gate.gate()?;
-    let place = Place::registry(context.client().image(&reference)?);
+    let place = args.lock.image(&reference, context.client())?;
     gate.check(&place, platform.as_ref())?;
     let image = place.as_registry().expect("it lies in a registry");
     if let (Some(kind), Some(output)) = (&args.attached, &args.output) {

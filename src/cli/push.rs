@@ -20,6 +20,7 @@ use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
 
 use super::context::{Bare, Context, or_alone};
+use super::locked::LockArg;
 use super::output;
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
@@ -51,7 +52,7 @@ pub struct Args {
     images: Vec<String>,
     /// Push every image that has a name: to the registry that is named, and those of the store,
     /// without one, each under its own
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lock")]
     all: bool,
     /// Tag the images of an index too, as TAG-ARCH
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_bool)]
@@ -76,6 +77,8 @@ pub struct Args {
     upload: Upload,
     #[command(flatten)]
     sign: SignWith,
+    #[command(flatten)]
+    lock: LockArg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -152,7 +155,7 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
                 format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image: osimage push --all {from} HOST[/NAMESPACE]"),
             ));
     }
-    let place = context.place(Some(named), Bare::StoreOnly)?;
+    let place = args.lock.place(Some(named), Bare::StoreOnly, context)?;
     let reference = context.reference(to)?;
     if !context.manner.untagged {
         reference

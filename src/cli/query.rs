@@ -8,12 +8,12 @@ use osimage::digest::Verifying;
 use osimage::durable;
 use osimage::image::select;
 use osimage::oci::Descriptor;
-use osimage::place::Place;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
 
 use super::context::{Context, Which};
 use super::gate::GateArgs;
+use super::locked::LockArg;
 use super::output::{self, Stdout};
 use super::tags::Format;
 
@@ -30,6 +30,8 @@ pub struct ResolveArgs {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
+    lock: LockArg,
+    #[command(flatten)]
     gate: GateArgs,
     /// The digest, or a JSON object with the descriptor
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -38,7 +40,7 @@ pub struct ResolveArgs {
 
 pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
     let gate = args.gate.gate()?;
-    let place = Place::registry(context.client().image(&context.reference(&args.image)?)?);
+    let place = args.lock.image(&context.reference(&args.image)?, context.client())?;
     gate.check(&place, args.which.wanted()?.as_ref())?;
     let chosen = select::chosen(place.source(), &place.entry()?, args.which.wanted()?.as_ref())?;
     match args.format {

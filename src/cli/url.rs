@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use osimage::image::{Image, Role, select};
 use osimage::oci::Descriptor;
-use osimage::place::Place;
 use osimage::registry::{Locator, RemoteImage};
 use osimage::{Error, Result};
 use serde::Serialize;
@@ -15,6 +14,7 @@ use serde::Serialize;
 use super::context::{Context, Which};
 use super::extract::layer_names;
 use super::gate::GateArgs;
+use super::locked::LockArg;
 use super::output;
 
 /// Print the URL and the headers with which a manifest or a blob is fetched
@@ -37,6 +37,8 @@ pub struct Args {
     layer: Option<Part>,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    lock: LockArg,
     #[command(flatten)]
     gate: GateArgs,
     /// Where the registry sends whoever fetches it: an address that needs no headers
@@ -80,7 +82,7 @@ struct Found {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let reference = context.tagged_reference(&args.image)?;
     let gate = args.gate.gate()?;
-    let place = Place::registry(context.client().image(&reference)?);
+    let place = args.lock.image(&reference, context.client())?;
     gate.check(&place, args.which.wanted()?.as_ref())?;
     let image = place.as_registry().expect("it lies in a registry");
     let repository = image.repository();
@@ -88,11 +90,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         None => {
             let entry = image.descriptor();
             let chosen = select::chosen(image, entry, args.which.wanted()?.as_ref())?;
-            let wanted = if chosen.digest == entry.digest {
-                reference.tag_or_digest()?
-            } else {
-                (&chosen.digest).into()
-            };
+            let by_tag = chosen.digest == entry.digest && !args.lock.is_given();
+            let wanted = if by_tag { reference.tag_or_digest()? } else { (&chosen.digest).into() };
             Found {
                 locator: repository.locate_manifest(wanted, &chosen.media_type)?,
                 file_name: "manifest.json".into(),

@@ -27,8 +27,16 @@ pub struct RemoteImage {
 }
 
 impl RemoteImage {
-    pub(super) fn find(repository: Repository, reference: &Reference) -> Result<Self> {
-        let root = repository.manifest(reference.tag_or_digest()?)?;
+    /// The image of a digest where one is given, which then counts for the reference's tag; else
+    /// what the reference points to.
+    pub(super) fn find(
+        repository: Repository,
+        reference: &Reference,
+        pinned: Option<&Digest>,
+    ) -> Result<Self> {
+        let wanted =
+            pinned.map_or_else(|| reference.tag_or_digest(), |digest| Ok(digest.into()))?;
+        let root = repository.manifest(wanted)?;
         let named = reference.tag().is_some() && reference.digest().is_none();
         let name = named.then(|| EntryName::from(reference));
         Ok(RemoteImage {

@@ -66,6 +66,7 @@ pub use push::{Outcome, Shipment, push, push_attached, push_new, refuse_to_move}
 pub use refusal::Refusal;
 pub use repository::{Access, Locator, Repository};
 
+use crate::digest::Digest;
 use crate::names::{Host as HostName, Reference, RepositoryName};
 use crate::{Error, Result};
 use address::Reach;
@@ -286,7 +287,21 @@ impl Client {
     /// [`Error::NotFound`], [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// it is not what it should be.
     pub fn image(&self, reference: &Reference) -> Result<RemoteImage> {
-        RemoteImage::find(self.repository(reference.repository(), Access::Pull)?, reference)
+        RemoteImage::find(self.repository(reference.repository(), Access::Pull)?, reference, None)
+    }
+
+    /// Finds the image of a digest, which somebody has found to be what the reference means: it is
+    /// called as the reference has it, and the tag is not looked up.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image); [`Error::Invalid`] where the reference has another digest.
+    pub fn pinned(&self, reference: &Reference, digest: &Digest) -> Result<RemoteImage> {
+        if let Some(own) = reference.digest().filter(|own| *own != digest) {
+            return Err(Error::invalid(format!("{reference} is {own}, and not {digest}"))
+                .with_hint("name it by its tag, or by the other digest"));
+        }
+        let repository = self.repository(reference.repository(), Access::Pull)?;
+        RemoteImage::find(repository, reference, Some(digest))
     }
 
     /// The names of a registry's repositories, as far as it tells (distribution-spec leaves this to

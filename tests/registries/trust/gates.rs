@@ -9,7 +9,7 @@ use crate::common::listing;
 use crate::common::remote;
 
 /// Every command with a gate: `REF` is the image, `HOST` its registry.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "pull REF",
     "pull REF -o out",
     "pull REF -o out --layer kernel",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 13] = [
     "copy REF out.oci.tar.gz:1",
     "extract oci://REF -o out",
     "resolve REF",
+    "lock REF -o out.oci.tar",
     "url REF --layer kernel",
     "index create HOST/taken:1 amd64=REF",
     "convert --profile native oci://REF ./out:1",

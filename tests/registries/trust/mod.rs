@@ -5,6 +5,7 @@ mod again;
 mod attestations;
 mod gates;
 mod hostile;
+mod locks;
 mod made;
 mod places;
 mod secrets;

@@ -1,11 +1,18 @@
 //! A piece of text as YAML writes it on one line (YAML 1.2.2, 7.3), in the choice of quotes that
 //! Go's libraries make: none where nobody could read something else than the text, else one, and
 //! two where characters must be written out or where the text is a word or a number of YAML's own.
+//!
+//! ```
+//! use osimage::yaml;
+//! assert_eq!(yaml::scalar("build/log"), "build/log");
+//! assert_eq!(yaml::scalar("1.0"), "\"1.0\"");
+//! assert_eq!(yaml::quoted("build/log"), "\"build/log\"");
+//! ```
 
-/// The text, in quotes where it needs them.
+/// The text, in quotes where it needs them; not for a place between `[]` or `{}`.
 pub fn scalar(text: &str) -> String {
     if is_other(text) || text.chars().any(|c| !is_printable(c)) {
-        return double(text);
+        return quoted(text);
     }
     if is_old(text) || !is_plain(text) {
         return format!("'{}'", text.replace('\'', "''"));
@@ -42,15 +49,16 @@ fn is_old(text: &str) -> bool {
         "OFF", "<<",
     ];
     // A number to the base of 60.
-    let digits =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     let signless = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let mut parts = signless.split('.').next().unwrap_or_default().split(':');
+    let (whole, fraction) = signless.split_once('.').unwrap_or((signless, ""));
+    let mut parts = whole.split(':');
     let first = parts.next().unwrap_or_default();
-    let sixties = signless.contains(':')
+    let sixties = whole.contains(':')
         && first.starts_with(|c: char| c.is_ascii_digit())
         && digits(first)
-        && parts.all(|part| part.len() <= 2 && part.parse::<u8>().is_ok_and(|n| n < 60));
+        && parts.all(|part| part.len() <= 2 && part.parse::<u8>().is_ok_and(|n| n < 60))
+        && digits(fraction);
     WORDS.contains(&text) || sixties
 }
 
@@ -116,7 +124,9 @@ fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~' | '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}')
 }
 
-fn double(text: &str) -> String {
+/// The text in double quotes, so that it is text to every reader, whatever it looks like. What no
+/// reader need take as it is, such as control characters, is written out (YAML 1.2.2, 5.7).
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -141,4 +151,33 @@ fn double(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_stand_where_somebody_reads_something_else() {
+        for (text, written) in [
+            ("a", "a"),
+            ("127.0.0.1:5000/os@sha256:12", "127.0.0.1:5000/os@sha256:12"),
+            ("[::1]:5000/os", "'[::1]:5000/os'"),
+            ("12:30:45", "'12:30:45'"),
+            ("1:30.5", "'1:30.5'"),
+            ("1:99", "1:99"),
+            ("yes", "'yes'"),
+            ("true", "\"true\""),
+            ("1.0", "\"1.0\""),
+            ("2026-01-31", "\"2026-01-31\""),
+            ("a: b", "'a: b'"),
+            ("it's", "it's"),
+            ("'a'", "'''a'''"),
+            ("a\n", "\"a\\n\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(scalar(text), written, "{text:?}");
+        }
+        assert_eq!(quoted("a\u{7f}\u{2028}🦀\\\""), "\"a\\x7F\\L\\U0001F980\\\\\\\"\"");
+    }
 }
