@@ -20,12 +20,12 @@ const UNTYPED: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The media type of the text files of a build.
 const TEXT: &str = "text/plain";
 /// The types of bills of materials, of the file as of the artifact.
-const SPDX: &str = "application/spdx+json";
-const CYCLONE_DX: &str = "application/vnd.cyclonedx+json";
+pub(crate) const SPDX: &str = "application/spdx+json";
+pub(crate) const CYCLONE_DX: &str = "application/vnd.cyclonedx+json";
 /// The artifact types of what a build leaves beside its image.
 const LOG: &str = "build/log";
-const OS_RELEASE: &str = "build/os-release";
-const PACKAGE_MANIFEST: &str = "build/manifest";
+pub(crate) const OS_RELEASE: &str = "build/os-release";
+pub(crate) const PACKAGE_MANIFEST: &str = "build/manifest";
 /// The largest bill of materials that is looked into.
 const MAX_SBOM: u64 = 128 << 20;
 

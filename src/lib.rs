@@ -85,6 +85,7 @@ pub mod compress;
 pub mod content;
 pub mod copy;
 pub mod destination;
+pub mod diff;
 pub mod digest;
 pub mod durable;
 pub mod error;

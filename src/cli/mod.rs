@@ -11,6 +11,7 @@ mod compress;
 mod context;
 mod convert;
 mod copy;
+mod diff;
 mod discover;
 mod ends;
 mod explain;
@@ -120,6 +121,7 @@ enum Command {
     Sign(Box<sign::SignArgs>),
     Attest(Box<sign::AttestArgs>),
     Discover(discover::Args),
+    Diff(diff::Args),
     Index(index::Args),
     Convert(convert::Args),
     Url(url::Args),
@@ -306,6 +308,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Attest(args) => sign::attest(&args, context),
         Command::Convert(args) => convert::run(&args, context),
         Command::Index(args) => index::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),

@@ -8,13 +8,12 @@ use crate::attach::Attachment;
 use crate::error::Advice;
 use crate::features::{Arch, Parts};
 use crate::names::ARCHIVE_ENDINGS;
+use crate::rootfs::{self, MAX_OS_RELEASE};
 use crate::trust::Predicate;
 use crate::{Error, Result, file};
 
 /// What `./build` calls the version of a build that nobody gave one.
 const NO_VERSION: &str = "today";
-/// The largest os-release that is read.
-const MAX_OS_RELEASE: u64 = 1 << 20;
 
 /// What a build left.
 #[derive(Debug, Clone)]
@@ -223,9 +222,7 @@ impl BuildResult {
             .with_hint("check the step that should have written it"));
         }
         let text = std::io::read_to_string(input).map_err(|e| Error::io("read", &path, e))?;
-        let assignments = text.lines().filter_map(|line| line.split_once('='));
-        let plain = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
-        Ok(assignments.map(|(key, value)| (key.trim().to_owned(), plain(value))).collect())
+        Ok(rootfs::os_release(&text))
     }
 
     /// All of its files, each with what follows the name that they share, in the order of that.

@@ -7,6 +7,7 @@ mod command_line;
 mod fragments;
 mod fstab;
 mod kernels;
+mod os_release;
 mod partitions;
 mod tree;
 
@@ -20,6 +21,7 @@ pub use fragments::{Evaluate, Fragment, InSystem, Variables, fragments};
 pub use fstab::{Fstab, Mount};
 pub use kernels::Kernel;
 use kernels::Kernels;
+pub use os_release::{MAX_OS_RELEASE, os_release};
 pub use partitions::{FileSystem, Partition};
 use tree::Tree;
 pub(crate) use tree::open_in;

@@ -19,6 +19,7 @@ mod cyclonedx;
 mod deb822;
 mod depends;
 mod licence;
+mod listed;
 mod purl;
 mod spdx;
 mod status;
@@ -36,17 +37,17 @@ use rustix::fs::OFlags;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::rootfs::open_in;
+use crate::rootfs::{MAX_OS_RELEASE, open_in};
 use copyright::OwnLicence;
+pub use listed::Listed;
 pub use status::Package;
 use system::System;
+pub use version::compare;
 
 /// Where dpkg keeps what it has installed.
 const STATUS: &str = "var/lib/dpkg/status";
 /// The largest status that is read; that of six thousand packages has 6 MiB.
 const MAX_STATUS: u64 = 64 << 20;
-/// The largest os-release that is read.
-const MAX_OS_RELEASE: u64 = 1 << 20;
 /// The largest copyright file that is read; boost's has 2 MiB.
 const MAX_COPYRIGHT: u64 = 4 << 20;
 /// How many bytes of licences that SPDX has no identifier for a bill has in all.

@@ -1,6 +1,6 @@
 //! What a system says of itself (os-release(5)).
 
-use std::collections::BTreeMap;
+use crate::rootfs::os_release;
 
 /// What of that a bill of materials tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +18,7 @@ pub(super) struct System {
 
 impl System {
     pub(super) fn parse(text: &str) -> Self {
-        let mut values: BTreeMap<&str, String> = BTreeMap::new();
-        for line in text.lines().map(str::trim) {
-            if let Some((name, value)) = line.split_once('=')
-                && !name.starts_with('#')
-            {
-                values.insert(name, unquoted(value));
-            }
-        }
+        let mut values = os_release(text);
         let mut take = |name: &str| values.remove(name).filter(|value| !value.is_empty());
         let id = take("ID").map(|id| id.to_lowercase());
         System {
@@ -45,24 +38,6 @@ impl System {
             None => self.id.clone(),
         }
     }
-}
-
-/// A value without the quotes of a shell.
-fn unquoted(value: &str) -> String {
-    let value = value.trim();
-    if let Some(inner) = value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-        return inner.to_owned();
-    }
-    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let mut letters = inner.unwrap_or(value).chars();
-    let mut plain = String::new();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => plain.extend(letters.next()),
-            letter => plain.push(letter),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ pub(super) fn is_version(text: &str) -> bool {
         })
 }
 
-/// Which of two versions is the later one.
-pub(super) fn compare(a: &str, b: &str) -> Ordering {
+/// Which of two versions of a package of Debian's is the later one (deb-version(7)); any text has a
+/// place in that order.
+pub fn compare(a: &str, b: &str) -> Ordering {
     let (epoch_a, upstream_a, revision_a) = parts(a);
     let (epoch_b, upstream_b, revision_b) = parts(b);
     in_parts(epoch_a, epoch_b)

@@ -15,6 +15,7 @@ mod along;
 mod attach;
 mod attacks;
 mod certificates;
+mod diff;
 mod documents;
 mod dropin;
 mod examples;
