@@ -1,13 +1,14 @@
 //! `osimage promote`: what has one name in a registry gets another one, with all that belongs to
 //! it, and a record of that.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use osimage::digest::Digest;
 use osimage::names::{Location, Reference, Tag};
 use osimage::oci::Descriptor;
 use osimage::place::Place;
-use osimage::promote::{Plan, Promotion};
+use osimage::promote::{Demands, Plan, Promotion, Stages};
 use osimage::registry::Access;
 use osimage::{Error, Result};
 use serde::Serialize;
@@ -28,19 +29,33 @@ use super::{output, push};
   osimage promote ghcr.io/me/os:1.0 prod.example.org/os:1.0 --require-signature ci.pub \\
       --require-attestation spdxjson --sign-key release.key
   osimage promote ghcr.io/me/os:1.0 :stable --move --dry-run   what would be done
+  osimage promote ghcr.io/me/os:1.0-beta --to stable           by stages.toml
+  osimage promote --check --stages release/stages.toml         the file alone
 
 The source is resolved once. Within a repository its manifest is put under the other tag; elsewhere
 it goes with all that is attached to it and to the images of an index. --sign-key signs it as it is
 called there. A record of the promotion is attached to the image, signed where --sign-key is given;
 `osimage history` shows the records, and the way back. A tag that points to another image moves with
---move alone (exit 7). Promoting again what is promoted already writes no record.")]
+--move alone (exit 7). Promoting again what is promoted already writes no record.
+
+--to takes the target from a file of stages, and checks what it requires: signatures, attestations,
+earlier stages, and the time since. All that the image lacks is named at once (exit 5).")]
 pub struct Args {
     /// Image in a registry
-    #[arg(value_name = "SOURCE")]
-    source: String,
+    #[arg(value_name = "SOURCE", required_unless_present = "check")]
+    source: Option<String>,
     /// What it is to be called: HOST/REPOSITORY:TAG, or :TAG in the same repository
-    #[arg(value_name = "TARGET")]
-    target: String,
+    #[arg(value_name = "TARGET", required_unless_present_any = ["to", "check"])]
+    target: Option<String>,
+    /// Promote to this stage
+    #[arg(long, value_name = "STAGE", conflicts_with = "target")]
+    to: Option<String>,
+    /// File that lists the stages
+    #[arg(long, value_name = "FILE", default_value = "stages.toml")]
+    stages: PathBuf,
+    /// Only check the file that lists the stages, and its keys
+    #[arg(long, conflicts_with_all = ["source", "target", "to"])]
+    check: bool,
     /// Let a tag move that points to another image
     #[arg(long = "move")]
     may_move: bool,
@@ -79,6 +94,9 @@ struct Shown<'a> {
     digest: &'a Digest,
     size: u64,
     from: String,
+    /// The stage that it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<&'a str>,
     /// What the name stood for before.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<&'a Digest>,
@@ -93,9 +111,25 @@ struct Shown<'a> {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
+    if args.check {
+        return check(&Stages::load(&args.stages)?);
+    }
     let from = source(args, context)?;
-    let to = target(&args.target, &from, context)?;
-    let promotion = Promotion::new(&to, now()?)?.may_move(args.may_move);
+    let stages = args.to.as_ref().map(|_| Stages::load(&args.stages)).transpose()?;
+    let stage = match (&stages, &args.to) {
+        (Some(stages), Some(name)) => Some((stages, stages.find(name)?)),
+        _ => None,
+    };
+    let demands = stage.map(|(stages, stage)| Demands::load(stages, stage)).transpose()?;
+    let to = match stage {
+        Some((stages, stage)) => stages.target(stage, &from)?,
+        None => target(args.target.as_deref().unwrap_or_default(), &from, context)?,
+    };
+    let now = now()?;
+    let is_moving = |(stages, _): (&Stages, _)| to.tag().is_some_and(|tag| stages.may_move(tag));
+    let promotion = Promotion::new(&to, now)?
+        .may_move(args.may_move || stage.is_some_and(is_moving))
+        .stage(args.to.clone());
     let (gate, keys) = (args.gate.gate()?, args.sign.keys()?);
     let promotion = promotion.signing(signing(&keys));
     let ends = [&from, &to].map(|reference| Location::Registry(reference.clone()));
@@ -112,6 +146,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     gate.check(&place, None)?;
     args.attested.check(&gate, &place)?;
     let image = place.as_registry().expect("it was put in as one");
+    demands.as_ref().map_or(Ok(()), |demands| demands.check(image, now))?;
     let jobs = args.transfer.concurrency;
     let plan = Plan::new(&promotion, image, &repository, there, jobs)?;
     let records = match args.dry_run {
@@ -129,6 +164,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             digest,
             size: *size,
             from: from.to_string(),
+            stage: args.to.as_deref(),
             previous: plan.previous(),
             moved: plan.moves(),
             dry_run: args.dry_run,
@@ -148,17 +184,37 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 /// The image, which must lie in a registry.
 fn source(args: &Args, context: &Context) -> Result<Reference> {
-    match context.origin(&args.source)? {
+    let source = args.source.as_deref().unwrap_or_default();
+    match context.origin(source)? {
         Location::Registry(reference) => {
             reference.tag_or_digest()?;
             Ok(reference)
         }
         _ => Err(Error::usage(format!(
-            "{} lies in no registry; what is promoted has been published already",
-            args.source
+            "{source} lies in no registry; what is promoted has been published already"
         ))
-        .with_hint(format!("osimage push {} {}", args.source, args.target))),
+        .with_hint(format!(
+            "osimage push {source} {}",
+            args.target.as_deref().filter(|it| !it.starts_with(':')).unwrap_or("REF")
+        ))),
     }
+}
+
+/// Says what each stage is, once its keys are read.
+fn check(stages: &Stages) -> Result<()> {
+    for stage in stages.iter() {
+        Demands::load(stages, stage)?;
+        let (repository, tag) = stage.place();
+        let tag = tag.map(|tag| format!(":{tag}")).unwrap_or_default();
+        let place = format!("{}{tag}", repository.unwrap_or_default());
+        let needs: Vec<_> = stage.needs().iter().map(ToString::to_string).collect();
+        let needs = match needs.as_slice() {
+            [] => String::new(),
+            needs => format!("  requires {}", needs.join(" ")),
+        };
+        output::line(&output::visible(&format!("{}  {place}{needs}", stage.name())))?;
+    }
+    Ok(())
 }
 
 /// What the image is to be called.

@@ -8,12 +8,15 @@
 mod history;
 mod needs;
 mod record;
+mod stages;
+mod template;
 
 use std::time::SystemTime;
 
 pub use history::{History, Recorded};
-pub use needs::attested;
+pub use needs::{Demands, attested};
 pub use record::Record;
+pub use stages::{Need, Stage, Stages};
 
 use crate::content::Overlay;
 use crate::copy::Options;
