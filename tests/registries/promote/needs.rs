@@ -40,18 +40,20 @@ fn what_is_not_signed_or_attested_is_not_promoted() {
 fn an_index_is_attested_where_all_its_images_are() {
     let scratch = scratch_with_keys();
     let registry = Registry::start();
-    let index = format!("{}/os:all", registry.host());
     for (seed, arch) in [(1, "amd64"), (2, "arm64")] {
         scratch.build(arch, seed, &["--tag", "os"]);
     }
-    scratch.osimage(["index", "create", &index, "amd64=./amd64:os", "arm64=./arm64:os"]).ok();
     scratch.write("p.json", "{}");
-    sign(&scratch, &index, "p256", &[]).ok();
     let more = ["--require-signature", "p256.pub", "--require-attestation", "custom"];
-    for arch in ["amd64", "arm64"] {
-        promote(&scratch, &index, ":stable", &more).fails(REFUSED);
-        let attest = ["attest", &index, "--platform", arch, "--type", "custom"];
-        scratch.osimage(attest).args(["--predicate", "p.json", "--key", "p256.key"]).ok();
+    for order in [["amd64", "arm64"], ["arm64", "amd64"]] {
+        let index = format!("{}/os-{}:all", registry.host(), order[0]);
+        scratch.osimage(["index", "create", &index, "amd64=./amd64:os", "arm64=./arm64:os"]).ok();
+        sign(&scratch, &index, "p256", &[]).ok();
+        for arch in order {
+            promote(&scratch, &index, ":stable", &more).fails(REFUSED);
+            let attest = ["attest", &index, "--platform", arch, "--type", "custom"];
+            scratch.osimage(attest).args(["--predicate", "p.json", "--key", "p256.key"]).ok();
+        }
+        promote(&scratch, &index, ":stable", &more).ok();
     }
-    promote(&scratch, &index, ":stable", &more).ok();
 }
