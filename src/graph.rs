@@ -132,6 +132,20 @@ impl Graph {
         self
     }
 
+    /// The graph with these entries in the place of its own.
+    pub(crate) fn with_entries(self, entries: Vec<Descriptor>) -> Graph {
+        Graph { entries, ..self }
+    }
+
+    /// The graph without those of its blobs.
+    pub(crate) fn without_blobs(mut self, blobs: &HashSet<Digest>) -> Graph {
+        self.nodes
+            .retain(|node| node.manifest.is_some() || !blobs.contains(&node.descriptor.digest));
+        let digests = self.nodes.iter().map(|node| node.descriptor.digest.clone());
+        self.places = digests.zip(0..).collect();
+        self
+    }
+
     /// What this graph, which was made of `other` by adding to it, has beyond it.
     pub(crate) fn beyond(mut self, other: &Graph) -> Graph {
         let entries = self.entries.split_off(other.entries.len());

@@ -81,6 +81,7 @@
 
 pub mod archive;
 pub mod attach;
+pub mod bundle;
 pub mod compress;
 pub mod content;
 pub mod copy;

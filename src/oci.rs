@@ -25,6 +25,9 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 /// The annotation that holds the name of an entry of a layout's `index.json` (image-spec,
 /// annotations.md).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation in which containerd and docker keep an image's whole name, where the name of the
+/// entry is its tag alone.
+pub const FULL_NAME: &str = "io.containerd.image.name";
 /// The annotation that holds a layer's file name.
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The annotation that holds the version of what is packaged.

@@ -32,6 +32,8 @@ pub struct Report {
     pub more_problems: usize,
     /// What the entries reach and is missing or damaged.
     pub damaged: Vec<Descriptor>,
+    /// How many blobs are not here, and need not be.
+    pub elsewhere: usize,
     /// How many blobs nothing reaches; no fault, `gc` frees them.
     pub unreached: usize,
     /// How many bytes those have.
@@ -61,6 +63,18 @@ impl Report {
 /// # Errors
 /// Where the layout or the archive itself cannot be read; what is wrong in it is in the report.
 pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Report> {
+    verify_beside(source, only, &HashSet::new())
+}
+
+/// The same, where blobs may lie elsewhere: what is missing of these is counted, and no problem.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_beside(
+    source: &dyn Inventory,
+    only: Option<&Descriptor>,
+    elsewhere: &HashSet<Digest>,
+) -> Result<Report> {
     // Whoever deletes an image in the meantime would make a sound one look damaged.
     let _hold = source.hold();
     let entries = only.map_or_else(|| source.entries(), |entry| Ok(vec![entry.clone()]))?;
@@ -116,6 +130,10 @@ pub fn verify(source: &dyn Inventory, only: Option<&Descriptor>) -> Result<Repor
         checked => checked?,
     }
     for (digest, wanted) in reached {
+        if elsewhere.contains(&digest) {
+            report.elsewhere += 1;
+            continue;
+        }
         report.tell(format!("{digest} is missing"));
         report.damaged.push(wanted);
     }

@@ -24,6 +24,19 @@ const DEFAULT_TOP: &str = "onmetal";
 /// How an archive is written.
 #[derive(Debug, Default, clap::Args)]
 pub struct ArchiveArgs {
+    #[command(flatten)]
+    packing: PackingArgs,
+    /// Top folder in the archive [default: onmetal]
+    #[arg(long, value_name = "NAME", conflicts_with = "flat")]
+    top: Option<String>,
+    /// No top folder: skopeo and oras read such an archive
+    #[arg(long)]
+    flat: bool,
+}
+
+/// How an archive is compressed.
+#[derive(Debug, Default, clap::Args)]
+pub struct PackingArgs {
     /// Compression level of the archive, 0 (fast) to 9 (small) for .xz [default: the measured
     /// knee]
     #[arg(long, value_name = "N")]
@@ -31,12 +44,17 @@ pub struct ArchiveArgs {
     /// Threads that compress; the archive is the same with any number [default: one for each core]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZero<usize>>,
-    /// Top folder in the archive [default: onmetal]
-    #[arg(long, value_name = "NAME", conflicts_with = "flat")]
-    top: Option<String>,
-    /// No top folder: skopeo and oras read such an archive
-    #[arg(long)]
-    flat: bool,
+}
+
+impl PackingArgs {
+    /// How the archive is written, in the format that its name asks for, without a top folder.
+    pub fn options(&self, path: &Path) -> Result<Options<'static>> {
+        if !is_archive_name(path) {
+            return Err(Error::usage(format!("{} is not named like an archive", path.display()))
+                .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
+        }
+        Ok(Options::new(settings(path, self.level, self.threads)))
+    }
 }
 
 impl ArchiveArgs {
@@ -59,11 +77,7 @@ impl ArchiveArgs {
 
     /// How the archive is written.
     pub fn options(&self, path: &Path) -> Result<Options<'static>> {
-        if !is_archive_name(path) {
-            return Err(Error::usage(format!("{} is not named like an archive", path.display()))
-                .with_hint("its ending says how it is compressed: .oci.tar.xz, .oci.tar.zst, .oci.tar.gz or .oci.tar"));
-        }
-        let options = Options::new(settings(path, self.level, self.threads));
+        let options = self.packing.options(path)?;
         Ok(match self.flat {
             true => options,
             false => options.top(self.top.as_deref().unwrap_or(DEFAULT_TOP)),
@@ -72,7 +86,8 @@ impl ArchiveArgs {
 
     /// These options say nothing about a store.
     pub fn refuse_without_output(&self) -> Result<()> {
-        if self.level.is_some() || self.threads.is_some() || self.flat || self.top.is_some() {
+        let PackingArgs { level, threads } = &self.packing;
+        if level.is_some() || threads.is_some() || self.flat || self.top.is_some() {
             return Err(Error::usage("--level, --threads, --top and --flat belong to an archive")
                 .with_hint("name the archive with --output"));
         }

@@ -32,6 +32,13 @@ impl LockArg {
         }))
     }
 
+    /// Opens all images of the lock file; none, where there is no file.
+    pub fn all(&self, client: &Client) -> Result<Vec<Place>> {
+        let lock = self.read()?;
+        let images = lock.iter().flat_map(ImagesLock::images);
+        images.map(|locked| locked.open(client).map(Place::registry)).collect()
+    }
+
     /// Opens what a location stands for; one in a registry with this client.
     pub fn open(&self, location: Location, client: &Client, context: &Context) -> Result<Place> {
         if let Location::Registry(reference) = &location {

@@ -7,6 +7,7 @@ mod advice;
 mod archive;
 mod attach;
 mod build;
+mod bundle;
 mod compress;
 mod context;
 mod convert;
@@ -121,6 +122,7 @@ enum Command {
     Sign(Box<sign::SignArgs>),
     Attest(Box<sign::AttestArgs>),
     Discover(discover::Args),
+    Bundle(bundle::Args),
     Diff(diff::Args),
     Index(index::Args),
     Convert(convert::Args),
@@ -308,6 +310,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Attest(args) => sign::attest(&args, context),
         Command::Convert(args) => convert::run(&args, context),
         Command::Index(args) => index::run(&args, context),
+        Command::Bundle(args) => bundle::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),

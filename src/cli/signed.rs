@@ -162,7 +162,7 @@ fn ignored(verdict: &Verdict) {
     }
 }
 
-fn show(verdict: &Verdict, what: &str, known: &Known, json: bool) -> Result<()> {
+pub fn show(verdict: &Verdict, what: &str, known: &Known, json: bool) -> Result<()> {
     if json {
         let signatures = verdict.proofs().iter().map(|proof| Signature::of(proof, known)).collect();
         let (image, ignored) = (what.to_owned(), verdict.faults());

@@ -232,7 +232,7 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
 }
 
 /// Tells people what a check found.
-fn tell(report: &Report) -> Result<()> {
+pub fn tell(report: &Report) -> Result<()> {
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }

@@ -13,6 +13,14 @@ pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY_CONTENT: &[u8] = b"{}";
 const EMPTY_DATA: &str = "e30=";
 
+/// The config of an artifact that has none, whose content goes to `sink`.
+pub(crate) fn empty_config(sink: &dyn BlobSink) -> Result<Descriptor> {
+    let mut config = Descriptor::of(EMPTY, EMPTY_CONTENT);
+    config.data = Some(EMPTY_DATA.into());
+    sink.bytes(EMPTY_CONTENT.to_vec())?;
+    Ok(config)
+}
+
 /// Makes the manifest over files that are stored; it and its config go to `sink`. Without files, the
 /// annotations say everything.
 pub(crate) fn manifest(
@@ -22,9 +30,7 @@ pub(crate) fn manifest(
     annotations: &Annotations,
     sink: &dyn BlobSink,
 ) -> Result<Descriptor> {
-    let mut config = Descriptor::of(EMPTY, EMPTY_CONTENT);
-    config.data = Some(EMPTY_DATA.into());
-    sink.bytes(EMPTY_CONTENT.to_vec())?;
+    let config = empty_config(sink)?;
     if files.is_empty() {
         files.push(config.clone());
     }

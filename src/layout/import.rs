@@ -8,13 +8,9 @@ use crate::copy::{self, Options};
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::names::EntryName;
-use crate::oci::{Descriptor, Index};
+use crate::oci::{Descriptor, FULL_NAME, Index};
 use crate::referrers::{Merged, is_merged, merged};
 use crate::{Error, Kind, Result};
-
-/// The annotation in which containerd and docker keep an image's whole name, where the name of the
-/// entry is its tag alone.
-const FULL_NAME: &str = "io.containerd.image.name";
 
 /// What is done where another image has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! One image of a lock file: where it lies, its digest, and what is said of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::content::Source;
 use crate::digest::Digest;
@@ -153,6 +153,16 @@ impl Locked {
     pub fn open(&self, client: &Client) -> Result<RemoteImage> {
         let own = self.asked().filter(|it| it.repository() == self.image.repository());
         client.pinned(own.unwrap_or(&self.image), &self.digest)
+    }
+
+    /// Every piece of content that it consists of, as its registry tells.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`Locked::of`].
+    pub fn reached(&self, client: &Client) -> Result<HashSet<Digest>> {
+        let image = self.open(client)?;
+        let graph = whole(&image, image.descriptor())?;
+        Ok(graph.nodes().iter().map(|node| node.descriptor().digest.clone()).collect())
     }
 
     /// What no two images of a file have in common.

@@ -14,6 +14,7 @@ mod admission;
 mod along;
 mod attach;
 mod attacks;
+mod bundle;
 mod certificates;
 mod diff;
 mod documents;
