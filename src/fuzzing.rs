@@ -11,6 +11,7 @@ use crate::archive::Archive;
 use crate::compress::Reader;
 use crate::digest::Digest;
 use crate::features::Graph;
+use crate::lock::ImagesLock;
 use crate::names::{EntryName, Host, Location, Reference, RepositoryName, Selector, Tag};
 use crate::oci::{self, Descriptor, ManifestOrIndex};
 use crate::platform::Wanted;
@@ -24,7 +25,7 @@ const MOST: u64 = 4 << 20;
 pub type Target = fn(&[u8], &Path);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("xz", xz),
     ("zstd", compressed),
     ("archive", archive),
@@ -34,6 +35,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("links", |bytes, _| link(bytes)),
     ("credentials", credentials),
     ("features", features),
+    ("locks", |bytes, _| locks(bytes)),
 ];
 
 /// The target of that name.
@@ -147,6 +149,15 @@ fn features(bytes: &[u8], folder: &Path) {
     fs::create_dir_all(&feature).expect("a folder");
     fs::write(feature.join("info.yaml"), bytes).expect("write a file");
     let _ = Graph::load(&folder.join("features"));
+}
+
+/// A lock file; what was read is written as what is read in the same way.
+fn locks(bytes: &[u8]) {
+    let Ok(read) = ImagesLock::parse(bytes) else { return };
+    let written = read.to_string();
+    let again = ImagesLock::parse(written.as_bytes()).expect("what we wrote");
+    assert_eq!(again.images(), read.images());
+    assert_eq!(again.to_string(), written);
 }
 
 #[cfg(test)]

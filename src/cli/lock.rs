@@ -9,7 +9,7 @@ use osimage::names::Reference;
 use osimage::place::Place;
 use osimage::{Error, Kind, Result, durable};
 
-use super::context::Context;
+use super::context::{Context, or_alone};
 use super::gate::{Gate, GateArgs};
 use super::output;
 
@@ -52,11 +52,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
-/// The image that a reference stands for now, judged.
-fn locked(reference: &Reference, gate: &Gate, context: &Context) -> Result<Locked> {
+/// The image that a reference stands for now, judged; `argument` is what the user gave for it.
+fn locked(
+    reference: &Reference,
+    argument: Option<&str>,
+    gate: &Gate,
+    context: &Context,
+) -> Result<Locked> {
     let place = Place::registry(context.client().image(reference)?);
     let signers = gate.check(&place, None)?;
-    Ok(Locked::of(place.as_registry().expect("it lies in a registry"))?.signed_by(&signers))
+    let locked = Locked::of(place.as_registry().expect("it lies in a registry"));
+    Ok(or_alone(argument, &place, locked)?.signed_by(&signers))
 }
 
 fn write(args: &Args, context: &Context) -> Result<()> {
@@ -67,7 +73,8 @@ fn write(args: &Args, context: &Context) -> Result<()> {
         args.images.iter().map(|text| context.reference(text)).collect::<Result<Vec<_>>>()?;
     let images = references
         .iter()
-        .map(|reference| locked(reference, &gate, context))
+        .zip(&args.images)
+        .map(|(reference, text)| locked(reference, Some(text), &gate, context))
         .collect::<Result<Vec<_>>>()?;
     let lock = ImagesLock::new(images)?;
     let Some(path) = output else { return output::print(&lock.to_string()) };
@@ -155,7 +162,7 @@ fn update(path: &Path, args: &Args, context: &Context) -> Result<()> {
     let mut changes = Vec::new();
     for (at, reference) in wanted(&lock, &args.images, context)? {
         let earlier = &lock.images()[at];
-        let now = locked(&reference, &gate, context)?;
+        let now = locked(&reference, None, &gate, context)?;
         if now.digest() == earlier.digest() {
             // What else a file says of an image stays as it is, but for who signed it.
             if now.signers().is_some() && now.signers() != earlier.signers() {
@@ -163,6 +170,13 @@ fn update(path: &Path, args: &Args, context: &Context) -> Result<()> {
                 images[at] = now.keeping(earlier);
             }
             continue;
+        }
+        if earlier.is_elsewhere() {
+            return Err(Error::refused(format!(
+                "{reference} has moved, but its image was copied to {}, which the new one is not",
+                earlier.image().repository()
+            ))
+            .with_hint("copy the new one there and lock that, or make a new file"));
         }
         if let (Some(signers), None) = (earlier.signers(), now.signers()) {
             return Err(Error::usage(format!(

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::is_same;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::graph::Graph;
@@ -134,6 +135,12 @@ impl Locked {
     /// is a whole name.
     pub fn asked(&self) -> Option<&Reference> {
         self.asked.as_ref()
+    }
+
+    /// Whether it lies in another repository than it was asked for in, as where a tool has copied
+    /// images and written down where they are now.
+    pub fn is_elsewhere(&self) -> bool {
+        self.asked().is_some_and(|it| !is_same(it.repository(), self.image.repository()))
     }
 
     /// Who has signed it, as the file says; nothing proves that.

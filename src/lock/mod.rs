@@ -54,10 +54,16 @@ impl ImagesLock {
     ///
     /// # Errors
     /// [`Error::Usage`] where one reference is given twice, or an image that nobody asked for by a
-    /// name; or where there are more than 10,000.
+    /// name; or where the file would be beyond the limits for reading it: 10,000 images, 4 MiB.
     pub fn new(images: impl IntoIterator<Item = Locked>) -> Result<Self> {
+        let refused =
+            |why| Error::usage(why).with_hint("make several lock files, or leave some out");
         let images = images.into_iter().collect();
-        Self::of(images, "the lock file".to_owned()).map_err(Error::usage)
+        let lock = Self::of(images, "the lock file".to_owned()).map_err(refused)?;
+        match lock.to_string().len() as u64 {
+            0..=MAX_LOCK => Ok(lock),
+            _ => Err(refused(too_large(&lock.origin))),
+        }
     }
 
     /// Reads a lock file, of ours or of another tool's.
@@ -88,7 +94,7 @@ impl ImagesLock {
             ))
         };
         if bytes.len() as u64 > MAX_LOCK {
-            return Err(refused(format!("{origin} is larger than {} KiB", MAX_LOCK / 1024)));
+            return Err(refused(too_large(&origin)));
         }
         let images = read::images(bytes).map_err(|why| refused(format!("{origin} {why}")))?;
         Self::of(images, origin).map_err(refused)
@@ -188,6 +194,10 @@ impl fmt::Display for ImagesLock {
         }
         Ok(())
     }
+}
+
+fn too_large(origin: &str) -> String {
+    format!("{origin} is larger than {} KiB", MAX_LOCK / 1024)
 }
 
 /// Whether two names are those of one repository. Docker's registry has two, of which Carvel's

@@ -297,6 +297,24 @@ fn what_is_no_lock_file_is_refused_and_says_where() {
     assert_eq!(ImagesLock::new(twice).unwrap_err().kind(), Kind::Usage);
 }
 
+/// Nothing is written that would not be read again.
+#[test]
+fn the_limits_hold_for_writing_too() {
+    let name = |n: usize, length: usize| {
+        let path = format!("me/{n:0>length$}");
+        Locked::new(&reference(&format!("r.io/{path}:1.0-amd64")), &digest(1))
+    };
+    let most = ImagesLock::new((0..10_000).map(|n| name(n, 100))).unwrap();
+    assert_eq!(parse(&most.to_string()).unwrap().images(), most.images());
+    for (count, length, why) in
+        [(10_001, 5, "10001 images; at most 10000"), (10_000, 200, "larger than 4096 KiB")]
+    {
+        let error = ImagesLock::new((0..count).map(|n| name(n, length))).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
 /// Texts that YAML's readers have taken for something else, or cannot hold as they are.
 fn texts() -> impl Strategy<Value = String> {
     let odd = [
