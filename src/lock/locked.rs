@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::is_same;
+use super::{is_same, key_of};
+use crate::Result;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::graph::Graph;
@@ -10,7 +11,6 @@ use crate::names::Reference;
 use crate::oci::Descriptor;
 use crate::registry::{Client, RemoteImage};
 use crate::trust::Signer;
-use crate::{Result, yaml};
 
 /// What was asked for.
 pub(super) const REFERENCE: &str = "vnd.osimage.reference";
@@ -96,7 +96,7 @@ impl Locked {
         let Some(digest) = image.digest().cloned() else {
             return Err(format!("the image {image} has no digest"));
         };
-        if annotations.keys().any(|key| yaml::scalar(key).len() > MAX_KEY) {
+        if annotations.keys().any(|key| key_of(key).len() > MAX_KEY) {
             return Err(format!("a key of the annotations of {image} is too long"));
         }
         let fits = |asked: &Reference| asked.digest().is_none_or(|own| *own == digest);

@@ -189,10 +189,18 @@ impl fmt::Display for ImagesLock {
                 writeln!(f, "  annotations:")?;
             }
             for (key, value) in locked.annotations() {
-                writeln!(f, "    {}: {}", yaml::scalar(key), yaml::quoted(value))?;
+                writeln!(f, "    {}: {}", key_of(key), yaml::quoted(value))?;
             }
         }
         Ok(())
+    }
+}
+
+/// A key of an annotation as it is written: in double quotes, where it is no plain word to everybody.
+fn key_of(text: &str) -> String {
+    match yaml::scalar(text) {
+        plain if plain == text && text.starts_with(|c: char| c.is_ascii_alphabetic()) => plain,
+        _ => yaml::quoted(text),
     }
 }
 
