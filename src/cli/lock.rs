@@ -117,11 +117,21 @@ fn check(path: &Path, gate: &Gate, context: &Context) -> Result<()> {
         let images = output::count(lock.images().len(), "image");
         return output::line(&format!("{images}: all as they were locked"));
     };
+    let kind = SEVEREST_FIRST[worst];
     let what = format!("{} has {}", path.display(), output::count(faults, "fault"));
-    Err(of_kind(SEVEREST_FIRST[worst], what).with_hint(format!(
-        "`osimage lock --update {}` takes what the tags point to now",
-        path.display()
-    )))
+    Err(of_kind(kind, what).with_hint(match kind {
+        Kind::Verification => {
+            "take nothing of what is not signed before it is known why".to_owned()
+        }
+        Kind::NotFound => "what is gone can be copied there again by its digest, from where it \
+                           is; a new lock can be made without it"
+            .to_owned(),
+        Kind::Refused => {
+            let path = path.display();
+            format!("`osimage lock --update {path}` takes what the tags point to now")
+        }
+        _ => "check again when the registry can be asked".to_owned(),
+    }))
 }
 
 /// Of several faults the first of these gives the exit code: a tag that has moved is the least, since
