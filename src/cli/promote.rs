@@ -97,7 +97,7 @@ struct Shown<'a> {
     /// The stage that it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<&'a str>,
-    /// What the name stood for before.
+    /// What the name stood for before, where that was another image.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous: Option<&'a Digest>,
     /// Whether the name stands for another image than before, or for one at all.
@@ -149,13 +149,18 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     demands.as_ref().map_or(Ok(()), |demands| demands.check(image, now))?;
     let jobs = args.transfer.concurrency;
     let plan = Plan::new(&promotion, image, &repository, there, jobs)?;
-    let records = match args.dry_run {
-        true => would(&plan, &to, &repository, image.descriptor()).map(|()| Vec::new())?,
+    let (record, records) = match args.dry_run {
+        true => {
+            would(&plan, &to, &repository, image.descriptor())?;
+            (plan.record(), Vec::new())
+        }
         false => {
             let progress = Progress::new(Verb::Copy);
-            plan.perform(&args.transfer.options().observer(&progress))?.records
+            let promoted = plan.perform(&args.transfer.options().observer(&progress))?;
+            (promoted.record, promoted.records)
         }
     };
+    let previous = record.as_ref().and_then(|record| record.previous.as_ref());
     let Descriptor { media_type, digest, size, .. } = image.descriptor();
     if args.format == Format::Json {
         return output::json(&Shown {
@@ -165,17 +170,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             size: *size,
             from: from.to_string(),
             stage: args.to.as_deref(),
-            previous: plan.previous(),
-            moved: plan.moves(),
+            previous,
+            moved: record.is_some(),
             dry_run: args.dry_run,
             records,
         });
     }
     let hex = digest.hex();
-    if !plan.moves() {
+    if record.is_none() {
         return output::line(&format!("Promoted already: {from} to {to} {hex}"));
     }
-    if let Some(previous) = plan.previous() {
+    if let Some(previous) = previous {
         output::say(&format!("{to} was {previous}"));
     }
     let done = if args.dry_run { "Would promote" } else { "Successfully promoted" };

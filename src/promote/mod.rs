@@ -90,6 +90,18 @@ impl<'a> Promotion<'a> {
         &self.to
     }
 
+    /// Refuses to move the name from another image, but where it may.
+    fn refuse_to_move(&self, image: &Descriptor, there: Option<&Descriptor>) -> Result<()> {
+        match there.filter(|there| there.digest != image.digest && !self.may_move) {
+            None => Ok(()),
+            Some(other) => Err(Error::refused(format!(
+                "{} is another image already, {}",
+                self.to, other.digest
+            ))
+            .with_advice(Advice::AllowMove)),
+        }
+    }
+
     /// Finds the image, and what the name stands for now, both at once.
     ///
     /// # Errors
@@ -139,15 +151,7 @@ impl<'a> Plan<'a> {
         jobs: usize,
     ) -> Result<Self> {
         let entry = image.descriptor();
-        if let Some(other) = there.as_ref().filter(|there| there.digest != entry.digest)
-            && !promotion.may_move
-        {
-            return Err(Error::refused(format!(
-                "{} is another image already, {}",
-                promotion.to, other.digest
-            ))
-            .with_advice(Advice::AllowMove));
-        }
+        promotion.refuse_to_move(entry, there.as_ref())?;
         let (graph, attached) = match image.repository().name() == repository.name() {
             true => Default::default(),
             false => {
@@ -157,16 +161,6 @@ impl<'a> Plan<'a> {
             }
         };
         Ok(Plan { promotion, image, repository, there, graph, attached })
-    }
-
-    /// Whether the name will stand for another image than now, or for one at all.
-    pub fn moves(&self) -> bool {
-        self.there.as_ref().is_none_or(|there| there.digest != self.image.descriptor().digest)
-    }
-
-    /// What the name stands for now.
-    pub fn previous(&self) -> Option<&Digest> {
-        self.there.as_ref().map(|there| &there.digest)
     }
 
     /// What the image reaches and has to be there; empty within one repository.
@@ -195,26 +189,34 @@ impl<'a> Plan<'a> {
 
     /// The record that will be attached; none, where the name stands for the image already.
     pub fn record(&self) -> Option<Record> {
+        self.record_over(self.there.as_ref())
+    }
+
+    /// The record, where the name stands for `there` now.
+    fn record_over(&self, there: Option<&Descriptor>) -> Option<Record> {
         let Promotion { to, time, signing, stage, .. } = self.promotion;
-        self.moves().then(|| Record {
+        let (digest, previous) = (&self.image.descriptor().digest, there.map(|it| &it.digest));
+        (previous != Some(digest)).then(|| Record {
             from: self.image.reference().clone(),
             to: to.clone(),
-            digest: self.image.descriptor().digest.clone(),
-            previous: self.previous().cloned(),
+            digest: digest.clone(),
+            previous: previous.cloned(),
             stage: stage.clone(),
             by: signing.iter().flat_map(Signing::keys).map(PublicKey::fingerprint).collect(),
             time: *time,
         })
     }
 
-    /// Does it. What is there is not sent again; the record comes before the tag, which comes last.
+    /// Does it. What is there is not sent again. What goes elsewhere goes first, by its digest; what
+    /// the name stands for is looked up again after that, since it may take long. Then the record
+    /// comes, and the tag last.
     ///
     /// # Errors
-    /// [`Error::Refused`] where the name has come to stand for another image since, and may not
+    /// [`Error::Refused`] where the name has come to stand for another image meanwhile, and may not
     /// move; what the registries and the keys give. Then the name stands for what it stood for.
     pub fn perform(&self, options: &Options<'_>) -> Result<Promoted> {
-        let Plan { promotion, image, repository, attached, .. } = self;
-        let (entry, jobs) = (image.descriptor(), options.at_once());
+        let Plan { promotion, image, repository, graph, attached, .. } = self;
+        let entry = image.descriptor();
         let made = Inputs::default();
         let both = Overlay::new(&made, *image);
         let attached = match &promotion.signing {
@@ -224,36 +226,28 @@ impl<'a> Plan<'a> {
                 signing.join(*repository, &images, attached, &both, &made)?
             }
         };
-        let record = self.record();
-        let records = match &record {
-            Some(record) => record.attachments(entry, promotion.signing.as_ref(), &made)?,
-            None => Vec::new(),
-        };
-        let records = Graph::read(&made, &records, jobs)?;
-        if self.graph.nodes().is_empty() {
+        let mut there = self.there.clone();
+        if graph.nodes().is_empty() {
             registry::push_attached(&both, &attached, repository, options)?;
-            if record.is_some() {
-                registry::push_new(&made, &records, repository, options)?;
-                repository.put_manifest(&promotion.tag, image.root())?;
-            }
         } else {
-            let attached = attached.joined(&records);
-            let shipment = Shipment::new(entry, &self.graph, &attached);
-            let keep = !promotion.may_move;
-            registry::push(&both, &shipment, repository, &promotion.to, keep, options).map_err(
-                |e| match e.advice() {
-                    Some(Advice::MoveTag) => e.with_advice(Advice::AllowMove),
-                    _ => e,
-                },
-            )?;
+            let (by_digest, shipment) =
+                (promotion.to.with_digest(&entry.digest), Shipment::new(entry, graph, &attached));
+            registry::push(&both, &shipment, repository, &by_digest, false, options)?;
+            there = repository.find(&promotion.tag)?;
+            promotion.refuse_to_move(entry, there.as_ref())?;
         }
+        let Some(record) = self.record_over(there.as_ref()) else { return Ok(Promoted::default()) };
+        let records = record.attachments(entry, promotion.signing.as_ref(), &made)?;
+        let records = Graph::read(&made, &records, options.at_once())?;
+        registry::push_new(&made, &records, repository, options)?;
+        repository.put_manifest(&promotion.tag, image.root())?;
         let records = records.entries().iter().map(|entry| entry.digest.clone()).collect();
-        Ok(Promoted { record, records })
+        Ok(Promoted { record: Some(record), records })
     }
 }
 
 /// What a promotion did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Promoted {
     /// What was recorded; nothing, where the name stood for the image already.

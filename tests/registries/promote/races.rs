@@ -83,6 +83,35 @@ fn of_those_who_promote_to_one_tag_one_is_last() {
     }
 }
 
+/// An image that goes elsewhere may take long: what its tag has become meanwhile counts.
+#[test]
+fn a_tag_that_moves_while_an_image_is_on_its_way_is_not_taken() {
+    let scratch = Scratch::new();
+    let source = Registry::start();
+    let name = |n: u64| format!("{}/os:{n}", source.host());
+    (1..=2).for_each(|n| push(&scratch, &name(n), n));
+    for more in [&[][..], &["--move"]] {
+        let target = Registry::start();
+        let stable = format!("{}/os:stable", target.host());
+        let mut other = Some(scratch.osimage(["copy", &name(2), &stable]));
+        target.first(1, "PUT upload", move |_| {
+            let other = other.take().expect("it is asked once");
+            Fault::Wait(Box::new(move || drop(other.ok())), Box::new(|answer| answer))
+        });
+        let run = promote(&scratch, &name(1), &stable, more).run();
+        let (ours, theirs) = (digest(&scratch, &name(1)), digest(&scratch, &name(2)));
+        if more.is_empty() {
+            run.says(&[&theirs, "--move"]).fails(TAKEN);
+            assert_eq!(digest(&scratch, &stable), theirs);
+            let image = format!("{}/os@{ours}", target.host());
+            assert_eq!(history(&scratch, &image, &[])["records"].as_array().unwrap().len(), 0);
+        } else {
+            run.ok();
+            assert_eq!(each(&history(&scratch, &stable, &[]), "previous"), [&*theirs]);
+        }
+    }
+}
+
 /// At each request that writes, before it is carried out and after: the tag is what it was or what
 /// it was to be, and the same command again ends it.
 #[test]
