@@ -129,6 +129,14 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// The image's name in a registry, where it goes into one.
+    pub fn as_registry(&self) -> Option<&Reference> {
+        match &self.holder {
+            Holder::Registry { reference, .. } => Some(reference),
+            Holder::Layout { .. } | Holder::Archive { .. } => None,
+        }
+    }
+
     /// The archive's path, where it is one.
     pub fn as_archive(&self) -> Option<&Path> {
         match &self.holder {

@@ -13,11 +13,12 @@ use super::context::{Context, Which, or_alone};
 use super::ends::{self, EndArgs};
 use super::gate::GateArgs;
 use super::locked::LockArg;
+use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing};
 use super::target::{self, Writing};
-use super::{left_behind, output, push};
+use super::{left_behind, push};
 
 /// Copy an image between registries, layouts and archives
 #[derive(Debug, clap::Args)]
@@ -41,9 +42,9 @@ pub struct Args {
     recursive: bool,
     #[command(flatten)]
     which: Which,
-    /// A line, or JSON with the fields of oras
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// A line, JSON with the fields of oras, or where it is by its digest
+    #[arg(long, value_enum, default_value_t = Told::Text)]
+    format: Told,
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
@@ -108,8 +109,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     target::tell(&to, &delivered);
     left_behind::tell(delivered.left(source), "-r takes them along");
     match args.format {
-        Format::Json => output::json(&Moved::new(&args.target, &entry)),
-        Format::Text => output::line(&format!(
+        Told::Json => output::json(&Moved::new(&args.target, &entry)),
+        Told::Reference => {
+            let at = match to.as_registry() {
+                Some(reference) => reference.with_digest(&entry.digest).to_string(),
+                None => format!("{}@{}", to.label(), entry.digest),
+            };
+            output::line(&at)
+        }
+        Told::Text => output::line(&format!(
             "Successfully copied {} to {} {}",
             args.source,
             args.target,
@@ -134,10 +142,4 @@ impl<'a> Moved<'a> {
         let Descriptor { media_type, digest, size, .. } = entry;
         Moved { reference, media_type, digest, size: *size }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
 }

@@ -9,6 +9,17 @@ use icu_properties::props::GeneralCategory;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use osimage::{Error, Result};
 
+/// How a command tells what it has put somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Told {
+    /// In words
+    Text,
+    /// As JSON
+    Json,
+    /// REPOSITORY@DIGEST alone, for the next command
+    Reference,
+}
+
 /// The bars on the terminal. Whatever else is written there is written between them.
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));

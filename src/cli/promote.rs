@@ -16,10 +16,11 @@ use serde::Serialize;
 use super::context::Context;
 use super::ends::{self, EndArgs};
 use super::gate::{AttestedArgs, GateArgs};
+use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
+use super::push;
 use super::remote::Transfer;
 use super::sign::{SignWith, how, signing};
-use super::{output, push};
 
 /// Promote an image: give what has one name in a registry another one, and record that
 #[derive(Debug, clap::Args)]
@@ -62,9 +63,9 @@ pub struct Args {
     /// Ask the registries what is there, and only say what would be done
     #[arg(long)]
     dry_run: bool,
-    /// A line, or JSON
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// A line, JSON, or where it is by its digest
+    #[arg(long, value_enum, default_value_t = Told::Text)]
+    format: Told,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -77,12 +78,6 @@ pub struct Args {
     transfer: Transfer,
     #[command(flatten)]
     progress: ProgressArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// What was done, for a CI job.
@@ -162,7 +157,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     };
     let previous = record.as_ref().and_then(|record| record.previous.as_ref());
     let Descriptor { media_type, digest, size, .. } = image.descriptor();
-    if args.format == Format::Json {
+    if args.format == Told::Json {
         return output::json(&Shown {
             reference: to.to_string(),
             media_type,
@@ -175,6 +170,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             dry_run: args.dry_run,
             records,
         });
+    }
+    if args.format == Told::Reference {
+        return output::line(&to.with_digest(digest).to_string());
     }
     let hex = digest.hex();
     if record.is_none() {

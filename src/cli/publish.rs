@@ -15,10 +15,11 @@ use osimage::{Error, Result, durable};
 use serde::Serialize;
 
 use super::context::Context;
+use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing, would_sign};
-use super::{json, output, push};
+use super::{json, push};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
 /// materials
@@ -84,9 +85,9 @@ pub struct Args {
     /// Ask the registry what is there, and only say what would be published
     #[arg(long)]
     dry_run: bool,
-    /// A summary for people, or JSON
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// A summary for people, JSON, or where each image is by its digest
+    #[arg(long, value_enum, default_value_t = Told::Text)]
+    format: Told,
     /// File to write the JSON to; where a later build fails, it has those before it
     #[arg(long, value_name = "FILE")]
     result_file: Option<PathBuf>,
@@ -101,12 +102,6 @@ pub struct Args {
     upload: Upload,
     #[command(flatten)]
     sign: SignWith,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// The profiles whose images are made of the files that lie beside an archive.
@@ -265,7 +260,7 @@ fn report(published: &[Published], args: &Args) -> Result<()> {
         Some(path) if !args.dry_run => durable::write(path, digests.as_bytes()),
         _ => Ok(()),
     };
-    if args.format == Format::Json {
+    if args.format == Told::Json {
         output::json(&published)?;
     }
     written.and(signed)
@@ -348,8 +343,14 @@ fn publish(
             .map(|entry| Piece { artifact_type: types(entry), ..Piece::of(entry, None) })
             .collect(),
     };
-    if args.format == Format::Text {
-        summary(&published, prepared)?;
+    match args.format {
+        Told::Text => summary(&published, prepared)?,
+        Told::Reference => {
+            let tagged = published.index.as_ref().unwrap_or(&published.image);
+            let digest = tagged.digest.parse()?;
+            output::line(&reference.with_digest(&digest).to_string())?;
+        }
+        Told::Json => {}
     }
     Ok(published)
 }

@@ -13,14 +13,15 @@ use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
 use super::context::Context;
-use super::copy::{Format, Moved};
+use super::copy::Moved;
 use super::extract::{self, Choice};
 use super::gate::GateArgs;
+use super::left_behind;
 use super::locked::LockArg;
+use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
 use super::target::{self, Writing};
-use super::{left_behind, output};
 
 /// Pull an image of a registry into the store, into files, a layout or an archive
 #[derive(Debug, clap::Args)]
@@ -46,9 +47,9 @@ pub struct Args {
     /// Layout's folder or archive to write the image to
     #[arg(long, value_name = "DIR[:REF]|ARCHIVE[:REF]", conflicts_with = "output")]
     to: Option<String>,
-    /// A line, or JSON with the fields of oras
-    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "output")]
-    format: Format,
+    /// A line, JSON with the fields of oras, or the image by its digest
+    #[arg(long, value_enum, default_value_t = Told::Text, conflicts_with = "output")]
+    format: Told,
     /// Replace an archive that is there, and all that it holds, instead of adding to it
     #[arg(long, requires = "to")]
     replace: bool,
@@ -125,8 +126,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     target::tell(&to, &delivered);
     left_behind::tell(delivered.left(image), "`osimage copy -r` takes along what is attached");
     match args.format {
-        Format::Json => output::json(&Moved::new(&to.label(), &entry)),
-        Format::Text => {
+        Told::Json => output::json(&Moved::new(&to.label(), &entry)),
+        Told::Reference => output::line(&reference.with_digest(&entry.digest).to_string()),
+        Told::Text => {
             if args.to.is_none() {
                 output::say(&format!("it is in the store {}", to.label()));
             }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::context::{Bare, Context, or_alone};
 use super::locked::LockArg;
-use super::output;
+use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing, would_sign};
@@ -38,6 +38,7 @@ use super::sign::{SignWith, signing, would_sign};
   osimage push ./onmetal ghcr.io/me/os:1.0,latest           under two tags
   osimage push --no-clobber f0dcfde4f8b4 ghcr.io/me/os:1.0  never move a tag to another image
   osimage push --all release.oci.tar.xz ghcr.io/me          all of them, and nowhere else
+  osimage push --all --tag nightly ./onmetal ghcr.io/me     each under this tag
   osimage push --all                                        the store, each under its own name
 
 With --all, HOST takes the place of the registry in each name, and HOST/NAMESPACE that of all before
@@ -63,12 +64,15 @@ pub struct Args {
     /// Only say what would be sent
     #[arg(long)]
     dry_run: bool,
-    /// The words of the Go tools, or JSON with the fields of oras
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// File to write the image's digest to
-    #[arg(long, value_name = "FILE", conflicts_with = "all")]
+    /// The words of the Go tools, JSON with the fields of oras, or where each is by its digest
+    #[arg(long, value_enum, default_value_t = Told::Text)]
+    format: Told,
+    /// File to write the image's digest to; with --all, REPOSITORY@DIGEST of each, a line each
+    #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
+    /// With --all, the tag that each image gets in the place of its own
+    #[arg(long, value_name = "TAG", requires = "all")]
+    tag: Option<Tag>,
     #[command(flatten)]
     transfer: Transfer,
     #[command(flatten)]
@@ -79,12 +83,6 @@ pub struct Args {
     sign: SignWith,
     #[command(flatten)]
     lock: LockArg,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
@@ -99,13 +97,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .collect::<Result<Vec<_>>>();
     let source = args.images.first().filter(|_| !args.all && args.images.len() > 1);
     let pushed = or_alone(source.map(String::as_str), &place, pushed)?;
-    if args.format == Format::Json {
+    if args.format == Told::Json {
         match pushed.as_slice() {
             [one] if !args.all => output::json(one)?,
             all => output::json(&all)?,
         }
     }
     match (&args.digest_file, pushes.first()) {
+        (Some(path), Some(_)) if args.all && !args.dry_run => {
+            let lines = pushed.iter().map(|one| format!("{}\n", one.reference));
+            durable::write(path, lines.collect::<String>().as_bytes())
+        }
         (Some(path), Some(Wanted { entry, .. })) if !args.dry_run => {
             durable::write(path, entry.digest.to_string().as_bytes())
         }
@@ -199,6 +201,10 @@ fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
             Some(namespace) => namespace.reference(name),
             None => name.parse(),
         }
+        .map(|reference: Reference| match &args.tag {
+            Some(tag) => reference.with_tag(tag),
+            None => reference,
+        })
         .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
         let own = || (entry.digest.clone(), name.to_owned());
         let (digest, other) = given.entry(reference.to_string()).or_insert_with(own);
@@ -296,7 +302,7 @@ fn push(
         (false, _) => named,
     };
     let sub_manifests = &shipment.further()[others.len()..];
-    let told = context.manner.sub_manifests && args.format == Format::Text;
+    let told = context.manner.sub_manifests && args.format == Told::Text;
     let words = if told && !sub_manifests.is_empty() { Words::Each } else { Words::Plain };
     if args.dry_run {
         if args.no_clobber {
@@ -322,12 +328,15 @@ fn push(
             words.tagged(&reference.with_tag(tag), entry)?;
         }
     }
-    if args.format == Format::Text {
+    if args.format == Told::Text {
         let done = if args.dry_run { "Would push" } else { "Successfully pushed" };
         words.pushed(done, &wanted.reference, entry)?;
         for other in others {
             words.pushed(done, &reference.with_tag(other), entry)?;
         }
+    }
+    if args.format == Told::Reference {
+        output::line(&reference.with_digest(&entry.digest).to_string())?;
     }
     let (annotations, artifact_type) = match graph.manifest(&entry.digest).map(|read| read.parsed())
     {

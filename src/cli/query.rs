@@ -7,6 +7,7 @@ use osimage::content::Source;
 use osimage::digest::Verifying;
 use osimage::durable;
 use osimage::image::select;
+use osimage::names::Reference;
 use osimage::oci::Descriptor;
 use osimage::registry::{Access, RemoteImage};
 use osimage::{Error, Result};
@@ -14,39 +15,52 @@ use osimage::{Error, Result};
 use super::context::{Context, Which};
 use super::gate::GateArgs;
 use super::locked::LockArg;
-use super::output::{self, Stdout};
-use super::tags::Format;
+use super::output::{self, Stdout, Told};
 
-/// Print the digest that a tag points to
+/// Print the digests that tags point to
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   osimage resolve ghcr.io/me/os:1.0
   osimage resolve ghcr.io/me/os:1.0 --platform arm64     the digest of one architecture's image
-  osimage resolve ghcr.io/me/os:1.0 --format json        its media type and size too")]
+  osimage resolve ghcr.io/me/os:1.0 ghcr.io/me/tools:3 --format reference
+  osimage resolve ghcr.io/me/os:1.0 --format json        its media type and size too
+
+Of several images there is a line for each, in their order, or none: all must be there.")]
 pub struct ResolveArgs {
-    /// Image in a registry
-    #[arg(value_name = "REF")]
-    image: String,
+    /// Images in registries
+    #[arg(value_name = "REF", required = true)]
+    images: Vec<String>,
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
     lock: LockArg,
     #[command(flatten)]
     gate: GateArgs,
-    /// The digest, or a JSON object with the descriptor
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// The digest, a JSON object with the descriptor (of several images, a list), or
+    /// REPOSITORY@DIGEST
+    #[arg(long, value_enum, default_value_t = Told::Text)]
+    format: Told,
 }
 
 pub fn resolve(args: &ResolveArgs, context: &Context) -> Result<()> {
     let gate = args.gate.gate()?;
-    let place = args.lock.image(&context.reference(&args.image)?, context.client())?;
-    gate.check(&place, args.which.wanted()?.as_ref())?;
-    let chosen = select::chosen(place.source(), &place.entry()?, args.which.wanted()?.as_ref())?;
-    match args.format {
-        Format::Text => output::line(&chosen.digest.to_string()),
+    let platform = args.which.wanted()?;
+    let references = args.images.iter().map(|image| context.reference(image));
+    let references = references.collect::<Result<Vec<_>>>()?;
+    let find = |reference: &Reference| {
+        let place = args.lock.image(reference, context.client())?;
+        gate.check(&place, platform.as_ref())?;
         // A name is the user's word for it and no part of what the registry has.
-        Format::Json => output::json(&chosen.named(None)),
+        Ok(select::chosen(place.source(), &place.entry()?, platform.as_ref())?.named(None))
+    };
+    let found = references.iter().map(find).collect::<Result<Vec<Descriptor>>>()?;
+    match (args.format, found.as_slice()) {
+        (Told::Json, [one]) => output::json(one),
+        (Told::Json, all) => output::json(&all),
+        (Told::Text, all) => all.iter().try_for_each(|one| output::line(&one.digest.to_string())),
+        (Told::Reference, all) => references.iter().zip(all).try_for_each(|(reference, one)| {
+            output::line(&reference.with_digest(&one.digest).to_string())
+        }),
     }
 }
 

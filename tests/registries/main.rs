@@ -42,5 +42,6 @@ mod queries;
 mod races;
 mod sendfile;
 mod servers;
+mod told;
 mod transfers;
 mod trust;
