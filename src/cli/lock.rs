@@ -1,5 +1,5 @@
-//! `osimage lock`: which digests some references stand for, in a file; whether that still holds; and
-//! a newer one.
+//! `osimage lock`: which digests some references stand for, in a file; whether that still holds;
+//! and a newer one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ use super::output;
   osimage lock --update osimage.lock                         all, to what the tags are now
   osimage lock --update osimage.lock ghcr.io/me/os:1.0       that one alone
 
-Of an index its own digest is locked, which holds for all its platforms. imgpkg, kbld and vendir
-read and write the same form. --check looks at every image and names all that is wrong; of several
-faults the exit code is the first that applies: 5 a signature that is demanded is not there, 3 an
-image or a tag is gone, 4, 6 or 1 it cannot be told, 7 a tag has moved.")]
+Of an index its own digest is locked, which holds for all its platforms. imgpkg and kbld read and
+write the same form. --check looks at every image and names all that is wrong; of several faults the
+exit code is the first that applies: 5 a signature that is demanded is not there, 3 an image or a tag
+is gone, 4, 6 or 1 it cannot be told, 7 a tag has moved.")]
 pub struct Args {
     /// Images in registries; with --update, those to look at [default: all of the file]
     #[arg(value_name = "REF", required_unless_present_any = ["check", "update"])]
@@ -134,8 +134,8 @@ fn check(path: &Path, gate: &Gate, context: &Context) -> Result<()> {
     }))
 }
 
-/// Of several faults the first of these gives the exit code: a tag that has moved is the least, since
-/// what is locked can still be had.
+/// Of several faults the first of these gives the exit code: a tag that has moved is the least,
+/// since what is locked can still be had.
 const SEVEREST_FIRST: [Kind; 7] = [
     Kind::Verification,
     Kind::NotFound,
@@ -209,8 +209,8 @@ fn update(path: &Path, args: &Args, context: &Context) -> Result<()> {
     changes.iter().try_for_each(|change| output::line(change))
 }
 
-/// Which images of a file are looked at, and by what they are looked up: all that say what they were
-/// asked for as, or those that are named.
+/// Which images of a file are looked at, and by what they are looked up: all that say what they
+/// were asked for as, or those that are named.
 fn wanted(
     lock: &ImagesLock,
     named: &[String],
@@ -230,8 +230,8 @@ fn wanted(
         match locked.asked() {
             Some(asked) => all.push((at, asked.clone())),
             None => output::say(&format!(
-                "osimage: {} stays: the file does not say by which tag it was asked for; name it as \
-                 REPOSITORY:TAG",
+                "osimage: {} stays: the file does not say by which tag it was asked for; name it \
+                 as REPOSITORY:TAG",
                 locked.image()
             )),
         }

@@ -7,9 +7,9 @@ use crate::registry::{Access, Client};
 use crate::{Error, Result};
 
 /// Everything about a locked image that is not as it was, each as the error that a caller who needs
-/// it would get: [`Error::Refused`] where the tag points to another image, [`Error::NotFound`] where
-/// the tag, the image or a manifest below its index is gone, whatever `judge` refuses, and what kept
-/// from finding out. The layers are not asked for.
+/// it would get: [`Error::Refused`] where the tag points to another image, [`Error::NotFound`]
+/// where the tag, the image or a manifest below its index is gone, whatever `judge` refuses, and
+/// what kept from finding out. The layers are not asked for.
 ///
 /// `judge` sees the image, where it is there, and may look who signed it.
 pub fn problems(

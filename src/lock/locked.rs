@@ -111,11 +111,7 @@ impl Locked {
                 }
                 Some(asked)
             }
-            // Some are `nginx`, or the path of a folder with sources.
-            (None, Some(id)) => {
-                let whole = |id: &Reference| id.tag_or_digest().is_ok() && fits(id);
-                id.parse().ok().filter(whole)
-            }
+            (None, Some(id)) => of_kbld(id, &image).filter(fits),
             (None, None) => image.tag().map(|tag| image.with_tag(tag)),
         };
         Ok(Locked { image, digest, asked, annotations })
@@ -132,7 +128,7 @@ impl Locked {
     }
 
     /// What it was asked for as, where the file says that: our annotation, else kbld's, where that
-    /// is a whole name.
+    /// names an image, else the tag before the digest.
     pub fn asked(&self) -> Option<&Reference> {
         self.asked.as_ref()
     }
@@ -190,6 +186,17 @@ impl Locked {
         let annotations = self.annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         (name, self.image.to_string(), annotations)
     }
+}
+
+/// What kbld was asked for, where that names an image: Docker's short names have no registry, and
+/// others are a word, or the path of a folder with sources.
+fn of_kbld(id: &str, image: &Reference) -> Option<Reference> {
+    let named = |id: &Reference| id.tag_or_digest().is_ok();
+    let short = || {
+        let whole = format!("docker.io/{id}").parse::<Reference>().ok()?;
+        Some(whole).filter(|it| is_same(it.repository(), image.repository()))
+    };
+    id.parse().ok().or_else(short).filter(named)
 }
 
 /// Who somebody is, for whoever has the key or knows the identity.

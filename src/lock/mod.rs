@@ -196,7 +196,8 @@ impl fmt::Display for ImagesLock {
     }
 }
 
-/// A key of an annotation as it is written: in double quotes, where it is no plain word to everybody.
+/// A key of an annotation as it is written: in double quotes, where it is no plain word to
+/// everybody.
 fn key_of(text: &str) -> String {
     match yaml::scalar(text) {
         plain if plain == text && text.starts_with(|c: char| c.is_ascii_alphabetic()) => plain,

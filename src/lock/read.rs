@@ -1,5 +1,5 @@
-//! Reading a lock file strictly: what this form has, and nothing else. Everything wrong is told with
-//! its line.
+//! Reading a lock file strictly: what this form has, and nothing else. Everything wrong is told
+//! with its line.
 
 use std::collections::BTreeMap;
 
@@ -70,8 +70,8 @@ fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, String> {
         .map_err(|e| format!("cannot be read: {}", e.render_with_formatter(&UserMessageFormatter)))
 }
 
-/// A value is the text that stands there to every reader, or none: Carvel's tools refuse a number in
-/// the place of a text.
+/// A value is the text that stands there to every reader, or none: Carvel's tools refuse a number
+/// in the place of a text.
 fn options() -> Options {
     serde_saphyr::options! {
         with_snippet: false,

@@ -162,6 +162,9 @@ fn an_image_is_found_where_nothing_else_can_be_meant() {
             // Moved to another registry by another tool.
             image("mirror.io/f", 7, &[("vnd.osimage.reference", "\"r.io/f:1\"")]),
             format!("- image: r.io/g:1@{}\n", digest(8)),
+            // Docker's short name.
+            image("index.docker.io/library/nginx", 9, &[("kbld.carvel.dev/id", "nginx:1.14.2")]),
+            image("index.docker.io/me/h", 10, &[("kbld.carvel.dev/id", "other/h:1")]),
         ]
         .concat(),
     ))
@@ -179,6 +182,9 @@ fn an_image_is_found_where_nothing_else_can_be_meant() {
         ("mirror.io/f:1", None),
         ("r.io/g:1", Some(8)),
         ("r.io/g:2", None),
+        ("docker.io/nginx:1.14.2", Some(9)),
+        ("docker.io/nginx:1.15", None),
+        ("docker.io/me/h:2", Some(10)),
     ] {
         let found = found.map(digest);
         let result = lock.find(&reference(name)).ok().map(|it| it.digest().clone());

@@ -1,5 +1,5 @@
-//! Lock files of signed images: who signed is written down, nothing that is not signed is locked, and
-//! a lock that was made under a key is not weakened in silence.
+//! Lock files of signed images: who signed is written down, nothing that is not signed is locked,
+//! and a lock that was made under a key is not weakened in silence.
 
 use osimage::lock::ImagesLock;
 use osimage::trust::PublicKey;
