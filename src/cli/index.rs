@@ -2,24 +2,28 @@
 
 use osimage::copy;
 use osimage::destination::Destination;
+use osimage::digest::Digest;
 use osimage::graph::Graph;
+use osimage::image;
 use osimage::image::build::Inputs;
 use osimage::image::info::Known;
 use osimage::index::containers::{self, Containers};
 use osimage::index::remote::{RemoteIndex, Written};
 use osimage::index::{self, Member, Selection, Told};
 use osimage::names::{Reference, split_tag};
-use osimage::oci::Descriptor;
+use osimage::oci::{self, Annotations, Descriptor};
 use osimage::platform::Wanted;
 use osimage::registry::{Access, Repository};
 use osimage::trust::{Making, Signing, identity_of};
 use osimage::{Error, Kind, Result};
+use serde::Serialize;
 
 use super::context::{Bare, Context, parse_annotations};
 use super::gate::{Gate, GateArgs};
 use super::output;
 use super::remote::{JOBS, Transfer};
 use super::sign::{SignWith, signing};
+use super::tags::Format;
 
 /// Make and change an index: one tag for the images of several architectures
 #[derive(Debug, clap::Args)]
@@ -40,6 +44,25 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Change(Box<Change>),
+    /// Show which images an index has: platforms, names, versions
+    #[command(after_help = "Examples:
+  osimage index show ghcr.io/me/os:1.0
+  osimage index show ghcr.io/me/os:1.0 --format json | jq -r '.images[].name'")]
+    Show {
+        /// The index: in a registry, a layout or an archive
+        #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]")]
+        index: String,
+        /// A table, or JSON with the annotations too
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+/// What changes an index.
+#[derive(Debug, clap::Subcommand)]
+enum Change {
     /// Make an index over images
     #[command(after_help = "Examples:
   osimage index create ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-amd64 ghcr.io/me/os:1.0-arm64
@@ -71,7 +94,10 @@ enum Command {
     /// Add images to an index, which is made if there is none
     #[command(after_help = "Examples:
   osimage index add ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-riscv64
-  osimage index add --replace ghcr.io/me/os:1.0 arm64=b.oci.tar.xz")]
+  osimage index add --replace ghcr.io/me/os:1.0 arm64=b.oci.tar.xz
+  osimage index add ghcr.io/me/os:1.0 amd64=pro.oci.tar -a cname=os-pro -a version=1.0
+
+cname tells images of one platform apart: --cname NAME takes one of them.")]
     Add {
         /// The index's name in a registry
         #[arg(value_name = "REF")]
@@ -79,7 +105,10 @@ enum Command {
         /// Images
         #[arg(value_name = "[PLATFORM=]IMAGE", required = true)]
         images: Vec<String>,
-        /// Take the place of an image of the same platform
+        /// Annotation of the entry of each image that is added; can be repeated
+        #[arg(long, short, value_name = "KEY=VALUE")]
+        annotation: Vec<String>,
+        /// Take the place of an image of the same platform and name
         #[arg(long)]
         replace: bool,
         #[command(flatten)]
@@ -106,18 +135,24 @@ enum Command {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
-    let (Command::Create { index, .. }
-    | Command::Add { index, .. }
-    | Command::Remove { index, .. }) = &args.command;
-    let keys = match &args.command {
-        Command::Create { sign, .. } | Command::Add { sign, .. } => sign.keys()?,
-        Command::Remove { .. } => Vec::new(),
+    match &args.command {
+        Command::Change(change) => run_change(change, context),
+        Command::Show { index, format } => show(index, *format, context),
+    }
+}
+
+fn run_change(change: &Change, context: &Context) -> Result<()> {
+    let (Change::Create { index, .. } | Change::Add { index, .. } | Change::Remove { index, .. }) =
+        change;
+    let keys = match change {
+        Change::Create { sign, .. } | Change::Add { sign, .. } => sign.keys()?,
+        Change::Remove { .. } => Vec::new(),
     };
     let reference = context.reference(index)?;
     let repository = context.client().repository(reference.repository(), Access::Push)?;
     let remote = RemoteIndex::new(&reference, &repository)?;
-    let written = match &args.command {
-        Command::Create {
+    let written = match change {
+        Change::Create {
             images, annotation, info_container, no_clobber, gate, transfer, ..
         } => {
             let annotations = parse_annotations(annotation)?;
@@ -127,9 +162,15 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 members(entries, *info_container, &reference, &repository, context, jobs)?;
             remote.create(&members, annotations, *no_clobber)?
         }
-        Command::Add { images, replace, gate, transfer, .. } => {
+        Change::Add { images, annotation, replace, gate, transfer, .. } => {
+            let annotations = parse_annotations(annotation)?;
             let jobs = transfer.concurrency;
-            let entries = entries(images, &gate.gate()?, &reference, &repository, context, jobs)?;
+            let gate = gate.gate()?;
+            let mut entries = entries(images, &gate, &reference, &repository, context, jobs)?;
+            for entry in &mut entries {
+                annotations.iter().for_each(|(key, value)| entry.annotations.set(key, value));
+            }
+            index::check_distinct(&entries)?;
             // Where the images that are there have containers beside them, the new ones get some
             // too.
             let with_containers = match context.client().image(&reference) {
@@ -143,7 +184,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
                 members(entries, with_containers, &reference, &repository, context, jobs)?;
             remote.add(&members, *replace)?
         }
-        Command::Remove { entries, .. } => {
+        Change::Remove { entries, .. } => {
             let selections =
                 entries.iter().map(|text| text.parse()).collect::<Result<Vec<Selection>>>()?;
             remote.remove(&selections)?
@@ -253,4 +294,68 @@ fn done(reference: &Reference, written: &Written) -> Result<()> {
         output::say(&format!("  {:<20} {}", output::visible(&platform), entry.digest));
     }
     output::line(&format!("Successfully indexed {reference} {}", written.descriptor.digest.hex()))
+}
+
+/// What an index says of its images, as JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    digest: &'a Digest,
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
+    annotations: &'a Annotations,
+    images: Vec<ShownImage<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownImage<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    media_type: &'a str,
+    digest: &'a Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
+    annotations: &'a Annotations,
+}
+
+impl<'a> ShownImage<'a> {
+    fn of(entry: &'a Descriptor) -> Self {
+        let annotation = |keys: [&str; 2]| keys.iter().find_map(|key| entry.annotations.get(key));
+        let os_version = entry.platform.as_ref().and_then(|it| it.os_version.as_deref());
+        ShownImage {
+            platform: entry.platform.as_ref().map(ToString::to_string),
+            name: annotation(["cname", oci::TITLE]),
+            version: annotation(["version", oci::VERSION]).or(os_version),
+            media_type: &entry.media_type,
+            digest: &entry.digest,
+            size: entry.size,
+            annotations: &entry.annotations,
+        }
+    }
+}
+
+fn show(index: &str, format: Format, context: &Context) -> Result<()> {
+    let place = context.place(Some(index), Bare::Registry)?;
+    let entry = place.entry()?;
+    if !oci::is_index(&entry.media_type) {
+        return Err(Error::usage(format!("{index} is an image, and no index"))
+            .with_hint(format!("`osimage manifest {index}` shows its manifest")));
+    }
+    let index = image::read_index(place.source(), &entry)?;
+    let images: Vec<_> = index.manifests.iter().map(ShownImage::of).collect();
+    if format == Format::Json {
+        let (digest, annotations) = (&entry.digest, &index.annotations);
+        return output::json(&Shown { digest, annotations, images });
+    }
+    let head = ["PLATFORM", "NAME", "VERSION", "DIGEST"].map(str::to_owned).to_vec();
+    let cell = |text: Option<&str>| text.unwrap_or("<none>").to_owned();
+    let row = |image: &ShownImage<'_>| {
+        let ShownImage { platform, name, version, digest, .. } = image;
+        vec![cell(platform.as_deref()), cell(*name), cell(*version), digest.to_string()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(images.iter().map(row)).collect();
+    output::print(&output::table(&rows))
 }

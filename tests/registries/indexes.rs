@@ -427,3 +427,45 @@ fn an_entry_says_what_its_image_says_whatever_the_profile() {
         scratch.osimage(["resolve", &name, "--cname", "gcp_oci"]).ok();
     }
 }
+
+/// Entries have annotations of their own; the one that names them tells two of one platform apart.
+#[test]
+fn entries_have_names_versions_and_annotations() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    images(&scratch, "onmetal", 0);
+    let name = format!("{}/os:1.0", registry.host());
+    let [one, other] =
+        ["amd64", "arm64"].map(|architecture| format!("amd64=./store:onmetal-{architecture}"));
+    let add =
+        |image: &str, more: &[&str]| scratch.osimage(["index", "add", &name, image]).args(more);
+    add(&one, &["-a", "cname=os", "-a", "version=1.0", "-a", "org.example.note=a|b"]).ok();
+    add(&other, &["-a", "cname=os"]).run().says(&["linux/amd64 and os already"]).fails(7);
+    add(&other, &["-a", "cname=os-pro", "-a", "version=1.1"]).ok();
+    add(&other, &["-a", "nothing"]).fails(2);
+    let shown = scratch.osimage(["index", "show", &name, "--format", "json"]).ok();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["digest"], scratch.osimage(["resolve", &name]).ok().trim());
+    assert_eq!(shown["images"][0]["annotations"]["org.example.note"], "a|b");
+    let table = scratch.osimage(["index", "show", &name]).ok();
+    let rows: Vec<Vec<_>> =
+        table.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(
+        rows,
+        [
+            ["PLATFORM", "NAME", "VERSION"],
+            ["linux/amd64", "os", "1.0"],
+            ["linux/amd64", "os-pro", "1.1"],
+        ]
+    );
+    for (cname, image) in [("os", 0), ("os-pro", 1)] {
+        let digest = scratch.osimage(["resolve", &name, "--cname", cname]).ok();
+        assert_eq!(shown["images"][image]["digest"], digest.trim());
+    }
+    let plain = format!("{}/os:plain", registry.host());
+    scratch.osimage(["--store-path", "store", "push", "onmetal-amd64", &plain]).ok();
+    scratch.osimage(["index", "show", &plain]).run().says(&["is an image"]).fails(2);
+    // An index in a layout is shown too.
+    scratch.osimage(["copy", &name, "./layout:1"]).ok();
+    assert_eq!(scratch.osimage(["index", "show", "./layout:1"]).ok(), table);
+}
