@@ -25,8 +25,8 @@ use super::output;
 
 Of an index its own digest is locked, which holds for all its platforms. imgpkg and kbld read and
 write the same form. --check looks at every image and names all that is wrong; of several faults the
-exit code is the first that applies: 5 a signature that is demanded is not there, 3 an image or a tag
-is gone, 4, 6 or 1 it cannot be told, 7 a tag has moved.")]
+exit code is the first that applies: 5 a signature that is demanded is not there, 3 an image or a
+tag is gone, 4, 6 or 1 it cannot be told, 7 a tag has moved.")]
 pub struct Args {
     /// Images in registries; with --update, those to look at [default: all of the file]
     #[arg(value_name = "REF", required_unless_present_any = ["check", "update"])]
