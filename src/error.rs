@@ -329,6 +329,8 @@ pub enum Advice {
     RunAgain,
     /// Let the tag move to another image, or choose another one.
     MoveTag,
+    /// Publish the build under a name that is another one's.
+    ContradictBuild,
     /// Let the tag move to this image.
     AllowMove,
     /// Give the tag itself, or give the build what the tag is made of.
@@ -421,6 +423,9 @@ impl fmt::Display for Advice {
             ),
             Advice::RunAgain => f.write_str("try again; what has arrived is not sent again"),
             Advice::MoveTag => f.write_str("choose another tag, or let the tag move"),
+            Advice::ContradictBuild => f.write_str(
+                "publish it under its own name, without a template, or without the check",
+            ),
             Advice::AllowMove => f.write_str("let the tag move to this image, if that is meant"),
             Advice::GiveTag => f.write_str(
                 "give the tag itself, or build with a version; IMAGE_VERSION in the os-release \

@@ -58,6 +58,9 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
             .into(),
         Advice::RunAgain => "run the command again; what has arrived is not sent again".into(),
         Advice::MoveTag => "choose another tag; without --no-clobber the tag would move".into(),
+        Advice::ContradictBuild => {
+            "publish it under its own name, or leave out --template; --force publishes it so".into()
+        }
         Advice::AllowMove => "--move lets the tag move to this image, if that is meant".into(),
         Advice::GiveTag => "give the tag with --tag, or in the target as NAME:TAG; \
                             ./build --version names a version, and IMAGE_VERSION in the \

@@ -70,6 +70,9 @@ pub struct Args {
     /// files; without NAME the target is the repository [default: {cname}:{version}-{arch}]
     #[arg(long, value_name = "NAME:TAG", hide_default_value = true)]
     template: Option<String>,
+    /// Publish under a target with a tag that is not what --template makes of the build
+    #[arg(long, requires = "template")]
+    force: bool,
     /// Publish the build's files as Garden Linux's own tool does, and not the archive
     #[arg(long, value_enum, value_name = "PROFILE")]
     profile: Option<FilesProfile>,
@@ -202,7 +205,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         Some(FilesProfile::Gardenlinux) => Naming::GARDENLINUX,
         None => Naming::TEMPLATE,
     });
-    let naming = Naming::new().template(template).tag(args.tag.clone());
+    // Who gives a template and the whole name wants both to be the same.
+    let strict = args.template.is_some() && !args.force;
+    let naming = Naming::new().template(template).tag(args.tag.clone()).strict(strict);
     let names =
         builds.iter().map(|build| naming.name(build, target)).collect::<Result<Vec<_>>>()?;
     for (n, name) in names.iter().enumerate() {

@@ -14,6 +14,7 @@ use crate::archive::Archive;
 use crate::content::{self, Overlay, Source};
 use crate::copy::Options;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::graph::Graph;
 use crate::image::build::{BlobSink, Inputs};
 use crate::image::info::Known;
@@ -34,6 +35,7 @@ use crate::{Error, Result, referrers};
 pub struct Naming {
     template: String,
     tag: Option<String>,
+    strict: bool,
 }
 
 impl Naming {
@@ -44,7 +46,7 @@ impl Naming {
 
     /// By [`TEMPLATE`](Self::TEMPLATE).
     pub fn new() -> Self {
-        Naming { template: Self::TEMPLATE.into(), tag: None }
+        Naming { template: Self::TEMPLATE.into(), tag: None, strict: false }
     }
 
     /// By another template, `NAME:TAG`; without a name, the target is the repository.
@@ -61,11 +63,20 @@ impl Naming {
         self
     }
 
+    /// Whether a target with a tag must be what the template makes of the build, so that no image is
+    /// published under the name or the version of another.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
     /// What a build is called. `target` is the whole name where it has a tag; the repository, where
     /// it ends in the build's own name; else the namespace.
     ///
     /// # Errors
-    /// [`Error::Usage`] where that makes no name, or nothing tells what the template needs.
+    /// [`Error::Usage`] where that makes no name, or nothing tells what the template needs;
+    /// [`Error::Refused`] where a target with a tag is not what it must be.
     pub fn name(&self, build: &BuildResult, target: &str) -> Result<Name> {
         let given: Reference = target.parse().map_err(|e: Error| {
             match target.trim_start_matches("oci://").contains('/') {
@@ -84,7 +95,7 @@ impl Naming {
             return Err(Error::usage("the tag is given twice")
                 .with_hint("give it with the target, or by itself"));
         }
-        if given.tag().is_some() {
+        if given.tag().is_some() && !self.strict {
             return Ok(Name { reference: given, made_of: None, lower_case_of: None });
         }
         let (name, tag) = self.template.split_once(':').ok_or_else(|| {
@@ -102,7 +113,16 @@ impl Naming {
         };
         // A tag has no +, which Debian's and semantic versions have; Helm writes it so too.
         let plain = tag.replace('+', "_");
-        let reference = format!("{repository}:{plain}").parse()?;
+        let reference: Reference = format!("{repository}:{plain}").parse()?;
+        if given.tag().is_some() && given != reference {
+            let made =
+                if name.is_empty() { format!(":{plain}") } else { format!("{name}:{plain}") };
+            return Err(Error::refused(format!(
+                "{given} contradicts the build {}, which the template calls {made}",
+                build.name()
+            ))
+            .with_advice(Advice::ContradictBuild));
+        }
         Ok(Name {
             reference,
             made_of: (plain != tag).then_some(tag),

@@ -266,6 +266,9 @@ fn what_it_is_called() {
             "me/os/gcp_oci:local-amd64-1.0",
         ),
         (&[gcp, "HOST/me", "--template", "fixed:{version}"], "me/fixed:1.0"),
+        (&[gcp, "HOST/me/gcp_oci:1.0", "--template", "{cname}:{version}"], "me/gcp_oci:1.0"),
+        (&[gcp, "HOST/me/x:1.0", "--template", ":{version}"], "me/x:1.0"),
+        (&[gcp, "HOST/me/wrong:9.9", "--template", "{cname}:{version}", "--force"], "me/wrong:9.9"),
         (
             &[".build/kvm-gardener_dev_oci-arm64-1877.0.1-0123abcd", "HOST/me"],
             "me/kvm-gardener_dev_oci:1877.0.1-arm64",
@@ -510,6 +513,14 @@ fn mistakes_are_found_before_anything_is_sent() {
         ),
         (2, "the tag is given twice", &[gcp], &["HOST/me/os:v1", "--tag", "v2"]),
         (2, "makes no tag", &[gcp], &["HOST/me", "--template", "{cname}"]),
+        (
+            7,
+            "contradicts the build gcp_oci-amd64-1.0-local, which the template calls gcp_oci:1.0",
+            &[gcp],
+            &["HOST/me/wrong:9.9", "--template", "{cname}:{version}"],
+        ),
+        (7, "--force", &[gcp], &["HOST/me/gcp_oci:9.9", "--template", "{cname}:{version}"]),
+        (7, "calls :1.0-", &[gcp], &["HOST/me/x:2", "--template", ":{version}-{arch}"]),
         (
             2,
             "unknown placeholder {foo} in the template",
