@@ -80,6 +80,7 @@
 //! ```
 
 pub mod archive;
+pub mod artifact;
 pub mod attach;
 pub mod bundle;
 pub mod compress;

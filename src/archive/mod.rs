@@ -12,6 +12,7 @@
 //! gives the same bytes: order, times, owners and modes are fixed.
 
 mod files;
+mod folder;
 mod members;
 mod reader;
 mod scan;
@@ -19,6 +20,7 @@ mod update;
 mod writer;
 
 pub(crate) use files::{Packed, files, open_file};
+pub(crate) use folder::pack;
 pub use reader::{Archive, MAX_SIZE};
 pub use update::{Addition, add};
 use writer::check_top;

@@ -23,7 +23,7 @@ use crate::{Error, Result, compress, durable};
 const OWN_BLOCK: u64 = 64 * 1024;
 
 /// The time of every member. Not zero, since tar takes that for implausible and warns.
-const TIME: u64 = 1;
+pub(super) const TIME: u64 = 1;
 
 /// How an archive is written.
 #[derive(Clone)]

@@ -171,7 +171,7 @@ fn show(
 }
 
 /// `FILE[:TYPE]`; a file whose own name has a colon is found before its name is split.
-fn typed(text: &str) -> (PathBuf, Option<String>) {
+pub fn typed(text: &str) -> (PathBuf, Option<String>) {
     match text.rsplit_once(':') {
         Some((path, media_type)) if media_type.contains('/') && !PathBuf::from(text).exists() => {
             (path.into(), Some(media_type.to_owned()))

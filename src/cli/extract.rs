@@ -104,5 +104,10 @@ pub fn write(
     }
     files.write(source, output, options, |path| {
         output::line(&output::visible(&path.display().to_string()))
-    })
+    })?;
+    for layer in files.layers().iter().filter(|layer| layer.is_folder()) {
+        let file = output::visible(&output.join(&layer.file_name).display().to_string());
+        output::say(&format!("{file} is a folder as it was packed; `tar -x` unpacks it"));
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod advice;
 mod archive;
+mod artifact;
 mod attach;
 mod build;
 mod bundle;

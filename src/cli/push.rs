@@ -1,5 +1,5 @@
 //! `osimage push`: images of a store, a layout or an archive into a registry, straight from where
-//! they lie.
+//! they lie; or files, which `artifact.rs` makes an artifact of.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use osimage::trust::{self, Signing};
 use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
 
+use super::artifact::{self, ArtifactArgs};
 use super::context::{Bare, Context, or_alone};
 use super::locked::LockArg;
 use super::output::{self, Told};
@@ -29,7 +30,7 @@ use super::sign::{SignWith, signing, would_sign};
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE] [HOST[/NAMESPACE]]"
+    override_usage = "osimage push [OPTIONS] [REF|DIR[:REF]|ARCHIVE[:REF]] <REF>\n       osimage push --all [OPTIONS] [DIR|ARCHIVE] [HOST[/NAMESPACE]]\n       osimage push --artifact-type <TYPE> [OPTIONS] <REF> [FILE[:TYPE]]..."
 )]
 #[command(after_help = "Examples:
   osimage push ghcr.io/me/os:1.0                            the image of that name in the store
@@ -40,6 +41,8 @@ use super::sign::{SignWith, signing, would_sign};
   osimage push --all release.oci.tar.xz ghcr.io/me          all of them, and nowhere else
   osimage push --all --tag nightly ./onmetal ghcr.io/me     each under this tag
   osimage push --all                                        the store, each under its own name
+  osimage push ghcr.io/me/conf:1.0 app.yaml docs/ --artifact-type application/vnd.me.conf
+                                                            files, as oras pushes them
 
 With --all, HOST takes the place of the registry in each name, and HOST/NAMESPACE that of all before
 its last part: ghcr.io/me/os:1.0 goes to HOST/me/os:1.0, or to HOST/NAMESPACE/os:1.0. It can be left
@@ -49,7 +52,7 @@ What the registry has is not sent again. A push that was cut off goes on when it
 pub struct Args {
     /// What to push, and the name it gets in the registry, with one tag or several; one name stands
     /// for both; with --all, where all go
-    #[arg(num_args = 0..=2, value_names = ["SOURCE", "REF[,TAG...]"])]
+    #[arg(num_args = 0.., value_names = ["SOURCE", "REF[,TAG...]"])]
     images: Vec<String>,
     /// Push every image that has a name: to the registry that is named, and those of the store,
     /// without one, each under its own
@@ -83,20 +86,34 @@ pub struct Args {
     sign: SignWith,
     #[command(flatten)]
     lock: LockArg,
+    #[command(flatten)]
+    artifact: ArtifactArgs,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     args.progress.apply();
+    if !args.artifact.is_meant() {
+        artifact::check_untold(&args.images, args.all)?;
+    }
     args.digest_file.as_deref().map_or(Ok(()), durable::check_writable)?;
     let keys = args.sign.keys()?;
     let client = context.client_for(args.upload.chunk_size);
-    let (place, pushes) = if args.all { all(args, context)? } else { one(args, context)? };
+    let inputs = Inputs::default();
+    let (place, pushes) = match args.all {
+        _ if args.artifact.is_meant() => (None, vec![files(args, context, &inputs)?]),
+        true => all(args, context).map(|(place, pushes)| (Some(place), pushes))?,
+        false => one(args, context).map(|(place, wanted)| (Some(place), vec![wanted]))?,
+    };
+    let source = place.as_ref().map_or(&inputs as &dyn Source, Place::source);
     let pushed = pushes
         .iter()
-        .map(|wanted| push(args, context, client, place.source(), wanted, signing(&keys)))
+        .map(|wanted| push(args, context, client, source, wanted, signing(&keys)))
         .collect::<Result<Vec<_>>>();
-    let source = args.images.first().filter(|_| !args.all && args.images.len() > 1);
-    let pushed = or_alone(source.map(String::as_str), &place, pushed)?;
+    let named = args.images.first().filter(|_| !args.all && args.images.len() > 1);
+    let pushed = match &place {
+        Some(place) => or_alone(named.map(String::as_str), place, pushed)?,
+        None => pushed?,
+    };
     if args.format == Told::Json {
         match pushed.as_slice() {
             [one] if !args.all => output::json(one)?,
@@ -123,41 +140,26 @@ struct Wanted {
     others: Vec<Tag>,
 }
 
-type Pushes<'a> = (Place, Vec<Wanted>);
+/// The artifact of the files that the arguments name.
+fn files(args: &Args, context: &Context, inputs: &Inputs) -> Result<Wanted> {
+    let parse = |text: &str| {
+        let (name, tags) = split_tags(text);
+        named(name, tags, context)
+    };
+    let (entry, reference, others) = args.artifact.make(&args.images, context, inputs, parse)?;
+    Ok(Wanted { entry, reference, others })
+}
 
-/// The image and the name that the arguments say.
-fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
-    let is_path = |text: &str| looks_like_path(text) || is_archive_name(text.as_ref());
-    let (from, to) = match args.images.as_slice() {
-        [] => {
-            return Err(Error::usage("nothing is named to be pushed")
-                .with_hint("name an image, or push all with --all"));
-        }
-        [both] => (both.as_str(), both.as_str()),
-        [from, to, ..] => (from.as_str(), to.as_str()),
-    };
-    // No name of an image has a comma; a path may have one.
-    let (to, tags) = match to.split_once(',') {
-        Some((name, tags)) if !is_path(to) => (name, tags.split(',').collect()),
-        _ => (to, Vec::new()),
-    };
-    let from = if args.images.len() == 1 { to } else { from };
-    if from != to && is_path(to) && !is_path(from) {
-        return Err(Error::usage(format!("{to} is a path; the name in the registry comes last"))
-            .with_hint(format!("osimage push {to} {from}")));
+/// A name in a registry, and the other tags behind it.
+fn split_tags(text: &str) -> (&str, Vec<&str>) {
+    match text.split_once(',') {
+        Some((name, tags)) => (name, tags.split(',').collect()),
+        None => (text, Vec::new()),
     }
-    // One name stands for both: what the store calls so is pushed under that name.
-    let named = if from == to { from.trim_start_matches("oci://") } else { from };
-    if named.starts_with("oci://") {
-        return Err(Error::usage(format!("{named} lies in a registry already"))
-            .with_hint("`osimage copy` copies between registries"));
-    }
-    if from == to && is_path(named) {
-        return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
-                format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image: osimage push --all {from} HOST[/NAMESPACE]"),
-            ));
-    }
-    let place = args.lock.place(Some(named), Bare::StoreOnly, context)?;
+}
+
+/// The name that something gets in a registry, and its other tags.
+fn named(to: &str, tags: Vec<&str>, context: &Context) -> Result<(Reference, Vec<Tag>)> {
     let reference = context.reference(to)?;
     if !context.manner.untagged {
         reference
@@ -169,13 +171,47 @@ fn one<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
             .with_hint("give the tags alone: HOST/REPOSITORY:TAG1,TAG2"));
     }
     let others = tags.into_iter().map(str::parse).collect::<Result<Vec<Tag>>>()?;
+    Ok((reference, others))
+}
+
+/// The image and the name that the arguments say.
+fn one(args: &Args, context: &Context) -> Result<(Place, Wanted)> {
+    let is_path = |text: &str| looks_like_path(text) || is_archive_name(text.as_ref());
+    let (from, to) = match args.images.as_slice() {
+        [] => {
+            return Err(Error::usage("nothing is named to be pushed")
+                .with_hint("name an image, or push all with --all"));
+        }
+        [both] => (both.as_str(), both.as_str()),
+        [from, to, ..] => (from.as_str(), to.as_str()),
+    };
+    // No name of an image has a comma; a path may have one.
+    let (to, tags) = if is_path(to) { (to, Vec::new()) } else { split_tags(to) };
+    let from = if args.images.len() == 1 { to } else { from };
+    if from != to && is_path(to) && !is_path(from) {
+        return Err(Error::usage(format!("{to} is a path; the name in the registry comes last"))
+            .with_hint(format!("osimage push {to} {from}")));
+    }
+    // One name stands for both: what the store calls so is pushed under that name.
+    let meant = if from == to { from.trim_start_matches("oci://") } else { from };
+    if meant.starts_with("oci://") {
+        return Err(Error::usage(format!("{meant} lies in a registry already"))
+            .with_hint("`osimage copy` copies between registries"));
+    }
+    if from == to && is_path(meant) {
+        return Err(Error::usage(format!("{from} is a path, and nothing says what it is to be called in a registry")).with_hint(
+                format!("give the name too: osimage push {from} HOST/REPOSITORY:TAG; --all pushes every image: osimage push --all {from} HOST[/NAMESPACE]"),
+            ));
+    }
+    let place = args.lock.place(Some(meant), Bare::StoreOnly, context)?;
+    let (reference, others) = named(to, tags, context)?;
     let entry = place.entry()?;
-    Ok((place, vec![Wanted { entry, reference, others }]))
+    Ok((place, Wanted { entry, reference, others }))
 }
 
 /// Every image that has a name. Which registry gets them is for the user to say: who made an archive
 /// chose the names in it.
-fn all<'a>(args: &Args, context: &'a Context) -> Result<Pushes<'a>> {
+fn all(args: &Args, context: &Context) -> Result<(Place, Vec<Wanted>)> {
     let is_path = |text: &str| match Location::parse(text, osimage::place::look) {
         Ok(location) => matches!(location, Location::Layout(..) | Location::Archive(..)),
         Err(_) => false,

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
+use super::artifact::UNPACK;
 use super::{Layer, Role};
 use crate::oci::{self, Descriptor};
 
@@ -35,7 +36,11 @@ pub(super) fn named(
     names.taken.extend(reserved.into_iter().chain(others).map(folded));
     for (role, layer, file_name) in &mut files {
         if role.is_none() {
-            *file_name = names.take(title(layer).unwrap_or(layer.digest.short()));
+            *file_name = match title(layer) {
+                Some(title) if is_folder(layer) => names.take(&format!("{title}.tar.gz")),
+                Some(title) => names.take(title),
+                None => names.take(layer.digest.short()),
+            };
         }
     }
     files
@@ -79,6 +84,11 @@ fn folded(name: &str) -> String {
 fn title(layer: &Descriptor) -> Option<&str> {
     let title = layer.annotations.get(oci::TITLE)?;
     title.split('/').all(is_bare).then(|| title.rsplit('/').next())?
+}
+
+/// Whether a layer is a folder that oras packed, as a `.tar.gz`. Its title is the folder's name.
+pub(super) fn is_folder(layer: &Descriptor) -> bool {
+    layer.annotations.get(UNPACK) == Some("true")
 }
 
 /// Whether a title can be used as a file name as it stands: one part, visible, nothing that leads
@@ -149,6 +159,18 @@ mod tests {
         for (name, layer) in names(&layers).iter().zip(&layers) {
             assert_eq!(name, layer.digest.short());
         }
+    }
+
+    #[test]
+    fn a_packed_folder_is_no_folder() {
+        let mut layers = ["conf", "conf.tar.gz", "../conf"].map(|title| titled("text/x", title));
+        for n in [0, 2] {
+            layers[n].annotations.set(UNPACK, "true");
+        }
+        let expected = ["conf.tar.gz", "conf.tar.gz.2", layers[2].digest.short()];
+        assert_eq!(names(&layers), expected);
+        layers[0].annotations.set(UNPACK, "false");
+        assert_eq!(names(&layers)[0], "conf");
     }
 
     #[test]

@@ -43,8 +43,17 @@ pub struct Layer {
     /// The descriptor.
     pub descriptor: Descriptor,
     /// The name of its file when it is extracted: by its role, else by its title where that is a
-    /// bare file name, else by its digest. No two layers of an image have the same.
+    /// bare file name, with `.tar.gz` behind that of a folder, else by its digest. No two layers of
+    /// an image have the same.
     pub file_name: String,
+}
+
+impl Layer {
+    /// Whether it is a folder that oras, or [`artifact`](crate::artifact), packed as a `.tar.gz`; its
+    /// file is that, and nothing unpacks it.
+    pub fn is_folder(&self) -> bool {
+        self.role.is_none() && files::is_folder(&self.descriptor)
+    }
 }
 
 /// The config of every profile that has the command line in it.

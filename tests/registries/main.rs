@@ -12,6 +12,7 @@ mod common;
 mod access;
 mod admission;
 mod along;
+mod artifacts;
 mod attach;
 mod attacks;
 mod bundle;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +28,8 @@ pub struct Inputs {
 enum Blob {
     File(PathBuf, State),
     Bytes(Vec<u8>),
+    /// A file that has no name, and goes when nobody has it open.
+    Unnamed(Arc<File>),
     /// A file in an archive, which may unfold to so many bytes.
     Member(PathBuf, Packed, u64),
 }
@@ -47,6 +50,36 @@ impl Inputs {
         let digest = hasher.finish();
         self.add(&digest, Blob::Member(path.to_owned(), file.clone(), max_size));
         Ok(digest)
+    }
+
+    /// Takes a file without a name, which nobody else can change; gives the digest and the size of
+    /// its content.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn unnamed(&self, file: File) -> Result<(Digest, u64)> {
+        let file = Arc::new(file);
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut content = At { file: file.clone(), offset: 0 };
+        let size = hash(&mut content, &mut hasher)
+            .map_err(|e| Error::io("read", "a file without a name", e))?;
+        let digest = hasher.finish();
+        self.add(&digest, Blob::Unnamed(file));
+        Ok((digest, size))
+    }
+}
+
+/// A file that several read, each where it is.
+struct At {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buf, self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
     }
 }
 
@@ -128,6 +161,7 @@ impl Source for Inputs {
             Blob::Member(path, file, max_size) => {
                 Ok(Box::new(archive::open_file(&path, &file, offset, max_size)?))
             }
+            Blob::Unnamed(file) => Ok(Box::new(At { file, offset })),
             Blob::Bytes(bytes) => {
                 let mut cursor = std::io::Cursor::new(bytes);
                 cursor.set_position(offset);
