@@ -38,9 +38,9 @@ impl ArtifactArgs {
 
     /// Makes the artifact of the files, which `inputs` has then; gives it and its name, which comes
     /// first, with tags behind commas.
-    pub fn make<'n, T>(
+    pub fn make<T>(
         &self,
-        arguments: &'n [String],
+        arguments: &[String],
         context: &Context,
         inputs: &Inputs,
         parse: impl Fn(&str) -> Result<(Reference, T)>,

@@ -178,7 +178,7 @@ fn mistakes_are_told_before_anything_is_sent() {
         (&[name, "."], "no name", 2),
         (&[name, "hi.txt", "./hi.txt"], "two files have the title hi.txt", 2),
         (&[name, "hi.txt", "hi.txt:text/plain"], "two files have the title hi.txt", 2),
-        (&[name, "hi.txt:text/"], "hi.txt:text/", 2),
+        (&[name, "hi.txt:text/"], "\"text/\" is not a type", 2),
         (&[name], "nothing in the artifact", 2),
         (&[], "nothing says where", 2),
         (&["hi.txt", name], &format!("osimage push {name} hi.txt --artifact-type"), 2),
