@@ -7,8 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use super::Artifact;
-use crate::compress::Format;
-use crate::names::Reference;
+use crate::names::{Reference, is_archive_name};
 use crate::{Error, Result, archive, file, json};
 
 /// The largest file of metadata that is read.
@@ -78,8 +77,8 @@ impl Metadata {
     }
 
     /// Reads the fields from the one file of that name in an artifact: a file of its own, one in a
-    /// folder, or one in a tar, plain or compressed, at its top or in a folder there. A tar is read
-    /// strictly, and may unfold to `max_size` bytes.
+    /// folder, or one in a tar, plain or compressed, at its top or in a folder there. What is a tar
+    /// its name says; it is read strictly, and may unfold to `max_size` bytes.
     ///
     /// # Errors
     /// [`Error::Invalid`] where there is no such file or several, it is no JSON object of at most 1
@@ -95,7 +94,7 @@ impl Metadata {
                 }
             } else if path.file_name().is_some_and(|name| name == &*self.file) {
                 found.push((path.display().to_string(), file::read_small(path, MAX_FILE)?));
-            } else if is_tar(path)? {
+            } else if is_archive_name(path) {
                 found.extend(self.in_tar(path, max_size)?);
             }
         }
@@ -226,12 +225,4 @@ fn placeholders(template: &str) -> Result<Vec<&str>> {
             _ => Err(unpaired()),
         })
         .collect()
-}
-
-/// Whether a file is a tar, plain or compressed, as far as its beginning shows.
-fn is_tar(path: &Path) -> Result<bool> {
-    let mut first = Vec::new();
-    let (input, _) = file::open_regular(path)?;
-    input.take(512).read_to_end(&mut first).map_err(|e| Error::io("read", path, e))?;
-    Ok(Format::detect(&first).is_some())
 }

@@ -251,6 +251,8 @@ fn a_packs_name_and_version_are_those_of_the_file_in_it() {
     scratch.write("pack.json", PACK);
     tar_gz(&scratch, "p.tar.gz", &[("nginx/values.yaml", ""), ("nginx/pack.json", PACK)]);
     tar_gz(&scratch, "top.tar.gz", &[("./pack.json", PACK), ("a/b/pack.json", "{")]);
+    // Only what is called a tar is looked into.
+    scratch.write("disk.raw.gz", [0x1f, 0x8b, 8, 0, 0]);
     for (what, to, fields) in [
         ("p.tar.gz", "{name}:{version}", NAMED),
         ("top.tar.gz", "{name}:{version}", NAMED),
@@ -267,7 +269,7 @@ fn a_packs_name_and_version_are_those_of_the_file_in_it() {
         let filled = ["{name}", "{version}", "{layer}"].iter().zip(["nginx", "1.2.0", "addon"]);
         let filled = filled.fold(to.clone(), |to, (field, value)| to.replace(field, value));
         let push = ["push", &to, what, "--artifact-type", TYPE, "--check-metadata", fields];
-        scratch.osimage(push).ok();
+        scratch.osimage(push).arg("disk.raw.gz").ok();
         scratch.osimage(["resolve", filled.split(',').next().unwrap()]).ok();
     }
     let sent = registry.requests().len();
