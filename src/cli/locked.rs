@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use osimage::lock::ImagesLock;
 use osimage::names::{Location, Reference, Selector};
 use osimage::place::Place;
-use osimage::registry::Client;
+use osimage::registry::{Client, RemoteImage};
 use osimage::{Error, Result};
 
 use super::context::{Bare, Context};
@@ -26,10 +26,15 @@ impl LockArg {
 
     /// Opens the image in a registry that a reference stands for.
     pub fn image(&self, reference: &Reference, client: &Client) -> Result<Place> {
-        Ok(Place::registry(match self.read()? {
-            None => client.image(reference)?,
-            Some(lock) => client.pinned(reference, lock.find(reference)?.digest())?,
-        }))
+        self.remote(reference, client).map(Place::registry)
+    }
+
+    /// The image itself.
+    pub fn remote(&self, reference: &Reference, client: &Client) -> Result<RemoteImage> {
+        match self.read()? {
+            None => client.image(reference),
+            Some(lock) => client.pinned(reference, lock.find(reference)?.digest()),
+        }
     }
 
     /// Opens all images of the lock file; none, where there is no file.

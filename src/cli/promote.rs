@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::ends::{self, EndArgs};
 use super::gate::{AttestedArgs, GateArgs};
+use super::locked::LockArg;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::push;
@@ -66,6 +67,8 @@ pub struct Args {
     /// A line, JSON, or where it is by its digest
     #[arg(long, value_enum, default_value_t = Told::Text)]
     format: Told,
+    #[command(flatten)]
+    lock: LockArg,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -136,7 +139,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         clients.each_ref().map(|client| client.as_ref().unwrap_or_else(|| context.client()));
     let repository = writer.repository(to.repository(), Access::Push)?;
     let repository = repository.mounting_from(from.repository());
-    let (image, there) = promotion.look(reader, &from, &repository)?;
+    let (image, there) = promotion.look(|| args.lock.remote(&from, reader), &repository)?;
     let place = Place::registry(image);
     gate.check(&place, None)?;
     args.attested.check(&gate, &place)?;

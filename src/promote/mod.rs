@@ -26,7 +26,7 @@ use crate::graph::Graph;
 use crate::image::build::Inputs;
 use crate::names::{Reference, Tag};
 use crate::oci::Descriptor;
-use crate::registry::{self, Client, RemoteImage, Repository, Shipment};
+use crate::registry::{self, RemoteImage, Repository, Shipment};
 use crate::trust::{self, Making, PublicKey, Signing};
 use crate::{Error, Result, referrers, threads};
 
@@ -102,21 +102,20 @@ impl<'a> Promotion<'a> {
         }
     }
 
-    /// Finds the image, and what the name stands for now, both at once.
+    /// Finds the image, as `find` does it, and what the name stands for now, both at once.
     ///
     /// # Errors
-    /// As [`Client::image`] and [`Repository::find`].
+    /// What `find` gives; as [`Repository::find`].
     ///
     /// # Panics
     /// Never: an image that is not found is an error.
     pub fn look(
         &self,
-        reader: &Client,
-        from: &Reference,
+        find: impl Fn() -> Result<RemoteImage> + Sync,
         repository: &Repository,
     ) -> Result<(RemoteImage, Option<Descriptor>)> {
         let found = threads::map(2, &[true, false], |of_image| match of_image {
-            true => Ok((Some(reader.image(from)?), None)),
+            true => Ok((Some(find()?), None)),
             false => Ok((None, repository.find(&self.tag)?)),
         })?;
         let (image, there): (Vec<_>, Vec<_>) = found.into_iter().unzip();

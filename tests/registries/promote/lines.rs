@@ -148,3 +148,23 @@ fn what_is_no_record_does_not_count() {
     assert_eq!(shown["records"].as_array().unwrap().len(), 2);
     assert_eq!(shown["ignored"].as_array().unwrap().len(), bad.len() + 1);
 }
+
+/// What was locked is promoted, whatever became of the tag; what was not is not.
+#[test]
+fn a_lock_says_what_is_promoted() {
+    let scratch = scratch_with_keys();
+    let registry = Registry::start();
+    let name = |tag: &str| format!("{}/os:{tag}", registry.host());
+    push(&scratch, &name("beta"), 1);
+    let locked = digest(&scratch, &name("beta"));
+    scratch.osimage(["lock", &name("beta"), "-o", "os.lock"]).ok();
+    push(&scratch, &name("beta"), 2);
+    promote(&scratch, &name("beta"), ":stable", &["--lock", "os.lock"]).ok();
+    assert_eq!(digest(&scratch, &name("stable")), locked);
+    let records = history(&scratch, &name("stable"), &[]);
+    assert_eq!(each(&records, "from"), [name("beta")]);
+    registry.forget();
+    let other = promote(&scratch, &name("stable"), ":lts", &["--lock", "os.lock"]).run();
+    other.says(&["os.lock", &name("stable")]).fails(3);
+    assert_eq!(written(&registry), [""; 0]);
+}
