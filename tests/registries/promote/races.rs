@@ -14,7 +14,7 @@ use crate::common::servers::{DockerAuth, crane_registry, docker_registry, ferro_
 use crate::trust::{digest, push, scratch_with_keys, verify};
 
 /// How many promote at once.
-const CLIENTS: usize = 6;
+const CLIENTS: usize = 3;
 
 /// New keys, as `NUMBER.key` and `NUMBER.pub`.
 fn new_keys(scratch: &Scratch) -> Vec<String> {
