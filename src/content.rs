@@ -470,11 +470,15 @@ pub(crate) fn resolve_among(
 }
 
 /// Whether an entry stands for an image, and not for what is attached to one: its name is no tag that
-/// is made of a digest, as cosign's are, or it has no name and is not among what [`attached`] found.
+/// is made of a digest, as cosign's are, or it has no name, is not among what [`attached`] found, and
+/// is not the lock of a bundle.
 pub fn is_image(entry: &Descriptor, attached: &HashSet<Digest>) -> bool {
     match entry.name() {
         Some(name) => digest_of_tag(tag_of(name)).is_none(),
-        None => !attached.contains(&entry.digest),
+        None => {
+            let is_lock = entry.artifact_type.as_deref() == Some(oci::LOCK);
+            !is_lock && !attached.contains(&entry.digest)
+        }
     }
 }
 

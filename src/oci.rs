@@ -28,6 +28,8 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation in which containerd and docker keep an image's whole name, where the name of the
 /// entry is its tag alone.
 pub const FULL_NAME: &str = "io.containerd.image.name";
+/// The type of the artifact of a bundle that says which images it has, and of its content.
+pub const LOCK: &str = "application/vnd.osimage.lock.v1+yaml";
 /// The annotation that holds a layer's file name.
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The annotation that holds the version of what is packaged.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::LOCK;
 use crate::Result;
 use crate::archive::Archive;
 use crate::content::{self, Source};
@@ -56,13 +55,14 @@ impl Bundled {
             Error::usage(format!("nothing says where {} goes", self.name))
                 .with_hint("name a registry, or where each repository goes")
         })?;
-        match self.name.split_once('@') {
-            // By its digest alone: the name of a repository with any tag says which one.
-            Some((repository, _)) => {
-                let reference = namespace.reference(&format!("{repository}:any"))?;
+        let name: Reference = self.name.parse()?;
+        match name.tag() {
+            Some(_) => namespace.reference(&self.name),
+            // By its digest alone: the name of its repository with any tag says which one.
+            None => {
+                let reference = namespace.reference(&format!("{}:any", name.repository()))?;
                 Ok(reference.with_digest(&self.entry.digest))
             }
-            None => namespace.reference(&self.name),
         }
     }
 }
@@ -78,27 +78,56 @@ impl Contents {
     /// Reads what an archive has as a bundle; any archive of images is one.
     ///
     /// # Errors
-    /// What the archive gives; [`Error::Invalid`] where it has no image with a name.
+    /// What the archive gives; [`Error::Usage`] where an image has no name of a registry;
+    /// [`Error::Invalid`] where two have one name, or a name has another digest, or something is no
+    /// image.
     pub fn read(archive: &Archive) -> Result<Self> {
-        let (mut images, mut lock) = (Vec::new(), None);
-        for entry in archive.entries()? {
-            if entry.artifact_type.as_deref() == Some(LOCK) {
+        let entries = archive.entries()?;
+        let attached = content::attached(archive, &entries);
+        let (mut images, mut lock): (Vec<Bundled>, _) = (Vec::new(), None);
+        let broken = |why: String| {
+            Error::invalid(format!("{} {why}", archive.origin()))
+                .with_hint("get the bundle again from whoever made it")
+        };
+        for entry in entries {
+            if entry.name().is_none() && entry.artifact_type.as_deref() == Some(oci::LOCK) {
+                if lock.is_some() {
+                    return Err(broken("has two locks".to_owned()));
+                }
                 let read = content::manifest_of(archive, &entry)?;
                 if let Some(layer) = read.manifest().and_then(|manifest| manifest.layers.first()) {
                     lock = Some(content::read(archive, layer, MAX_LOCK)?);
                 }
                 continue;
             }
-            let name = entry.annotations.get(oci::FULL_NAME).or(entry.name()).map(str::to_owned);
-            match name {
-                Some(name) if !referrers::is_digest_tag(&name) => {
-                    images.push(Bundled { entry, name });
-                }
-                _ => {}
+            if !content::is_image(&entry, &attached) {
+                continue;
             }
+            let name = entry.annotations.get(oci::FULL_NAME).or(entry.name()).map(str::to_owned);
+            let parsed = name.as_deref().and_then(|name| name.parse::<Reference>().ok());
+            let parsed = parsed.filter(|name| name.tag_or_digest().is_ok());
+            let (Some(name), Some(parsed)) = (&name, parsed) else {
+                let digest = &entry.digest;
+                return Err(Error::usage(format!(
+                    "the image {digest} of {} has no name of a registry, so it is no bundle's",
+                    archive.origin()
+                ))
+                .with_hint("push it as an image, and say what it is to be called"));
+            };
+            if !oci::is_manifest_or_index(&entry.media_type) {
+                return Err(broken(format!("has {name} as {:?}, which is none", entry.media_type)));
+            }
+            if parsed.digest().is_some_and(|own| *own != entry.digest) {
+                return Err(broken(format!("calls {} {name}", entry.digest)));
+            }
+            if images.iter().any(|other| other.name == *name) {
+                return Err(broken(format!("has {name} twice")));
+            }
+            let name = name.clone();
+            images.push(Bundled { entry, name });
         }
         if images.is_empty() {
-            return Err(Error::invalid(format!("{} has no image with a name", archive.origin()))
+            return Err(Error::usage(format!("{} has no image with a name", archive.origin()))
                 .with_hint("an archive of one image is pushed as it is"));
         }
         Ok(Contents { images, lock })
@@ -116,7 +145,7 @@ impl Contents {
         Ok(graph.nodes().iter().map(|node| node.descriptor().digest.clone()).collect())
     }
 
-    /// Looks that the lock, where there is one, is of these images.
+    /// Looks that the lock, where there is one, is of these images and of no others.
     ///
     /// # Errors
     /// As [`ImagesLock::parse`]; [`Error::Invalid`] where it says another digest of one of them, and
@@ -133,6 +162,14 @@ impl Contents {
                 ))
                 .with_hint("get the bundle again from whoever made it"));
             }
+        }
+        if lock.images().len() != self.images.len() {
+            return Err(Error::invalid(format!(
+                "the lock of the bundle has {} images, and the bundle {}",
+                lock.images().len(),
+                self.images.len()
+            ))
+            .with_hint("get the bundle again from whoever made it"));
         }
         Ok(())
     }

@@ -50,9 +50,6 @@ use crate::{Error, Result, referrers};
 pub use contents::{Bundled, Contents};
 use many::Many;
 
-/// The type of the artifact that is the lock, and of the lock itself.
-pub const LOCK: &str = "application/vnd.osimage.lock.v1+yaml";
-
 /// What goes into a bundle.
 #[derive(Default)]
 pub struct Bundle<'a> {
@@ -82,7 +79,8 @@ impl<'a> Bundle<'a> {
     }
 
     /// Adds an image of a source under the name that it has there, with all that is attached to it
-    /// and to the images of an index. Up to `jobs` manifests are read at a time.
+    /// and to the images of an index. Up to `jobs` manifests are read at a time. Of a name with a tag
+    /// and a digest the tag is its name.
     ///
     /// # Errors
     /// [`Error::Usage`] where another image has that name already; as [`Graph::read`] and
@@ -94,6 +92,10 @@ impl<'a> Bundle<'a> {
         name: Reference,
         jobs: usize,
     ) -> Result<()> {
+        let name = match name.tag() {
+            Some(tag) => name.with_tag(tag),
+            None => name,
+        };
         if self.names.contains(&name) {
             return Err(Error::usage(format!("{name} is named twice"))
                 .with_hint("name each image once; another tag is another image"));
@@ -192,17 +194,17 @@ fn by_tag(entry: &Descriptor) -> Descriptor {
 
 /// The lock as an artifact.
 fn lock_entry(text: &[u8], sink: &dyn BlobSink) -> Result<Descriptor> {
-    let layer = Descriptor::of(LOCK, text);
+    let layer = Descriptor::of(oci::LOCK, text);
     sink.bytes(text.to_vec())?;
     let config = artifact::empty_config(sink)?;
     let manifest = Manifest {
         media_type: Some(oci::MANIFEST.into()),
-        artifact_type: Some(LOCK.to_owned()),
+        artifact_type: Some(oci::LOCK.to_owned()),
         ..Manifest::new(config, vec![layer])
     };
     let bytes = manifest.to_bytes()?;
     let mut entry = Descriptor::of(oci::MANIFEST, &bytes);
-    entry.artifact_type = Some(LOCK.to_owned());
+    entry.artifact_type = Some(oci::LOCK.to_owned());
     sink.bytes(bytes)?;
     Ok(entry)
 }

@@ -10,6 +10,7 @@ use osimage::content::Inventory;
 use osimage::destination::{Delivery, Destination};
 use osimage::digest::Digest;
 use osimage::error::Advice;
+use osimage::graph::Graph;
 use osimage::lock::{ImagesLock, Locked};
 use osimage::names::{Namespace, Reference, is_archive_name};
 use osimage::place::Place;
@@ -225,18 +226,19 @@ fn create(args: &CreateArgs, context: &Context) -> Result<()> {
 /// What an image is called in a bundle: as in its registry, or as its entry is called.
 fn name(place: &Place) -> Result<Reference> {
     if let Some(image) = place.as_registry() {
-        return Ok(image.reference().clone());
+        let name = image.reference();
+        return Ok(name.tag().map_or_else(|| name.clone(), |tag| name.with_tag(tag)));
     }
     let entry = place.entry()?;
     let named = entry.annotations.get(oci::FULL_NAME).or(entry.name());
     let parsed = named.and_then(|name| name.parse::<Reference>().ok());
     parsed.filter(|name| name.tag_or_digest().is_ok()).ok_or_else(|| {
-        let named = named.unwrap_or("no name");
+        let named = named.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
         Error::usage(format!(
-            "the image of {} has {named}, and no name of a registry",
+            "the image of {} has {named}, which is no name of a registry",
             place.label()
         ))
-        .with_hint("`osimage tag` gives it one, such as ghcr.io/me/os:1.0")
+        .with_hint("push it to one first; in a store, `osimage tag` gives it a name")
     })
 }
 
@@ -278,7 +280,8 @@ fn list(args: &ListArgs, context: &Context) -> Result<()> {
     let mut images = Vec::new();
     for image in contents.images() {
         let entry = image.entry();
-        let attached = referrers::of(&archive, &entry.digest)?.len();
+        let graph = Graph::read(&archive, std::slice::from_ref(entry), 1)?;
+        let attached = referrers::attached(&archive, &graph, 1)?.entries().len();
         let (media_type, digest) = (entry.media_type.as_str(), &entry.digest);
         images.push(ListedImage { name: image.name(), media_type, digest, attached });
     }
@@ -336,6 +339,7 @@ fn push(args: &PushArgs, context: &Context) -> Result<()> {
     let namespace = args.namespace.as_deref().map(str::parse::<Namespace>).transpose()?;
     let archive = open(&args.bundle, context)?;
     let contents = Contents::read(&archive)?;
+    contents.check_lock()?;
     // Where each goes is known before anything is sent.
     let to = |image: &Bundled| image.target(namespace.as_ref(), &args.map);
     let targets = contents.images().iter().map(to).collect::<Result<Vec<_>>>()?;

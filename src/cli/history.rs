@@ -4,6 +4,7 @@ use osimage::digest::Digest;
 use osimage::names::Reference;
 use osimage::promote::{History, Recorded};
 use osimage::registry::Access;
+use osimage::trust::PublicKey;
 use osimage::{Kind, Result};
 use serde::Serialize;
 
@@ -103,6 +104,7 @@ impl<'a> Line<'a> {
 
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let known = Known::load(&args.key)?;
+    let keys: Vec<_> = known.keys().collect();
     let name = context.reference(&args.image)?;
     let image = context.client().image(&name)?;
     let now = &image.descriptor().digest;
@@ -113,7 +115,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         false => History::of_image(&image, now)?,
     };
     let back = match by_name {
-        true => back(&history, &name, now, context)?,
+        true => back(&history, &name, now, &keys, context)?,
         false => None,
     };
     let records: Vec<_> = history.records.iter().map(|one| Line::of(one, &known)).collect();
@@ -130,7 +132,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     for fault in &history.faults {
         output::say(&format!("  does not count: {}", output::visible(fault)));
     }
-    if by_name && history.latest(&name, now).is_none() {
+    if by_name && history.latest(&name, now, &keys).is_none() {
         output::say("osimage: no record says how it came to this image");
     }
     match back {
@@ -144,12 +146,11 @@ fn back(
     history: &History,
     name: &Reference,
     now: &Digest,
+    keys: &[PublicKey],
     context: &Context,
 ) -> Result<Option<String>> {
-    let latest = history.latest(name, now);
-    let Some(previous) = latest.and_then(|one| one.record().previous.as_ref()) else {
-        return Ok(None);
-    };
+    let Some(latest) = history.latest(name, now, keys) else { return Ok(None) };
+    let Some(previous) = &latest.record().previous else { return Ok(None) };
     let repository = context.client().repository(name.repository(), Access::Pull)?;
     let there = match repository.find(previous) {
         Err(e) if e.kind() == Kind::NotFound => None,
@@ -158,6 +159,14 @@ fn back(
     if there.is_none() {
         output::say(&format!("osimage: what it was before is gone, {previous}"));
         return Ok(None);
+    }
+    if keys.is_empty() {
+        let what =
+            if latest.is_signed() { "signed by nobody who was asked for" } else { "unsigned" };
+        output::say(&format!(
+            "osimage: the record of that is {what}, and whoever may write there can have made it; with \
+             --key only what that key has signed counts"
+        ));
     }
     let tag = name.tag().map(ToString::to_string).unwrap_or_default();
     Ok(Some(format!("osimage promote {} :{tag} --move", name.with_digest(previous))))

@@ -1,7 +1,7 @@
 //! `osimage push`: images of a store, a layout or an archive into a registry, straight from where
 //! they lie; or files, which `artifact.rs` makes an artifact of.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use osimage::content::{Overlay, Source};
@@ -226,13 +226,22 @@ fn all(args: &Args, context: &Context) -> Result<(Place, Vec<Wanted>)> {
     let place = context.place(from, Bare::StoreOnly)?;
     let mut entries = place.entries()?;
     entries.retain(|entry| oci::is_manifest_or_index(&entry.media_type) && entry.name().is_some());
+    // What lies under a tag that is made of an image's digest goes along with that image.
+    let digests: HashSet<_> = entries.iter().map(|entry| entry.digest.hex().to_owned()).collect();
+    entries.retain(|entry| {
+        let name = entry.name().unwrap_or_default();
+        let of = name.rsplit_once('-').map_or("", |(_, rest)| rest);
+        let of = of.split('.').next().unwrap_or_default();
+        !(referrers::is_digest_tag(name) && digests.contains(of))
+    });
     if let (Some(from), None, false) = (from, &namespace, entries.is_empty()) {
         return Err(no_registry(from, &entries));
     }
     let mut pushes: Vec<Wanted> = Vec::new();
     let mut given: HashMap<String, (Digest, String)> = HashMap::new();
     for entry in entries {
-        let name = entry.name().unwrap_or_default();
+        let whole = entry.annotations.get(oci::FULL_NAME);
+        let name = whole.or(entry.name()).unwrap_or_default();
         let reference: Reference = match &namespace {
             Some(namespace) => namespace.reference(name),
             None => name.parse(),

@@ -101,9 +101,13 @@ impl History {
         Ok(history)
     }
 
-    /// The newest record of the image that a name stands for: what promoted it.
-    pub fn latest(&self, name: &Reference, now: &Digest) -> Option<&Recorded> {
-        let is_it = |one: &&Recorded| one.record.digest == *now && one.record.to == *name;
+    /// The newest record of the image that a name stands for: what promoted it. With keys, only what
+    /// one of them has signed counts: anybody who may write there can attach a record.
+    pub fn latest(&self, name: &Reference, now: &Digest, keys: &[PublicKey]) -> Option<&Recorded> {
+        let is_it = |one: &&Recorded| {
+            let counts = keys.is_empty() || keys.iter().any(|key| one.is_by(key));
+            counts && one.record.digest == *now && one.record.to == *name
+        };
         self.records.iter().rev().find(is_it)
     }
 

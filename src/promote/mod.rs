@@ -102,6 +102,14 @@ impl<'a> Promotion<'a> {
         }
     }
 
+    /// Whether a record says that an image came to the stage under this name, with the signatures of
+    /// all who sign now.
+    fn is_recorded(&self, one: &Recorded) -> bool {
+        let record = one.record();
+        let mut keys = self.signing.iter().flat_map(Signing::keys);
+        record.to == self.to && record.stage == self.stage && keys.all(|key| one.is_by(key))
+    }
+
     /// Finds the image, as `find` does it, and what the name stands for now, both at once.
     ///
     /// # Errors
@@ -133,6 +141,9 @@ pub struct Plan<'a> {
     /// What has to go elsewhere; nothing, within one repository.
     graph: Graph,
     attached: Graph,
+    /// Whether a record says that the image came to the stage, where the name stands for it already;
+    /// without a stage nobody asks.
+    recorded: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -159,7 +170,15 @@ impl<'a> Plan<'a> {
                 (graph, attached)
             }
         };
-        Ok(Plan { promotion, image, repository, there, graph, attached })
+        let is_there = there.as_ref().is_some_and(|there| there.digest == entry.digest);
+        let recorded = match &promotion.stage {
+            Some(_) if is_there => {
+                let history = History::of_image(repository, &entry.digest)?;
+                history.records.iter().any(|one| promotion.is_recorded(one))
+            }
+            _ => true,
+        };
+        Ok(Plan { promotion, image, repository, there, graph, attached, recorded })
     }
 
     /// What the image reaches and has to be there; empty within one repository.
@@ -186,7 +205,8 @@ impl<'a> Plan<'a> {
         Ok(making)
     }
 
-    /// The record that will be attached; none, where the name stands for the image already.
+    /// The record that will be attached; none, where the name stands for the image already, and a
+    /// record says that it came to the stage.
     pub fn record(&self) -> Option<Record> {
         self.record_over(self.there.as_ref())
     }
@@ -195,7 +215,10 @@ impl<'a> Plan<'a> {
     fn record_over(&self, there: Option<&Descriptor>) -> Option<Record> {
         let Promotion { to, time, signing, stage, .. } = self.promotion;
         let (digest, previous) = (&self.image.descriptor().digest, there.map(|it| &it.digest));
-        (previous != Some(digest)).then(|| Record {
+        // A later stage asks for the record of this one, however the name came to the image.
+        let is_there = previous == Some(digest);
+        let previous = previous.filter(|_| !is_there);
+        (!is_there || !self.recorded).then(|| Record {
             from: self.image.reference().clone(),
             to: to.clone(),
             digest: digest.clone(),

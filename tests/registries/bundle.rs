@@ -249,6 +249,84 @@ fn a_lock_that_does_not_fit_is_refused() {
     scratch.write("index.json", index.to_string());
     let files = ["oci-layout", "index.json", "blobs"];
     scratch.program("tar").args(["cf", "forged.oci.tar"]).args(files).ok();
-    let run = bundle(&scratch, &["verify", "forged.oci.tar"]).run();
-    run.says(&["its lock does not say that"]).fails(REFUSED);
+    for command in [&["verify", "forged.oci.tar"][..], &["push", "forged.oci.tar", "localhost:1"]] {
+        bundle(&scratch, command).run().says(&["its lock does not say that"]).fails(REFUSED);
+    }
+    // What else an index may say that is no bundle's; nothing of it is passed over.
+    let own = index["manifests"][0].clone();
+    let lock = index["manifests"].as_array().unwrap().last().unwrap().clone();
+    let whole = own["annotations"]["io.containerd.image.name"].as_str().unwrap().to_owned();
+    let named = |name: &str| {
+        let mut entry = own.clone();
+        entry["annotations"]["io.containerd.image.name"] = name.into();
+        entry
+    };
+    let mut bare = own.clone();
+    bare["annotations"] = serde_json::json!({});
+    let mut odd = named(&format!("{whole}x"));
+    odd["mediaType"] = "application/x".into();
+    let mut hidden = named(&format!("{whole}x"));
+    hidden["artifactType"] = "application/vnd.osimage.lock.v1+yaml".into();
+    let zeros = format!("{}@sha256:{}", whole.rsplit_once(':').unwrap().0, "0".repeat(64));
+    for (entries, code, why) in [
+        (vec![own.clone(), own.clone()], REFUSED, "twice"),
+        (vec![own.clone(), lock.clone(), lock.clone()], REFUSED, "two locks"),
+        (vec![own.clone(), odd], REFUSED, "which is none"),
+        (vec![named(&zeros)], REFUSED, "calls sha256:"),
+        (vec![named("a\u{1b}[31m\nb")], 2, "has no name of a registry"),
+        (vec![own.clone(), bare], 2, "has no name of a registry"),
+        (vec![own.clone(), hidden, lock.clone()], REFUSED, "its lock does not say that"),
+    ] {
+        index["manifests"] = entries.into();
+        scratch.write("index.json", index.to_string());
+        scratch.program("tar").args(["cf", "forged.oci.tar"]).args(files).ok();
+        for command in
+            [&["verify", "forged.oci.tar"][..], &["push", "forged.oci.tar", "localhost:1"]]
+        {
+            bundle(&scratch, command).run().says(&[why]).fails(code);
+        }
+    }
+}
+
+/// A bundle is an archive for every other command, and a name with a tag and a digest is its tag.
+#[test]
+fn every_command_that_takes_an_archive_takes_a_bundle() {
+    let scratch = scratch_with_keys();
+    let registry = Registry::start();
+    let image = crate::common::remote::name(&registry);
+    let of_image = crate::common::remote::image(&registry, |_| ());
+    sign(&scratch, &image, "p256", &[]).ok();
+    bundle(&scratch, &["create", &format!("{image}@{of_image}"), "-o", "os.oci.tar"]).ok();
+    let shown = bundle(&scratch, &["list", "os.oci.tar", "--format", "json"]).ok();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["images"][0]["name"], image.as_str());
+    let verified = bundle(&scratch, &["verify", "os.oci.tar"]).ok();
+    assert!(verified.starts_with("1 image and 3 manifests attached"), "{verified}");
+    let listed = scratch.osimage(["list", "os.oci.tar"]).ok();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let to = format!("{}/taken", registry.host());
+    for command in [
+        "inspect os.oci.tar".to_owned(),
+        "extract os.oci.tar -o out".to_owned(),
+        format!("push os.oci.tar {to}/pushed:1"),
+        format!("push --all os.oci.tar {to}"),
+        format!("push --all os.oci.tar {to} --tag v9"),
+        format!("bundle push os.oci.tar {to}/again"),
+        format!("copy -r os.oci.tar {to}/copied:1"),
+        "import os.oci.tar".to_owned(),
+    ] {
+        scratch.osimage(command.split(' ')).ok();
+    }
+    let tag = image.rsplit_once(':').unwrap().1;
+    for name in
+        ["pushed:1".to_owned(), format!("os:{tag}"), "os:v9".to_owned(), "copied:1".to_owned()]
+    {
+        let name = format!("{to}/{name}");
+        assert_eq!(digest(&scratch, &name), of_image.to_string(), "{name}");
+        verify(&scratch, &name, "p256", &[]).ok();
+    }
+    // An archive of an image without a name is none.
+    scratch.build("bare", 3, &[]);
+    scratch.osimage(["export", "./bare", "bare.oci.tar"]).ok();
+    bundle(&scratch, &["push", "bare.oci.tar", &to]).fails(2);
 }

@@ -39,8 +39,10 @@ fn the_line_goes_through_all_that_a_tag_has_stood_for() {
         let signed: Vec<_> = records.iter().map(|one| one["signed"] == true).collect();
         assert_eq!(signed, [false, true, false, false]);
         assert_eq!(records[1]["verified"], json!(["p256.pub"]));
+        // Of the newest record nobody has the key, so with one it leads nowhere.
+        assert_eq!(shown.get("back"), None);
         assert_eq!(
-            shown["back"],
+            history(&scratch, &stable, &[])["back"],
             format!("osimage promote {}/os@{} :stable --move", registry.host(), digests[0])
         );
         let text = scratch.osimage(["history", &stable]).ok();
@@ -167,4 +169,31 @@ fn a_lock_says_what_is_promoted() {
     let other = promote(&scratch, &name("stable"), ":lts", &["--lock", "os.lock"]).run();
     other.says(&["os.lock", &name("stable")]).fails(3);
     assert_eq!(written(&registry), [""; 0]);
+}
+
+/// Who may write to a repository can attach a record; with a key, it leads nobody anywhere.
+#[test]
+fn with_a_key_a_forged_record_is_not_the_way_back() {
+    let scratch = scratch_with_keys();
+    let registry = Registry::start();
+    let name = |tag: &str| format!("{}/os:{tag}", registry.host());
+    for (tag, seed) in [("1", 1), ("2", 2), ("evil", 3)] {
+        push(&scratch, &name(tag), seed);
+    }
+    let stable = name("stable");
+    promote(&scratch, &name("1"), ":stable", &["--sign-key", "p256.key"]).ok();
+    promote(&scratch, &name("2"), ":stable", &["--move", "--sign-key", "p256.key"]).ok();
+    let [first, now, evil] = ["1", "2", "evil"].map(|tag| digest(&scratch, &name(tag)));
+    let forged = json!({"from": name("evil"), "to": stable, "digest": now, "previous": evil,
+        "time": "2099-01-01T00:00:00.000Z"});
+    scratch.write("record", forged.to_string());
+    let kind = "application/vnd.osimage.promotion.v1+json";
+    let file = format!("record:{kind}");
+    scratch.osimage(["attach", &stable, &file, "--artifact-type", kind]).ok();
+    let shown = history(&scratch, &stable, &["--key", "p256.pub"]);
+    assert_eq!(shown["records"].as_array().unwrap().len(), 3, "{shown}");
+    assert!(shown["back"].as_str().unwrap().contains(&first), "{shown}");
+    let run = scratch.osimage(["history", &stable]).run();
+    assert!(run.stdout.contains(&format!("@{evil} :stable --move")), "{run:?}");
+    assert!(run.stderr.contains("unsigned") && run.stderr.contains("--key"), "{run:?}");
 }

@@ -143,3 +143,27 @@ fn the_file_is_checked_by_itself() {
     let run = scratch.osimage(["promote", "r.example/os:1", "--to", "beta"]).run();
     run.says(&["does not tell the {arch}"]).fails(2);
 }
+
+/// Where the stage's name stands for the image already, the record that later stages ask for is
+/// written all the same, once.
+#[test]
+fn an_image_that_is_called_so_already_comes_to_the_stage() {
+    let scratch = scratch_with_keys();
+    let registry = Registry::start();
+    let stages = "[[stage]]\nname = \"first\"\ntag = \"{version}\"\n\n\
+        [[stage]]\nname = \"next\"\ntag = \"next\"\nrequires = [\"stage:first\"]\n";
+    scratch.write("release/stages.toml", stages);
+    let image = format!("{}/os:1.0", registry.host());
+    push(&scratch, &image, 1);
+    to(&scratch, &image, "next", AFTER, &[]).run().says(&["stage:first"]).fails(REFUSED);
+    to(&scratch, &image, "first", BEFORE, &[]).ok();
+    registry.forget();
+    to(&scratch, &image, "first", AFTER, &[]).ok();
+    assert_eq!(written(&registry), [""; 0]);
+    // A record that a key has signed is another one.
+    to(&scratch, &image, "first", AFTER, &["--sign-key", "p256.key"]).ok();
+    to(&scratch, &image, "next", AFTER, &[]).ok();
+    let shown = history(&scratch, &image, &[]);
+    assert_eq!(each(&shown, "stage"), ["first", "first"]);
+    assert_eq!(each(&shown, "previous"), ["", ""]);
+}
