@@ -183,7 +183,7 @@ fn whatever_is_changed_in_a_bundle_breaks_it() {
     let twice = whole.replacen("\"dsseEnvelope\"", "\"dsseEnvelope\":{},\"dsseEnvelope\"", 1);
     assert_ne!(twice, whole);
     set.verify_bytes(twice.as_bytes(), &rule).expect_err("which envelope is it");
-    let large = format!("{whole}{}", " ".repeat(1 << 20));
+    let large = format!("{whole}{}", " ".repeat(32 << 20));
     set.verify_bytes(large.as_bytes(), &rule).expect_err("it is large");
     // With a certificate it is not signed by a key.
     let artifact = Artifact::Digest(&set.digest);
