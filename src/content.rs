@@ -407,10 +407,13 @@ pub(crate) fn resolve_among(
         let mut found: Vec<_> =
             entries.iter().filter(|entry| entry.name() == Some(named)).collect();
         if found.is_empty() {
+            found = entries.iter().filter(|entry| entry.whole_name() == Some(named)).collect();
+        }
+        if found.is_empty() {
             let familiar = familiar(named);
             found = entries
                 .iter()
-                .filter(|entry| entry.name().map(self::familiar) == Some(familiar))
+                .filter(|entry| entry.whole_name().map(self::familiar) == Some(familiar))
                 .collect();
         }
         // An id means its image, whatever name another one was given.
@@ -568,7 +571,7 @@ fn choices(entries: &[Descriptor]) -> Advice {
     let names: Vec<_> = entries
         .iter()
         .take(SHOWN)
-        .map(|entry| entry.name().unwrap_or(entry.digest.short()).to_owned())
+        .map(|entry| entry.whole_name().unwrap_or(entry.digest.short()).to_owned())
         .collect();
     let more = entries.len().saturating_sub(SHOWN);
     let names = names.join(", ");

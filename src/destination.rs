@@ -210,7 +210,7 @@ impl<'a> Destination<'a> {
         match &self.holder {
             Holder::Registry { reference, .. } => Some(trust::identity_of(reference)),
             Holder::Layout { .. } | Holder::Archive { .. } => {
-                let name: Option<Reference> = entry.name().and_then(|name| name.parse().ok());
+                let name: Option<Reference> = entry.whole_name().and_then(|name| name.parse().ok());
                 name.as_ref().map(trust::identity_of)
             }
         }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use crate::digest::Digest;
 use crate::json;
 pub use crate::json::{Annotations, Extra, Raw};
-use crate::names::EntryName;
+use crate::names::{EntryName, Reference, tag_of};
 use crate::{Error, Result};
 
 /// The media type of an image manifest.
@@ -122,10 +122,28 @@ impl Descriptor {
         self.annotations.get(REF_NAME)
     }
 
-    /// The same content under a name, as an entry of a layout's index; `None` for no name.
+    /// What an entry is called in full: as [`FULL_NAME`] says, where that is a name, and else by its
+    /// own name, which may be a tag alone.
+    pub fn whole_name(&self) -> Option<&str> {
+        let is_name =
+            |text: &&str| text.parse::<EntryName>().is_ok() || text.parse::<Reference>().is_ok();
+        self.annotations.get(FULL_NAME).filter(is_name).or(self.name())
+    }
+
+    /// The same content under a name, as an entry of a layout's index; `None` for no name. A whole
+    /// name that it has beside its own stays where the new name is the end or the beginning of that.
     #[must_use]
     pub fn named(&self, name: Option<&EntryName>) -> Self {
         let mut entry = self.clone();
+        let is_short_of = |whole: &str| {
+            let before_digest = whole.split_once('@').map(|(name, _)| name);
+            name.map(EntryName::as_str).is_some_and(|name| {
+                [Some(whole), Some(tag_of(whole)), before_digest].contains(&Some(name))
+            })
+        };
+        if !entry.annotations.get(FULL_NAME).is_none_or(is_short_of) {
+            entry.annotations.remove(FULL_NAME);
+        }
         match name {
             Some(name) => entry.annotations.set(REF_NAME, name.as_str()),
             None => entry.annotations.remove(REF_NAME),

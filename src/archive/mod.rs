@@ -16,12 +16,14 @@ mod folder;
 mod members;
 mod reader;
 mod scan;
+mod short;
 mod update;
 mod writer;
 
 pub(crate) use files::{Packed, files, open_file};
 pub(crate) use folder::pack;
 pub use reader::{Archive, MAX_SIZE};
+pub use short::Names;
 pub use update::{Addition, add};
 use writer::check_top;
 pub use writer::{Options, write};

@@ -171,7 +171,10 @@ fn with_merged(both: &Both<'_>, graph: &Graph) -> Result<(Option<Graph>, Memory)
     let (mut entries, mut memory) = (graph.entries().to_vec(), Memory::default());
     for new in entries.iter_mut().filter(|entry| entry.name().is_some_and(is_merged)) {
         let mut there = both.archive.index().manifests.iter();
-        let there = there.find(|there| there.name() == new.name() && there.digest != new.digest);
+        let there = there.find(|there| {
+            let same = |of: fn(&Descriptor) -> Option<&str>| of(there) == of(new);
+            (same(Descriptor::name) || same(Descriptor::whole_name)) && there.digest != new.digest
+        });
         let (Some(there), Some(manifest)) = (there, graph.manifest(&new.digest)) else { continue };
         let old = match content::manifest_of(both.archive, there) {
             // What is damaged makes way.
@@ -198,10 +201,11 @@ fn with_merged(both: &Both<'_>, graph: &Graph) -> Result<(Option<Graph>, Memory)
 fn extended(archive: &Archive, graph: &Graph, no_clobber: bool) -> Result<Index> {
     let old = archive.index();
     let named: HashMap<_, _> =
-        old.manifests.iter().filter_map(|entry| Some((entry.name()?, entry))).collect();
+        old.manifests.iter().filter_map(|entry| Some((entry.whole_name()?, entry))).collect();
     let clash = |entry: &Descriptor| {
-        let other = named.get(entry.name().filter(|name| !is_merged(name))?)?;
-        (other.digest != entry.digest).then(|| (other.name().map(str::to_owned), &other.digest))
+        let other = named.get(entry.whole_name().filter(|name| !is_merged(name))?)?;
+        let name = || other.whole_name().map(str::to_owned);
+        (other.digest != entry.digest).then(|| (name(), &other.digest))
     };
     if let (true, Some((name, digest))) = (no_clobber, graph.entries().iter().find_map(clash)) {
         let name = name.unwrap_or_default();
@@ -212,6 +216,16 @@ fn extended(archive: &Archive, graph: &Graph, no_clobber: bool) -> Result<Index>
         .with_hint("choose another name"));
     }
     let mut index = old.clone();
+    // What has the same whole name under a tag alone makes way too.
+    let new: HashMap<_, _> = graph
+        .entries()
+        .iter()
+        .filter_map(|entry| Some((entry.whole_name()?, entry.name())))
+        .collect();
+    index.manifests.retain(|other| {
+        let same = other.whole_name().and_then(|whole| new.get(whole));
+        same.is_none_or(|name| *name == other.name())
+    });
     index.extend(graph.entries().to_vec());
     Ok(index)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
+use super::short::Names;
 use super::update::Locked;
 use crate::compress::{Settings, Writer};
 use crate::content::{self, Source};
@@ -29,6 +30,7 @@ pub(super) const TIME: u64 = 1;
 #[derive(Clone)]
 pub struct Options<'a> {
     pub(super) top: Option<String>,
+    names: Names,
     pub(super) settings: Settings,
     pub(super) observer: Option<&'a dyn Observer>,
 }
@@ -36,13 +38,20 @@ pub struct Options<'a> {
 impl<'a> Options<'a> {
     /// With a format, a level and threads, and without a top folder, as skopeo and oras read it.
     pub fn new(settings: Settings) -> Self {
-        Options { top: None, settings, observer: None }
+        Options { top: None, names: Names::default(), settings, observer: None }
     }
 
     /// Who is told what becomes of the pieces, as in a transfer.
     #[must_use]
     pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// What images are called in a new archive.
+    #[must_use]
+    pub fn names(mut self, names: Names) -> Self {
+        self.names = names;
         self
     }
 
@@ -56,9 +65,10 @@ impl<'a> Options<'a> {
 
 impl fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { top, settings, .. } = self;
+        let Options { top, names, settings, .. } = self;
         f.debug_struct("Options")
             .field("top", top)
+            .field("names", names)
             .field("settings", settings)
             .finish_non_exhaustive()
     }
@@ -91,7 +101,7 @@ pub fn write(
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
-    let index = Index::over(graph.entries().to_vec());
+    let index = Index::over(options.names.of(graph.entries()));
     let new_piece = |node| Piece { node, told: Some(Ended::Copied) };
     fill(new.file(), path, source, &index, graph.nodes().iter().map(new_piece).collect(), options)?;
     let size = new.file().metadata().map_err(|e| Error::io("write", path, e))?.len();

@@ -103,7 +103,7 @@ impl Contents {
             if !content::is_image(&entry, &attached) {
                 continue;
             }
-            let name = entry.annotations.get(oci::FULL_NAME).or(entry.name()).map(str::to_owned);
+            let name = entry.whole_name().map(str::to_owned);
             let parsed = name.as_deref().and_then(|name| name.parse::<Reference>().ok());
             let parsed = parsed.filter(|name| name.tag_or_digest().is_ok());
             let (Some(name), Some(parsed)) = (&name, parsed) else {

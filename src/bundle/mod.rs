@@ -38,13 +38,13 @@ mod many;
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::archive;
+use crate::archive::{self, Names};
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::image::artifact;
 use crate::image::build::{BlobSink, Inputs};
-use crate::names::{EntryName, Reference, tag_of};
+use crate::names::{EntryName, Reference};
 use crate::oci::{self, Descriptor, Manifest};
 use crate::{Error, Result, referrers};
 pub use contents::{Bundled, Contents};
@@ -148,11 +148,7 @@ impl<'a> Bundle<'a> {
         }
         let inputs = Inputs::default();
         let mut sources = self.sources.clone();
-        let mut graph = self.graph.clone();
-        if self.repositories() == 1 {
-            let entries = graph.entries().iter().map(by_tag).collect();
-            graph = graph.with_entries(entries);
-        }
+        let graph = &self.graph;
         let (mut left_out, mut left_out_bytes) = (0, 0_u64);
         for node in graph.nodes() {
             let Descriptor { digest, size, .. } = node.descriptor();
@@ -161,14 +157,14 @@ impl<'a> Bundle<'a> {
                 left_out_bytes = left_out_bytes.saturating_add(*size);
             }
         }
-        let mut graph = graph.without_blobs(&self.there);
+        let mut graph = graph.clone().without_blobs(&self.there);
         if let Some(text) = &self.lock {
             let entry = lock_entry(text, &inputs)?;
             let lock = Graph::read(&inputs, &[entry], 1)?;
             sources.add(&inputs, &lock);
             graph = graph.joined(&lock);
         }
-        let size = archive::write(path, &sources, &graph, options)?;
+        let size = archive::write(path, &sources, &graph, &options.clone().names(Names::ByTag))?;
         Ok(Written { size, left_out, left_out_bytes })
     }
 
@@ -181,15 +177,6 @@ impl<'a> Bundle<'a> {
 /// What makes an entry another one than the rest.
 fn place(entry: &Descriptor) -> (Digest, Option<String>) {
     (entry.digest.clone(), entry.name().map(str::to_owned))
-}
-
-/// The entry called by its tag alone, where it has one.
-fn by_tag(entry: &Descriptor) -> Descriptor {
-    let tag = entry.name().and_then(|name| tag_of(name).parse().ok());
-    match entry.name() {
-        Some(_) => entry.named(tag.as_ref()),
-        None => entry.clone(),
-    }
 }
 
 /// The lock as an artifact.

@@ -83,7 +83,7 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
         Advice::NoInfoContainer => "leave out --info-container".into(),
         Advice::GiveType => "attach it with its type: FILE:TYPE and --artifact-type TYPE".into(),
         Advice::RaiseLimit => "name a higher limit if you trust it (--max-size)".into(),
-        Advice::NoTopFolder { why } => after(why, "--flat writes none"),
+        Advice::NoTopFolder { why } => after(why, "`osimage export` without --top writes none"),
         other => other.to_string(),
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use osimage::archive::{self, Addition, Options};
+use osimage::archive::{self, Addition, Names, Options};
 use osimage::compress::{Format, Settings};
 use osimage::content::Source;
 use osimage::copy;
@@ -18,7 +18,7 @@ use super::output;
 use super::progress::{ProgressArgs, Watched};
 use super::remote::JOBS;
 
-/// The top folder of an archive that Garden Linux's hook packs.
+/// The top folder of an archive that Garden Linux's hook packs, and that of a store of onmetal-image.
 const DEFAULT_TOP: &str = "onmetal";
 
 /// How an archive is written.
@@ -58,16 +58,6 @@ impl PackingArgs {
 }
 
 impl ArchiveArgs {
-    /// Writes an archive, in the format that its name asks for.
-    pub fn write(&self, path: &Path, source: &dyn Source, graph: &Graph) -> Result<()> {
-        let options = self.options(path)?;
-        let watched = Watched::new(source, graph.nodes(), "writing");
-        let size = archive::write(path, &watched, graph, &options)?;
-        drop(watched);
-        output::say(&format!("{}: {}", path.display(), output::size(size)));
-        Ok(())
-    }
-
     /// How something is added to an archive; one that is there keeps its top folder, where the
     /// arguments name none.
     pub fn addition(&self, path: &Path, max_size: u64) -> Result<Addition<'static>> {
@@ -95,6 +85,15 @@ impl ArchiveArgs {
     }
 }
 
+/// Writes an archive, and says how large it is.
+pub fn write(path: &Path, source: &dyn Source, graph: &Graph, options: &Options<'_>) -> Result<()> {
+    let watched = Watched::new(source, graph.nodes(), "writing");
+    let size = archive::write(path, &watched, graph, options)?;
+    drop(watched);
+    output::say(&format!("{}: {}", path.display(), output::size(size)));
+    Ok(())
+}
+
 /// A number of threads that a machine can have.
 pub fn parse_threads(text: &str) -> Result<NonZero<usize>, String> {
     const MOST: usize = 256;
@@ -118,7 +117,11 @@ pub fn settings(path: &Path, level: Option<u8>, threads: Option<NonZero<usize>>)
   osimage export ghcr.io/me/os:1.0 os-1.0.oci.tar.xz       one image of the store
   osimage export all.oci.tar.zst                           the whole store
   osimage export onmetal/ os.oci.tar.xz                    what a layout's folder holds
-  osimage export --flat os.oci.tar.xz os.oci.tar           for skopeo and oras
+  osimage export --top onmetal os.oci.tar os.oci.tar.xz    in a folder, as Garden Linux packs it
+
+skopeo and oras read the archive where it has no top folder: skopeo as oci-archive:FILE:TAG, oras with
+--from-oci-layout as FILE:TAG where it is not compressed. Where images of several repositories are in
+it, by their whole names.
 
 The archive's name says how it is compressed. An archive of that name is replaced when the new one is whole.")]
 pub struct ExportArgs {
@@ -126,7 +129,11 @@ pub struct ExportArgs {
     #[arg(num_args = 1..=2, required = true, value_names = ["SOURCE", "OUTPUT"])]
     paths: Vec<String>,
     #[command(flatten)]
-    archive: ArchiveArgs,
+    packing: PackingArgs,
+    /// Top folder in the archive, such as onmetal, where the images keep their whole names; skopeo and
+    /// oras do not read that [default: none]
+    #[arg(long, value_name = "NAME")]
+    top: Option<String>,
     #[command(flatten)]
     progress: ProgressArgs,
 }
@@ -151,7 +158,14 @@ pub fn export(args: &ExportArgs, context: &Context) -> Result<()> {
     // What a user attached goes along.
     let graph = graph.joined(&referrers::attached(source, &graph, JOBS)?);
     let path = PathBuf::from(output);
-    args.archive.write(&path, source, &graph)?;
+    let options = args.packing.options(&path)?;
+    // Who calls the program as a Go tool gets what that tool has in its store.
+    let top = args.top.as_deref().or(context.manner.stands_in().then_some(DEFAULT_TOP));
+    let options = match top {
+        Some(top) => options.top(top).names(Names::Whole),
+        None => options.names(Names::ByTag),
+    };
+    write(&path, source, &graph, &options)?;
     entries
         .iter()
         .try_for_each(|entry| output::line(&format!("Successfully exported {}", described(entry))))
@@ -245,6 +259,7 @@ pub fn tell(new: &Imported) {
 }
 
 fn described(entry: &Descriptor) -> String {
-    let name = entry.name().map(|name| format!("{} ", output::visible(name))).unwrap_or_default();
+    let name =
+        entry.whole_name().map(|name| format!("{} ", output::visible(name))).unwrap_or_default();
     format!("{name}{}", entry.digest.hex())
 }

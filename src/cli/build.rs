@@ -9,7 +9,7 @@ use osimage::names::EntryName;
 use osimage::platform::Wanted;
 use osimage::{Error, Result};
 
-use super::archive::ArchiveArgs;
+use super::archive::{self, ArchiveArgs};
 use super::context::{Context, add_annotations, parse_annotations};
 use super::output;
 
@@ -109,7 +109,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             let inputs = Inputs::default();
             let built = build::build(&recipe, &inputs)?;
             let graph = Graph::read(&inputs, &built.entries, 1)?;
-            args.archive.write(path, &inputs, &graph)?;
+            archive::write(path, &inputs, &graph, &args.archive.options(path)?)?;
             built
         }
     };

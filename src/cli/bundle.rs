@@ -16,7 +16,7 @@ use osimage::names::{Namespace, Reference, is_archive_name};
 use osimage::place::Place;
 use osimage::registry::Access;
 use osimage::trust::{Asked, Policy, Requirement};
-use osimage::{Error, Kind, Result, oci, referrers, verify};
+use osimage::{Error, Kind, Result, referrers, verify};
 use serde::Serialize;
 
 use super::archive::PackingArgs;
@@ -230,7 +230,7 @@ fn name(place: &Place) -> Result<Reference> {
         return Ok(name.tag().map_or_else(|| name.clone(), |tag| name.with_tag(tag)));
     }
     let entry = place.entry()?;
-    let named = entry.annotations.get(oci::FULL_NAME).or(entry.name());
+    let named = entry.whole_name();
     let parsed = named.and_then(|name| name.parse::<Reference>().ok());
     parsed.filter(|name| name.tag_or_digest().is_ok()).ok_or_else(|| {
         let named = named.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));

@@ -77,7 +77,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 /// The image, or the index and its images, drawn with lines; a terminal of 80 columns shows it.
 fn tree(source: &dyn Source, entry: &Descriptor) -> Result<String> {
-    let name = visible(entry.name().unwrap_or("<none>"));
+    let name = visible(entry.whole_name().unwrap_or("<none>"));
     if !oci::is_index(&entry.media_type) {
         let image = Image::read(source, entry)?;
         let mut text = format!("{name}, {}\n{}\n", summary(&image), entry.digest);

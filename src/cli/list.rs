@@ -82,9 +82,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         entries.sort_by(|a, b| b.digest.cmp(&a.digest));
         return show(args, true, Some(source), entries);
     }
-    entries.sort_by(|a, b| (a.name(), &a.digest).cmp(&(b.name(), &b.digest)));
+    entries.sort_by(|a, b| (a.whole_name(), &a.digest).cmp(&(b.whole_name(), &b.digest)));
     // onmetal-image adds a further entry without a name each time it builds an image again.
-    entries.dedup_by(|a, b| (a.name(), &a.digest) == (b.name(), &b.digest));
+    entries.dedup_by(|a, b| (a.whole_name(), &a.digest) == (b.whole_name(), &b.digest));
     let attached = if is_one { HashSet::new() } else { content::attached(source, &entries) };
     entries.retain(|entry| {
         oci::is_manifest_or_index(&entry.media_type) && content::is_image(entry, &attached)
@@ -130,7 +130,10 @@ fn show(
     let mut table = vec![heads.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     for entry in &entries {
         let none = || "<none>".to_owned();
-        let name = entry.name().filter(|name| !whole || is_whole(name));
+        let name = match whole {
+            true => entry.name().filter(|name| is_whole(name)),
+            false => entry.whole_name(),
+        };
         let (repository, tag) = columns(name);
         let mut cells = vec![
             repository.map_or_else(none, str::to_owned),
@@ -179,9 +182,9 @@ fn shown(entry: &Descriptor, details: Details) -> impl Serialize {
         #[serde(flatten)]
         details: Details,
     }
-    let (repository, tag) = columns(entry.name());
+    let (repository, tag) = columns(entry.whole_name());
     Entry {
-        name: entry.name().map(str::to_owned),
+        name: entry.whole_name().map(str::to_owned),
         repository: repository.map(str::to_owned),
         tag: tag.map(str::to_owned),
         digest: entry.digest.to_string(),

@@ -135,7 +135,7 @@ pub fn sign(args: &SignArgs, context: &Context) -> Result<()> {
 
 /// What an image is called where it lies, as a registry calls it.
 fn identity(place: &Place, entry: &Descriptor) -> Option<String> {
-    let named: Option<Reference> = entry.name().and_then(|name| name.parse().ok());
+    let named: Option<Reference> = entry.whole_name().and_then(|name| name.parse().ok());
     let in_registry = || Some(place.as_registry()?.repository().name().to_string());
     named.as_ref().map(trust::identity_of).or_else(in_registry)
 }

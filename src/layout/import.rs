@@ -8,7 +8,7 @@ use crate::copy::{self, Options};
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::names::EntryName;
-use crate::oci::{Descriptor, FULL_NAME, Index};
+use crate::oci::{Descriptor, Index};
 use crate::referrers::{Merged, is_merged, merged};
 use crate::{Error, Kind, Result};
 
@@ -105,17 +105,18 @@ impl Session<'_> {
     /// Puts together what signatures come with those that the layout has under the same name.
     fn merge(&self, graph: &Graph) -> Result<MergedEntries> {
         let mut all = MergedEntries::new();
-        let signatures = graph.entries().iter().filter(|entry| entry.name().is_some_and(is_merged));
+        let signatures =
+            graph.entries().iter().filter(|entry| called(entry).is_some_and(is_merged));
         let signatures: Vec<_> = signatures.collect();
         if signatures.is_empty() {
             return Ok(all);
         }
         let there = self.layout.entries()?;
         for new in signatures {
-            let Some(there) = there.iter().find(|there| there.name() == new.name()) else {
+            let Some(there) = there.iter().find(|there| there.name() == called(new)) else {
                 continue;
             };
-            let (Some(name), Some(manifest)) = (new.name(), graph.manifest(&new.digest)) else {
+            let (Some(name), Some(manifest)) = (called(new), graph.manifest(&new.digest)) else {
                 continue;
             };
             if there.digest == new.digest {
@@ -158,7 +159,7 @@ impl Session<'_> {
                 .filter_map(|entry| Some((entry.name()?, &entry.digest)))
                 .collect();
             let with_merged = |entry: &Descriptor| {
-                let Some(name) = entry.name().filter(|name| is_merged(name)) else {
+                let Some(name) = called(entry).filter(|name| is_merged(name)) else {
                     return Some(entry.clone());
                 };
                 let there = there.get(name).copied();
@@ -187,6 +188,13 @@ impl Session<'_> {
     }
 }
 
+/// What an entry is to be called: in full, where it says that and it is a name.
+fn called(entry: &Descriptor) -> Option<&str> {
+    let name = entry.name()?;
+    let whole = entry.whole_name().filter(|whole| whole.parse::<EntryName>().is_ok());
+    Some(whole.unwrap_or(name))
+}
+
 /// Entries as they will be in an index.
 fn names_of(entries: &[Descriptor], index: &Index, taken: Taken) -> Vec<Imported> {
     let there: HashMap<&str, &Digest> =
@@ -209,15 +217,14 @@ fn names_of(entries: &[Descriptor], index: &Index, taken: Taken) -> Vec<Imported
     };
     let mut given: HashMap<String, Digest> = HashMap::new();
     let mut name_of = |entry: &Descriptor| -> (Option<EntryName>, Naming) {
-        let Some(name) = entry.name() else { return (None, Naming::Kept) };
-        let full = entry.annotations.get(FULL_NAME).and_then(|name| name.parse().ok());
-        let (wanted, naming) = match full {
-            Some(full) if several[name].is_none() => {
-                (Ok(full), Naming::Full { short: name.to_owned() })
-            }
-            _ => (name.parse::<EntryName>(), Naming::Kept),
+        let (Some(short), Some(name)) = (entry.name(), called(entry)) else {
+            return (None, Naming::Kept);
         };
-        let wanted = match wanted {
+        let naming = match short != name && several[short].is_none() {
+            true => Naming::Full { short: short.to_owned() },
+            false => Naming::Kept,
+        };
+        let wanted = match name.parse::<EntryName>() {
             Ok(wanted) => wanted,
             Err(e) => return (None, Naming::Unfit { why: e.to_string() }),
         };

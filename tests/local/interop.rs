@@ -55,7 +55,7 @@ fn oras_copies_our_layout_and_our_plain_archive_and_we_read_its_own() {
     assert_eq!(theirs["manifests"][0]["digest"], format!("sha256:{id}"), "the digest is kept");
     we_read(&scratch, "./theirs", &id);
 
-    scratch.osimage(["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]).ok();
+    scratch.osimage(["--store-path", "store", "export", NAME, "os.oci.tar"]).ok();
     let from_archive = format!("os.oci.tar@sha256:{id}");
     run(
         &scratch,
@@ -63,6 +63,10 @@ fn oras_copies_our_layout_and_our_plain_archive_and_we_read_its_own() {
         &["cp", "--from-oci-layout", "--to-oci-layout", &from_archive, "theirs-2:v1"],
     );
     we_read(&scratch, "./theirs-2", &id);
+    let by_tag = "os.oci.tar:1.0";
+    let args = ["cp", "--from-oci-layout", "--to-oci-layout", by_tag, "theirs-3:v1"];
+    run(&scratch, &oras, &args);
+    we_read(&scratch, "./theirs-3", &id);
     let manifest = run(&scratch, &oras, &["manifest", "fetch", "--oci-layout", &from_archive]);
     assert_eq!(manifest, fs::read_to_string(scratch.path("store/blobs/sha256").join(&id)).unwrap());
 
@@ -130,12 +134,9 @@ fn skopeo_copies_our_layout_and_our_flat_archives_and_we_read_its_own() {
     we_read(&scratch, "./theirs", &id);
     for ending in ["tar", "tar.xz", "tar.gz"] {
         let (ours, theirs) = (format!("os.oci.{ending}"), format!("theirs-{ending}"));
-        scratch.osimage(["--store-path", "store", "export", "--flat", NAME, &ours]).ok();
-        run(
-            &scratch,
-            &skopeo,
-            &["copy", &format!("oci-archive:{ours}:{NAME}"), &format!("oci:{theirs}:v1")],
-        );
+        scratch.osimage(["--store-path", "store", "export", NAME, &ours]).ok();
+        let from = format!("oci-archive:{ours}:1.0");
+        run(&scratch, &skopeo, &["copy", &from, &format!("oci:{theirs}:v1")]);
         we_read(&scratch, &format!("./{theirs}"), &id);
     }
     run(
@@ -184,7 +185,8 @@ fn tar_unpacks_our_archives_into_one_folder_and_we_read_what_tar_packs() {
         }
         let ours = format!("os.oci.{ending}");
         let _ = fs::remove_dir_all(scratch.path("onmetal"));
-        scratch.osimage(["--store-path", "store", "export", NAME, &ours]).ok();
+        let export = ["--store-path", "store", "export", "--top", "onmetal", NAME, &ours];
+        scratch.osimage(export).ok();
         tar(&["-xf", &ours]);
         we_read(&scratch, "./onmetal", &id);
         for (theirs, arguments) in
@@ -211,14 +213,14 @@ fn ocipkg_reads_our_layouts_and_flat_archives() {
     let scratch = Scratch::new();
     store(&scratch);
     let [rootfs, initramfs, kernel] = scratch.parts(1).map(|path| fs::read(path).unwrap());
-    scratch.osimage(["--store-path", "store", "export", "--flat", NAME, "os.oci.tar"]).ok();
+    scratch.osimage(["--store-path", "store", "export", NAME, "os.oci.tar"]).ok();
     let expected =
         (r#"{"commandLine":"ro console=ttyS0"}"#.to_owned(), vec![rootfs, initramfs, kernel]);
     let mut folder = OciDir::new(&scratch.path("store")).unwrap();
     assert_eq!(folder.get_name().unwrap().to_string(), NAME);
     assert!(contents(&mut folder) == expected);
     let mut archive = OciArchive::new(&scratch.path("os.oci.tar")).unwrap();
-    assert_eq!(archive.get_name().unwrap().to_string(), NAME);
+    // It takes the name of an entry for a whole one, and knows no tag alone.
     assert!(contents(&mut archive) == expected);
 }
 

@@ -12,8 +12,9 @@ fn every_way_of_naming_an_image_leads_to_it() {
     let digest = format!("sha256:{id}");
     let named = ["--store-path", "store", "export", "ghcr.io/me/os:1.0"];
     for format in FORMATS {
-        scratch.osimage([&named[..], &[&format!("one.oci.{format}")]].concat()).ok();
-        scratch.osimage([&named[..], &["--flat", &format!("flat.oci.{format}")]].concat()).ok();
+        let top = ["--top", "onmetal", &format!("one.oci.{format}")];
+        scratch.osimage([&named[..], &top].concat()).ok();
+        scratch.osimage([&named[..], &[&format!("flat.oci.{format}")]].concat()).ok();
     }
     scratch.osimage(["--store-path", "store", "export", "two.oci.tar.zst"]).ok();
     std::fs::copy(scratch.path("one.oci.tar.xz"), scratch.path("odd name:1")).unwrap();
@@ -52,7 +53,9 @@ fn every_way_of_naming_an_image_leads_to_it() {
             elsewhere(&format!("one.oci.{format}")),
             elsewhere(&format!("flat.oci.{format}")),
         ]);
-        ways.push(elsewhere(&format!("flat.oci.{format}:{}", &id[..10])));
+        for name in ["1.0", "ghcr.io/me/os:1.0", &id[..10]] {
+            ways.push(elsewhere(&format!("flat.oci.{format}:{name}")));
+        }
     }
     for (options, name) in ways {
         let run = |args: &[&str]| {

@@ -50,8 +50,8 @@ fn an_archive_is_written_anew_with_all_that_it_had() {
     let magic = |path: &str| fs::read(scratch.path(path)).unwrap()[..4].to_vec();
     for (name, top) in [
         ("a.oci.tar", &["--top", "garden"][..]),
-        ("b.oci.tar", &["--flat"]),
-        ("c.oci.tar.zst", &[]),
+        ("b.oci.tar", &[]),
+        ("c.oci.tar.zst", &["--top", "onmetal"]),
         ("d.oci.tar.xz", &[]),
     ] {
         scratch.osimage([&["--store-path", "store", "export", name], top].concat()).ok();
