@@ -43,6 +43,7 @@ mod provenance;
 mod publish;
 mod pull;
 mod push;
+mod push_all;
 mod query;
 mod remote;
 mod rootfs;
@@ -54,6 +55,7 @@ mod tags;
 mod target;
 mod upkeep;
 mod url;
+mod would;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

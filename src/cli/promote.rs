@@ -19,9 +19,9 @@ use super::gate::{AttestedArgs, GateArgs};
 use super::locked::LockArg;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
-use super::push;
 use super::remote::Transfer;
 use super::sign::{SignWith, how, signing};
+use super::would;
 
 /// Promote an image: give what has one name in a registry another one, and record that
 #[derive(Debug, clap::Args)]
@@ -252,8 +252,8 @@ fn would(
     repository: &osimage::registry::Repository,
     image: &Descriptor,
 ) -> Result<()> {
-    push::would_send(repository, plan.graph())?;
-    push::would_send(repository, plan.attached())?;
+    would::send(repository, plan.graph())?;
+    would::send(repository, plan.attached())?;
     let signatures = plan.signatures()?;
     let name = to.with_digest(&image.digest);
     for one in signatures.there() {

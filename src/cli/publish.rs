@@ -19,7 +19,7 @@ use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing, would_sign};
-use super::{json, push};
+use super::{json, push, would};
 
 /// Publish what a build left: push its image, and attach its log, os-release, packages and bill of
 /// materials
@@ -305,7 +305,9 @@ fn publish(
     let would_join = would_join.transpose()?;
     let mut added_to = joins.as_ref().map(|joins| AddedTo::new(&joins.index));
     if args.dry_run {
-        would_send(prepared, &names, index.as_ref(), &repository)?;
+        output::say(&format!("{}:", origin(prepared).display()));
+        left_out(prepared);
+        would::publish(prepared, &names, index.as_ref(), &repository)?;
         if let Some(signing) = signing {
             let planned = prepared.plan_signing(signing, reference, index.as_ref(), &repository)?;
             for (image, kind, making) in planned {
@@ -408,33 +410,6 @@ pub fn say_what_changed(name: &Name) {
             wished.to_ascii_lowercase()
         ));
     }
-}
-
-/// Asks the registry what of that is there, and says what would be sent.
-fn would_send(
-    prepared: &Prepared<'_>,
-    names: &[Reference],
-    index: Option<&WithContainers>,
-    repository: &Repository,
-) -> Result<()> {
-    let (graph, reference) = (prepared.graph(), &names[0]);
-    output::say(&format!("{}:", origin(prepared).display()));
-    left_out(prepared);
-    match index {
-        None => push::would_push(repository, graph, prepared.image(), reference)?,
-        Some(_) => push::would_send(repository, graph)?,
-    }
-    push::would_send(repository, prepared.attached())?;
-    let entry = index.map_or(prepared.image(), WithContainers::entry);
-    if let Some(index) = index
-        && push::would_move(repository, entry, reference)?
-    {
-        push::would_send(repository, &index.containers().graph()?)?;
-    }
-    for further in &names[1..] {
-        push::would_move(repository, entry, further)?;
-    }
-    Ok(())
 }
 
 /// What the image was made of.

@@ -1,20 +1,15 @@
 //! `osimage push`: images of a store, a layout or an archive into a registry, straight from where
 //! they lie; or files, which `artifact.rs` makes an artifact of.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use osimage::content::{Overlay, Source};
-use osimage::copy::Target;
-use osimage::digest::Digest;
 use osimage::graph::Graph;
 use osimage::image::build::Inputs;
-use osimage::names::{
-    Host, Location, Namespace, Reference, RepositoryName, Tag, is_archive_name, looks_like_path,
-};
-use osimage::oci::{self, Annotations, Descriptor, ManifestOrIndex};
+use osimage::names::{Reference, RepositoryName, Tag, is_archive_name, looks_like_path};
+use osimage::oci::{Annotations, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
-use osimage::registry::{self, Access, Client, Repository, Shipment};
+use osimage::registry::{self, Access, Client, Shipment};
 use osimage::trust::{self, Signing};
 use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
@@ -26,6 +21,7 @@ use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing, would_sign};
+use super::{push_all, would};
 
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
@@ -40,6 +36,7 @@ use super::sign::{SignWith, signing, would_sign};
   osimage push --no-clobber f0dcfde4f8b4 ghcr.io/me/os:1.0  never move a tag to another image
   osimage push --all release.oci.tar.xz ghcr.io/me          all of them, and nowhere else
   osimage push --all --tag nightly ./onmetal ghcr.io/me     each under this tag
+  osimage push --all .build/ ghcr.io/me                     those of all archives in a folder
   osimage push --all                                        the store, each under its own name
   osimage push ghcr.io/me/conf:1.0 app.yaml docs/ --artifact-type application/vnd.me.conf
                                                             files, as oras pushes them
@@ -99,20 +96,23 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let keys = args.sign.keys()?;
     let client = context.client_for(args.upload.chunk_size);
     let inputs = Inputs::default();
-    let (place, pushes) = match args.all {
-        _ if args.artifact.is_meant() => (None, vec![files(args, context, &inputs)?]),
-        true => all(args, context).map(|(place, pushes)| (Some(place), pushes))?,
-        false => one(args, context).map(|(place, wanted)| (Some(place), vec![wanted]))?,
+    let (places, pushes) = match args.all {
+        _ if args.artifact.is_meant() => (Vec::new(), vec![files(args, context, &inputs)?]),
+        true => push_all::all(&args.images, args.tag.as_ref(), context)?,
+        false => one(args, context).map(|(place, wanted)| (vec![place], vec![wanted]))?,
     };
-    let source = place.as_ref().map_or(&inputs as &dyn Source, Place::source);
+    let source = |wanted: &Wanted| match places.get(wanted.place) {
+        Some(place) => place.source(),
+        None => &inputs,
+    };
     let pushed = pushes
         .iter()
-        .map(|wanted| push(args, context, client, source, wanted, signing(&keys)))
+        .map(|wanted| push(args, context, client, source(wanted), wanted, signing(&keys)))
         .collect::<Result<Vec<_>>>();
     let named = args.images.first().filter(|_| !args.all && args.images.len() > 1);
-    let pushed = match &place {
-        Some(place) => or_alone(named.map(String::as_str), place, pushed)?,
-        None => pushed?,
+    let pushed = match places.as_slice() {
+        [place] => or_alone(named.map(String::as_str), place, pushed)?,
+        _ => pushed?,
     };
     if args.format == Told::Json {
         match pushed.as_slice() {
@@ -133,11 +133,13 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 }
 
 /// An image, and what it is to be called.
-struct Wanted {
-    entry: Descriptor,
-    reference: Reference,
+pub struct Wanted {
+    /// In which of the places it lies.
+    pub place: usize,
+    pub entry: Descriptor,
+    pub reference: Reference,
     /// Its other tags, which it gets when it has the first name.
-    others: Vec<Tag>,
+    pub others: Vec<Tag>,
 }
 
 /// The artifact of the files that the arguments name.
@@ -147,7 +149,7 @@ fn files(args: &Args, context: &Context, inputs: &Inputs) -> Result<Wanted> {
         named(name, tags, context)
     };
     let (entry, reference, others) = args.artifact.make(&args.images, context, inputs, parse)?;
-    Ok(Wanted { entry, reference, others })
+    Ok(Wanted { place: 0, entry, reference, others })
 }
 
 /// A name in a registry, and the other tags behind it.
@@ -206,83 +208,7 @@ fn one(args: &Args, context: &Context) -> Result<(Place, Wanted)> {
     let place = args.lock.place(Some(meant), Bare::StoreOnly, context)?;
     let (reference, others) = named(to, tags, context)?;
     let entry = place.entry()?;
-    Ok((place, Wanted { entry, reference, others }))
-}
-
-/// Every image that has a name. Which registry gets them is for the user to say: who made an archive
-/// chose the names in it.
-fn all(args: &Args, context: &Context) -> Result<(Place, Vec<Wanted>)> {
-    let is_path = |text: &str| match Location::parse(text, osimage::place::look) {
-        Ok(location) => matches!(location, Location::Layout(..) | Location::Archive(..)),
-        Err(_) => false,
-    };
-    let (from, namespace) = match args.images.as_slice() {
-        [] => (None, None),
-        [from] if is_path(from) => (Some(from.as_str()), None),
-        [namespace] => (None, Some(namespace)),
-        [from, namespace, ..] => (Some(from.as_str()), Some(namespace)),
-    };
-    let namespace: Option<Namespace> = namespace.map(|text| text.parse()).transpose()?;
-    let place = context.place(from, Bare::StoreOnly)?;
-    let mut entries = place.entries()?;
-    entries.retain(|entry| oci::is_manifest_or_index(&entry.media_type) && entry.name().is_some());
-    // What lies under a tag that is made of an image's digest goes along with that image.
-    let digests: HashSet<_> = entries.iter().map(|entry| entry.digest.hex().to_owned()).collect();
-    entries.retain(|entry| {
-        let name = entry.name().unwrap_or_default();
-        let of = name.rsplit_once('-').map_or("", |(_, rest)| rest);
-        let of = of.split('.').next().unwrap_or_default();
-        !(referrers::is_digest_tag(name) && digests.contains(of))
-    });
-    if let (Some(from), None, false) = (from, &namespace, entries.is_empty()) {
-        return Err(no_registry(from, &entries));
-    }
-    let mut pushes: Vec<Wanted> = Vec::new();
-    let mut given: HashMap<String, (Digest, String)> = HashMap::new();
-    for entry in entries {
-        let whole = entry.annotations.get(oci::FULL_NAME);
-        let name = whole.or(entry.name()).unwrap_or_default();
-        let reference: Reference = match &namespace {
-            Some(namespace) => namespace.reference(name),
-            None => name.parse(),
-        }
-        .map(|reference: Reference| match &args.tag {
-            Some(tag) => reference.with_tag(tag),
-            None => reference,
-        })
-        .map_err(|e: Error| e.with_hint("tag it with the name that it is to have, or push it alone with `osimage push SOURCE REF`"))?;
-        let own = || (entry.digest.clone(), name.to_owned());
-        let (digest, other) = given.entry(reference.to_string()).or_insert_with(own);
-        if *digest != entry.digest {
-            return Err(Error::usage(format!("{other} and {name} would both be {reference}"))
-                .with_hint("push one of them alone with `osimage push SOURCE REF`"));
-        }
-        pushes.push(Wanted { entry, reference, others: Vec::new() });
-    }
-    if pushes.is_empty() {
-        return Err(Error::not_found(format!(
-            "{} holds no image that has a name",
-            place.source().origin()
-        ))
-        .with_hint("`osimage tag` gives names"));
-    }
-    Ok((place, pushes))
-}
-
-/// The error where an archive's own names would say to which registries its images go.
-fn no_registry(from: &str, entries: &[Descriptor]) -> Error {
-    let references = entries.iter().filter_map(|entry| entry.name()?.parse::<Reference>().ok());
-    let hosts: BTreeSet<_> =
-        references.map(|reference| reference.repository().host().clone()).collect();
-    let shown: Vec<_> = hosts.iter().take(3).map(Host::as_str).collect();
-    let named = match shown.as_slice() {
-        [] => String::new(),
-        some => format!("; it names {}", some.join(", ")),
-    };
-    let to = if hosts.len() == 1 { shown[0] } else { "HOST[/NAMESPACE]" };
-    let what = format!("only {from} itself says to which registry its images go{named}");
-    Error::usage(what)
-        .with_hint(format!("name it, if it is the one: osimage push --all {from} {to}"))
+    Ok((place, Wanted { place: 0, entry, reference, others }))
 }
 
 /// What oras tells of a push.
@@ -354,9 +280,9 @@ fn push(
             shipment.refuse_to_move_further(&repository)?;
             registry::refuse_to_move(&repository, reference.tag_or_digest()?, &entry.digest)?;
         }
-        would_push(&repository, &graph.joined(&attached), entry, reference)?;
+        would::push(&repository, &graph.joined(&attached), entry, reference)?;
         for (tag, entry) in shipment.further() {
-            would_move(&repository, entry, &reference.with_tag(tag))?;
+            would::move_to(&repository, entry, &reference.with_tag(tag))?;
         }
         if let Some(signing) = &signing {
             for image in trust::images(source, entry)? {
@@ -422,48 +348,6 @@ pub fn mounted(from: &str, reference: &Reference) -> Result<RepositoryName> {
         Ok(repository) if repository.host() == host => Ok(repository),
         _ => format!("{host}/{from}").parse().map_err(elsewhere),
     }
-}
-
-/// Says what a push would send.
-pub fn would_push(
-    repository: &Repository,
-    graph: &Graph,
-    entry: &Descriptor,
-    reference: &Reference,
-) -> Result<()> {
-    if would_move(repository, entry, reference)? { would_send(repository, graph) } else { Ok(()) }
-}
-
-/// Says what a name points to; whether that is something else, or nothing.
-pub fn would_move(
-    repository: &Repository,
-    entry: &Descriptor,
-    reference: &Reference,
-) -> Result<bool> {
-    let there = repository.find(&reference.tag_or_digest()?)?;
-    if there.as_ref().is_some_and(|there| there.digest == entry.digest) {
-        output::say(&format!("{reference} is this image already"));
-        return Ok(false);
-    }
-    if let Some(there) = there {
-        output::say(&format!("{reference} is {} now", there.digest));
-    }
-    Ok(true)
-}
-
-/// Says which pieces a repository has, and which would be sent.
-pub fn would_send(repository: &Repository, graph: &Graph) -> Result<()> {
-    for node in graph.nodes() {
-        let descriptor = node.descriptor();
-        let what = if repository.has(node)? { "there" } else { "to send" };
-        output::say(&format!(
-            "{what:<8} {:>9}  {}  {}",
-            output::size(descriptor.size),
-            descriptor.digest,
-            output::visible(&descriptor.media_type)
-        ));
-    }
-    Ok(())
 }
 
 /// In which words it is told that an index was pushed with its images under tags of their own.

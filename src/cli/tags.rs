@@ -1,11 +1,10 @@
 //! `osimage tags` and `repos`: the names in a registry.
 
 use osimage::error::Advice;
-use osimage::names::Host;
+use osimage::names::{Host, latest_version, sort_by_version};
 use osimage::referrers::is_digest_tag;
 use osimage::registry::Access;
 use osimage::{Error, Kind, Result};
-use semver::Version;
 use serde::Serialize;
 
 use super::context::Context;
@@ -31,8 +30,8 @@ Tags that are made of a digest, sha256-…, hold what is attached to an image. `
 shows that; --all lists the tags too.")]
 pub struct TagsArgs {
     /// Repository
-    #[arg(value_name = "REPOSITORY")]
-    repository: String,
+    #[arg(value_name = "REPOSITORY", required_unless_present = "latest")]
+    repository: Option<String>,
     /// Sort by version, oldest first; what is no version comes before them
     #[arg(long)]
     semver: bool,
@@ -56,14 +55,12 @@ struct Tags<'a> {
 }
 
 pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
-    let reference = context.reference(&args.repository)?;
+    let (repository, pattern) = asked(args)?;
+    let reference = context.reference(repository)?;
     let repository = reference.repository();
     if reference.tag().is_some() || reference.digest().is_some() {
-        return Err(Error::usage(format!(
-            "{} is an image; tags belong to a repository",
-            args.repository
-        ))
-        .with_hint(format!("osimage tags {repository}")));
+        return Err(Error::usage(format!("{reference} is an image; tags belong to a repository"))
+            .with_hint(format!("osimage tags {repository}")));
     }
     let mut tags = context.client().repository(repository, Access::Pull)?.tags().map_err(|e| {
         match e.advice() {
@@ -77,17 +74,18 @@ pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
     if !args.all {
         tags.retain(|tag| !is_digest_tag(tag));
     }
-    if let Some(pattern) = &args.latest {
-        let newest = latest(&tags, pattern).cloned();
-        let what = || match pattern.as_str() {
+    if let Some(pattern) = pattern {
+        let newest = latest_version(&tags, Some(pattern).filter(|text| !text.is_empty()));
+        let what = || match pattern {
             "" => format!("{repository} has no tag that is a version"),
             pattern => format!("{repository} has no tag that is a version and fits {pattern}"),
         };
         let hint = format!("osimage tags {repository}");
-        tags = vec![newest.ok_or_else(|| Error::not_found(what()).with_hint(hint))?];
+        let newest = newest.ok_or_else(|| Error::not_found(what()).with_hint(hint))?;
+        tags = vec![newest.to_owned()];
     }
     if args.semver {
-        tags.sort_by_cached_key(|tag| version(tag));
+        sort_by_version(&mut tags);
     }
     match args.format {
         Format::Text => tags.iter().try_for_each(|tag| output::line(&output::visible(tag))),
@@ -97,43 +95,25 @@ pub fn tags(args: &TagsArgs, context: &Context) -> Result<()> {
     }
 }
 
-/// The newest version among tags. Of two spellings of one version it is the last in the order of
-/// texts.
-fn latest<'t>(tags: &'t [String], pattern: &str) -> Option<&'t String> {
-    let versions = tags.iter().filter_map(|tag| Some((version(tag)?, tag)));
-    let fits = |tag: &str| pattern.is_empty() || fits(tag, pattern);
-    let versions: Vec<_> = versions.filter(|(_, tag)| fits(tag)).collect();
-    let released = versions.iter().filter(|(version, _)| version.pre.is_empty());
-    let released = released.max().filter(|_| pattern.is_empty());
-    released.or_else(|| versions.iter().max()).map(|(_, tag)| *tag)
-}
-
-/// Whether a text fits a pattern, in which `*` stands for any text.
-fn fits(text: &str, pattern: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return text == pattern };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<_> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some(at) = text.find(part) else { return false };
-        text = &text[at + part.len()..];
+/// The repository, and the pattern, empty for none, where the newest version is asked for.
+fn asked(args: &TagsArgs) -> Result<(&str, Option<&str>)> {
+    let none = || {
+        Error::usage("nothing says of which repository")
+            .with_hint("osimage tags REPOSITORY --latest")
+    };
+    match (args.repository.as_deref(), args.latest.as_deref()) {
+        // The word behind the option is the repository, where there is no other.
+        (None, repository) => {
+            let repository = repository.filter(|text| !text.is_empty()).ok_or_else(none)?;
+            Ok((repository, Some("")))
+        }
+        // No tag has a slash.
+        (Some(pattern), Some(repository)) if repository.contains('/') => {
+            Err(Error::usage(format!("{repository} is no pattern of tags"))
+                .with_hint(format!("osimage tags {repository} --latest '{pattern}'")))
+        }
+        (Some(repository), pattern) => Ok((repository, pattern)),
     }
-    text.ends_with(last)
-}
-
-/// A tag as a version: with or without `v`, with one number or more, and with `_` for the `+` that a
-/// tag cannot have.
-fn version(tag: &str) -> Option<Version> {
-    let text = tag.strip_prefix('v').unwrap_or(tag).replacen('_', "+", 1);
-    let end = text.find(['-', '+']).unwrap_or(text.len());
-    let (numbers, rest) = text.split_at(end);
-    let mut numbers: Vec<u64> =
-        numbers.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
-    if numbers.len() > 3 {
-        return None;
-    }
-    numbers.resize(3, 0);
-    format!("{}.{}.{}{rest}", numbers[0], numbers[1], numbers[2]).parse().ok()
 }
 
 /// List the repositories of a registry, where it allows that
@@ -164,46 +144,5 @@ pub fn repos(args: &ReposArgs, context: &Context) -> Result<()> {
             repositories.iter().try_for_each(|name| output::line(&output::visible(name)))
         }
         Format::Json => output::json(&Repositories { repositories: &repositories }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_sorted_as_versions() {
-        let mut tags =
-            ["v1.10", "1.9", "latest", "2", "1.9.1", "1.10-rc.1", "2024.01.05", "1.9_b", "1.2.3.4"];
-        tags.sort_by_cached_key(|tag| version(tag));
-        let sorted =
-            ["latest", "1.2.3.4", "1.9", "1.9_b", "1.9.1", "1.10-rc.1", "v1.10", "2", "2024.01.05"];
-        assert_eq!(tags, sorted);
-    }
-
-    #[test]
-    fn the_newest_version_is_found() {
-        let tags = ["1.9", "1.10", "v1.10", "2.0-rc.1", "latest", "0.9-amd64", "0.10-amd64"];
-        let tags = tags.map(str::to_owned);
-        for (pattern, expected) in [
-            ("", Some("v1.10")),
-            ("1.*", Some("1.10")),
-            ("2*", Some("2.0-rc.1")),
-            ("*-amd64", Some("0.10-amd64")),
-            ("0.*-a*64", Some("0.10-amd64")),
-            ("1.9", Some("1.9")),
-            ("lat*", None),
-            ("3*", None),
-        ] {
-            assert_eq!(latest(&tags, pattern).map(String::as_str), expected, "{pattern}");
-        }
-        let marked = ["1.0-amd64", "1.1-amd64", "x"].map(str::to_owned);
-        assert_eq!(latest(&marked, ""), Some(&marked[1]));
-        assert_eq!(latest(&[], ""), None);
-        for (text, pattern, expected) in
-            [("abc", "a*c", true), ("aa", "a*a", true), ("a", "a*a", false), ("ab", "*", true)]
-        {
-            assert_eq!(fits(text, pattern), expected, "{text} {pattern}");
-        }
     }
 }

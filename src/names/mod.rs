@@ -23,6 +23,7 @@ mod namespace;
 mod reference;
 mod repository;
 mod tag;
+mod version;
 
 pub(crate) use entry::tag_of;
 pub use entry::{EntryName, Selector, split_tag};
@@ -33,6 +34,7 @@ pub use reference::Reference;
 pub use repository::RepositoryName;
 pub(crate) use tag::{COSIGN, digest_of_tag};
 pub use tag::{Tag, TagOrDigest};
+pub use version::{latest_version, sort_by_version};
 
 /// A text from elsewhere as an error shows it: in quotes, made visible, and cut.
 fn shown(text: &str) -> String {

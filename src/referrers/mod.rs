@@ -109,7 +109,13 @@ pub(crate) fn tagged_among(entries: &[Descriptor], tags: &[Tag]) -> Vec<Descript
 /// Whether a tag, or the tag of an entry's name, is made of a digest: that of a list of referrers, or
 /// of what cosign attaches.
 pub fn is_digest_tag(name: &str) -> bool {
-    digest_of_tag(tag_of(name)).is_some()
+    subject_of_tag(name).is_some()
+}
+
+/// The manifest that a tag belongs to, or the tag of an entry's name, by the digest that it is made of:
+/// what lies under it goes along with that. `None` for the tag of an image.
+pub fn subject_of_tag(name: &str) -> Option<Digest> {
+    digest_of_tag(tag_of(name))
 }
 
 /// Whether a tag is one of cosign's.

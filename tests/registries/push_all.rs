@@ -94,3 +94,47 @@ fn two_images_that_would_have_one_name_are_not_pushed() {
     scratch.osimage(["--store-path", "store", "push", "--all", &registry.host()]).ok();
     assert_eq!(put(&registry), ["me/os:1"]);
 }
+
+/// A folder of archives goes as one; what each is called is looked at before anything is sent.
+#[test]
+fn a_folder_of_archives_is_pushed_as_a_whole() {
+    let scratch = Scratch::new();
+    store(&scratch, &["h.example/me/os:1", "h.example/me/tools:2", "h.example/other/os:1"]);
+    let export = |name: &str, file: &str| {
+        scratch.osimage(["--store-path", "store", "export", name, file]).ok();
+    };
+    for folder in ["release", "clash", "empty"] {
+        std::fs::create_dir(scratch.path(folder)).unwrap();
+        scratch.write(format!("{folder}/SHA256SUMS"), "no archive");
+    }
+    export("h.example/me/os:1", "release/os.oci.tar.xz");
+    export("h.example/me/tools:2", "release/tools.oci.tar");
+    std::fs::copy(scratch.path("release/os.oci.tar.xz"), scratch.path("clash/os.oci.tar.xz"))
+        .unwrap();
+    export("h.example/other/os:1", "clash/other.oci.tar");
+    for (folder, tag, expected) in [
+        ("release", None, ["a/os:1", "a/tools:2"]),
+        ("./release/", Some("v9"), ["a/os:v9", "a/tools:v9"]),
+    ] {
+        let registry = Registry::start();
+        let namespace = format!("{}/a", registry.host());
+        let mut args = vec!["push", "--all", folder, &namespace, "--digest-file", "digests"];
+        args.extend(tag.iter().flat_map(|tag| ["--tag", tag]));
+        scratch.osimage(&args).ok();
+        assert_eq!(put(&registry), expected, "{folder}");
+        let lines = std::fs::read_to_string(scratch.path("digests")).unwrap();
+        let repositories: Vec<_> =
+            lines.lines().map(|line| line.split_once("@sha256:").unwrap().0).collect();
+        assert_eq!(repositories, ["os", "tools"].map(|name| format!("{namespace}/{name}")));
+    }
+    let registry = Registry::start();
+    let namespace = format!("{}/a", registry.host());
+    for (args, code, says) in [
+        (vec!["clash", &namespace], 2, "would both be"),
+        (vec!["empty", &namespace], 3, "no archive in it"),
+        (vec!["release"], 2, "h.example"),
+    ] {
+        scratch.osimage(["push", "--all"]).args(args).run().says(&[says]).fails(code);
+    }
+    assert!(registry.requests().is_empty());
+}
