@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::digest::{Digest, Verifying};
+use crate::digest::{Digest, Hasher, Verifying};
 use crate::error::Advice;
 use crate::manifest::RawManifest;
 use crate::names::{Selector, Tag, digest_of_tag, tag_of};
@@ -247,8 +247,8 @@ pub trait Inventory: Source {
     /// Where it cannot be read.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>>;
 
-    /// What another tool has begun to bring in and not finished: where it lies, with its size in
-    /// bytes. It is no fault, and takes room.
+    /// What somebody has begun to bring in and not finished: where it lies, with its size in bytes.
+    /// It is no fault, and takes room.
     ///
     /// # Errors
     /// Where it cannot be read.
@@ -282,6 +282,22 @@ pub fn verified<'a>(
         descriptor.size,
         source.origin(),
     ))
+}
+
+/// Opens the rest of content, of which `there` bytes are there and hashed already. It reads to its
+/// end without an error only where all of it together is what the descriptor says.
+///
+/// # Errors
+/// As [`Source::open`].
+pub(crate) fn verified_rest<'a>(
+    source: &'a dyn Source,
+    descriptor: &Descriptor,
+    there: u64,
+    before: Hasher,
+) -> Result<Verifying<Box<dyn Read + 'a>>> {
+    let rest = source.open(descriptor, there)?;
+    let left = descriptor.size.saturating_sub(there);
+    Ok(Verifying::rest(rest, &descriptor.digest, left, before, source.origin()))
 }
 
 /// Reads a small piece of content whole and checked; at most `limit` bytes, which the errors name.

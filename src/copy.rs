@@ -235,23 +235,26 @@ impl Source for Stoppable<'_> {
         // Opening is asking a registry, and trying that again.
         match self.stopped.load(Ordering::Relaxed) {
             true => Err(Error::refused("another part of the transfer failed")),
-            false => Ok(Box::new(StoppableReader {
-                reader: self.source.open(descriptor, offset)?,
-                stopped: &self.stopped,
-                observed: self.observer.map(|observer| (observer, descriptor.clone())),
-            })),
+            false => {
+                let reader = self.source.open(descriptor, offset)?;
+                self.observer.inspect(|observer| observer.opened(descriptor, offset));
+                let observed = self.observer.map(|observer| (observer, descriptor.clone()));
+                Ok(Box::new(StoppableReader { reader, stopped: &self.stopped, observed }))
+            }
         }
     }
 
     /// What the kernel sends is not seen here; and whoever has it sent reads nothing from the reader
     /// now and then, to learn of the end.
     fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
-        match self.observer {
-            Some(observer) if observer.counts() => return Ok(None),
-            Some(observer) => observer.advanced(descriptor, 0),
-            None => {}
+        if self.observer.is_some_and(Observer::counts) {
+            return Ok(None);
         }
-        self.source.file(descriptor)
+        let file = self.source.file(descriptor)?;
+        if let (Some(observer), Some(_)) = (self.observer, &file) {
+            observer.advanced(descriptor, 0);
+        }
+        Ok(file)
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {

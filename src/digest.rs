@@ -179,6 +179,23 @@ impl Hasher {
         }
     }
 
+    /// Takes all in that a reader gives; gives how many bytes that were.
+    pub(crate) fn read_all(&mut self, from: &mut dyn Read) -> io::Result<u64> {
+        let mut block = vec![0; BLOCK];
+        let mut size = 0;
+        loop {
+            match from.read(&mut block) {
+                Ok(0) => return Ok(size),
+                Ok(n) => {
+                    self.update(&block[..n]);
+                    size += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// The digest of everything that was taken in.
     pub fn finish(self) -> Digest {
         let (algorithm, bytes) = match self.0 {
@@ -209,13 +226,19 @@ impl<R: Read> Verifying<R> {
     /// Checks `inner` against `digest` and `size` (bytes); `origin` says in errors where the
     /// content comes from.
     pub fn new(inner: R, digest: &Digest, size: u64, origin: impl Into<String>) -> Self {
-        Verifying {
-            inner,
-            digest: digest.clone(),
-            left: size,
-            hasher: Some(Hasher::new(digest.algorithm())),
-            origin: origin.into(),
-        }
+        Self::rest(inner, digest, size, Hasher::new(digest.algorithm()), origin)
+    }
+
+    /// Checks what comes after bytes that `before` has taken in; `left` (bytes) is what is to come.
+    pub(crate) fn rest(
+        inner: R,
+        digest: &Digest,
+        left: u64,
+        before: Hasher,
+        origin: impl Into<String>,
+    ) -> Self {
+        let (digest, origin) = (digest.clone(), origin.into());
+        Verifying { inner, digest, left, hasher: Some(before), origin }
     }
 
     fn refuse(&self, why: &str) -> io::Error {

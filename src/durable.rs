@@ -76,6 +76,6 @@ pub fn save(path: &Path, content: &mut dyn Read) -> Result<()> {
     let (dir_path, name) = split(path)?;
     let dir = open_dir(dir_path)?;
     let new = NewFile::create(&dir, dir_path, 0o666)?;
-    copy_sparse(content, new.file(), |_| ()).map_err(|e| Error::io("write", path, e))?;
+    copy_sparse(content, new.file(), 0, |_| ()).map_err(|e| Error::io("write", path, e))?;
     new.commit(name)
 }

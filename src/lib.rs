@@ -80,6 +80,7 @@
 //! ```
 
 pub mod archive;
+mod arrival;
 pub mod artifact;
 pub mod attach;
 pub mod bundle;

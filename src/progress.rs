@@ -20,7 +20,8 @@ pub enum Ended {
 /// pieces too.
 ///
 /// A piece begins once, advances while its bytes are read, and ends once; one that fails does not
-/// end. After a connection broke, bytes may be read again.
+/// end. After a connection broke, bytes may be read again. One that was cut off in an earlier run may
+/// be opened where that one ended.
 ///
 /// Anybody may implement it; that is what it is for. A transfer waits for what an observer does, and
 /// takes nothing from it. No method has a default, so that none is forgotten; an empty one will do.
@@ -42,6 +43,8 @@ pub enum Ended {
 ///
 /// impl Observer for Counter {
 ///     fn started(&self, _: &Descriptor) {}
+///
+///     fn opened(&self, _: &Descriptor, _: u64) {}
 ///
 ///     fn advanced(&self, _: &Descriptor, bytes: u64) {
 ///         self.0.fetch_add(bytes, Ordering::Relaxed);
@@ -72,6 +75,10 @@ pub enum Ended {
 pub trait Observer: Sync {
     /// A piece is looked at: the target is asked for it, or gets it.
     fn started(&self, piece: &Descriptor);
+
+    /// A piece is going to be read from an offset on, in bytes: what lies before it need not be read,
+    /// since it came before. More than once where it is read again.
+    fn opened(&self, piece: &Descriptor, offset: u64);
 
     /// So many more bytes of a piece were read.
     fn advanced(&self, piece: &Descriptor, bytes: u64);

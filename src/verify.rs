@@ -38,8 +38,7 @@ pub struct Report {
     pub unreached: usize,
     /// How many bytes those have.
     pub unreached_bytes: u64,
-    /// How many blobs another tool has not brought in whole; no fault, `gc` frees them once nobody
-    /// works on them.
+    /// How many blobs were not brought in whole; no fault, `gc` frees them once nobody works on them.
     pub unfinished: usize,
     /// How many bytes those have.
     pub unfinished_bytes: u64,

@@ -103,6 +103,8 @@ pub struct Progress {
 struct Shown {
     bar: Option<ProgressBar>,
     begun: Instant,
+    /// How much of it was there before.
+    before: u64,
     /// Whether something of it was read.
     moves: bool,
 }
@@ -135,8 +137,18 @@ impl Observer for Progress {
 
     fn started(&self, piece: &Descriptor) {
         if Way::current() != Way::Nothing && !oci::is_manifest_or_index(&piece.media_type) {
-            let shown = Shown { bar: None, begun: Instant::now(), moves: false };
+            let shown = Shown { bar: None, begun: Instant::now(), before: 0, moves: false };
             self.pieces().insert(piece.digest.clone(), shown);
+        }
+    }
+
+    fn opened(&self, piece: &Descriptor, offset: u64) {
+        let mut pieces = self.pieces();
+        let Some(shown) = pieces.get_mut(&piece.digest) else { return };
+        // What was there is sent or fetched after all where it is of no use.
+        shown.before = if shown.moves { shown.before.min(offset) } else { offset };
+        if let Some(bar) = &shown.bar {
+            go_on(bar, offset);
         }
     }
 
@@ -148,15 +160,23 @@ impl Observer for Progress {
             Way::Bars => {
                 let bar = shown.bar.get_or_insert_with(|| {
                     let prefix = format!("{:<NAME$}", output::cut(&name(piece), NAME));
-                    output::bars().add(
+                    let bar = output::bars().add(
                         ProgressBar::new(piece.size)
                             .with_style(style("prefix"))
                             .with_prefix(prefix),
-                    )
+                    );
+                    go_on(&bar, shown.before);
+                    bar
                 });
                 bar.inc(bytes);
             }
-            Way::Lines if first => self.say(self.verb.words()[0], piece, ""),
+            Way::Lines if first => {
+                let more = match shown.before {
+                    0 => String::new(),
+                    before => format!("  goes on at {}", output::size(before)),
+                };
+                self.say(self.verb.words()[0], piece, &more);
+            }
             Way::Lines | Way::Nothing => {}
         }
     }
@@ -170,7 +190,15 @@ impl Observer for Progress {
         match how {
             Ended::There => self.say("there", piece, ""),
             Ended::Mounted => self.say("mounted", piece, "  taken over from another repository"),
-            _ => self.say(self.verb.words()[1], piece, &speed(piece.size, shown.begun.elapsed())),
+            _ => {
+                let new = piece.size.saturating_sub(shown.before);
+                let more = match shown.before {
+                    0 => String::new(),
+                    before => format!("  {} were there", output::size(before)),
+                };
+                let more = more + &speed(new, shown.begun.elapsed());
+                self.say(self.verb.words()[1], piece, &more);
+            }
         }
     }
 }
@@ -182,6 +210,12 @@ impl Drop for Progress {
             shown.bar.inspect(ProgressBar::finish_and_clear);
         }
     }
+}
+
+/// Moves a bar to where a layer goes on; that is no speed.
+fn go_on(bar: &ProgressBar, offset: u64) {
+    bar.set_position(offset);
+    bar.reset_eta();
 }
 
 /// What a layer is called: its role, its file's name, or what its media type ends in.

@@ -35,7 +35,8 @@ use super::target::{self, Writing};
 
 What is attached goes into a folder of its own, logs/DIGEST/ in the example, and replaces nothing.
 What is there already with the right digest is not fetched again. Everything is checked against its
-digest. A pull that was cut off goes on when it is run again.")]
+digest. A pull that was cut off goes on when it is run again, within a large layer too; a layer on its
+way into an archive begins anew.")]
 pub struct Args {
     /// Image to pull
     #[arg(value_name = "REF")]

@@ -56,7 +56,7 @@ struct Blob<'a> {
     size: u64,
 }
 
-/// What another tool left unfinished.
+/// What was left unfinished.
 #[derive(Serialize)]
 struct Unfinished {
     path: String,
@@ -248,8 +248,9 @@ pub fn tell(report: &Report) -> Result<()> {
     }
     if report.unfinished > 0 {
         output::say(&format!(
-            "{}, {}, that another tool has not brought in whole; `osimage gc` frees what it has \
-             not written to for an hour",
+            "{}, {}, that were not brought in whole: the same command again goes on with what \
+             osimage began, and `osimage gc` frees that, and what another tool has not written to \
+             for an hour",
             output::count(report.unfinished, "blob"),
             output::size(report.unfinished_bytes)
         ));

@@ -23,7 +23,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,7 +36,7 @@ use crate::graph::Node;
 use crate::image::{Image, Layer, Role};
 use crate::oci::Descriptor;
 use crate::progress::Ended;
-use crate::{Error, Result};
+use crate::{Error, Result, arrival};
 
 mod sums;
 
@@ -43,6 +44,8 @@ use sums::Sums;
 
 /// What the file of the command line is called.
 const COMMAND_LINE: &str = "cmdline";
+/// The mode of a file, before the process's mask.
+const MODE: u32 = 0o666;
 
 /// How files are written.
 #[derive(Debug, Clone)]
@@ -178,9 +181,9 @@ impl Files {
         };
         let written =
             copy::transfer(source, &self.nodes(), &target, &options.transfer).and_then(|()| {
-                self.command_line.as_ref().map_or(Ok(()), |command_line| {
-                    target.write(COMMAND_LINE, &mut format!("{command_line}\n").as_bytes(), None)
-                })
+                self.command_line
+                    .as_ref()
+                    .map_or(Ok(()), |command_line| target.write_command_line(command_line))
             });
         let Folder { dir, sums, .. } = target;
         let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -217,20 +220,35 @@ impl Folder<'_> {
         self.layers.get(&node.descriptor().digest).map_or(&[], Vec::as_slice)
     }
 
-    fn write(&self, name: &str, content: &mut dyn Read, digest: Option<&Digest>) -> Result<()> {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        // The content is checked against its own digest anyway; only another algorithm's needs a
-        // second hash for the sums.
-        let known = digest.filter(|digest| digest.algorithm() == Algorithm::Sha256);
-        let new = NewFile::create(&self.dir, self.path, 0o666)?;
-        file::copy_sparse(content, new.file(), |bytes| {
-            if known.is_none() {
-                hasher.update(bytes);
+    /// Writes the content of a layer to its file.
+    fn write(&self, layer: &Layer, source: &dyn Source) -> Result<()> {
+        let (name, digest) = (&layer.file_name, &layer.descriptor.digest);
+        let new = arrival::new_file(source, &layer.descriptor, &self.dir, self.path, MODE)?;
+        // The content was checked against its own digest; only another algorithm's needs a second
+        // hash for the sums.
+        let sum = match digest.algorithm() {
+            Algorithm::Sha256 => digest.clone(),
+            _ => {
+                let failed = |e| Error::io("read", self.path.join(name), e);
+                let mut hasher = Hasher::new(Algorithm::Sha256);
+                new.file().rewind().map_err(failed)?;
+                hasher.read_all(&mut new.file()).map_err(failed)?;
+                hasher.finish()
             }
-        })
-        .map_err(|e| Error::io("write", self.path.join(name), e))?;
+        };
         new.commit(name)?;
-        self.note(name, &known.cloned().unwrap_or_else(|| hasher.finish()));
+        self.note(name, &sum);
+        Ok(())
+    }
+
+    fn write_command_line(&self, command_line: &str) -> Result<()> {
+        let content = format!("{command_line}\n");
+        let new = NewFile::create(&self.dir, self.path, MODE)?;
+        new.file()
+            .write_all_at(content.as_bytes(), 0)
+            .map_err(|e| Error::io("write", self.path.join(COMMAND_LINE), e))?;
+        new.commit(COMMAND_LINE)?;
+        self.note(COMMAND_LINE, &Digest::of(content.as_bytes()));
         Ok(())
     }
 
@@ -267,6 +285,7 @@ impl Target for Folder<'_> {
             && self.layers_of(node).iter().all(there);
         if has {
             self.layers_of(node).iter().for_each(|layer| self.note(&layer.file_name, digest));
+            file::forget_partial(&self.dir, digest);
         }
         Ok(has)
     }
@@ -274,8 +293,7 @@ impl Target for Folder<'_> {
     fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
         self.layers_of(node).iter().try_for_each(|layer| {
             self.check_ours(layer)?;
-            let mut content = content::verified(source, &layer.descriptor)?;
-            self.write(&layer.file_name, &mut content, Some(&layer.descriptor.digest))
+            self.write(layer, source)
         })?;
         Ok(Ended::Copied)
     }

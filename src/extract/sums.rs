@@ -71,14 +71,7 @@ impl Sums {
         }
         let Ok((mut file, _)) = file::open_regular(path) else { return false };
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut block = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut block) {
-                Ok(0) => return line.starts_with(hasher.finish().hex().as_bytes()),
-                Ok(n) => hasher.update(&block[..n]),
-                Err(_) => return false,
-            }
-        }
+        hasher.read_all(&mut file).is_ok() && line.starts_with(hasher.finish().hex().as_bytes())
     }
 
     /// Writes the list with new sums in it. The lines of other files, from an earlier run into the

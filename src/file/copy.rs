@@ -12,22 +12,25 @@ use rustix::fs::{Advice, fadvise};
 use crate::digest::BLOCK;
 
 /// Copies to the end, leaving out whole pages of zeros, so that the new file is sparse where the
-/// content is zero; `each` sees every byte in order. Gives the number of bytes.
+/// content is zero; `each` sees every byte in order. It is written from `start` on, in bytes, where
+/// the file ends. Gives the number of bytes that were copied.
 ///
 /// More than a block is written on a thread of its own, while the next block comes, and is hashed.
+/// The file is never longer than what was written of it in order, zeros that were left out included.
 ///
 /// # Errors
 /// What either side gives.
 pub(crate) fn copy_sparse(
     from: &mut dyn Read,
     to: &File,
+    start: u64,
     each: impl FnMut(&[u8]),
 ) -> io::Result<u64> {
-    let mut blocks = Blocks { from, each, offset: 0 };
+    let mut blocks = Blocks { from, each, offset: start };
     let first = blocks.next(vec![0; BLOCK])?;
     if first.ends() {
         write_data(to, &first)?;
-        return finish(to, blocks.offset);
+        return Ok(blocks.offset - start);
     }
     let (full, coming) = sync_channel::<Block>(AHEAD);
     let (used, spare) = channel();
@@ -51,7 +54,7 @@ pub(crate) fn copy_sparse(
             loop {
                 write_data(to, &block)?;
                 if block.ends() {
-                    return finish(to, blocks.offset);
+                    return Ok(blocks.offset - start);
                 }
                 block = blocks.next(block.bytes)?;
             }
@@ -60,7 +63,7 @@ pub(crate) fn copy_sparse(
         drop(full);
         writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         read?;
-        finish(to, blocks.offset)
+        Ok(blocks.offset - start)
     })
 }
 
@@ -117,7 +120,7 @@ impl<F: FnMut(&[u8])> Blocks<'_, F> {
     }
 }
 
-/// Writes a block, but for whole pages of zeros.
+/// Writes a block, but for whole pages of zeros; then the file ends where the block does.
 fn write_data(to: &File, block: &Block) -> io::Result<()> {
     const PAGE: usize = 4096;
     static ZEROS: [u8; PAGE] = [0; PAGE];
@@ -136,6 +139,7 @@ fn write_data(to: &File, block: &Block) -> io::Result<()> {
     }
     match data {
         Some(start) => to.write_all_at(&bytes[start..], block.offset + start as u64),
+        None if block.len > 0 => to.set_len(block.offset + block.len as u64),
         None => Ok(()),
     }
 }
@@ -150,11 +154,6 @@ fn write_back(to: &File, block: &Block) {
         // that is not taken costs nothing but time.
         let _ = fadvise(to, end - EVERY, NonZeroU64::new(EVERY), Advice::DontNeed);
     }
-}
-
-/// Gives a file that was copied its size, which may end in zeros.
-fn finish(to: &File, size: u64) -> io::Result<u64> {
-    to.set_len(size).map(|()| size)
 }
 
 /// Reads until the buffer is full or the content ends.

@@ -1,6 +1,7 @@
 //! New files that are invisible until they are whole and on the disk.
 
 mod copy;
+mod partial;
 mod regular;
 
 use std::ffi::{OsStr, OsString};
@@ -17,6 +18,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 pub(crate) use self::copy::copy_sparse;
+pub(crate) use self::partial::{Partial, forget_partial};
 pub(crate) use self::regular::{State, changed, open_regular, read_small};
 use crate::{Error, Result};
 
@@ -60,12 +62,14 @@ pub(crate) fn names(dir: &File, path: &Path) -> Result<Vec<OsString>> {
 /// A file in the making. Dropping it without [`commit`](NewFile::commit) leaves nothing behind.
 ///
 /// The file has no name at all until it is committed where the file system can do that
-/// (`O_TMPFILE`), so not even a killed process leaves anything; elsewhere it has a temporary name.
+/// (`O_TMPFILE`), so not even a killed process leaves anything; elsewhere it has a temporary name. A
+/// [`Partial`] becomes one when it is whole.
 pub(crate) struct NewFile<'a> {
+    // Its name goes before the file is closed, which ends the lock.
+    temporary: Option<Temporary<'a>>,
     file: File,
     dir: &'a File,
     dir_path: &'a Path,
-    temporary: Option<Temporary<'a>>,
 }
 
 impl<'a> NewFile<'a> {
@@ -80,7 +84,7 @@ impl<'a> NewFile<'a> {
             && let Ok(fd) =
                 rustix::fs::openat(dir, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
         {
-            return Ok(NewFile { file: fd.into(), dir, dir_path, temporary: None });
+            return Ok(NewFile { temporary: None, file: fd.into(), dir, dir_path });
         }
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -93,7 +97,7 @@ impl<'a> NewFile<'a> {
                     // file's age does.
                     let _ = file.try_lock();
                     remove_abandoned(dir, dir_path);
-                    return Ok(NewFile { file, dir, dir_path, temporary: Some(temporary) });
+                    return Ok(NewFile { temporary: Some(temporary), file, dir, dir_path });
                 }
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(Error::io("create a file in", dir_path, e)),
@@ -131,9 +135,10 @@ impl<'a> NewFile<'a> {
                 }
             }
         }
-        if let Some(temporary) = &self.temporary {
+        if let Some(temporary) = &mut self.temporary {
             // Where this fails, the drop removes the temporary name.
             rustix::fs::renameat(dir, &temporary.name, dir, name).map_err(failed)?;
+            temporary.gone = true;
         }
         sync_dir(dir, self.dir_path)
     }
@@ -144,16 +149,17 @@ impl<'a> NewFile<'a> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn commit_if_absent(self, name: impl AsRef<Path>) -> Result<bool> {
+    pub fn commit_if_absent(mut self, name: impl AsRef<Path>) -> Result<bool> {
         let name = name.as_ref();
         self.sync(name)?;
-        let named = match &self.temporary {
+        let named = match &mut self.temporary {
             None => self.link(name),
-            Some(temporary) => {
-                let temporary = &temporary.name;
-                match rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty()) {
+            Some(Temporary { name: temporary, gone, .. }) => {
+                match rustix::fs::linkat(self.dir, &*temporary, self.dir, name, AtFlags::empty()) {
                     Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                        rename_if_absent(self.dir, temporary, name)
+                        let renamed = rename_if_absent(self.dir, temporary, name);
+                        *gone = renamed.is_ok();
+                        renamed
                     }
                     linked => linked,
                 }
@@ -182,6 +188,9 @@ struct Temporary<'a> {
     dir: &'a File,
     name: PathBuf,
     path: PathBuf,
+    /// Whether the file of that name is no concern of this value any more: it has another name, or
+    /// is left for another run.
+    gone: bool,
 }
 
 /// The temporary names of this process.
@@ -204,14 +213,15 @@ impl<'a> Temporary<'a> {
         let mut all = TEMPORARIES.lock().expect("nothing panics with this lock");
         let made = make(&name)?;
         all.push(path.clone());
-        Ok((made, Temporary { dir, name, path }))
+        Ok((made, Temporary { dir, name, path, gone: false }))
     }
 }
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
-        // It is not there any more where the file was renamed.
-        let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
+        if !self.gone {
+            let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
+        }
         let mut all = TEMPORARIES.lock().expect("nothing panics with this lock");
         all.retain(|path| *path != self.path);
     }
@@ -253,7 +263,6 @@ fn rename_if_absent(dir: &File, from: &Path, to: &Path) -> rustix::io::Result<()
 /// than a day and that nobody has locked. Each folder is looked at once by a process. What cannot be
 /// removed stays.
 fn remove_abandoned(dir: &File, path: &Path) {
-    const DAY: i64 = 24 * 60 * 60;
     static SEEN: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
     let Ok(metadata) = dir.metadata() else { return };
     let folder = (metadata.dev(), metadata.ino());
@@ -262,16 +271,27 @@ fn remove_abandoned(dir: &File, path: &Path) {
         return;
     }
     seen.push(folder);
+    drop(seen);
+    remove_old(dir, path);
+}
+
+fn remove_old(dir: &File, path: &Path) {
+    const DAY: i64 = 24 * 60 * 60;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let names = names(dir, path).unwrap_or_default();
     for name in names.iter().filter(|name| is_leftover(name)) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(fd) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { continue };
         let file = File::from(fd);
-        let old = |metadata: Metadata| {
+        let old = |metadata: &Metadata| {
             metadata.is_file() && metadata.mtime().saturating_add(DAY) < now.as_secs() as i64
         };
-        if file.metadata().is_ok_and(old) && file.try_lock().is_ok() {
+        let Ok(metadata) = file.metadata() else { continue };
+        // Whoever had it locked may have given it another name.
+        if old(&metadata)
+            && file.try_lock().is_ok()
+            && partial::is_called(dir, name.as_ref(), &metadata)
+        {
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
     }

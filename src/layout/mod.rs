@@ -7,6 +7,8 @@
 //! DIR/blobs/sha256/HEX      content, mode 0444
 //! ```
 //!
+//! Beside the blobs lies what has come of those whose transfer was cut off, under temporary names.
+//!
 //! Durable before visible: a blob gets its name when all of it is on the disk, and an entry in
 //! `index.json` when all its blobs are. Two advisory locks keep processes apart, both on folders
 //! that are there anyway, so that no file lies about: whoever adds content or names holds `blobs/`
@@ -475,7 +477,9 @@ impl Inventory for Layout {
     }
 
     fn unfinished(&self) -> Result<Vec<(PathBuf, u64)>> {
-        Ok(self.ingested()?.into_iter().map(|found| (found.path, found.size)).collect())
+        let mut all = self.left_behind(false)?;
+        all.extend(self.ingested()?.into_iter().map(|found| (found.path, found.size)));
+        Ok(all)
     }
 
     /// Everything else in a layout is read whenever it is opened.

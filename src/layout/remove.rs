@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
 
 use super::{BLOBS, Keeping, Layout, Lock};
 use crate::content::{Inventory, Source};
@@ -21,7 +22,7 @@ use crate::{Error, Kind, Result, file};
 pub struct Removed {
     /// The blobs, with their sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,
-    /// What other tools left unfinished, by its place, with its sizes in bytes.
+    /// What was left unfinished, by its place, with its sizes in bytes.
     pub unfinished: Vec<(PathBuf, u64)>,
 }
 
@@ -37,8 +38,9 @@ impl Removed {
 impl Layout {
     /// Frees every blob that no entry of the index reaches, and what killed processes left behind.
     /// It waits until nobody is adding to the layout, and holds others back meanwhile; so
-    /// content that is about to be named is not lost. What a tool without locks has begun to bring
-    /// in goes too where that tool has not written to it for an hour.
+    /// content that is about to be named is not lost. What was cut off on its way here goes too, and
+    /// what a tool without locks has begun to bring in where that tool has not written to it for an
+    /// hour.
     ///
     /// # Errors
     /// [`Error::Invalid`] where a manifest is damaged: what it reaches cannot be told, so nothing
@@ -66,9 +68,13 @@ impl Layout {
             return Err(self.strange(&self.path_of(odd)));
         }
         let mut removed = self.sweep(&reached, None, dry_run)?;
-        removed.unfinished = self.remove_idle(dry_run)?;
+        // Whoever writes blobs is held back by the caller's lock.
+        removed.unfinished = self.left_behind(!dry_run)?;
+        removed.unfinished.extend(self.remove_idle(dry_run)?);
         if !dry_run {
-            self.remove_leftovers()?;
+            // The lock keeps the file of a process that is just replacing the index.
+            let root = self.lock_index()?;
+            left_behind_in(root.folder(), &self.path, true)?;
         }
         Ok(removed)
     }
@@ -191,27 +197,42 @@ impl Layout {
             .map_err(|e| Error::io("remove", path(), e))
     }
 
-    /// Removes what killed processes left behind. The lock on the index keeps the file of a process
-    /// that is just replacing it; whoever writes blobs is held back by the caller's lock. A folder,
-    /// or what else has such a name and is no file, is somebody else's.
-    fn remove_leftovers(&self) -> Result<()> {
-        let root = self.lock_index()?;
-        remove_leftovers_in(root.folder(), &self.path)?;
+    /// What killed processes left of blobs: where it lies, with its size in bytes. It is removed where
+    /// that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn left_behind(&self, remove: bool) -> Result<Vec<(PathBuf, u64)>> {
+        let mut all = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let Some(dir) = self.open_algorithm(algorithm)? else { continue };
-            remove_leftovers_in(&dir, &self.path.join(BLOBS).join(algorithm.name()))?;
+            let path = self.path.join(BLOBS).join(algorithm.name());
+            all.extend(left_behind_in(&dir, &path, remove)?);
         }
-        Ok(())
+        Ok(all)
     }
 }
 
-fn remove_leftovers_in(dir: &File, path: &Path) -> Result<()> {
+/// What killed processes left behind in a folder. A folder, or what else has such a name and is no
+/// file, is somebody else's.
+fn left_behind_in(dir: &File, path: &Path, remove: bool) -> Result<Vec<(PathBuf, u64)>> {
+    let mut all = Vec::new();
     for name in file::names(dir, path)?.iter().filter(|name| file::is_leftover(name)) {
-        let failed = |e| Error::io("remove", path.join(name), e);
-        let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-        if FileType::from_raw_mode(found.st_mode).is_file() {
+        let place = path.join(name);
+        let failed = |e| Error::io(if remove { "remove" } else { "read" }, &place, e);
+        let found = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // It is whole now.
+            Err(Errno::NOENT) => continue,
+            found => found.map_err(failed)?,
+        };
+        if !FileType::from_raw_mode(found.st_mode).is_file() {
+            continue;
+        }
+        if remove {
             rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(failed)?;
         }
+        all.push((place, u64::try_from(found.st_size).unwrap_or(0)));
     }
-    Ok(())
+    all.sort();
+    Ok(all)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -19,7 +20,7 @@ use crate::graph::Node;
 use crate::names::{EntryName, Selector};
 use crate::oci::{Descriptor, Index};
 use crate::progress::Ended;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, arrival};
 
 /// From this size on it costs less to look for a file among the blobs than to copy it.
 const LARGE: u64 = 1 << 20;
@@ -61,7 +62,15 @@ impl<'a> Session<'a> {
         // Another process may have named it a moment ago, without having brought the name to the
         // disk yet.
         self.touch(digest);
+        self.forget_partial(digest);
         Ok(())
+    }
+
+    /// Removes what an earlier run has left of a blob that is there now.
+    fn forget_partial(&self, digest: &Digest) {
+        if let Ok(Some(dir)) = self.layout.open_algorithm(digest.algorithm()) {
+            file::forget_partial(&dir, digest);
+        }
     }
 
     /// Remembers to bring the name of a blob to the disk before anything points to it.
@@ -85,7 +94,7 @@ impl<'a> Session<'a> {
         let mut hasher = Hasher::new(digest.algorithm());
         // What cannot be read is damaged too.
         file.metadata().is_ok_and(|metadata| metadata.len() == size)
-            && hash_all(&mut file, &mut hasher).is_ok_and(|read| read == size)
+            && hasher.read_all(&mut file).is_ok_and(|read| read == size)
             && hasher.finish() == *digest
     }
 
@@ -95,7 +104,7 @@ impl<'a> Session<'a> {
     /// [`Error::Io`].
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        self.put_stream(&mut &bytes[..], &digest, bytes.len() as u64)?;
+        self.put_checked(bytes, &digest)?;
         Ok(digest)
     }
 
@@ -137,9 +146,9 @@ impl<'a> Session<'a> {
         }
         let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
         let size = if rustix::fs::ioctl_ficlone(new.file(), &input).is_ok() {
-            hash_all(&mut new.file(), &mut hasher).map_err(|e| Error::io("read", path, e))?
+            hasher.read_all(&mut new.file()).map_err(|e| Error::io("read", path, e))?
         } else {
-            file::copy_sparse(&mut &input, new.file(), |bytes| hasher.update(bytes))
+            file::copy_sparse(&mut &input, new.file(), 0, |bytes| hasher.update(bytes))
                 .map_err(|e| Error::io("copy", path, e))?
         };
         unchanged(size)?;
@@ -148,17 +157,30 @@ impl<'a> Session<'a> {
         Ok((digest, size))
     }
 
-    /// Stores content whose digest and size are known. They are checked by `content`, which must
-    /// fail where they differ.
-    fn put_stream(&self, content: &mut dyn Read, digest: &Digest, size: u64) -> Result<()> {
+    /// Stores bytes whose digest was checked.
+    fn put_checked(&self, bytes: &[u8], digest: &Digest) -> Result<()> {
+        let size = bytes.len() as u64;
         if self.is_sound(digest, size) {
             self.touch(digest);
             return Ok(());
         }
         let (dir, dir_path) = self.folder(digest.algorithm())?;
         let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
-        file::copy_sparse(content, new.file(), |_| ())
+        new.file()
+            .write_all_at(bytes, 0)
             .map_err(|e| Error::io("write the content to", &dir_path, e))?;
+        self.keep(new, digest, size)
+    }
+
+    /// Stores content from a source, checked; what was cut off goes on.
+    fn put_from(&self, source: &dyn Source, descriptor: &Descriptor) -> Result<()> {
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        if self.is_sound(digest, size) {
+            self.touch(digest);
+            return Ok(());
+        }
+        let (dir, dir_path) = self.folder(digest.algorithm())?;
+        let new = arrival::new_file(source, descriptor, &dir, &dir_path, BLOB_MODE)?;
         self.keep(new, digest, size)
     }
 
@@ -193,10 +215,7 @@ impl<'a> Session<'a> {
     pub fn repair(&self, damaged: &[Descriptor], from: &dyn Source) -> Result<usize> {
         let mut repaired = 0;
         for descriptor in damaged {
-            let put = content::verified(from, descriptor).and_then(|mut content| {
-                self.put_stream(&mut content, &descriptor.digest, descriptor.size)
-            });
-            match put {
+            match self.put_from(from, descriptor) {
                 Ok(()) => repaired += 1,
                 Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Verification) => {}
                 Err(e) => return Err(e),
@@ -245,6 +264,7 @@ impl Target for Session<'_> {
         if there {
             // Whoever wrote it may not have brought its name to the disk yet.
             self.touch(&descriptor.digest);
+            self.forget_partial(&descriptor.digest);
         }
         Ok(there)
     }
@@ -252,14 +272,8 @@ impl Target for Session<'_> {
     fn put(&self, node: &Node, source: &dyn Source) -> Result<Ended> {
         let descriptor = node.descriptor();
         match node.manifest() {
-            Some(manifest) => {
-                self.put_stream(&mut manifest.bytes(), &descriptor.digest, descriptor.size)
-            }
-            None => self.put_stream(
-                &mut content::verified(source, descriptor)?,
-                &descriptor.digest,
-                descriptor.size,
-            ),
+            Some(manifest) => self.put_checked(manifest.bytes(), &descriptor.digest),
+            None => self.put_from(source, descriptor),
         }?;
         Ok(Ended::Copied)
     }
@@ -302,23 +316,6 @@ fn hash_beside(
                 // What cannot be read of the other is not the same.
                 same =
                     same && other.read_exact(&mut beside[..n]).is_ok() && block[..n] == beside[..n];
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// Hashes to the end; gives the number of bytes.
-fn hash_all(from: &mut dyn Read, hasher: &mut Hasher) -> std::io::Result<u64> {
-    let mut block = vec![0; BLOCK];
-    let mut size = 0;
-    loop {
-        match from.read(&mut block) {
-            Ok(0) => return Ok(size),
-            Ok(n) => {
-                hasher.update(&block[..n]);
-                size += n as u64;
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),

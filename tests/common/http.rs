@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -132,6 +132,7 @@ pub struct Connection {
 impl Connection {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
+        self.shared.sent.fetch_add(bytes.len() as u64, SeqCst);
         self.stream.flush()
     }
 
@@ -364,6 +365,7 @@ struct Shared {
     working: AtomicUsize,
     most: AtomicUsize,
     closed: AtomicUsize,
+    sent: AtomicU64,
 }
 
 /// A server on a free loopback port, which ends with this value.
@@ -388,6 +390,7 @@ impl HttpServer {
             working: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
         });
         let (server, is_tls, handler): (_, _, Arc<Handler>) =
             (shared.clone(), tls.is_some(), Arc::new(handler));
@@ -442,6 +445,12 @@ impl HttpServer {
     pub fn forget(&self) {
         lock(&self.shared.log).clear();
         self.shared.most.store(0, SeqCst);
+        self.shared.sent.store(0, SeqCst);
+    }
+
+    /// How many bytes were sent, heads included.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(SeqCst)
     }
 
     /// How many connections were ended by the server.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::registry::{Fault, Registry, call_of};
 use crate::common::remote::{CONFIG, KERNEL, MANIFEST, name};
-use crate::common::{Scratch, noise};
+use crate::common::{Scratch, is_leftover, noise};
 use osimage::digest::Digest;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -60,7 +60,16 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Whatever has a name is whole.
 fn nothing_half_written(folder: &Path, what: &str) {
-    for path in files(folder) {
+    let leftovers = files(folder).into_iter().filter(|it| is_leftover(it.file_name().unwrap()));
+    let leftovers: Vec<_> = leftovers.collect();
+    assert!(leftovers.is_empty(), "{what} leaves {leftovers:?}");
+    all_named_is_whole(folder, what);
+}
+
+/// Whatever has a name is whole, but for what has a temporary one.
+fn all_named_is_whole(folder: &Path, what: &str) {
+    let named = files(folder).into_iter().filter(|it| !is_leftover(it.file_name().unwrap()));
+    for path in named {
         let name = path.file_name().unwrap().to_str().unwrap();
         let bytes = fs::read(&path).unwrap();
         match name {
@@ -94,14 +103,14 @@ fn a_pull_that_is_ended_goes_on_from_what_is_there() {
                 "-o" => "vmlinuz".to_owned(),
                 _ => format!("blobs/sha256/{}", Digest::of(&noise(1, SMALL)).hex()),
             });
-            run.wait_until("the kernel", || {
-                kernel.exists()
-                    && registry.requests().iter().any(|request| request.path.ends_with(&large))
+            let partial = format!(".osimage-partial-{}", large.replace(':', "-"));
+            run.wait_until("the kernel and a part of the rootfs", || {
+                let partial = kernel.with_file_name(&partial).metadata();
+                kernel.exists() && partial.is_ok_and(|partial| partial.len() > 1_000_000)
             });
-            std::thread::sleep(Duration::from_millis(50));
             run.signal(signal);
             assert!(run.end().code >= 128, "{what}");
-            nothing_half_written(&scratch.path("pulled"), &what);
+            all_named_is_whole(&scratch.path("pulled"), &what);
             assert!(
                 !fs::read_to_string(scratch.path("pulled/index.json"))
                     .unwrap_or_default()
@@ -119,7 +128,9 @@ fn a_pull_that_is_ended_goes_on_from_what_is_there() {
                 .collect();
             let kernel = Digest::of(&noise(1, SMALL)).to_string();
             assert!(fetched.iter().all(|request| !request.path.ends_with(&kernel)), "{what}");
-            assert!(fetched.iter().any(|request| request.path.ends_with(&large)), "{what}");
+            let rest = fetched.iter().find(|request| request.path.ends_with(&large));
+            let from = rest.and_then(|rest| rest.header("Range")).unwrap_or_default();
+            assert!(from.starts_with("bytes=1"), "{what}: {from:?}");
             nothing_half_written(&scratch.path("pulled"), &what);
         }
     }

@@ -41,6 +41,7 @@ mod publish;
 mod push_all;
 mod queries;
 mod races;
+mod resumed;
 mod sendfile;
 mod servers;
 mod told;
