@@ -30,6 +30,8 @@
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`publish`]: what a build left, into a registry; [`promote`]: an image gets the name of its next
 //!   stage, and a record of that.
+//! - [`chunks`]: a layer of which any part can be fetched and checked by itself; [`update`] fetches of
+//!   one what changed.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //! - [`rootfs`]: what a built system says of how it starts; [`sbom`]: the bill of its packages.
@@ -84,6 +86,7 @@ mod arrival;
 pub mod artifact;
 pub mod attach;
 pub mod bundle;
+pub mod chunks;
 pub mod compress;
 pub mod content;
 pub mod copy;
@@ -123,6 +126,7 @@ pub mod rootfs;
 pub mod sbom;
 mod threads;
 pub mod trust;
+pub mod update;
 pub mod verify;
 mod words;
 pub mod yaml;

@@ -14,6 +14,13 @@ pub enum Ended {
     Mounted,
     /// It was sent, or fetched.
     Copied,
+    /// So many bytes of it were fetched by so many requests; what is left was there.
+    Updated {
+        /// The bytes that were fetched.
+        fetched: u64,
+        /// The requests that this took.
+        requests: u64,
+    },
 }
 
 /// Watches the pieces of a transfer, from several threads at once. Manifests and indexes are

@@ -10,6 +10,7 @@ use osimage::platform::Wanted;
 use osimage::{Error, Result};
 
 use super::archive::{self, ArchiveArgs};
+use super::chunk::CompressArg;
 use super::context::{Context, add_annotations, parse_annotations};
 use super::output;
 
@@ -60,6 +61,8 @@ pub struct Args {
     /// Media types of the image [default: onmetal, or ironcore with --config]
     #[arg(long, value_enum)]
     profile: Option<ProfileArg>,
+    #[command(flatten)]
+    compress: CompressArg,
     /// Annotation of the image, or of the index with --config; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
@@ -146,7 +149,10 @@ fn recipe(args: &Args, context: &Context) -> Result<Recipe> {
     // The Go tools take an empty name for none.
     let tag = args.tag.as_deref().filter(|tag| !tag.is_empty());
     let tag: Option<EntryName> = tag.map(str::parse).transpose()?;
-    let recipe = Recipe::new(profile, parts).annotations(annotations).tag(tag);
+    let recipe = Recipe::new(profile, parts)
+        .annotations(annotations)
+        .tag(tag)
+        .compress(args.compress.level());
     Ok(recipe.allow_empty(context.manner.is_lenient))
 }
 

@@ -9,6 +9,7 @@ use osimage::{Error, Result, referrers};
 
 use super::archive::ArchiveArgs;
 use super::build::ProfileArg;
+use super::chunk::CompressArg;
 use super::context::{Bare, Context};
 use super::gate::GateArgs;
 use super::remote::Transfer;
@@ -20,6 +21,7 @@ use super::{left_behind, output};
 #[command(after_help = "Examples:
   osimage convert --profile ironcore ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-ironcore
   osimage convert --profile gardenlinux ./layout:v1 ./layout:v1-gl
+  osimage convert --profile native --compress ghcr.io/me/os:1.0 ghcr.io/me/os:1.0-native
 
 Files in it that no machine starts, such as Garden Linux's list of packages, are attached to the new
 one. What is attached to the image, and its info container, tell of the old one and are left out.")]
@@ -27,6 +29,8 @@ pub struct Args {
     /// Profile of the new image
     #[arg(long, value_enum)]
     profile: ProfileArg,
+    #[command(flatten)]
+    compress: CompressArg,
     /// Image, or index, in a registry, a layout or an archive: REF, DIR[:REF] or ARCHIVE[:REF]
     #[arg(value_name = "SOURCE")]
     image: String,
@@ -51,7 +55,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let place = context.place(Some(&args.image), Bare::Registry)?;
     gate.check(&place, None)?;
     let (source, entry) = (place.source(), place.entry()?);
-    let converted = convert::convert(source, &entry, args.profile.into())?;
+    let converted = convert::convert(source, &entry, args.profile.into(), args.compress.level())?;
     let new = converted.entry();
     let to = writing.open(to, context, |reference| {
         let repository = context.client().repository(reference.repository(), Access::Push)?;

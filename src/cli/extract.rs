@@ -81,30 +81,28 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let files = Files::of(&Image::read(source, &entry)?, &args.choice.layer)?;
     let options = Options::new().transfer(copy::Options::new().jobs(JOBS));
     if args.output == Path::new("-") {
-        return write(source, &files, &args.output, args.choice.force, &options);
+        return to_stdout(source, &files, args.choice.force);
     }
     let watched = Watched::new(source, &files.nodes(), "extracting");
-    write(&watched, &files, &args.output, args.choice.force, &options)
+    write(&files, &args.output, |output, each| files.write(&watched, output, &options, each))
 }
 
-/// Writes files to a folder, or one to standard output for `-`.
+/// Writes the only file to standard output.
+pub fn to_stdout(source: &dyn Source, files: &Files, force: bool) -> Result<()> {
+    let content = files.open_only(source)?.ok_or_else(|| {
+        Error::usage("only one layer can be written to standard output")
+            .with_hint("say which with --layer, such as --layer kernel")
+    })?;
+    output::content(content, force)
+}
+
+/// Has files written to a folder, and says which.
 pub fn write(
-    source: &dyn Source,
     files: &Files,
     output: &Path,
-    force: bool,
-    options: &Options<'_>,
+    write: impl FnOnce(&Path, &mut dyn FnMut(&Path) -> Result<()>) -> Result<()>,
 ) -> Result<()> {
-    if output == Path::new("-") {
-        let content = files.open_only(source)?.ok_or_else(|| {
-            Error::usage("only one layer can be written to standard output")
-                .with_hint("say which with --layer, such as --layer kernel")
-        })?;
-        return output::content(content, force);
-    }
-    files.write(source, output, options, |path| {
-        output::line(&output::visible(&path.display().to_string()))
-    })?;
+    write(output, &mut |path| output::line(&output::visible(&path.display().to_string())))?;
     for layer in files.layers().iter().filter(|layer| layer.is_folder()) {
         let file = output::visible(&output.join(&layer.file_name).display().to_string());
         output::say(&format!("{file} is a folder as it was packed; `tar -x` unpacks it"));

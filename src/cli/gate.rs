@@ -91,6 +91,20 @@ impl GateArgs {
 }
 
 impl Gate {
+    /// Whether something must have been signed of an image in a registry.
+    pub fn is_closed(&self) -> bool {
+        self.keys.is_some() || self.policy.is_some() || self.of_registries.is_some()
+    }
+
+    /// Refuses what is attached to an image of a registry where nobody who must has signed it.
+    pub fn check_attached(&self, place: &Place, attached: &Descriptor) -> Result<()> {
+        for requirement in self.keys.iter().chain(&self.policy).chain(&self.of_registries) {
+            let verdict = requirement.verify(place.source(), &attached.digest, place.asked())?;
+            verdict.or_refuse(&attached.digest.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Refuses the image of a place that nobody who must has signed. Where one image of an index is
     /// wanted, a signature of either is enough. Gives who signed it, as far as that was looked at.
     pub fn check(&self, place: &Place, platform: Option<&Wanted>) -> Result<Vec<Signer>> {

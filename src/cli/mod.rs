@@ -9,6 +9,7 @@ mod artifact;
 mod attach;
 mod build;
 mod bundle;
+mod chunk;
 mod compress;
 mod context;
 mod convert;
@@ -48,6 +49,7 @@ mod query;
 mod remote;
 mod rootfs;
 mod sbom;
+mod seeds;
 mod shell;
 mod sign;
 mod signed;
@@ -121,6 +123,7 @@ enum Command {
     Promote(Box<promote::Args>),
     History(history::Args),
     Attach(Box<attach::Args>),
+    Chunk(chunk::Args),
     Keygen(keys::KeygenArgs),
     Sign(Box<sign::SignArgs>),
     Attest(Box<sign::AttestArgs>),
@@ -308,6 +311,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Promote(args) => promote::run(&args, context),
         Command::History(args) => history::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
+        Command::Chunk(args) => chunk::run(&args, context),
         Command::Keygen(args) => keys::keygen(&args),
         Command::Sign(args) => sign::sign(&args, context),
         Command::Attest(args) => sign::attest(&args, context),

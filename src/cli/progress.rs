@@ -190,6 +190,12 @@ impl Observer for Progress {
         match how {
             Ended::There => self.say("there", piece, ""),
             Ended::Mounted => self.say("mounted", piece, "  taken over from another repository"),
+            Ended::Updated { fetched, requests } => {
+                let requests =
+                    if requests == 1 { "1 request".into() } else { format!("{requests} requests") };
+                let what = format!("  of which {} came in {requests}", output::size(fetched));
+                self.say("updated", piece, &what);
+            }
             _ => {
                 let new = piece.size.saturating_sub(shown.before);
                 let more = match shown.before {

@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 
 use osimage::destination::Delivery;
 use osimage::extract::{Files, Options, attached_folder};
-use osimage::image::{Image, select};
-use osimage::names::{EntryName, Location, looks_like_path};
+use osimage::graph::{Graph, Node};
+use osimage::image::{CHUNKS, Image, select};
+use osimage::names::{EntryName, Location, Reference, looks_like_path};
+use osimage::oci::Descriptor;
 use osimage::platform::Wanted;
-use osimage::referrers;
+use osimage::progress::Observer;
+use osimage::referrers::{self, Referrer};
 use osimage::registry::{Access, RemoteImage};
+use osimage::update::{self, Cost, Seed, Updating};
 use osimage::{Error, Result};
+use serde::Serialize;
 
 use super::archive::ArchiveArgs;
 use super::context::Context;
@@ -21,6 +26,7 @@ use super::locked::LockArg;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
+use super::seeds::SeedArgs;
 use super::target::{self, Writing};
 
 /// Pull an image of a registry into the store, into files, a layout or an archive
@@ -31,6 +37,7 @@ use super::target::{self, Writing};
   osimage pull ghcr.io/me/os:1.0 -o boot --layer kernel --layer initramfs
   osimage pull ghcr.io/me/os:1.0 --to os-1.0.oci.tar.xz        an archive
   osimage pull ghcr.io/me/os:1.0 --to ./layout:v1 --platform arm64
+  osimage pull ghcr.io/me/os:1.1 -o boot --seed old/rootfs.raw --dry-run   what that would fetch
   osimage pull ghcr.io/me/os:1.0 --attached build/log -o logs  what is attached to it
 
 What is attached goes into a folder of its own, logs/DIGEST/ in the example, and replaces nothing.
@@ -49,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR[:REF]|ARCHIVE[:REF]", conflicts_with = "output")]
     to: Option<String>,
     /// A line, JSON with the fields of oras, or the image by its digest
-    #[arg(long, value_enum, default_value_t = Told::Text, conflicts_with = "output")]
+    #[arg(long, value_enum, default_value_t = Told::Text)]
     format: Told,
     /// Replace an archive that is there, and all that it holds, instead of adding to it
     #[arg(long, requires = "to")]
@@ -58,6 +65,11 @@ pub struct Args {
     /// files
     #[arg(long, value_name = "TYPE", requires = "output", conflicts_with_all = ["layer", "to"])]
     attached: Option<String>,
+    #[command(flatten)]
+    seed: SeedArgs,
+    /// Say how much would be fetched, and fetch none of the layers
+    #[arg(long, conflicts_with = "attached")]
+    dry_run: bool,
     #[command(flatten)]
     choice: Choice,
     #[command(flatten)]
@@ -105,27 +117,60 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let by_digest = reference.digest().is_some();
         return pull_attached(args, &progress, image, platform.as_ref(), by_digest, kind, output);
     }
+    let accepts = |attached: &Referrer| gate.check_attached(&place, attached.descriptor());
+    let seeds = args.seeds(&reference, context)?;
+    let mut update = update::Options::new().seeds(seeds).connections(args.transfer.concurrency);
+    if gate.is_closed() {
+        update = update.accepts(&accepts);
+    }
     if let Some(output) = &args.output {
         let entry = select::one(image, image.descriptor(), platform.as_ref())?;
         let files = Files::of(&Image::read(image, &entry)?, &args.choice.layer)?;
-        return extract::write(image, &files, output, args.choice.force, &options(args, &progress));
+        if output == Path::new("-") && !args.dry_run {
+            return extract::to_stdout(image, &files, args.choice.force);
+        }
+        return update::with(image, &entry, &update, |source| {
+            if args.dry_run {
+                let layers = files.layers().iter().map(|layer| &layer.content);
+                return forecast(source, layers, args.format);
+            }
+            let telling = source.telling(&progress);
+            extract::write(&files, output, |output, each| {
+                files.write_content(source, output, &options(args, &telling), each)
+            })
+        });
     }
     let entry = match context.manner.only_image {
         true => select::only(image, image.descriptor(), platform.as_ref())?,
         false => select::chosen(image, image.descriptor(), platform.as_ref())?,
     };
+    if args.dry_run {
+        return update::with(image, &entry, &update, |source| {
+            let graph = Graph::read(source, std::slice::from_ref(&entry), 1)?;
+            let pieces = graph.nodes().iter().filter(|node| node.manifest().is_none());
+            forecast(source, pieces.map(Node::descriptor), args.format)
+        });
+    }
     let to = writing.open(to, context, |reference| {
         context.client().repository(reference.repository(), Access::Push)
     })?;
     let name = reference.digest().is_none().then(|| EntryName::from(&reference));
     let entry = entry.named(name.as_ref());
-    let delivery = Delivery::new()
-        .keeping(context.manner.keeping)
-        .transfer(args.transfer.options().observer(&progress));
-    let delivered = to.deliver(image, &entry, &delivery)?;
+    let delivered = update::with(image, &entry, &update, |source| {
+        let telling = source.telling(&progress);
+        let delivery = Delivery::new()
+            .keeping(context.manner.keeping)
+            .transfer(args.transfer.options().observer(&telling));
+        to.deliver(source, &entry, &delivery)
+    })?;
     drop(progress);
     target::tell(&to, &delivered);
-    left_behind::tell(delivered.left(image), "`osimage copy -r` takes along what is attached");
+    // Chunks are a way to fetch an image, and nothing that belongs to it.
+    let left = delivered.left(image).map(|mut left| {
+        left.retain(|referrer| referrer.artifact_type() != Some(CHUNKS));
+        left
+    });
+    left_behind::tell(left, "`osimage copy -r` takes along what is attached");
     match args.format {
         Told::Json => output::json(&Moved::new(&to.label(), &entry)),
         Told::Reference => output::line(&reference.with_digest(&entry.digest).to_string()),
@@ -138,8 +183,63 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
 }
 
-fn options<'a>(args: &Args, progress: &'a Progress) -> Options<'a> {
-    Options::new().reuse(true).transfer(args.transfer.options().observer(progress))
+impl Args {
+    /// What has parts of the image already.
+    fn seeds(&self, reference: &Reference, context: &Context) -> Result<Vec<Seed>> {
+        if !self.seed.is_empty() {
+            let seeds = self.seed.named(context)?;
+            if let Some(output) = self.output.as_deref().filter(|output| output.is_dir()) {
+                seeds.iter().try_for_each(|seed| seed.refuse_target(output))?;
+            }
+            return Ok(seeds);
+        }
+        let folder = self.output.as_deref().map_or(Ok(Vec::new()), Seed::in_folder)?;
+        // A store that is not there has nothing.
+        let store = context.store().ok();
+        let of_store = store.map(|store| Seed::of_repository(&store, reference.repository()));
+        Ok(folder.into_iter().chain(of_store.into_iter().flatten()).collect())
+    }
+}
+
+/// What a pull would fetch.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Forecast {
+    size: u64,
+    fetched: u64,
+    reused: u64,
+    requests: u64,
+}
+
+/// Says what a pull would fetch of some pieces that are not there.
+fn forecast<'n>(
+    source: &Updating<'_, '_>,
+    pieces: impl Iterator<Item = &'n Descriptor>,
+    format: Told,
+) -> Result<()> {
+    let mut all = Forecast { size: 0, fetched: 0, reused: 0, requests: 0 };
+    for piece in pieces {
+        let cost = source.cost(piece)?.unwrap_or_else(|| Cost::whole(piece));
+        all.size += cost.size;
+        all.fetched += cost.fetched;
+        all.reused += cost.reused;
+        all.requests += cost.requests;
+    }
+    match format {
+        Told::Json => output::json(&all),
+        _ => output::line(&format!(
+            "would fetch {} of {} in {} requests ({:.1} %), and take over {}",
+            output::size(all.fetched),
+            output::size(all.size),
+            all.requests,
+            all.fetched as f64 * 100.0 / all.size.max(1) as f64,
+            output::size(all.reused)
+        )),
+    }
+}
+
+fn options<'a>(args: &Args, observer: &'a dyn Observer) -> Options<'a> {
+    Options::new().reuse(true).transfer(args.transfer.options().observer(observer))
 }
 
 /// Writes the files of what is attached with a type, each artifact's into a folder of its own.
@@ -197,7 +297,12 @@ fn pull_attached(
                 true => output.to_owned(),
                 false => attached_folder(output, &one.descriptor().digest),
             };
-            extract::write(image, &files, &folder, args.choice.force, &options(args, progress))
+            match output == Path::new("-") {
+                true => extract::to_stdout(image, &files, args.choice.force),
+                false => extract::write(&files, &folder, |folder, each| {
+                    files.write(image, folder, &options(args, progress), each)
+                }),
+            }
         }),
     }
 }

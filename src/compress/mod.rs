@@ -34,8 +34,10 @@ use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+pub(crate) use pool::{Pool, Weight};
 pub use reader::Reader;
 pub use writer::Writer;
+pub(crate) use zstd::SEEKABLE;
 
 use crate::digest::BLOCK;
 use crate::file::{self, NewFile};
@@ -180,7 +182,7 @@ fn has_tar_checksum(block: &[u8]) -> bool {
 }
 
 /// How many threads can run at once here.
-fn cores() -> NonZero<usize> {
+pub(crate) fn cores() -> NonZero<usize> {
     std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 /// What a thread does with each job; the flag tells it to give up.
-pub(super) type Work<J, R> = dyn Fn(J, &AtomicBool) -> io::Result<R> + Send + Sync;
+pub(crate) type Work<J, R> = dyn Fn(J, &AtomicBool) -> io::Result<R> + Send + Sync;
 
 /// A fixed number of threads, whose results come back in the order of the jobs.
 ///
 /// What bounds the memory is not a number of jobs but their weight: while a thread is at a heavy
 /// one, others go on with many light ones.
-pub(super) struct Pool<J, R> {
+pub(crate) struct Pool<J, R> {
     threads: usize,
     work: Arc<Work<J, R>>,
     stop: Arc<AtomicBool>,
@@ -38,14 +38,14 @@ struct Slot<R> {
 }
 
 /// What a result costs as long as it waits for older ones.
-pub(super) trait Weight {
+pub(crate) trait Weight {
     fn weight(&self) -> u64;
 }
 
 impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
     /// `most` is the weight of all jobs that are in memory at once, beside the one that is being
     /// added.
-    pub(super) fn new(threads: NonZero<usize>, most: u64, work: Arc<Work<J, R>>) -> Self {
+    pub(crate) fn new(threads: NonZero<usize>, most: u64, work: Arc<Work<J, R>>) -> Self {
         Pool {
             threads: threads.get(),
             work,
@@ -61,11 +61,11 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
     }
 
     /// Whether a job of this weight can be added; otherwise [`Pool::next`] makes room.
-    pub(super) fn has_room(&self, weight: u64) -> bool {
+    pub(crate) fn has_room(&self, weight: u64) -> bool {
         self.slots.is_empty() || self.weight + weight <= self.most
     }
 
-    pub(super) fn add(&mut self, job: J, weight: u64) -> io::Result<()> {
+    pub(crate) fn add(&mut self, job: J, weight: u64) -> io::Result<()> {
         if self.jobs.is_none() {
             self.start()?;
         }
@@ -77,7 +77,7 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
 
     /// Waits until a job is done, and returns the results that are next in order: none if an older
     /// job is still being worked on. `None` if no job is left.
-    pub(super) fn next(&mut self) -> Option<io::Result<Vec<R>>> {
+    pub(crate) fn next(&mut self) -> Option<io::Result<Vec<R>>> {
         if self.slots.is_empty() {
             return None;
         }
@@ -86,7 +86,7 @@ impl<J: Send + 'static, R: Send + Weight + 'static> Pool<J, R> {
     }
 
     /// The same without waiting.
-    pub(super) fn ready(&mut self) -> io::Result<Vec<R>> {
+    pub(crate) fn ready(&mut self) -> io::Result<Vec<R>> {
         let mut all = Vec::new();
         while let Some(done) = self.results.as_ref().and_then(|results| results.try_recv().ok()) {
             all.extend(self.settle(done)?);

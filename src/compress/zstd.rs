@@ -12,7 +12,7 @@ const FRAME: u32 = 0xfd2f_b528;
 /// The magic of a skippable frame (RFC 8878, 3.1.2), as the seek table has it, and that of the
 /// table's own footer.
 pub(super) const SKIPPABLE: u32 = 0x184d_2a5e;
-pub(super) const SEEKABLE: u32 = 0x8f92_eab1;
+pub(crate) const SEEKABLE: u32 = 0x8f92_eab1;
 /// Number of frames, descriptor, magic.
 pub(super) const FOOTER_LEN: usize = 9;
 

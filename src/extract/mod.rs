@@ -28,12 +28,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::content::{self, Source};
+use crate::content::Source;
 use crate::copy::{self, Target};
 use crate::digest::{Algorithm, Digest, Hasher, Verifying};
 use crate::file::{self, NewFile};
 use crate::graph::Node;
-use crate::image::{Image, Layer, Role};
+use crate::image::{Chunked, Contents, Image, Layer, Role, open_content};
 use crate::oci::Descriptor;
 use crate::progress::Ended;
 use crate::{Error, Result, arrival};
@@ -109,6 +109,7 @@ impl Files {
         let wanted =
             |role: Option<Role>| roles.is_empty() || role.is_some_and(|role| roles.contains(&role));
         layers.retain(|layer| wanted(layer.role));
+        layers.iter().try_for_each(|layer| Chunked::of(&layer.descriptor).map(drop))?;
         command_line = command_line.filter(|_| wanted(Some(Role::CommandLine)));
         Ok(Files { layers, command_line })
     }
@@ -132,8 +133,8 @@ impl Files {
     /// What is read from the source: the content of the layers, each once.
     pub fn nodes(&self) -> Vec<Node> {
         let mut met = HashSet::new();
-        let new = self.layers.iter().filter(|layer| met.insert(&layer.descriptor.digest));
-        new.map(|layer| Node::blob(layer.descriptor.clone())).collect()
+        let new = self.layers.iter().filter(|layer| met.insert(&layer.content.digest));
+        new.map(|layer| Node::blob(layer.content.clone())).collect()
     }
 
     /// Opens the content of the only file, checked while it is read; nothing where there are
@@ -143,7 +144,7 @@ impl Files {
     /// What the source gives.
     pub fn open_only<'a>(&self, source: &'a dyn Source) -> Result<Option<Box<dyn Read + 'a>>> {
         Ok(match (self.layers.as_slice(), &self.command_line) {
-            ([layer], None) => Some(Box::new(content::verified(source, &layer.descriptor)?)),
+            ([layer], None) => Some(open_content(source, layer)?),
             ([], Some(command_line)) => Some(Box::new(Cursor::new(format!("{command_line}\n")))),
             _ => None,
         })
@@ -162,13 +163,29 @@ impl Files {
         source: &dyn Source,
         folder: &Path,
         options: &Options<'_>,
+        each: impl FnMut(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let layers = self.layers.iter().map(|layer| &layer.descriptor);
+        self.write_content(&Contents::new(source, layers), folder, options, each)
+    }
+
+    /// As [`write`](Self::write), from a source that has the content of layers that are stored in
+    /// chunks too, as that of [`update`](crate::update) does.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_content(
+        &self,
+        source: &dyn Source,
+        folder: &Path,
+        options: &Options<'_>,
         mut each: impl FnMut(&Path) -> Result<()>,
     ) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
         let dir = file::open_dir(folder)?;
         let mut layers: HashMap<&Digest, Vec<&Layer>> = HashMap::new();
         for layer in &self.layers {
-            layers.entry(&layer.descriptor.digest).or_default().push(layer);
+            layers.entry(&layer.content.digest).or_default().push(layer);
         }
         let before = Sums::read(&dir, folder)?;
         let target = Folder {
@@ -188,7 +205,7 @@ impl Files {
         let Folder { dir, sums, .. } = target;
         let sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut layers: Vec<_> = self.layers.iter().collect();
-        layers.sort_by_key(|layer| source.sequence(&layer.descriptor.digest));
+        layers.sort_by_key(|layer| source.sequence(&layer.content.digest));
         let names = layers.iter().map(|layer| layer.file_name.as_str());
         let names = names.chain(self.command_line.as_ref().map(|_| COMMAND_LINE));
         let told = names
@@ -222,8 +239,8 @@ impl Folder<'_> {
 
     /// Writes the content of a layer to its file.
     fn write(&self, layer: &Layer, source: &dyn Source) -> Result<()> {
-        let (name, digest) = (&layer.file_name, &layer.descriptor.digest);
-        let new = arrival::new_file(source, &layer.descriptor, &self.dir, self.path, MODE)?;
+        let (name, digest) = (&layer.file_name, &layer.content.digest);
+        let new = arrival::new_file(source, &layer.content, &self.dir, self.path, MODE)?;
         // The content was checked against its own digest; only another algorithm's needs a second
         // hash for the sums.
         let sum = match digest.algorithm() {
@@ -265,7 +282,7 @@ impl Folder<'_> {
         if layer.role.is_some() || path.symlink_metadata().is_err() {
             return Ok(());
         }
-        if is_there(&path, &layer.descriptor) || self.before.is_of(&layer.file_name, &path) {
+        if is_there(&path, &layer.content) || self.before.is_of(&layer.file_name, &path) {
             return Ok(());
         }
         Err(Error::refused(format!(
@@ -279,7 +296,7 @@ impl Folder<'_> {
 impl Target for Folder<'_> {
     fn has(&self, node: &Node) -> Result<bool> {
         let digest = &node.descriptor().digest;
-        let there = |layer: &&Layer| is_there(&self.path.join(&layer.file_name), &layer.descriptor);
+        let there = |layer: &&Layer| is_there(&self.path.join(&layer.file_name), &layer.content);
         let has = self.reuse
             && digest.algorithm() == Algorithm::Sha256
             && self.layers_of(node).iter().all(there);

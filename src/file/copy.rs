@@ -156,8 +156,11 @@ fn write_back(to: &File, block: &Block) {
     }
 }
 
-/// Reads until the buffer is full or the content ends.
-fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
+/// Reads until the buffer is full or the content ends; gives the number of bytes.
+///
+/// # Errors
+/// What the reader gives.
+pub(crate) fn read_full(from: &mut dyn Read, buf: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buf.len() {
         match from.read(&mut buf[filled..]) {

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-pub(crate) use self::copy::copy_sparse;
+pub(crate) use self::copy::{copy_sparse, read_full};
 pub(crate) use self::partial::{Partial, forget_partial};
 pub(crate) use self::regular::{State, changed, open_regular, read_small};
 use crate::{Error, Result};

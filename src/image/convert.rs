@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use super::build::{BlobSink, Inputs, assemble};
-use super::{Image, Profile, Role, artifact};
+use super::build::{BlobSink, Inputs, assemble, check_compressed};
+use super::chunked::{Chunked, Contents};
+use super::{Image, Layer, Profile, Role, artifact, chunking};
 use crate::content::{self, Overlay, Source};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 /// An image of another profile, over the blobs of the one that it was made of. As a source it has both,
 /// and what is attached to the new image.
 pub struct Converted<'a> {
-    below: &'a dyn Source,
+    below: Contents<'a>,
     new: Inputs,
     entry: Descriptor,
     attached: Vec<Descriptor>,
@@ -35,7 +36,7 @@ impl Converted<'_> {
     }
 
     fn both(&self) -> Overlay<'_> {
-        Overlay::new(&self.new, self.below)
+        Overlay::new(&self.new, &self.below)
     }
 }
 
@@ -81,96 +82,127 @@ impl Source for Converted<'_> {
 /// stay where they are; those that are no part of an operating system are attached to the new image.
 /// Containers that tell of the images that were are left out.
 ///
+/// With a level of zstd, from 1 to 19, disks and file systems are stored [in chunks](crate::chunks),
+/// which the native profile alone has; layers that are so already stay as they are. Under another
+/// profile they are what they were before they were compressed.
+///
 /// # Errors
-/// [`Error::Usage`] where the profile has no place for a part; what the source gives.
+/// [`Error::Usage`] where the profile has no place for a part, or no compressed layers; what the
+/// source gives.
 pub fn convert<'a>(
     source: &'a dyn Source,
     entry: &Descriptor,
     profile: Profile,
+    compress: Option<u8>,
 ) -> Result<Converted<'a>> {
-    let new = Inputs::default();
-    let mut attached = Vec::new();
-    let entry = match oci::is_index(&entry.media_type) {
-        true => convert_index(source, entry, profile, &new, &mut attached)?,
-        false => convert_image(source, entry, profile, &new, &mut attached)?,
+    check_compressed(profile, compress)?;
+    let mut work = Work {
+        source,
+        profile,
+        compress,
+        new: Inputs::default(),
+        attached: Vec::new(),
+        opened: Vec::new(),
     };
-    Ok(Converted { below: source, new, entry, attached })
+    let entry = match oci::is_index(&entry.media_type) {
+        true => work.index(entry)?,
+        false => work.image(entry)?,
+    };
+    let below = Contents::new(source, work.opened.iter());
+    Ok(Converted { below, new: work.new, entry, attached: work.attached })
 }
 
-fn convert_index(
-    source: &dyn Source,
-    entry: &Descriptor,
+/// What is converted, into what, and what came of it so far.
+struct Work<'a> {
+    source: &'a dyn Source,
     profile: Profile,
-    sink: &dyn BlobSink,
-    attached: &mut Vec<Descriptor>,
-) -> Result<Descriptor> {
-    let before = super::read_index(source, entry)?;
-    let mut index = Index::over(Vec::new());
-    index.media_type = Some(oci::INDEX.into());
-    index.annotations = before.annotations;
-    for entry in before.manifests {
-        if super::select::is_info_container(source, &entry) {
-            continue;
+    compress: Option<u8>,
+    new: Inputs,
+    attached: Vec<Descriptor>,
+    /// The layers in chunks whose content is a layer of the new image.
+    opened: Vec<Descriptor>,
+}
+
+impl Work<'_> {
+    fn index(&mut self, entry: &Descriptor) -> Result<Descriptor> {
+        let before = super::read_index(self.source, entry)?;
+        let mut index = Index::over(Vec::new());
+        index.media_type = Some(oci::INDEX.into());
+        index.annotations = before.annotations;
+        for entry in before.manifests {
+            if super::select::is_info_container(self.source, &entry) {
+                continue;
+            }
+            let Descriptor { media_type, digest, size, .. } = self.image(&entry)?;
+            let mut entry = Descriptor { media_type, digest, size, ..entry };
+            if let Some(platform) = &mut entry.platform {
+                platform.os = self.profile.os().into();
+                if self.profile == Profile::Gardenlinux {
+                    entry.annotations.set("architecture", platform.architecture.clone());
+                }
+            }
+            index.manifests.push(entry);
         }
-        let new = convert_image(source, &entry, profile, sink, attached)?;
-        let mut entry =
-            Descriptor { media_type: new.media_type, digest: new.digest, size: new.size, ..entry };
-        if let Some(platform) = &mut entry.platform {
-            platform.os = profile.os().into();
-            if profile == Profile::Gardenlinux {
-                entry.annotations.set("architecture", platform.architecture.clone());
+        let bytes = index.to_bytes()?;
+        let descriptor = Descriptor::of(oci::INDEX, &bytes);
+        self.new.bytes(bytes)?;
+        Ok(descriptor)
+    }
+
+    fn image(&mut self, entry: &Descriptor) -> Result<Descriptor> {
+        let image = Image::read(self.source, entry)?;
+        let mut command_line = image.command_line.clone().unwrap_or_default();
+        let (mut layers, mut others) = (Vec::new(), Vec::new());
+        for layer in image.layers() {
+            match layer.role {
+                Some(Role::CommandLine) => {
+                    let bytes = content::read(self.source, &layer.descriptor, MAX_CONFIG)?;
+                    command_line = String::from_utf8(bytes).map_err(|_| {
+                        let digest = &layer.descriptor.digest;
+                        Error::invalid(format!("the command line {digest} is not text"))
+                    })?;
+                }
+                Some(role) => layers.push((role, self.layer(role, &layer)?)),
+                None => others.push(layer.descriptor),
             }
         }
-        index.manifests.push(entry);
+        layers.sort_by_key(|(role, _)| *role);
+        let annotations = &image.manifest.annotations;
+        let new = assemble(self.profile, layers, &command_line, annotations, &self.new)?;
+        for layer in others {
+            let (media_type, none) = (layer.media_type.clone(), Annotations::default());
+            let made = artifact::manifest(&media_type, &new, vec![layer], &none, &self.new)?;
+            self.attached.push(made);
+        }
+        Ok(new)
     }
-    let bytes = index.to_bytes()?;
-    let descriptor = Descriptor::of(oci::INDEX, &bytes);
-    sink.bytes(bytes)?;
-    Ok(descriptor)
-}
 
-fn convert_image(
-    source: &dyn Source,
-    entry: &Descriptor,
-    profile: Profile,
-    sink: &dyn BlobSink,
-    attached: &mut Vec<Descriptor>,
-) -> Result<Descriptor> {
-    let image = Image::read(source, entry)?;
-    let mut command_line = image.command_line.clone().unwrap_or_default();
-    let (mut layers, mut others) = (Vec::new(), Vec::new());
-    for layer in &image.manifest.layers {
-        let no_place = |what: &str| {
+    /// A layer as the new profile has it.
+    fn layer(&mut self, role: Role, layer: &Layer) -> Result<Descriptor> {
+        let (before, profile) = (&layer.descriptor, self.profile);
+        let chunked = Chunked::of(before)?;
+        let file_name = role.file_name(&layer.content.media_type);
+        let media_type = profile.media_type(role, file_name).ok_or_else(|| {
             Error::usage(format!(
-                "the profile {profile} has no place for the layer {} ({what})",
-                layer.digest
+                "the profile {profile} has no place for the layer {} ({role})",
+                before.digest
             ))
             .with_hint("native has a place for every part of an operating system")
-        };
-        match Role::of(&layer.media_type) {
-            Some(Role::CommandLine) => {
-                let bytes = content::read(source, layer, MAX_CONFIG)?;
-                command_line = String::from_utf8(bytes).map_err(|_| {
-                    Error::invalid(format!("the command line {} is not text", layer.digest))
-                })?;
+        })?;
+        let compress = self.compress.filter(|_| chunking::may_compress(role));
+        Ok(match (chunked, compress) {
+            (Some(_), _) if profile == Profile::Native => before.clone(),
+            (None, Some(level)) => {
+                let mut content = content::verified(self.source, before)?;
+                let origin = self.source.origin();
+                chunking::store(&mut content, &origin, &media_type, level, &self.new)?
             }
-            Some(role) => {
-                let file_name = role.file_name(&layer.media_type);
-                let media_type =
-                    profile.media_type(role, file_name).ok_or_else(|| no_place(role.name()))?;
-                layers.push((role, Descriptor::new(media_type, layer.digest.clone(), layer.size)));
+            (chunked, _) => {
+                self.opened.extend(chunked.map(|_| before.clone()));
+                Descriptor::new(media_type, layer.content.digest.clone(), layer.content.size)
             }
-            None => others.push(layer),
-        }
+        })
     }
-    layers.sort_by_key(|(role, _)| *role);
-    let new = assemble(profile, layers, &command_line, &image.manifest.annotations, sink)?;
-    for layer in others {
-        let file = vec![layer.clone()];
-        let none = Annotations::default();
-        attached.push(artifact::manifest(&layer.media_type, &new, file, &none, sink)?);
-    }
-    Ok(new)
 }
 
 #[cfg(test)]
@@ -200,7 +232,7 @@ mod tests {
         for command_line in ["ro quiet", ""] {
             for from in Profile::ALL {
                 for to in Profile::ALL {
-                    let converted = convert(&inputs, &built(from, command_line), to).unwrap();
+                    let converted = convert(&inputs, &built(from, command_line), to, None).unwrap();
                     let entry = converted.entry();
                     assert_eq!(entry.digest, built(to, command_line).digest, "{from} to {to}");
                     assert_eq!(Image::read(&converted, entry).unwrap().profile(), Some(to));
@@ -240,7 +272,7 @@ mod tests {
         inputs.bytes(bytes).unwrap();
 
         for profile in Profile::ALL {
-            let converted = convert(&inputs, &entry, profile).unwrap();
+            let converted = convert(&inputs, &entry, profile, None).unwrap();
             assert_eq!(converted.entry().digest, built(profile).digest, "{profile}");
             let subject = &converted.entry().digest;
             let attached = crate::referrers::of(&converted, subject).unwrap();

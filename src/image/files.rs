@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
 use super::artifact::UNPACK;
-use super::{Layer, Role};
+use super::{Chunked, Layer, Role};
 use crate::oci::{self, Descriptor};
 
 /// The file of checksums that lies beside extracted layers.
@@ -28,7 +28,8 @@ pub(super) fn named(
     let mut files: Vec<_> =
         layers.iter().map(|layer| (role_of(layer), layer, String::new())).collect();
     for (role, layer, file_name) in &mut files {
-        role.inspect(|role| *file_name = names.take(role.file_name(&layer.media_type)));
+        let media_type = content(*role, layer).media_type;
+        role.inspect(|role| *file_name = names.take(role.file_name(&media_type)));
     }
     // No title takes the name of what boots, or of the checksums, also where the image has none.
     let reserved = Role::ALL.map(|role| role.file_name(""));
@@ -45,8 +46,18 @@ pub(super) fn named(
     }
     files
         .into_iter()
-        .map(|(role, layer, file_name)| Layer { role, descriptor: layer.clone(), file_name })
+        .map(|(role, layer, file_name)| {
+            let content = content(role, layer);
+            Layer { role, descriptor: layer.clone(), content, file_name }
+        })
         .collect()
+}
+
+/// What the file of a layer has.
+fn content(role: Option<Role>, layer: &Descriptor) -> Descriptor {
+    // Annotations that are wrong are told by who writes the file.
+    let chunked = role.and_then(|_| Chunked::of(layer).ok().flatten());
+    chunked.map_or_else(|| layer.clone(), |chunked| chunked.content)
 }
 
 /// File names that are taken, as they are compared, and how often each was asked for.

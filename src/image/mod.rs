@@ -7,6 +7,8 @@
 
 pub(crate) mod artifact;
 pub mod build;
+mod chunked;
+mod chunking;
 pub mod convert;
 mod files;
 pub mod info;
@@ -17,6 +19,9 @@ use crate::content::{self, Source};
 use crate::json;
 use crate::oci::{Descriptor, Extra, Index, MAX_CONFIG, Manifest, Raw};
 use crate::{Error, Result};
+pub use chunked::{CHUNKS, Chunked};
+pub(crate) use chunked::{Contents, content_of, open_content};
+pub use chunking::{LARGE, attach_chunks};
 pub use files::SHA256SUMS;
 pub use profile::{Profile, Role};
 
@@ -42,6 +47,9 @@ pub struct Layer {
     pub role: Option<Role>,
     /// The descriptor.
     pub descriptor: Descriptor,
+    /// What its file has: the content, where the layer is stored in chunks and has a role, else the
+    /// layer as it is.
+    pub content: Descriptor,
     /// The name of its file when it is extracted: by its role, else by its title where that is a
     /// bare file name, with `.tar.gz` behind that of a folder, else by its digest. No two layers of
     /// an image have the same.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::chunked::COMPRESSED;
 use crate::{Error, Result};
 
 /// What a layer of an OS image is for.
@@ -51,8 +52,12 @@ impl Role {
         }
     }
 
-    /// The role of a layer, by its media type; all profiles are known, ironcore's legacy one too.
+    /// The role of a layer, by its media type; all profiles are known, ironcore's legacy one too, and
+    /// layers of the native one that are stored in chunks.
     pub fn of(media_type: &str) -> Option<Self> {
+        let native = |kind: &str| kind.starts_with("application/vnd.osimage.");
+        let content_type = media_type.strip_suffix(COMPRESSED).filter(|kind| native(kind));
+        let media_type = content_type.unwrap_or(media_type);
         Role::ALL.into_iter().find(|role| {
             Profile::ALL.into_iter().any(|profile| profile.media_types(*role).contains(&media_type))
                 || legacy(*role) == Some(media_type)

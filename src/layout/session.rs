@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -155,6 +155,23 @@ impl<'a> Session<'a> {
         let digest = hasher.finish();
         self.keep(new, &digest, size)?;
         Ok((digest, size))
+    }
+
+    /// Stores what a function writes, under the digest that it gives; nothing, where it gives none.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what the function gives.
+    pub(crate) fn put_written(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> Result<Option<(Digest, u64)>>,
+    ) -> Result<()> {
+        let (dir, dir_path) = self.folder(Algorithm::Sha256)?;
+        let new = NewFile::create(&dir, &dir_path, BLOB_MODE)?;
+        let mut out = BufWriter::with_capacity(BLOCK, new.file());
+        let Some((digest, size)) = write(&mut out)? else { return Ok(()) };
+        out.flush().map_err(|e| Error::io("write the content to", &dir_path, e))?;
+        drop(out);
+        self.keep(new, &digest, size)
     }
 
     /// Stores bytes whose digest was checked.

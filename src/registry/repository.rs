@@ -1,5 +1,6 @@
 //! A repository in a registry: one function an endpoint (distribution-spec, "Endpoints").
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -70,6 +71,9 @@ pub struct Repository {
     side: Side,
     /// Another repository of the same registry that may have what is to be pushed.
     pub(super) mount: Option<Mount>,
+    /// Where the registry sends for the content of blobs, as long as that place answers; such an
+    /// address is a secret.
+    pub(super) places: Mutex<HashMap<Digest, Url>>,
     /// What was put with a subject (the digest) whose list the registry does not keep, and is not
     /// listed yet.
     pub(super) unlisted: Mutex<Vec<(Digest, Descriptor)>>,
@@ -108,6 +112,7 @@ impl Repository {
             scopes: vec![scope],
             side,
             mount: None,
+            places: Mutex::default(),
             unlisted: Mutex::default(),
         })
     }

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::BlobSink;
+use super::{BlobSink, Writing};
 use crate::archive::{self, Packed};
 use crate::content::{self, Source};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
-use crate::file::{self, State};
+use crate::file::{self, NewFile, State};
 use crate::manifest::RawManifest;
 use crate::names::Tag;
 use crate::oci::Descriptor;
@@ -113,6 +113,21 @@ impl BlobSink for Inputs {
         let digest = Digest::of(&bytes);
         self.add(&digest, Blob::Bytes(bytes));
         Ok(digest)
+    }
+
+    /// It goes into a file without a name, among the temporary ones.
+    fn written(&self, write: &mut Writing<'_>) -> Result<()> {
+        let dir_path = std::env::temp_dir();
+        let dir = file::open_dir(&dir_path)?;
+        let new = NewFile::create(&dir, &dir_path, 0o600)?;
+        let failed = |e| Error::io("write a file in", &dir_path, e);
+        let mut out = BufWriter::with_capacity(BLOCK, new.file());
+        let Some((digest, _)) = write(&mut out)? else { return Ok(()) };
+        out.flush().map_err(failed)?;
+        drop(out);
+        let file = new.file().try_clone().map_err(failed)?;
+        self.add(&digest, Blob::Unnamed(Arc::new(file)));
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 mod inputs;
 mod recipe;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Serialize;
 
 pub use self::inputs::Inputs;
+pub(super) use self::recipe::check_compressed;
 pub use self::recipe::{Part, Parts, Recipe};
 use self::recipe::{name_of, platform_of};
-use super::{Profile, Role};
+use super::chunked::COMPRESSED;
+use super::{Profile, Role, chunking};
 use crate::digest::Digest;
 use crate::file;
 use crate::json;
@@ -66,6 +69,14 @@ pub struct Built {
 ///         self.0.lock().unwrap().insert(digest.clone(), bytes);
 ///         Ok(digest)
 ///     }
+///
+///     fn written(&self, write: &mut build::Writing<'_>) -> Result<()> {
+///         let mut bytes = Vec::new();
+///         if write(&mut bytes)?.is_some() {
+///             self.bytes(bytes)?;
+///         }
+///         Ok(())
+///     }
 /// }
 ///
 /// # fn main() -> Result<()> {
@@ -91,7 +102,18 @@ pub trait BlobSink: Sync {
     /// # Errors
     /// Where they cannot be stored.
     fn bytes(&self, bytes: Vec<u8>) -> Result<Digest>;
+
+    /// Takes what a function writes, and which digest and size that has; nothing is kept where the
+    /// function gives none.
+    ///
+    /// # Errors
+    /// Where it cannot be stored; what the function gives.
+    fn written(&self, write: &mut Writing<'_>) -> Result<()>;
 }
+
+/// What writes content; it gives the digest and the size of what it wrote, or nothing where that is
+/// not to be kept.
+pub type Writing<'a> = dyn FnMut(&mut dyn Write) -> Result<Option<(Digest, u64)>> + 'a;
 
 impl BlobSink for Session<'_> {
     fn file(&self, path: &Path) -> Result<(Digest, u64)> {
@@ -100,6 +122,10 @@ impl BlobSink for Session<'_> {
 
     fn bytes(&self, bytes: Vec<u8>) -> Result<Digest> {
         self.put_bytes(&bytes)
+    }
+
+    fn written(&self, write: &mut Writing<'_>) -> Result<()> {
+        self.put_written(write)
     }
 }
 
@@ -206,13 +232,8 @@ fn image(
     let profile = recipe.profile;
     let mut files = part.files.clone();
     files.sort_by_key(|(role, _)| *role);
-    let stored = store_files(&files, sink)?;
-    let mut layers = Vec::new();
-    for ((role, path), (digest, size)) in files.iter().zip(stored) {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let media_type = profile.media_type(*role, &name).expect("checked");
-        layers.push((*role, Descriptor::new(media_type, digest, size)));
-    }
+    let stored = store_files(recipe, &files, sink)?;
+    let layers = files.iter().map(|(role, _)| *role).zip(stored).collect();
     assemble(profile, layers, &part.command_line, annotations, sink)
 }
 
@@ -236,6 +257,10 @@ pub(super) fn assemble(
     if profile.has_titles() {
         for (role, layer) in &mut layers {
             let title = role.file_name(&layer.media_type);
+            let title = match layer.media_type.ends_with(COMPRESSED) {
+                true => format!("{title}.zst"),
+                false => title.to_owned(),
+            };
             layer.annotations.set(oci::TITLE, title);
         }
     }
@@ -278,8 +303,12 @@ pub(super) fn manifest_of(
     }
 }
 
-/// Hands all files to the sink, two at a time, the largest first.
-fn store_files(files: &[(Role, PathBuf)], sink: &dyn BlobSink) -> Result<Vec<(Digest, u64)>> {
+/// Hands all files to the sink, two at a time, the largest first; gives their layers.
+fn store_files(
+    recipe: &Recipe,
+    files: &[(Role, PathBuf)],
+    sink: &dyn BlobSink,
+) -> Result<Vec<Descriptor>> {
     let mut order: Vec<_> = (0..files.len()).collect();
     order
         .sort_by_key(|i| std::cmp::Reverse(std::fs::metadata(&files[*i].1).map_or(0, |m| m.len())));
@@ -287,7 +316,9 @@ fn store_files(files: &[(Role, PathBuf)], sink: &dyn BlobSink) -> Result<Vec<(Di
     let results: Vec<_> = files.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         while let Some(i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            *results[*i].lock().expect("each is locked once") = Some(sink.file(&files[*i].1));
+            let (role, path) = &files[*i];
+            let stored = store_file(recipe, *role, path, sink);
+            *results[*i].lock().expect("each is locked once") = Some(stored);
         }
     };
     threads::run(2, work);
@@ -297,4 +328,22 @@ fn store_files(files: &[(Role, PathBuf)], sink: &dyn BlobSink) -> Result<Vec<(Di
             result.into_inner().expect("no thread panics").expect("every file was handled")
         })
         .collect()
+}
+
+/// Hands a file to the sink, as it is or in chunks; gives its layer.
+fn store_file(recipe: &Recipe, role: Role, path: &Path, sink: &dyn BlobSink) -> Result<Descriptor> {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let media_type = recipe.profile.media_type(role, &name).expect("checked");
+    let Some(level) = recipe.compress.filter(|_| chunking::may_compress(role)) else {
+        let (digest, size) = sink.file(path)?;
+        return Ok(Descriptor::new(media_type, digest, size));
+    };
+    let (mut input, before) = file::open_regular(path)?;
+    let origin = path.display().to_string();
+    let layer = chunking::store(&mut input, &origin, &media_type, level, sink)?;
+    let after = input.metadata().map_err(|e| Error::io("read", path, e))?;
+    match file::State::of(&after) == file::State::of(&before) {
+        true => Ok(layer),
+        false => Err(file::changed(path)),
+    }
 }

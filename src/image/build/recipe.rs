@@ -11,6 +11,20 @@ use crate::oci::{Annotations, Platform};
 use crate::platform::{self, Wanted};
 use crate::{Error, Result};
 
+/// Refuses a profile that has no layers in chunks, where they are to be so.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(in crate::image) fn check_compressed(profile: Profile, compress: Option<u8>) -> Result<()> {
+    match compress {
+        Some(_) if profile != Profile::Native => Err(Error::usage(format!(
+            "the layers of the profile {profile} stay as they are, since its readers know no others"
+        ))
+        .with_advice(Advice::Profile { names: &["native"] })),
+        _ => Ok(()),
+    }
+}
+
 /// What is to be built.
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -19,6 +33,7 @@ pub struct Recipe {
     pub(super) annotations: Annotations,
     pub(super) tag: Option<EntryName>,
     pub(super) allow_empty: bool,
+    pub(super) compress: Option<u8>,
 }
 
 impl Recipe {
@@ -31,6 +46,7 @@ impl Recipe {
             annotations: Annotations::default(),
             tag: None,
             allow_empty: false,
+            compress: None,
         }
     }
 
@@ -55,6 +71,14 @@ impl Recipe {
         self
     }
 
+    /// Stores disks and file systems [in chunks](crate::chunks), compressed with a level of zstd,
+    /// from 1 to 19; of the native profile alone, since others' readers know nothing of that.
+    #[must_use]
+    pub fn compress(mut self, level: impl Into<Option<u8>>) -> Self {
+        self.compress = level.into();
+        self
+    }
+
     /// The parts.
     pub fn parts(&self) -> &Parts {
         &self.parts
@@ -66,6 +90,7 @@ impl Recipe {
     /// # Errors
     /// [`Error::Usage`]; [`Error::Io`] for a file that cannot be opened.
     pub fn check(&self) -> Result<()> {
+        check_compressed(self.profile, self.compress)?;
         let parts = match &self.parts {
             Parts::One(part) => return self.check_part(part),
             Parts::ByPlatform(parts) => parts,

@@ -1,0 +1,59 @@
+//! What an update may take over: the arguments, and what serves without being named.
+
+use std::path::Path;
+
+use osimage::image::{Image, select};
+use osimage::names::Selector;
+use osimage::update::Seed;
+use osimage::{Error, Kind, Result, content};
+
+use super::context::Context;
+
+/// What has parts of the image already.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SeedArgs {
+    /// Take over what an older version has: a layer's file, a folder of them, a disk, or an image of
+    /// the store; can be repeated [default: the same image's other versions in the store, and what
+    /// is in the folder that is written to]
+    #[arg(long, value_name = "PATH|REF")]
+    seed: Vec<String>,
+}
+
+impl SeedArgs {
+    /// The seeds that are named.
+    pub fn named(&self, context: &Context) -> Result<Vec<Seed>> {
+        let mut seeds = Vec::new();
+        for text in &self.seed {
+            let path = Path::new(text);
+            if path.is_dir() {
+                seeds.extend(Seed::in_folder(path)?);
+            } else if path.exists() {
+                seeds.push(Seed::open(path)?);
+            } else {
+                seeds.extend(of_store(text, context)?);
+            }
+        }
+        Ok(seeds)
+    }
+
+    /// Whether any is named.
+    pub fn is_empty(&self) -> bool {
+        self.seed.is_empty()
+    }
+}
+
+/// The layers of an image of the store.
+fn of_store(text: &str, context: &Context) -> Result<Vec<Seed>> {
+    let unknown = |e: Error| match e.kind() {
+        Kind::NotFound | Kind::Usage => {
+            Error::not_found(format!("{text} is no file, and no image of the store"))
+                .with_hint("name an older version of a layer, a disk, or an image of the store")
+        }
+        _ => e,
+    };
+    let selector: Selector = text.parse().map_err(unknown)?;
+    let store = context.store().map_err(unknown)?;
+    let entry = content::resolve(&store, Some(&selector)).map_err(unknown)?;
+    let entry = select::one(&store, &entry, None)?;
+    Seed::of_image(&store, &Image::read(&store, &entry)?)
+}

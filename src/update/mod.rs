@@ -1,0 +1,519 @@
+//! Fetching of a layer only what changed: what an older version of it has is taken over, whatever
+//! registry the image lies in.
+//!
+//! A layer that is [in chunks](crate::chunks) has a table of them, by itself or attached to its image.
+//! [`with`] gives a [`Source`] in the place of an image: where a layer is opened, its table is fetched,
+//! the seeds are searched for the chunks, the others are fetched by ranges of the blob, and all of
+//! it comes out in order. Each chunk is checked before it comes out; whoever reads to the end checks
+//! the whole, as with any source.
+//!
+//! What cannot be used costs time, and nothing else: a registry without ranges, a table that is not
+//! what it should be, seeds that have changed. Where most of a layer is missing, it comes as one, and
+//! compressed where it lies so.
+//!
+//! ```no_run
+//! use osimage::extract::{self, Files};
+//! use osimage::image::Image;
+//! use osimage::names::Reference;
+//! use osimage::registry::{Client, Settings, credentials::Credentials};
+//! use osimage::update::{self, Options, Seed};
+//! # fn main() -> osimage::Result<()> {
+//! let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
+//! let reference: Reference = "registry.example/os:1.1".parse()?;
+//! let remote = client.image(&reference)?;
+//! let image = Image::read(&remote, remote.descriptor())?;
+//! let options = Options::new().seeds([Seed::open("boot-1.0/rootfs.raw".as_ref())?]);
+//! update::with(&remote, remote.descriptor(), &options, |source| {
+//!     let files = Files::of(&image, &[])?;
+//!     files.write_content(source, "boot-1.1".as_ref(), &extract::Options::new(), |_| Ok(()))
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod assembly;
+mod older;
+mod plan;
+mod seed;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+
+use self::assembly::{Assembly, Counted, Prepared, Want};
+use self::plan::Plan;
+pub use self::seed::Seed;
+use crate::chunks::{Table, compression};
+use crate::content::{self, Source};
+use crate::digest::Digest;
+use crate::image::{CHUNKS, Chunked, LARGE, Role, content_of};
+use crate::manifest::RawManifest;
+use crate::names::Tag;
+use crate::oci::Descriptor;
+use crate::progress::{Ended, Observer};
+use crate::referrers::{self, Referrer};
+use crate::registry::RemoteImage;
+use crate::{Error, Kind, Result};
+
+/// How an image is updated.
+pub struct Options<'a> {
+    seeds: Vec<Seed>,
+    connections: usize,
+    accepts: Option<&'a Accepts<'a>>,
+}
+
+/// Whether something that is attached may be used.
+pub type Accepts<'a> = dyn Fn(&Referrer) -> Result<()> + Sync + 'a;
+
+impl<'a> Options<'a> {
+    /// Without seeds, on four connections.
+    pub fn new() -> Self {
+        Options { seeds: Vec::new(), connections: 4, accepts: None }
+    }
+
+    /// What may have chunks of the image.
+    #[must_use]
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = Seed>) -> Self {
+        self.seeds.extend(seeds);
+        self
+    }
+
+    /// How many parts of a layer are fetched at once.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections.max(1);
+        self
+    }
+
+    /// Who decides whether chunks that are attached may be used, for whom an image's own digests do
+    /// not do: an error keeps them out. Layers that are stored in chunks need nobody, since their
+    /// manifest names the table.
+    #[must_use]
+    pub fn accepts(mut self, accepts: &'a Accepts<'a>) -> Self {
+        self.accepts = Some(accepts);
+        self
+    }
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options::new()
+    }
+}
+
+/// What a layer costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Cost {
+    /// The size of the layer's content, in bytes.
+    pub size: u64,
+    /// How many bytes are fetched, the table with them.
+    pub fetched: u64,
+    /// How many bytes of the content a seed has.
+    pub reused: u64,
+    /// How many requests that takes.
+    pub requests: u64,
+}
+
+impl Cost {
+    /// That of a layer that is fetched as it is.
+    pub fn whole(layer: &Descriptor) -> Self {
+        Cost { size: layer.size, fetched: layer.size, reused: 0, requests: 1 }
+    }
+}
+
+/// Runs `work` with an image, or all of an index, as a source that fetches only what the seeds do not have. Where it fails
+/// since what was put together is not what the image promises, it is run once more, and the layers
+/// are fetched whole: chunks that are attached are vouched for by nobody but the digest at the end.
+///
+/// # Errors
+/// What `work` gives.
+pub fn with<T>(
+    remote: &RemoteImage,
+    entry: &Descriptor,
+    options: &Options<'_>,
+    work: impl Fn(&Updating<'_, '_>) -> Result<T>,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let updating = Updating::new(scope, remote, entry, options, true)?;
+        match work(&updating) {
+            Err(e) if e.kind() == Kind::Verification && !updating.ways.is_empty() => {
+                log::warn!("the layers are fetched anew, and whole: {e}");
+                work(&Updating::new(scope, remote, entry, options, false)?)
+            }
+            done => done,
+        }
+    })
+}
+
+/// An image in a registry of which only the part is fetched that the seeds do not have: a source that
+/// has the content of layers that are stored in chunks too, by its digest. [`with`] makes it.
+pub struct Updating<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    remote: &'env RemoteImage,
+    seeds: &'env [Seed],
+    connections: usize,
+    uses_tables: bool,
+    /// The layers in chunks, by the digest for which they are asked.
+    ways: HashMap<Digest, Way>,
+    prepared: Mutex<HashMap<Digest, State<'env>>>,
+}
+
+/// How a layer can be had.
+struct Way {
+    chunked: Chunked,
+    want: Want,
+    /// The blob that is the content itself, where there is one.
+    plain: Option<Descriptor>,
+    role: Option<Role>,
+}
+
+/// What has become of a layer.
+#[derive(Clone)]
+enum State<'env> {
+    Prepared(Arc<Prepared<'env>>),
+    /// It is fetched whole: since the registry gives no parts, or since its table is none.
+    NoParts,
+    NoTable,
+}
+
+impl<'scope, 'env> Updating<'scope, 'env> {
+    fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        remote: &'env RemoteImage,
+        entry: &Descriptor,
+        options: &'env Options<'_>,
+        uses_tables: bool,
+    ) -> Result<Self> {
+        let mut updating = Updating {
+            scope,
+            remote,
+            seeds: &options.seeds,
+            connections: options.connections,
+            uses_tables,
+            ways: HashMap::new(),
+            prepared: Mutex::default(),
+        };
+        for image in images(remote, entry)? {
+            updating.add(&image, options)?;
+        }
+        Ok(updating)
+    }
+
+    /// Finds out which layers of an image can be had in chunks.
+    fn add(&mut self, image: &Descriptor, options: &Options<'_>) -> Result<()> {
+        let read = content::manifest_of(self.remote, image)?;
+        let Some(manifest) = read.manifest() else { return Ok(()) };
+        for layer in &manifest.layers {
+            let Some(chunked) = Chunked::of(layer)? else { continue };
+            let way = |want| Way {
+                chunked: chunked.clone(),
+                want,
+                plain: None,
+                role: Role::of(&layer.media_type),
+            };
+            self.ways.insert(chunked.content.digest.clone(), way(Want::Content));
+            self.ways.insert(layer.digest.clone(), way(Want::Blob));
+        }
+        let is_large =
+            |layer: &&Descriptor| layer.size >= LARGE && !self.ways.contains_key(&layer.digest);
+        let large: Vec<_> = manifest.layers.iter().filter(is_large).collect();
+        if !self.uses_tables || large.is_empty() {
+            return Ok(());
+        }
+        match self.attached(image, &large, options) {
+            Err(e) if matches!(e.kind(), Kind::Network | Kind::Unauthorised) => Err(e),
+            // Without them it takes longer, and that is all.
+            Err(e) => {
+                log::warn!("what is attached in chunks is not used: {e}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Finds the chunks that are attached to the image.
+    fn attached(
+        &mut self,
+        image: &Descriptor,
+        large: &[&Descriptor],
+        options: &Options<'_>,
+    ) -> Result<()> {
+        let subject = &image.digest;
+        for listed in self.remote.listed_referrers(subject)? {
+            // The list tells the type; what tells none was not made for this.
+            if listed.artifact_type.as_deref() != Some(CHUNKS) {
+                continue;
+            }
+            let manifest = self.remote.manifest(&listed)?;
+            let Some(manifest) = manifest.manifest() else { continue };
+            let is_of = |found: &Descriptor| found.digest == *subject;
+            if !manifest.subject.as_ref().is_some_and(is_of) {
+                continue;
+            }
+            if let Some(accepts) = options.accepts {
+                let all = referrers::of(self.remote, subject)?;
+                let referrer = all.iter().find(|one| one.descriptor().digest == listed.digest);
+                let Some(referrer) = referrer else { continue };
+                if let Err(e) = accepts(referrer) {
+                    log::warn!("the chunks {} are not used: {e}", listed.digest);
+                    continue;
+                }
+            }
+            for layer in &manifest.layers {
+                let Some(mut chunked) = Chunked::of(layer)? else { continue };
+                let content = &mut chunked.content;
+                let plain = large.iter().find(|layer| layer.digest == content.digest);
+                let Some(plain) = plain.filter(|plain| plain.size == content.size) else {
+                    continue;
+                };
+                *content = (*plain).clone();
+                let way = Way {
+                    want: Want::Content,
+                    plain: Some((*plain).clone()),
+                    role: Role::of(&plain.media_type),
+                    chunked,
+                };
+                self.ways.entry(plain.digest.clone()).or_insert(way);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what of a layer is to be fetched.
+    fn prepared(&self, digest: &Digest, way: &Way) -> Result<State<'env>> {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = { known }.get(digest) {
+            return Ok(state.clone());
+        }
+        let state = self.prepare(way)?;
+        let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(digest.clone()).or_insert(state).clone())
+    }
+
+    fn prepare(&self, way: &Way) -> Result<State<'env>> {
+        let chunked = &way.chunked;
+        if !self.uses_tables {
+            return Ok(State::NoTable);
+        }
+        let Some(table_bytes) = self.table_bytes(chunked)? else {
+            log::debug!("{} gives no parts of blobs", self.remote.origin());
+            return Ok(State::NoParts);
+        };
+        let stored_size =
+            if chunked.is_table_only { chunked.content.size } else { chunked.place.offset };
+        let table = match Table::parse(&table_bytes) {
+            Ok(table)
+                if Digest::with(chunked.place.digest.algorithm(), &table_bytes)
+                    == chunked.place.digest
+                    && table.content_size() == chunked.content.size
+                    && table.stored_size() == stored_size =>
+            {
+                table
+            }
+            // What it says is not that of the layer.
+            Ok(_) => return Ok(self.no_table(chunked, "it is another's")),
+            Err(e) => return Ok(self.no_table(chunked, &e.to_string())),
+        };
+        let level = chunked.compression.as_deref().and_then(level_of);
+        let mut spots = seed::find(self.seeds, &table, way.role);
+        if way.want == Want::Blob && level.is_none() {
+            // Frames that were made otherwise are others.
+            spots.fill(None);
+        }
+        let makes_zeros = way.want == Want::Content || level.is_some();
+        let plan =
+            Plan::new(&table, |n, chunk| spots[n].is_none() && !(chunk.is_zeros() && makes_zeros));
+        let tally = Counted::default();
+        tally.fetched.store(table_bytes.len() as u64, Ordering::Relaxed);
+        tally.requests.store(1, Ordering::Relaxed);
+        Ok(State::Prepared(Arc::new(Prepared {
+            repository: self.remote.repository(),
+            chunked: chunked.clone(),
+            want: way.want,
+            table,
+            table_bytes,
+            seeds: self.seeds,
+            spots,
+            plan,
+            plain: way.plain.clone(),
+            level,
+            tally,
+        })))
+    }
+
+    fn no_table(&self, chunked: &Chunked, why: &str) -> State<'env> {
+        let (digest, origin) = (&chunked.content.digest, self.remote.origin());
+        log::warn!("the chunks of {digest} in {origin} are not used: {why}");
+        State::NoTable
+    }
+
+    /// The table as it lies in the registry; `None` where that gives no parts of blobs.
+    fn table_bytes(&self, chunked: &Chunked) -> Result<Option<Vec<u8>>> {
+        let (blob, place) = (&chunked.blob, &chunked.place);
+        if !Table::may_have(place.size) {
+            return Ok(Some(Vec::new()));
+        }
+        let repository = self.remote.repository();
+        let mut bytes = Vec::new();
+        let read = if place.size == blob.size {
+            repository.open_blob(blob, 0)?.take(place.size).read_to_end(&mut bytes)
+        } else {
+            let part = repository.open_part(blob, place.offset..place.offset + place.size)?;
+            let Some(mut part) = part else { return Ok(None) };
+            part.read_to_end(&mut bytes)
+        };
+        read.map_err(|e| Error::io("read", self.remote.origin(), e))?;
+        Ok(Some(bytes))
+    }
+
+    /// What a layer costs, or has cost so far where it was read; `None` where it is fetched as it is,
+    /// or none of its.
+    ///
+    /// # Errors
+    /// What the registry gives.
+    pub fn cost(&self, layer: &Descriptor) -> Result<Option<Cost>> {
+        let Some(way) = self.ways.get(&layer.digest) else { return Ok(None) };
+        let State::Prepared(prepared) = self.prepared(&layer.digest, way)? else { return Ok(None) };
+        let seeded = prepared.table.chunks().iter().zip(&prepared.spots);
+        let seeded = seeded.filter(|(_, spot)| spot.is_some());
+        Ok(Some(Cost {
+            size: prepared.chunked.content.size,
+            fetched: prepared.table_bytes.len() as u64 + prepared.plan.bytes(),
+            reused: seeded.map(|(chunk, _)| u64::from(chunk.size)).sum(),
+            requests: 1 + prepared.plan.parts.len() as u64,
+        }))
+    }
+
+    /// What a layer has cost so far; `None` where it was fetched as it is, or not at all.
+    pub fn spent(&self, layer: &Digest) -> Option<Cost> {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(State::Prepared(prepared)) = known.get(layer) else { return None };
+        let tally = &prepared.tally;
+        Some(Cost {
+            size: prepared.chunked.content.size,
+            fetched: tally.fetched.load(Ordering::Relaxed),
+            reused: tally.reused.load(Ordering::Relaxed),
+            requests: tally.requests.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Passes on to an observer what becomes of the pieces of a transfer from here, with how much of a
+    /// layer was fetched.
+    pub fn telling<'a>(&'a self, observer: &'a dyn Observer) -> Telling<'a, 'scope, 'env> {
+        Telling { updating: self, observer }
+    }
+
+    /// A layer without its table: compressed where it lies so.
+    fn whole(&self, way: &Way, use_frames: bool, offset: u64) -> Result<Box<dyn Read + '_>> {
+        if way.want == Want::Blob {
+            return self.remote.open(&way.chunked.blob, offset);
+        }
+        match &way.plain {
+            Some(plain) if way.chunked.is_table_only || !use_frames => {
+                self.remote.open(plain, offset)
+            }
+            _ => {
+                let mut content = content_of(self.remote, &way.chunked)?;
+                io::copy(&mut content.by_ref().take(offset), &mut io::sink())
+                    .map_err(|e| Error::io("read", self.remote.origin(), e))?;
+                Ok(content)
+            }
+        }
+    }
+}
+
+/// An observer that is told how much of a layer was fetched; see [`Updating::telling`].
+pub struct Telling<'a, 'scope, 'env> {
+    updating: &'a Updating<'scope, 'env>,
+    observer: &'a dyn Observer,
+}
+
+impl Observer for Telling<'_, '_, '_> {
+    fn started(&self, piece: &Descriptor) {
+        self.observer.started(piece);
+    }
+
+    fn opened(&self, piece: &Descriptor, offset: u64) {
+        self.observer.opened(piece, offset);
+    }
+
+    fn advanced(&self, piece: &Descriptor, bytes: u64) {
+        self.observer.advanced(piece, bytes);
+    }
+
+    fn counts(&self) -> bool {
+        self.observer.counts()
+    }
+
+    fn ended(&self, piece: &Descriptor, how: Ended) {
+        let how = match (how, self.updating.spent(&piece.digest)) {
+            (Ended::Copied, Some(Cost { fetched, requests, .. })) => {
+                Ended::Updated { fetched, requests }
+            }
+            _ => how,
+        };
+        self.observer.ended(piece, how);
+    }
+}
+
+/// The images of an index, or the one that an entry is.
+fn images(remote: &RemoteImage, entry: &Descriptor) -> Result<Vec<Descriptor>> {
+    Ok(match content::manifest_of(remote, entry)?.index() {
+        Some(index) => index.manifests.clone(),
+        None => vec![entry.clone()],
+    })
+}
+
+/// The level with which frames of the same bytes can be made here, by what a layer says of its own.
+fn level_of(said: &str) -> Option<u8> {
+    let level = said.rsplit('/').next()?.parse().ok()?;
+    (compression(level) == said).then_some(level)
+}
+
+impl Source for Updating<'_, '_> {
+    fn origin(&self) -> String {
+        self.remote.origin()
+    }
+
+    fn entries(&self) -> Result<Vec<Descriptor>> {
+        self.remote.entries()
+    }
+
+    fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+        let digest = &descriptor.digest;
+        let Some(way) = self.ways.get(digest) else { return self.remote.open(descriptor, offset) };
+        let prepared = match self.prepared(digest, way)? {
+            State::Prepared(prepared) => prepared,
+            State::NoParts => return self.whole(way, true, offset),
+            State::NoTable => return self.whole(way, false, offset),
+        };
+        match Assembly::start(self.scope, prepared, self.connections, offset) {
+            Some(assembly) => Ok(Box::new(assembly)),
+            None => self.whole(way, true, offset),
+        }
+    }
+
+    fn file(&self, _: &Descriptor) -> Result<Option<(File, u64)>> {
+        Ok(None)
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+        self.remote.manifest(descriptor)
+    }
+
+    fn sequence(&self, _: &Digest) -> Option<u64> {
+        None
+    }
+
+    fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.remote.listed_referrers(subject)
+    }
+
+    fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
+        self.remote.tagged(tags)
+    }
+}
