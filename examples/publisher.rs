@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let build = BuildResult::find(build.as_ref())?;
     let name = Naming::new().name(&build, target)?;
     // All is looked at before anything is sent.
-    let prepared = Prepared::new(&build, &name, archive::MAX_SIZE)?;
+    let prepared = Prepared::new(&build, &name, archive::MAX_SIZE, None)?;
 
     let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
     let reference = &name.reference;

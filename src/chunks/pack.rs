@@ -303,6 +303,7 @@ mod tests {
         assert_eq!(alone.place.offset, 0);
         assert_eq!(bytes, alone.table.to_bytes());
         assert_eq!(alone.table.stored_size(), content.len() as u64);
+        assert_eq!(Table::of(&mut content.as_slice()).unwrap(), alone.table);
         let hashes = |packed: &Packed| -> Vec<_> {
             packed.table.chunks().iter().map(|chunk| (chunk.size, chunk.hash)).collect()
         };

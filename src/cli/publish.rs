@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use osimage::chunks::Packing;
 use osimage::features::Arch;
 use osimage::image::Role;
 use osimage::index::remote::RemoteIndex;
@@ -14,6 +15,7 @@ use osimage::trust::Signing;
 use osimage::{Error, Result, durable};
 use serde::Serialize;
 
+use super::chunk::CompressArg;
 use super::context::Context;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
@@ -82,6 +84,12 @@ pub struct Args {
     /// Put a small container beside the image, so that docker and podman can pull and run the tag
     #[arg(long)]
     info_container: bool,
+    /// Attach no chunks of layers from 16 MiB on, by which machines fetch of the next version only what
+    /// changed
+    #[arg(long)]
+    no_chunks: bool,
+    #[command(flatten)]
+    compress: CompressArg,
     /// Refuse to move a tag that points to another image
     #[arg(long)]
     no_clobber: bool,
@@ -226,7 +234,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .map(|(build, name)| {
             let prepared = match args.profile {
                 Some(FilesProfile::Gardenlinux) => Prepared::of_files(build, context.max_size()),
-                None => Prepared::new(build, name, context.max_size()),
+                None => Prepared::new(build, name, context.max_size(), args.compress.level()),
             };
             Ok(prepared?.tags(args.additional_tag.iter().cloned()))
         })
@@ -284,6 +292,9 @@ fn publish(
     let mut repository = client.repository(reference.repository(), Access::Push)?;
     if let Some(from) = &args.upload.mount_from {
         repository = repository.mounting_from(&push::mounted(from, reference)?);
+    }
+    if !args.no_chunks {
+        prepared.chunk(&repository, &Packing::new())?;
     }
     // The tag of an image with an info container points to the index over both.
     let index = args

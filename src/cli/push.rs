@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use osimage::content::{Overlay, Source};
 use osimage::graph::Graph;
+use osimage::image::Profile;
 use osimage::image::build::Inputs;
+use osimage::image::convert::{self, Converted};
 use osimage::names::{Reference, RepositoryName, Tag, is_archive_name, looks_like_path};
 use osimage::oci::{Annotations, Descriptor, ManifestOrIndex};
 use osimage::place::Place;
@@ -15,13 +17,14 @@ use osimage::{Error, Result, durable, referrers};
 use serde::Serialize;
 
 use super::artifact::{self, ArtifactArgs};
+use super::chunk::CompressArg;
 use super::context::{Bare, Context, or_alone};
 use super::locked::LockArg;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
 use super::sign::{SignWith, signing, would_sign};
-use super::{push_all, would};
+use super::{left_behind, push_all, would};
 
 /// Push images to a registry
 #[derive(Debug, clap::Args)]
@@ -34,6 +37,7 @@ use super::{push_all, would};
   osimage push ./onmetal ghcr.io/me/os:1.0                  a layout's folder
   osimage push ./onmetal ghcr.io/me/os:1.0,latest           under two tags
   osimage push --no-clobber f0dcfde4f8b4 ghcr.io/me/os:1.0  never move a tag to another image
+  osimage push --compress ./onmetal ghcr.io/me/os:1.0       with its disk in chunks, for updates
   osimage push --all release.oci.tar.xz ghcr.io/me          all of them, and nowhere else
   osimage push --all --tag nightly ./onmetal ghcr.io/me     each under this tag
   osimage push --all .build/ ghcr.io/me                     those of all archives in a folder
@@ -81,6 +85,8 @@ pub struct Args {
     upload: Upload,
     #[command(flatten)]
     sign: SignWith,
+    #[command(flatten)]
+    compress: CompressArg,
     #[command(flatten)]
     lock: LockArg,
     #[command(flatten)]
@@ -234,7 +240,18 @@ fn push(
     wanted: &Wanted,
     signing: Option<Signing<'_>>,
 ) -> Result<Pushed> {
-    let Wanted { entry, others, .. } = wanted;
+    let converted = args
+        .compress
+        .level()
+        .map(|level| convert::convert(source, &wanted.entry, Profile::Native, Some(level)));
+    let converted = converted.transpose()?;
+    if converted.is_some() {
+        let left = referrers::of(source, &wanted.entry.digest);
+        left_behind::tell(left, "what is attached tells of the image as it was");
+    }
+    let source = converted.as_ref().map_or(source, |converted| converted as &dyn Source);
+    let entry = converted.as_ref().map_or(&wanted.entry, Converted::entry);
+    let others = &wanted.others;
     let is_named = wanted.reference.tag_or_digest().is_ok();
     let reference = &match is_named {
         true => wanted.reference.clone(),

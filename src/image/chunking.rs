@@ -101,6 +101,16 @@ pub fn attach_chunks(
     artifact::manifest(CHUNKS, &image.descriptor, layers, &none, sink).map(Some)
 }
 
+/// Whether an image has a layer that [`attach_chunks`] would make chunks of.
+///
+/// # Errors
+/// What the source gives.
+pub(crate) fn has_large(source: &dyn Source, image: &Descriptor) -> Result<bool> {
+    let read = content::manifest_of(source, image)?;
+    let layers = read.manifest().map_or(&[][..], |manifest| &manifest.layers);
+    Ok(layers.iter().any(|layer| layer.size >= LARGE && !matches!(Chunked::of(layer), Ok(Some(_)))))
+}
+
 /// Packs content into `sink`, where it is kept if `keep` says so.
 fn pack(
     content: &mut dyn Read,

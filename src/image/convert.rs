@@ -95,21 +95,26 @@ pub fn convert<'a>(
     profile: Profile,
     compress: Option<u8>,
 ) -> Result<Converted<'a>> {
-    check_compressed(profile, compress)?;
-    let mut work = Work {
-        source,
-        profile,
-        compress,
-        new: Inputs::default(),
-        attached: Vec::new(),
-        opened: Vec::new(),
-    };
-    let entry = match oci::is_index(&entry.media_type) {
-        true => work.index(entry)?,
-        false => work.image(entry)?,
-    };
-    let below = Contents::new(source, work.opened.iter());
-    Ok(Converted { below, new: work.new, entry, attached: work.attached })
+    let new = Inputs::default();
+    let (entry, work) = Work::all(source, entry, profile, compress, &new)?;
+    let (below, attached) = (Contents::new(source, work.opened.iter()), work.attached);
+    Ok(Converted { below, new, entry, attached })
+}
+
+/// Makes an image of the native profile out of one, or an index of such images out of an index, with
+/// disks and file systems in chunks; the new parts go to `sink`. Gives the new entry, and what is
+/// attached to the new images as [`convert`] tells.
+///
+/// # Errors
+/// As [`convert`].
+pub(crate) fn compress(
+    source: &dyn Source,
+    entry: &Descriptor,
+    level: u8,
+    sink: &dyn BlobSink,
+) -> Result<(Descriptor, Vec<Descriptor>)> {
+    let (entry, work) = Work::all(source, entry, Profile::Native, Some(level), sink)?;
+    Ok((entry, work.attached))
 }
 
 /// What is converted, into what, and what came of it so far.
@@ -117,13 +122,40 @@ struct Work<'a> {
     source: &'a dyn Source,
     profile: Profile,
     compress: Option<u8>,
-    new: Inputs,
+    new: &'a dyn BlobSink,
     attached: Vec<Descriptor>,
+    /// How many layers in chunks the new images have.
+    chunked: usize,
     /// The layers in chunks whose content is a layer of the new image.
     opened: Vec<Descriptor>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// Converts an image or an index; gives the new one.
+    fn all(
+        source: &'a dyn Source,
+        entry: &Descriptor,
+        profile: Profile,
+        compress: Option<u8>,
+        new: &'a dyn BlobSink,
+    ) -> Result<(Descriptor, Self)> {
+        check_compressed(profile, compress)?;
+        let (attached, opened) = (Vec::new(), Vec::new());
+        let mut work = Work { source, profile, compress, new, attached, chunked: 0, opened };
+        let new = match oci::is_index(&entry.media_type) {
+            true => work.index(entry)?,
+            false => work.image(entry)?,
+        };
+        match compress {
+            Some(_) if work.chunked == 0 => Err(Error::usage(format!(
+                "{} has no root file system, squashfs or ISO to be compressed",
+                entry.digest
+            ))
+            .with_hint("leave it as it is; other layers are not compressed")),
+            _ => Ok((new, work)),
+        }
+    }
+
     fn index(&mut self, entry: &Descriptor) -> Result<Descriptor> {
         let before = super::read_index(self.source, entry)?;
         let mut index = Index::over(Vec::new());
@@ -168,10 +200,10 @@ impl Work<'_> {
         }
         layers.sort_by_key(|(role, _)| *role);
         let annotations = &image.manifest.annotations;
-        let new = assemble(self.profile, layers, &command_line, annotations, &self.new)?;
+        let new = assemble(self.profile, layers, &command_line, annotations, self.new)?;
         for layer in others {
             let (media_type, none) = (layer.media_type.clone(), Annotations::default());
-            let made = artifact::manifest(&media_type, &new, vec![layer], &none, &self.new)?;
+            let made = artifact::manifest(&media_type, &new, vec![layer], &none, self.new)?;
             self.attached.push(made);
         }
         Ok(new)
@@ -191,11 +223,15 @@ impl Work<'_> {
         })?;
         let compress = self.compress.filter(|_| chunking::may_compress(role));
         Ok(match (chunked, compress) {
-            (Some(_), _) if profile == Profile::Native => before.clone(),
+            (Some(_), _) if profile == Profile::Native => {
+                self.chunked += 1;
+                before.clone()
+            }
             (None, Some(level)) => {
+                self.chunked += 1;
                 let mut content = content::verified(self.source, before)?;
                 let origin = self.source.origin();
-                chunking::store(&mut content, &origin, &media_type, level, &self.new)?
+                chunking::store(&mut content, &origin, &media_type, level, self.new)?
             }
             (chunked, _) => {
                 self.opened.extend(chunked.map(|_| before.clone()));

@@ -21,6 +21,7 @@ use crate::oci::{Descriptor, Extra, Index, MAX_CONFIG, Manifest, Raw};
 use crate::{Error, Result};
 pub use chunked::{CHUNKS, Chunked};
 pub(crate) use chunked::{Contents, content_of, open_content};
+pub(crate) use chunking::has_large;
 pub use chunking::{LARGE, attach_chunks};
 pub use files::SHA256SUMS;
 pub use profile::{Profile, Role};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub use build_result::BuildResult;
 
 use crate::archive::Archive;
+use crate::chunks::Packing;
 use crate::content::{self, Overlay, Source};
 use crate::copy::Options;
 use crate::digest::Digest;
@@ -18,7 +19,7 @@ use crate::error::Advice;
 use crate::graph::Graph;
 use crate::image::build::{BlobSink, Inputs};
 use crate::image::info::Known;
-use crate::image::{Image, Layer};
+use crate::image::{self, CHUNKS, Image, Layer, convert};
 use crate::index::containers::Containers;
 use crate::index::remote::RemoteIndex;
 use crate::index::{self, Member, Told};
@@ -159,6 +160,8 @@ pub struct Prepared<'a> {
     graph: Graph,
     inputs: Inputs,
     attached: Graph,
+    /// What is attached of its layers in chunks.
+    chunks: Vec<Descriptor>,
     left_out: Vec<String>,
     tags: Vec<Tag>,
 }
@@ -169,32 +172,46 @@ impl<'a> Prepared<'a> {
     /// not take the build's version as it is, the image says it in its annotation
     /// `org.opencontainers.image.version`.
     ///
+    /// With a level of zstd, from 1 to 19, the image becomes one of the native profile, whose disks and
+    /// file systems are stored [in chunks](crate::chunks).
+    ///
     /// # Errors
-    /// What the archive and the files give; [`Error::NotFound`] where there is no archive.
-    pub fn new(build: &'a BuildResult, name: &Name, max_size: u64) -> Result<Self> {
+    /// What the archive and the files give; [`Error::NotFound`] where there is no archive;
+    /// [`Error::Usage`] where there is nothing to compress.
+    pub fn new(
+        build: &'a BuildResult,
+        name: &Name,
+        max_size: u64,
+        compress: Option<u8>,
+    ) -> Result<Self> {
         let path = build.archive().ok_or_else(|| {
             Error::not_found(format!("there is no archive {}.oci.tar.xz", build.path().display()))
         })?;
         let archive = Archive::open(path, max_size)?;
         let mut image = content::resolve(&archive, None)?;
         let inputs = Inputs::default();
+        let (own, mut others) = (image.digest.clone(), Vec::new());
+        if let Some(level) = compress {
+            (image, others) = convert::compress(&archive, &image, level, &inputs)?;
+        }
         if let (Some(_), Some(version)) = (&name.made_of, build.version()) {
-            let own = image.digest.clone();
-            image = with_version(&archive, &image, version, &inputs)?;
-            if image.digest != own && !referrers::of(&archive, &own)?.is_empty() {
-                log::warn!(
-                    "what is attached to {own} in {} is not published: with its version among \
-                     its annotations the image is another one",
-                    archive.origin()
-                );
-            }
+            image = with_version(&Overlay::new(&inputs, &archive), &image, version, &inputs)?;
+        }
+        if image.digest != own && !referrers::of(&archive, &own)?.is_empty() {
+            log::warn!(
+                "what is attached to {own} in {} is not published: with its version among its \
+                 annotations, or compressed, the image is another one",
+                archive.origin()
+            );
         }
         let source = Overlay::new(&inputs, &archive);
         let graph = Graph::read(&source, std::slice::from_ref(&image), 1)?;
-        let attached = referrers::attached(&archive, &graph, 1)?;
+        let mut attached = referrers::attached(&archive, &graph, 1)?;
+        attached.add(&source, &others, 1)?;
         let archive = Some(archive);
-        let (left_out, tags) = (Vec::new(), Vec::new());
-        Prepared { build, archive, image, graph, inputs, attached, left_out, tags }.attach(&[])
+        let (chunks, left_out, tags) = (Vec::new(), Vec::new(), Vec::new());
+        Prepared { build, archive, image, graph, inputs, attached, chunks, left_out, tags }
+            .attach(&[])
     }
 
     /// Makes the image that Garden Linux's tool makes of a build's files, with the annotations by which
@@ -212,8 +229,8 @@ impl<'a> Prepared<'a> {
         let attached = Graph::read(&inputs, &[], 1)?;
         let attachable = |ending: &String| BuildResult::ATTACHED.contains(&ending.as_str());
         let left_out = made.others.into_iter().filter(|ending| !attachable(ending)).collect();
-        let (archive, tags) = (None, Vec::new());
-        Prepared { build, archive, image, graph, inputs, attached, left_out, tags }
+        let (archive, chunks, tags) = (None, Vec::new(), Vec::new());
+        Prepared { build, archive, image, graph, inputs, attached, chunks, left_out, tags }
             .attach(&made.layers)
     }
 
@@ -233,6 +250,32 @@ impl<'a> Prepared<'a> {
             }
         }
         Ok(self)
+    }
+
+    /// Attaches the large layers of the image, or of an index's images, in chunks, so that machines
+    /// fetch of the next version only what changed; not where the registry has that already. Gives
+    /// how many were made.
+    ///
+    /// # Errors
+    /// What the archive and the registry give.
+    pub fn chunk(&mut self, repository: &Repository, packing: &Packing) -> Result<usize> {
+        let mut made = Vec::new();
+        for entry in index::images(&self.source(), &self.image)? {
+            let is_chunks = |listed: &&Descriptor| listed.artifact_type.as_deref() == Some(CHUNKS);
+            if oci::is_index(&entry.media_type) || !image::has_large(&self.source(), &entry)? {
+                continue;
+            }
+            if let Some(there) = repository.referrers(&entry.digest)?.iter().find(is_chunks) {
+                let Descriptor { media_type, digest, size, .. } = there.clone();
+                self.chunks.push(Descriptor::new(media_type, digest, size));
+                continue;
+            }
+            let image = Image::read(&self.source(), &entry)?;
+            made.extend(image::attach_chunks(&self.source(), &image, packing, &self.inputs)?);
+        }
+        self.attached.add(&self.inputs, &made, 1)?;
+        self.chunks.extend(made.iter().cloned());
+        Ok(made.len())
     }
 
     /// The build.
@@ -365,6 +408,8 @@ impl<'a> Prepared<'a> {
     /// All that is signed: the image, what it reaches of images, and those of the index over it.
     fn signed(&self, index: Option<&WithContainers>) -> Result<Vec<Descriptor>> {
         let mut images = trust::images(&self.source(), &self.image)?;
+        // Whoever takes nothing unsigned takes no unsigned chunks.
+        images.extend(self.chunks.iter().cloned());
         if let Some(index) = index {
             let containers = index.containers.graph()?;
             let containers = containers.entries().iter().cloned();

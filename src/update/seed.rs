@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use crate::chunks::{self, Chunk, ChunkHash, Opener, Packing, Table};
+use crate::chunks::{Chunk, ChunkHash, Opener, Table};
 use crate::image::Role;
 use crate::{Error, Result};
 
@@ -128,10 +128,9 @@ impl Seed {
         let read = || {
             log::debug!("{} is read, to see what it has", self.name);
             let mut content = Part { file: &self.file, offset: self.start, left: self.size };
-            chunks::pack(&mut content, &mut io::sink(), &Packing::new().table_only())
+            Table::of(&mut content)
                 .inspect_err(|e| log::warn!("{} cannot be reused: {e}", self.name))
                 .ok()
-                .map(|packed| packed.table)
         };
         self.raw.get_or_init(read).as_ref()
     }
