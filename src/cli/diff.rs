@@ -11,10 +11,13 @@ use osimage::image::select;
 use osimage::place::Place;
 use osimage::platform::Wanted;
 use osimage::publish::BuildResult;
+use osimage::update::{self, Cost};
 use osimage::{Error, Kind, Result};
+use serde::Serialize;
 
 use super::context::{Bare, Context, Which};
 use super::output::{self, visible};
+use super::seeds;
 
 /// Show what two images differ in: packages, kernel, command line, layers
 #[derive(Debug, clap::Args)]
@@ -23,6 +26,7 @@ use super::output::{self, visible};
   osimage diff ghcr.io/me/os:1.0 .build/gcp_oci-amd64-1.1-local     a build that is not published
   osimage diff --format markdown ghcr.io/me/os:1.0 ghcr.io/me/os:1.1 > notes.md
   osimage diff --exit-code a.oci.tar b.oci.tar || echo \"they differ\"
+  osimage diff --size ghcr.io/me/os:1.0 ghcr.io/me/os:1.1           what an update fetches
   osimage diff --format json A B | jq -r '.packages | keys[]'
 
 The packages are those of the list that is attached to each image: a build's own, or a bill of
@@ -39,6 +43,10 @@ pub struct Args {
     /// Text, JSON, or Markdown for release notes
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Say too what a machine that has the first image fetches for the second one, where their layers
+    /// are in chunks
+    #[arg(long)]
+    size: bool,
     /// Fail with the exit code 7 where they are two images
     #[arg(long)]
     exit_code: bool,
@@ -59,15 +67,34 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let [old, new] = [(&from, &below), (&to, &beside)]
         .map(|(opened, source)| opened.side(source, platform.as_ref()));
     let diff = Diff::between(&old?, &new?)?;
+    let update = args.size.then(|| {
+        let image = |opened: &Opened, source| {
+            select::one(source, &opened.place.entry()?, platform.as_ref())
+        };
+        update::between((&below, &image(&from, &below)?), (&beside, &image(&to, &beside)?))
+    });
+    let update = update.transpose()?;
     match args.format {
-        Format::Json => output::json(&diff)?,
+        Format::Json => output::json(&Shown { diff: &diff, update })?,
         Format::Text => output::print(&text(&diff, &args.from, &args.to))?,
         Format::Markdown => output::print(&markdown(&diff, &args.from, &args.to))?,
+    }
+    if let (Some(cost), Format::Text | Format::Markdown) = (update, args.format) {
+        output::line(&format!("an update would fetch {}", seeds::told(cost)))?;
     }
     match args.exit_code && !diff.is_same() {
         true => Err(Error::refused(format!("{} and {} are two images", args.from, args.to))),
         false => Ok(()),
     }
+}
+
+/// What programs are told.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    diff: &'a Diff,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update: Option<Cost>,
 }
 
 /// An image, and what a build left beside it.

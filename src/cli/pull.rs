@@ -14,7 +14,6 @@ use osimage::referrers::{self, Referrer};
 use osimage::registry::{Access, RemoteImage};
 use osimage::update::{self, Cost, Seed, Updating};
 use osimage::{Error, Result};
-use serde::Serialize;
 
 use super::archive::ArchiveArgs;
 use super::context::Context;
@@ -26,7 +25,7 @@ use super::locked::LockArg;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::Transfer;
-use super::seeds::SeedArgs;
+use super::seeds::{self, SeedArgs};
 use super::target::{self, Writing};
 
 /// Pull an image of a registry into the store, into files, a layout or an archive
@@ -201,40 +200,19 @@ impl Args {
     }
 }
 
-/// What a pull would fetch.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Forecast {
-    size: u64,
-    fetched: u64,
-    reused: u64,
-    requests: u64,
-}
-
 /// Says what a pull would fetch of some pieces that are not there.
 fn forecast<'n>(
     source: &Updating<'_, '_>,
     pieces: impl Iterator<Item = &'n Descriptor>,
     format: Told,
 ) -> Result<()> {
-    let mut all = Forecast { size: 0, fetched: 0, reused: 0, requests: 0 };
+    let mut all = Cost::default();
     for piece in pieces {
-        let cost = source.cost(piece)?.unwrap_or_else(|| Cost::whole(piece));
-        all.size += cost.size;
-        all.fetched += cost.fetched;
-        all.reused += cost.reused;
-        all.requests += cost.requests;
+        all = all.plus(source.cost(piece)?.unwrap_or_else(|| Cost::whole(piece)));
     }
     match format {
         Told::Json => output::json(&all),
-        _ => output::line(&format!(
-            "would fetch {} of {} in {} requests ({:.1} %), and take over {}",
-            output::size(all.fetched),
-            output::size(all.size),
-            all.requests,
-            all.fetched as f64 * 100.0 / all.size.max(1) as f64,
-            output::size(all.reused)
-        )),
+        _ => output::line(&format!("would fetch {}", seeds::told(all))),
     }
 }
 

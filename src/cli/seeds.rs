@@ -4,10 +4,11 @@ use std::path::Path;
 
 use osimage::image::{Image, select};
 use osimage::names::Selector;
-use osimage::update::Seed;
+use osimage::update::{Cost, Seed};
 use osimage::{Error, Kind, Result, content};
 
 use super::context::Context;
+use super::output;
 
 /// What has parts of the image already.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -40,6 +41,18 @@ impl SeedArgs {
     pub fn is_empty(&self) -> bool {
         self.seed.is_empty()
     }
+}
+
+/// What an update costs, as it stands in a sentence.
+pub fn told(cost: Cost) -> String {
+    format!(
+        "{} of {} in {} requests ({:.1} %), and take over {}",
+        output::size(cost.fetched),
+        output::size(cost.size),
+        cost.requests,
+        cost.percent(),
+        output::size(cost.reused)
+    )
 }
 
 /// The layers of an image of the store.

@@ -32,6 +32,7 @@
 //! ```
 
 mod assembly;
+mod between;
 mod older;
 mod plan;
 mod seed;
@@ -44,8 +45,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 use self::assembly::{Assembly, Counted, Prepared, Want};
+pub use self::between::between;
 use self::plan::Plan;
 pub use self::seed::Seed;
+use serde::Serialize;
+
 use crate::chunks::{Table, compression};
 use crate::content::{self, Source};
 use crate::digest::Digest;
@@ -105,7 +109,7 @@ impl Default for Options<'_> {
 }
 
 /// What a layer costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Cost {
     /// The size of the layer's content, in bytes.
@@ -119,6 +123,22 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Cost) -> Self {
+        Cost {
+            size: self.size.saturating_add(other.size),
+            fetched: self.fetched.saturating_add(other.fetched),
+            reused: self.reused.saturating_add(other.reused),
+            requests: self.requests.saturating_add(other.requests),
+        }
+    }
+
+    /// The share of the content that is fetched, in percent.
+    pub fn percent(self) -> f64 {
+        self.fetched as f64 * 100.0 / self.size.max(1) as f64
+    }
+
     /// That of a layer that is fetched as it is.
     pub fn whole(layer: &Descriptor) -> Self {
         Cost { size: layer.size, fetched: layer.size, reused: 0, requests: 1 }
