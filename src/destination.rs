@@ -137,6 +137,14 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// The layout's folder, where it is one.
+    pub fn as_layout(&self) -> Option<&Path> {
+        match &self.holder {
+            Holder::Layout { path, .. } => Some(path),
+            Holder::Archive { .. } | Holder::Registry { .. } => None,
+        }
+    }
+
     /// The archive's path, where it is one.
     pub fn as_archive(&self) -> Option<&Path> {
         match &self.holder {

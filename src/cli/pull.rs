@@ -6,6 +6,7 @@ use osimage::destination::Delivery;
 use osimage::extract::{Files, Options, attached_folder};
 use osimage::graph::{Graph, Node};
 use osimage::image::{CHUNKS, Image, select};
+use osimage::layout::Layout;
 use osimage::names::{EntryName, Location, Reference, looks_like_path};
 use osimage::oci::Descriptor;
 use osimage::platform::Wanted;
@@ -160,7 +161,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let delivery = Delivery::new()
             .keeping(context.manner.keeping)
             .transfer(args.transfer.options().observer(&telling));
-        to.deliver(source, &entry, &delivery)
+        let delivered = to.deliver(source, &entry, &delivery)?;
+        to.as_layout().map_or(Ok(()), |path| source.keep_tables(&Layout::open(path)?))?;
+        Ok(delivered)
     })?;
     drop(progress);
     target::tell(&to, &delivered);

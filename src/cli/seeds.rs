@@ -68,5 +68,6 @@ fn of_store(text: &str, context: &Context) -> Result<Vec<Seed>> {
     let store = context.store().map_err(unknown)?;
     let entry = content::resolve(&store, Some(&selector)).map_err(unknown)?;
     let entry = select::one(&store, &entry, None)?;
-    Seed::of_image(&store, &Image::read(&store, &entry)?)
+    let layers = Seed::of_image(&store, &Image::read(&store, &entry)?)?;
+    Ok(layers.into_iter().map(|(_, seed)| seed).collect())
 }

@@ -5,6 +5,7 @@
 //! DIR/oci-layout            {"imageLayoutVersion":"1.0.0"}
 //! DIR/index.json            the entries: what has a name, and what has none
 //! DIR/blobs/sha256/HEX      content, mode 0444
+//! DIR/chunks/HEX            which chunks a blob has, where that was fetched with it
 //! ```
 //!
 //! Beside the blobs lies what has come of those whose transfer was cut off, under temporary names.
@@ -23,9 +24,11 @@ mod keeping;
 mod lock;
 mod remove;
 mod session;
+mod tables;
 
 use beside::INGEST;
 use lock::Lock;
+use tables::TABLES;
 
 pub use import::{Imported, Naming, Taken};
 pub use keeping::Keeping;
@@ -195,7 +198,7 @@ impl Layout {
     /// Something in the folder that is no part of a store.
     fn foreign_entry(&self) -> Result<Option<OsString>> {
         let known = |name: &OsStr| {
-            [BLOBS, INDEX_FILE, LayoutFile::NAME, INGEST].iter().any(|known| name == *known)
+            [BLOBS, INDEX_FILE, LayoutFile::NAME, INGEST, TABLES].iter().any(|known| name == *known)
         };
         let names = file::names(&self.root, &self.path)?;
         Ok(names.into_iter().find(|name| !known(name) && !file::is_leftover(name)))

@@ -147,6 +147,7 @@ impl Layout {
             }
             if !dry_run {
                 self.remove_in(digest.algorithm(), digest.hex().as_ref())?;
+                self.remove_table(&digest);
             }
             removed.blobs.push((digest, size));
         }

@@ -54,6 +54,7 @@ use crate::chunks::{Table, compression};
 use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::image::{CHUNKS, Chunked, LARGE, Role, content_of};
+use crate::layout::Layout;
 use crate::manifest::RawManifest;
 use crate::names::Tag;
 use crate::oci::Descriptor;
@@ -419,6 +420,24 @@ impl<'scope, 'env> Updating<'scope, 'env> {
             reused: tally.reused.load(Ordering::Relaxed),
             requests: tally.requests.load(Ordering::Relaxed),
         })
+    }
+
+    /// Keeps in a layout the tables of layers that were brought there, so that they need not be read to
+    /// know which chunks they have, when a newer version is fetched.
+    ///
+    /// # Errors
+    /// What the layout gives.
+    pub fn keep_tables(&self, layout: &Layout) -> Result<()> {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        for (digest, state) in known.iter() {
+            let State::Prepared(prepared) = state else { continue };
+            // A blob of frames has its table in itself.
+            let content = &prepared.chunked.content;
+            if prepared.want == Want::Content && layout.file(content)?.is_some() {
+                layout.keep_table(digest, &prepared.table.to_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     /// Passes on to an observer what becomes of the pieces of a transfer from here, with how much of a

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::Seed;
+use crate::chunks::Table;
 use crate::content::Source;
 use crate::image::{Image, Layer, Role};
 use crate::layout::Layout;
@@ -36,17 +37,18 @@ impl Seed {
         Ok(seeds)
     }
 
-    /// The layers of an image, where they lie in files.
+    /// The layers of an image, where they lie in files, each with its seed.
     ///
     /// # Errors
     /// What the source gives.
-    pub fn of_image(source: &dyn Source, image: &Image) -> Result<Vec<Seed>> {
+    pub fn of_image(source: &dyn Source, image: &Image) -> Result<Vec<(Descriptor, Seed)>> {
         let mut seeds = Vec::new();
         for Layer { role, descriptor, .. } in image.layers() {
             let (Some(role), true) = (role, descriptor.size >= LEAST) else { continue };
             if let Some((file, start)) = source.file(&descriptor)? {
                 let name = format!("the {role} {} in {}", descriptor.digest, source.origin());
-                seeds.push(Seed::part(name, file, start, descriptor.size).role(role));
+                let seed = Seed::part(name, file, start, descriptor.size).role(role);
+                seeds.push((descriptor, seed));
             }
         }
         Ok(seeds)
@@ -62,7 +64,11 @@ impl Seed {
         let entries = layout.entries().unwrap_or_default();
         for entry in entries.iter().rev().filter(is_of).take(VERSIONS) {
             for image in images(layout, entry) {
-                seeds.extend(Seed::of_image(layout, &image).unwrap_or_default());
+                let layers = Seed::of_image(layout, &image).unwrap_or_default();
+                seeds.extend(layers.into_iter().map(|(layer, seed)| {
+                    let table = layout.table_of(&layer.digest);
+                    seed.table(table.and_then(|bytes| Table::parse(&bytes).ok()))
+                }));
             }
         }
         seeds
