@@ -130,6 +130,7 @@ impl RegistryArgs {
             .resolve(self.resolve.clone())
             .retries(self.retry)
             .chunk_size(chunk_size)
+            .uploads(state_folder().map(|state| state.join("uploads")))
     }
 
     /// The files that a command line of another program needs too: authorities, a client
@@ -237,4 +238,13 @@ pub fn confirm(question: &str) -> Result<bool> {
         .read_line(&mut answer)
         .map_err(|e| Error::io("read", "the terminal", e))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Where the program keeps what it needs for another run (XDG base directory specification; a
+/// relative path there is to be ignored).
+fn state_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let state = variable("XDG_STATE_HOME");
+    let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+    Some(state.join("osimage"))
 }

@@ -288,13 +288,16 @@ fn remove_old(dir: &File, path: &Path) {
         };
         let Ok(metadata) = file.metadata() else { continue };
         // Whoever had it locked may have given it another name.
-        if old(&metadata)
-            && file.try_lock().is_ok()
-            && partial::is_called(dir, name.as_ref(), &metadata)
-        {
+        if old(&metadata) && file.try_lock().is_ok() && is_called(dir, name.as_ref(), &metadata) {
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
         }
     }
+}
+
+/// Whether a file still has a name.
+pub(crate) fn is_called(dir: &File, name: &Path, metadata: &Metadata) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|found| (found.st_dev, found.st_ino) == (metadata.dev(), metadata.ino()))
 }
 
 /// Brings the names in a folder to the disk.

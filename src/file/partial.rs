@@ -6,14 +6,14 @@
 //! belong. What a power cut leaves may be shorter, or have zeros that are none; the digest of the
 //! whole tells, which is therefore taken over all of it.
 
-use std::fs::{File, Metadata, TryLockError};
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{NewFile, TEMPORARY, Temporary, remove_abandoned};
+use super::{NewFile, TEMPORARY, Temporary, is_called, remove_abandoned};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::{Error, Result};
 
@@ -193,12 +193,6 @@ fn take(dir: &File, name: &Path) -> Taken {
         };
     }
     Taken::Others
-}
-
-/// Whether a file still has a name.
-pub(super) fn is_called(dir: &File, name: &Path, metadata: &Metadata) -> bool {
-    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|found| (found.st_dev, found.st_ino) == (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod address;
 mod answer;
 mod asked;
 mod auth;
+mod begun;
 mod challenge;
 pub mod credentials;
 mod download;
@@ -97,6 +98,7 @@ pub struct Settings {
     stall: Duration,
     least_speed: u64,
     chunk_size: Option<NonZero<u64>>,
+    uploads: Option<PathBuf>,
 }
 
 impl Settings {
@@ -122,6 +124,7 @@ impl Settings {
             stall: Duration::from_secs(60),
             least_speed: 1000,
             chunk_size: None,
+            uploads: None,
         }
     }
 
@@ -215,6 +218,15 @@ impl Settings {
     #[must_use]
     pub fn chunk_size(mut self, bytes: impl Into<Option<NonZero<u64>>>) -> Self {
         self.chunk_size = bytes.into();
+        self
+    }
+
+    /// The folder in which uploads that have begun are remembered for an hour, so that another run
+    /// goes on with them where the registry has kept what it got; made where it is missing. None,
+    /// where nothing is said. It belongs to one user: the addresses in it may be secret.
+    #[must_use]
+    pub fn uploads(mut self, folder: impl Into<Option<PathBuf>>) -> Self {
+        self.uploads = folder.into();
         self
     }
 }

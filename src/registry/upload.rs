@@ -1,8 +1,9 @@
 //! Putting a blob into a registry (distribution-spec, "Pushing Blobs").
 //!
 //! One streamed `PUT` where nothing goes wrong. After a break the registry is asked how far it got:
-//! some go on from there, others have dropped what they had and the blob begins anew. Chunks are
-//! used only where a body is too large for what stands in between.
+//! some go on from there, others have dropped what they had and the blob begins anew. So it is with
+//! an upload that an earlier run has begun. Chunks are used only where a body is too large for what
+//! stands in between.
 
 use std::io::Read;
 use std::num::NonZero;
@@ -17,6 +18,7 @@ use url::Url;
 use super::answer::header;
 use super::asked::Endpoint;
 use super::auth::Scope;
+use super::begun::Begun;
 use super::failure::Failure;
 use super::host::Attempts;
 use super::http::{Call, Content};
@@ -85,28 +87,69 @@ impl Repository {
     /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// the registry finds that the content is not what its digest says.
     pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<Ended> {
+        let folder = self.registry.host.settings.uploads.as_deref();
+        let begun = folder.and_then(|folder| Begun::open(folder, &self.name, descriptor));
+        let ended = self.upload(descriptor, source, begun.as_ref());
+        match &ended {
+            // What broke may go on; a registry's no, and what is wrong, is no beginning.
+            Err(e) if !matches!(e, Error::Invalid(_) | Error::Rejected(_) | Error::NotFound(_)) => {
+                begun.into_iter().for_each(Begun::leave);
+            }
+            _ => begun.into_iter().for_each(Begun::forget),
+        }
+        ended
+    }
+
+    fn upload(
+        &self,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+        begun: Option<&Begun>,
+    ) -> Result<Ended> {
         let mut chunk = self.registry.host.settings.chunk_size.map(NonZero::get);
         // Whether the request that ends the upload may bring everything.
         let mut whole = chunk.is_none();
         let mut attempts = Attempts::new(&self.registry.host);
-        let Some(mut session) = self.begin(descriptor)? else {
-            return Ok(Ended::Mounted);
+        let before = begun.and_then(|begun| self.of_earlier_run(begun, descriptor));
+        let mut is_earlier = before.is_some();
+        let mut session = match before {
+            Some(session) => session,
+            None => match self.begin(descriptor)? {
+                Some(session) => session,
+                None => return Ok(Ended::Mounted),
+            },
         };
-        let mut reached = 0;
+        let mut reached = session.offset;
         loop {
+            begun.inspect(|begun| begun.remember(&session.url));
             let step = match chunk {
                 None if whole && session.offset == 0 => {
-                    self.put_whole(&session, descriptor, source)?
+                    self.put_whole(&session, descriptor, source)
                 }
                 _ if session.offset < descriptor.size => {
                     let size = chunk
                         .unwrap_or(u64::MAX)
                         .max(session.least_chunk)
                         .min(descriptor.size - session.offset);
-                    self.patch(&mut session, size, descriptor, source)?
+                    self.patch(&mut session, size, descriptor, source)
                 }
-                _ => self.finish(&session, descriptor)?,
+                _ => self.finish(&session, descriptor),
             };
+            // What an earlier run began may be what the registry does not like.
+            if is_earlier && is_refused(&step) {
+                // It may be that only its answer was lost.
+                if self.has_blob(descriptor)? {
+                    return Ok(Ended::Copied);
+                }
+                self.tell_forgotten(descriptor);
+                is_earlier = false;
+                match self.begin(descriptor)? {
+                    Some(begun) => session = begun,
+                    None => return Ok(Ended::Mounted),
+                }
+                continue;
+            }
+            let step = step?;
             if session.offset > reached {
                 attempts.progress();
                 reached = session.offset;
@@ -142,12 +185,34 @@ impl Repository {
                 }
             };
             if again {
+                is_earlier = false;
                 match self.begin(descriptor)? {
                     Some(begun) => session = begun,
                     None => return Ok(Ended::Mounted),
                 }
             }
         }
+    }
+
+    /// The upload that an earlier run has begun, where the registry still has something of it.
+    fn of_earlier_run(&self, begun: &Begun, descriptor: &Descriptor) -> Option<Session> {
+        let at = self.url("blobs/uploads/");
+        // It goes to nobody but the registry itself, whatever the file says.
+        let url = self.registry.host.own_url(&at, begun.address()?, "an upload").ok()?;
+        let mut session = Session { url, offset: 0, least_chunk: 0, resumed: false };
+        if self.ask_how_far(&mut session, descriptor) {
+            return Some(session);
+        }
+        self.tell_forgotten(descriptor);
+        None
+    }
+
+    fn tell_forgotten(&self, descriptor: &Descriptor) {
+        log::warn!(
+            "{} has kept nothing of the upload of {} that was cut off; it begins anew",
+            self.name.host(),
+            descriptor.digest
+        );
     }
 
     fn step(&self, method: Method, url: Url, descriptor: &Descriptor) -> Call<'_> {
@@ -385,6 +450,15 @@ fn may_be_the_mount(error: &Error) -> bool {
         Some(refusal) => !refusal.is_temporary() && refusal.status() < 500,
         // No token for two repositories at once.
         None => error.kind() == Kind::Unauthorised,
+    }
+}
+
+/// Whether a registry has said no to a step, and not only the connection broke.
+fn is_refused(step: &Result<Step>) -> bool {
+    match step {
+        Ok(Step::Failed(Trouble::Refusal(_)) | Step::Lost(_)) => true,
+        Ok(_) => false,
+        Err(e) => Refusal::behind(e).is_some(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transfers that are cut off within a layer go on where they ended when the same is done again.
 
 mod pulls;
+mod pushes;
 
 use std::time::Duration;
 
