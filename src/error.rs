@@ -243,6 +243,10 @@ fn advice_for_io(path: &Path, kind: std::io::ErrorKind) -> Option<Advice> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             "free some space there, or name another folder, and try again"
         }
+        ErrorKind::FileTooLarge => {
+            "no file may be so large there: name a folder of another file system, or raise the limit \
+             of the process (ulimit -f)"
+        }
         ErrorKind::ReadOnlyFilesystem => {
             "name a folder of another file system; this one is mounted to be read only"
         }
@@ -293,6 +297,8 @@ pub enum Advice {
         /// What for.
         why: String,
     },
+    /// Give an image the name that it has, or is to have, in a registry.
+    TagImage,
     /// Put an image into the store or the layout.
     AddImage,
     /// Look at what an image consists of: the digests of its blobs, or its manifest.
@@ -395,6 +401,7 @@ impl fmt::Display for Advice {
                 write!(f, "check the name; {registry} may list the repositories that it has")
             }
             Advice::ListImages { why } => f.write_str(why),
+            Advice::TagImage => f.write_str("give it a name of a registry first"),
             Advice::AddImage => f.write_str("put an image there first"),
             Advice::Inspect => {
                 f.write_str("check the digest; the manifest names those of its blobs")
@@ -478,6 +485,7 @@ mod tests {
         for (kind, path, text) in [
             (ErrorKind::ReadOnlyFilesystem, "out", Some("another file system")),
             (ErrorKind::PermissionDenied, "out", Some("its mode")),
+            (ErrorKind::FileTooLarge, "out", Some("ulimit -f")),
             (ErrorKind::StorageFull, "out", Some("another folder")),
             (ErrorKind::StorageFull, "standard output", Some("where it goes")),
             (ErrorKind::BrokenPipe, "standard output", None),

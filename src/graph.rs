@@ -113,14 +113,19 @@ impl Graph {
     #[must_use]
     pub fn joined(&self, other: &Graph) -> Graph {
         let mut all = self.clone();
-        all.entries.extend(other.entries.iter().cloned());
+        all.join(other);
+        all
+    }
+
+    /// Takes in what another graph has beyond this one.
+    pub(crate) fn join(&mut self, other: &Graph) {
+        self.entries.extend(other.entries.iter().cloned());
         for node in &other.nodes {
-            if !all.places.contains_key(&node.descriptor.digest) {
-                all.places.insert(node.descriptor.digest.clone(), all.nodes.len());
-                all.nodes.push(node.clone());
+            if !self.places.contains_key(&node.descriptor.digest) {
+                self.places.insert(node.descriptor.digest.clone(), self.nodes.len());
+                self.nodes.push(node.clone());
             }
         }
-        all
     }
 
     /// The graph with an entry in another form, such as under another name.

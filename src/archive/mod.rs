@@ -14,6 +14,7 @@
 mod files;
 mod folder;
 mod members;
+mod parts;
 mod reader;
 mod scan;
 mod short;

@@ -1,20 +1,22 @@
 //! Reading an archive: content by its offset, which the first pass over the members has found.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::parts::Parts;
 use super::scan::{self, Kept};
 use crate::compress::{self, Format, Reader};
 use crate::content::{self, Hold, Inventory, Source};
 use crate::digest::Digest;
+use crate::file::{self, Pieces};
 use crate::manifest::{Manifests, RawManifest};
-use crate::names::Tag;
+use crate::names::{Tag, tag_of};
 use crate::oci::{Descriptor, Index};
-use crate::referrers::{Attached, tagged_among};
-use crate::{Error, Result, file};
+use crate::referrers::Attached;
+use crate::{Error, Result};
 
 /// How much an archive may unfold to by default, 64 GiB: a small file can hold any amount of zeros.
 pub const MAX_SIZE: u64 = 64 << 30;
@@ -22,6 +24,8 @@ pub const MAX_SIZE: u64 = 64 << 30;
 /// An archive that is open for reading. Nothing of it is extracted; content is read where it lies.
 pub struct Archive {
     path: PathBuf,
+    /// The files that it lies in, where it is in parts.
+    parts: Option<Parts>,
     top: Option<String>,
     index: Index,
     /// Where each blob's content begins in the decompressed archive, and its size.
@@ -36,35 +40,52 @@ pub struct Archive {
     first: Mutex<Reader>,
     manifests: Manifests,
     attached: OnceLock<Attached>,
+    /// The entries by the tags that their names end in: a bundle asks for those of each image.
+    by_tag: OnceLock<HashMap<String, Vec<usize>>>,
     /// Readers that are not in use, wherever they stand.
     idle: Mutex<Vec<Reader>>,
 }
 
 impl Archive {
     /// Opens an archive and looks at every member's header. `max_size` (bytes) bounds what it may
-    /// unfold to.
+    /// unfold to. Of an archive in parts any part will do, or the folder that they lie in.
     ///
     /// # Errors
     /// [`Error::Invalid`] where it is damaged, is no layout, holds what no layout may hold, or can
-    /// be read in two ways.
+    /// be read in two ways; [`Error::NotFound`] where a part of it is missing.
     pub fn open(path: &Path, max_size: u64) -> Result<Self> {
+        if let Some(parts) = Parts::find(path)? {
+            let whole = parts.whole.clone();
+            return match Self::over(parts.open()?, &whole, max_size) {
+                Ok(archive) => Ok(Archive { parts: Some(parts), ..archive }),
+                Err(e) => Err(parts.explain(e)),
+            };
+        }
+        let (file, metadata) = file::open_regular(path)?;
+        Self::over(Pieces::new([(file, metadata.len())]), path, max_size)
+    }
+
+    /// Opens the archive that some files are together.
+    fn over(pieces: Pieces, path: &Path, max_size: u64) -> Result<Self> {
         let failed = |e| compress::error("read", path, e);
-        let file = file::open_regular(path)?.0;
-        let copy = file.try_clone().map_err(|e| Error::io("read", path, e))?;
-        let first = Reader::open(file, path)?.with_limit(max_size);
+        let copy = pieces.single().map(File::try_clone).transpose();
+        let copy = copy.map_err(|e| Error::io("read", path, e))?;
+        let first = Reader::over(pieces, path)?.with_limit(max_size);
         first.check_size()?;
         let (found, reader) = scan::scan(first.another().map_err(failed)?, path)?;
         Ok(Archive {
             path: path.to_owned(),
+            parts: None,
             top: found.top,
             index: found.index,
             blobs: found.blobs,
             kept: found.kept,
             end: found.end,
-            plain: (first.format() == Format::None).then_some(copy),
+            plain: copy.filter(|_| first.format() == Format::None),
             first: Mutex::new(first),
             manifests: Manifests::default(),
             attached: OnceLock::new(),
+            by_tag: OnceLock::new(),
             idle: Mutex::new(vec![reader]),
         })
     }
@@ -72,6 +93,15 @@ impl Archive {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is wrong with an archive in parts of which something could not be read, or was not what it
+    /// should be: the part that is another one than its list says, else the error itself.
+    pub fn explain(&self, error: Error) -> Error {
+        match &self.parts {
+            Some(parts) => parts.explain(error),
+            None => error,
+        }
     }
 
     /// The name of its top folder, if it has one.
@@ -177,7 +207,18 @@ impl Source for Archive {
     }
 
     fn tagged(&self, tags: &[Tag]) -> Result<Vec<Descriptor>> {
-        Ok(tagged_among(&self.index.manifests, tags))
+        let by_tag = self.by_tag.get_or_init(|| {
+            let mut by_tag: HashMap<String, Vec<usize>> = HashMap::new();
+            for (place, entry) in self.index.manifests.iter().enumerate() {
+                if let Some(name) = entry.name() {
+                    by_tag.entry(tag_of(name).to_owned()).or_default().push(place);
+                }
+            }
+            by_tag
+        });
+        let places: BTreeSet<_> =
+            tags.iter().filter_map(|tag| by_tag.get(tag.as_str())).flatten().collect();
+        Ok(places.into_iter().map(|place| self.index.manifests[*place].clone()).collect())
     }
 }
 

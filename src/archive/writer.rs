@@ -1,11 +1,12 @@
 //! Writing an archive: the front first, then the layers, straight from their source.
 
 use std::fmt;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
+use super::parts::{self, Splitter};
 use super::short::Names;
 use super::update::Locked;
 use crate::compress::{Settings, Writer};
@@ -31,6 +32,7 @@ pub(super) const TIME: u64 = 1;
 pub struct Options<'a> {
     pub(super) top: Option<String>,
     names: Names,
+    split: Option<u64>,
     pub(super) settings: Settings,
     pub(super) observer: Option<&'a dyn Observer>,
 }
@@ -38,13 +40,21 @@ pub struct Options<'a> {
 impl<'a> Options<'a> {
     /// With a format, a level and threads, and without a top folder, as skopeo and oras read it.
     pub fn new(settings: Settings) -> Self {
-        Options { top: None, names: Names::default(), settings, observer: None }
+        Options { top: None, names: Names::default(), split: None, settings, observer: None }
     }
 
     /// Who is told what becomes of the pieces, as in a transfer.
     #[must_use]
     pub fn observer(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// A new archive is written in parts of at most so many bytes, `NAME.000`, `NAME.001` and so on,
+    /// with a list of them in `NAME.parts`; where it is `None`, whole.
+    #[must_use]
+    pub fn split(mut self, bytes: Option<u64>) -> Self {
+        self.split = bytes;
         self
     }
 
@@ -65,10 +75,11 @@ impl<'a> Options<'a> {
 
 impl fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { top, names, settings, .. } = self;
+        let Options { top, names, split, settings, .. } = self;
         f.debug_struct("Options")
             .field("top", top)
             .field("names", names)
+            .field("split", split)
             .field("settings", settings)
             .finish_non_exhaustive()
     }
@@ -100,10 +111,17 @@ pub fn write(
     let path = &file::behind_links(path)?;
     let (dir_path, name) = file::split(path)?;
     let dir = file::open_dir(dir_path)?;
-    let new = NewFile::create(&dir, dir_path, 0o666)?;
     let index = Index::over(options.names.of(graph.entries()));
     let new_piece = |node| Piece { node, told: Some(Ended::Copied) };
-    fill(new.file(), path, source, &index, graph.nodes().iter().map(new_piece).collect(), options)?;
+    let pieces = graph.nodes().iter().map(new_piece).collect();
+    if let Some(size) = options.split {
+        parts::check_size(size)?;
+        let mut parts = Splitter::new(&dir, dir_path, size);
+        fill(&mut parts, path, source, &index, pieces, options)?;
+        return parts.commit(path);
+    }
+    let new = NewFile::create(&dir, dir_path, 0o666)?;
+    fill(new.file(), path, source, &index, pieces, options)?;
     let size = new.file().metadata().map_err(|e| Error::io("write", path, e))?.len();
     // Whoever adds to what is there does that first, and it is replaced with all that was added.
     let _there = Locked::new(path)?;
@@ -113,7 +131,7 @@ pub fn write(
 
 /// Writes the members, in their order, and finishes the compressed file.
 pub(super) fn fill(
-    out: &std::fs::File,
+    out: impl Write,
     path: &Path,
     source: &dyn Source,
     index: &Index,
@@ -210,13 +228,13 @@ pub(super) fn check_top(top: &str) -> Result<()> {
     Ok(())
 }
 
-struct Members<'a> {
-    tar: Builder<Writer<BufWriter<&'a std::fs::File>>>,
+struct Members<'a, W: Write> {
+    tar: Builder<Writer<BufWriter<W>>>,
     top: Option<&'a str>,
     path: &'a Path,
 }
 
-impl Members<'_> {
+impl<W: Write> Members<'_, W> {
     fn add_folder(&mut self, name: &str) -> Result<()> {
         let full = self.full_name(name);
         if full.is_empty() {

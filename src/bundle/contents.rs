@@ -1,6 +1,6 @@
 //! What a bundle has: its images under their whole names, and its lock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::Result;
 use crate::archive::Archive;
@@ -84,7 +84,7 @@ impl Contents {
     pub fn read(archive: &Archive) -> Result<Self> {
         let entries = archive.entries()?;
         let attached = content::attached(archive, &entries);
-        let (mut images, mut lock): (Vec<Bundled>, _) = (Vec::new(), None);
+        let (mut images, mut names, mut lock) = (Vec::new(), HashSet::new(), None);
         let broken = |why: String| {
             Error::invalid(format!("{} {why}", archive.origin()))
                 .with_hint("get the bundle again from whoever made it")
@@ -120,7 +120,7 @@ impl Contents {
             if parsed.digest().is_some_and(|own| *own != entry.digest) {
                 return Err(broken(format!("calls {} {name}", entry.digest)));
             }
-            if images.iter().any(|other| other.name == *name) {
+            if !names.insert(name.clone()) {
                 return Err(broken(format!("has {name} twice")));
             }
             let name = name.clone();
@@ -153,9 +153,14 @@ impl Contents {
     pub fn check_lock(&self) -> Result<()> {
         let Some(text) = &self.lock else { return Ok(()) };
         let lock = ImagesLock::parse(text)?;
+        // One that is not found by its name may be by its digest, which takes a look at all of them.
+        let locked: HashMap<_, _> =
+            lock.images().iter().map(|locked| (locked.name(), locked.digest())).collect();
         for Bundled { entry, name } in &self.images {
-            let locked = name.parse().and_then(|name| Ok(lock.find(&name)?.digest().clone()));
-            if locked.ok().as_ref() != Some(&entry.digest) {
+            let found = locked.get(name).map(|digest| (*digest).clone());
+            let search =
+                || name.parse().and_then(|name| Ok(lock.find(&name)?.digest().clone())).ok();
+            if found.or_else(search).as_ref() != Some(&entry.digest) {
                 return Err(Error::invalid(format!(
                     "the bundle has {name} as {}, and its lock does not say that",
                     entry.digest

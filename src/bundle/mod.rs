@@ -41,11 +41,13 @@ use std::path::Path;
 use crate::archive::{self, Names};
 use crate::content::Source;
 use crate::digest::Digest;
+use crate::error::Advice;
 use crate::graph::Graph;
 use crate::image::artifact;
 use crate::image::build::{BlobSink, Inputs};
 use crate::names::{EntryName, Reference};
 use crate::oci::{self, Descriptor, Manifest};
+use crate::place::Place;
 use crate::{Error, Result, referrers};
 pub use contents::{Bundled, Contents};
 use many::Many;
@@ -55,7 +57,11 @@ use many::Many;
 pub struct Bundle<'a> {
     sources: Many<'a>,
     names: Vec<Reference>,
+    /// The names, as text.
+    given: HashSet<String>,
     graph: Graph,
+    /// Its entries, as far as they differ.
+    known: HashSet<(Digest, Option<String>)>,
     lock: Option<Vec<u8>>,
     there: HashSet<Digest>,
 }
@@ -96,7 +102,7 @@ impl<'a> Bundle<'a> {
             Some(tag) => name.with_tag(tag),
             None => name,
         };
-        if self.names.contains(&name) {
+        if !self.given.insert(name.to_string()) {
             return Err(Error::usage(format!("{name} is named twice"))
                 .with_hint("name each image once; another tag is another image"));
         }
@@ -109,10 +115,9 @@ impl<'a> Bundle<'a> {
         let graph = graph.joined(&attached);
         self.sources.add(source, &graph);
         // One image under two names has the same attached to it.
-        let known: HashSet<_> = self.graph.entries().iter().map(place).collect();
-        let new = graph.entries().iter().filter(|entry| !known.contains(&place(entry)));
+        let new = graph.entries().iter().filter(|entry| self.known.insert(place(entry)));
         let new = new.cloned().collect();
-        self.graph = self.graph.joined(&graph.with_entries(new));
+        self.graph.join(&graph.with_entries(new));
         self.names.push(name);
         Ok(())
     }
@@ -172,6 +177,28 @@ impl<'a> Bundle<'a> {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
+}
+
+/// What an image is called in a bundle: as in its registry, or as its entry is called where it lies.
+///
+/// # Errors
+/// [`Error::Usage`] where that is no name of a registry; as [`Place::entry`].
+pub fn name_of(place: &Place) -> Result<Reference> {
+    if let Some(image) = place.as_registry() {
+        let name = image.reference();
+        return Ok(name.tag().map_or_else(|| name.clone(), |tag| name.with_tag(tag)));
+    }
+    let entry = place.entry()?;
+    let named = entry.whole_name();
+    let parsed = named.and_then(|name| name.parse::<Reference>().ok());
+    parsed.filter(|name| name.tag_or_digest().is_ok()).ok_or_else(|| {
+        let named = named.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
+        Error::usage(format!(
+            "the image of {} has {named}, which is no name of a registry",
+            place.label()
+        ))
+        .with_advice(Advice::TagImage)
+    })
 }
 
 /// What makes an entry another one than the rest.

@@ -20,6 +20,9 @@ pub fn words(advice: &Advice, end: impl Fn(&str) -> &'static str) -> String {
              allows that"
         ),
         Advice::ListImages { why } => after(why, "`osimage list` shows all"),
+        Advice::TagImage => {
+            "push it to one first; in a store, `osimage tag` gives it a name".into()
+        }
         Advice::AddImage => "`osimage build` and `osimage import` put one there".into(),
         Advice::Inspect => "check the digest; `osimage inspect` shows those of an image's blobs, \
                             `osimage manifest` a manifest"

@@ -1,26 +1,25 @@
 //! `osimage bundle`: images of any repositories in one file, and out of it into a registry, for where
 //! there is no network.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use osimage::archive::Archive;
-use osimage::bundle::{Bundle, Bundled, Contents};
+use osimage::bundle::{self, Bundle, Bundled, Contents};
 use osimage::content::Inventory;
 use osimage::destination::{Delivery, Destination};
 use osimage::digest::Digest;
 use osimage::error::Advice;
 use osimage::graph::Graph;
 use osimage::lock::{ImagesLock, Locked};
-use osimage::names::{Namespace, Reference, is_archive_name};
-use osimage::place::Place;
+use osimage::names::{Namespace, is_archive_name};
 use osimage::registry::Access;
-use osimage::trust::{Asked, Policy, Requirement};
+use osimage::trust::{Asked, Policy, Requirement, Signing};
 use osimage::{Error, Kind, Result, referrers, verify};
 use serde::Serialize;
 
 use super::archive::PackingArgs;
-use super::context::{Bare, Context};
+use super::context::{Bare, Context, parse_size};
 use super::gate::GateArgs;
 use super::keys::Known;
 use super::locked::LockArg;
@@ -60,7 +59,8 @@ enum Command {
   osimage bundle create ghcr.io/me/os:1.0 ghcr.io/me/tools:3 -o fleet.oci.tar.zst
   osimage bundle create --lock osimage.lock -o fleet.oci.tar.zst              all that is locked
   osimage bundle create ghcr.io/me/os:1.0 --require-signature release.pub -o os.oci.tar
-  osimage bundle create ghcr.io/me/os:1.1 -o update.oci.tar --base os.oci.tar")]
+  osimage bundle create ghcr.io/me/os:1.1 -o update.oci.tar --base os.oci.tar
+  osimage bundle create --lock osimage.lock -o fleet.oci.tar.zst --split 4G   parts for media")]
 struct CreateArgs {
     /// Images: in a registry, a layout or an archive [default: all of the lock file]
     #[arg(value_name = "REF|DIR[:REF]|ARCHIVE[:REF]", required_unless_present = "lock")]
@@ -72,6 +72,10 @@ struct CreateArgs {
     /// since it is there already where the new one goes
     #[arg(long, value_name = "BUNDLE|LOCK")]
     base: Option<PathBuf>,
+    /// Write parts of at most this size, as 4G or 700M, for media that are smaller than the bundle:
+    /// FILE.000, FILE.001 and so on, and FILE.parts, which lists them
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    split: Option<u64>,
     #[command(flatten)]
     lock: LockArg,
     #[command(flatten)]
@@ -90,8 +94,8 @@ struct CreateArgs {
   osimage bundle list fleet.oci.tar.zst
   osimage bundle list fleet.oci.tar.zst --format json | jq -r '.images[].name'")]
 struct ListArgs {
-    /// The bundle
-    #[arg(value_name = "FILE")]
+    /// The bundle; of one in parts the first, or their folder
+    #[arg(value_name = "FILE|DIR")]
     bundle: PathBuf,
     /// A table or JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -107,8 +111,8 @@ struct ListArgs {
 
 The exit code is 5 where content is missing or damaged, or an image is not signed.")]
 struct VerifyArgs {
-    /// The bundle
-    #[arg(value_name = "FILE")]
+    /// The bundle; of one in parts the first, or their folder
+    #[arg(value_name = "FILE|DIR")]
     bundle: PathBuf,
     /// What this bundle has may be missing, or the images of this lock file have in their registries
     #[arg(long, value_name = "BUNDLE|LOCK")]
@@ -131,8 +135,8 @@ struct VerifyArgs {
 HOST takes the place of the registry in each name, HOST/NAMESPACE that of all before its last part.
 What the registry has is not sent again: a push that was cut off goes on when it is run again.")]
 struct PushArgs {
-    /// The bundle
-    #[arg(value_name = "FILE")]
+    /// The bundle; of one in parts the first, or their folder
+    #[arg(value_name = "FILE|DIR")]
     bundle: PathBuf,
     /// Where the images go
     #[arg(value_name = "HOST[/NAMESPACE]")]
@@ -180,7 +184,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 
 fn create(args: &CreateArgs, context: &Context) -> Result<()> {
     args.progress.apply();
-    let options = args.packing.options(&args.output)?;
+    let options = args.packing.options(&args.output)?.split(args.split);
     let gate = args.gate.gate()?;
     let base = base(args.base.as_deref(), context)?;
     let open = |image: &String| args.lock.place(Some(image), Bare::Registry, context);
@@ -192,7 +196,7 @@ fn create(args: &CreateArgs, context: &Context) -> Result<()> {
     for place in &places {
         // Before anything else of it is fetched.
         let signers = gate.check(place, None)?;
-        let (entry, name) = (place.entry()?, name(place)?);
+        let (entry, name) = (place.entry()?, bundle::name_of(place)?);
         let lock = match place.as_registry() {
             Some(image) => Locked::of(image)?,
             None => Locked::new(&name, &entry.digest),
@@ -223,25 +227,6 @@ fn create(args: &CreateArgs, context: &Context) -> Result<()> {
     names.iter().try_for_each(|name| output::line(&format!("Successfully bundled {name}")))
 }
 
-/// What an image is called in a bundle: as in its registry, or as its entry is called.
-fn name(place: &Place) -> Result<Reference> {
-    if let Some(image) = place.as_registry() {
-        let name = image.reference();
-        return Ok(name.tag().map_or_else(|| name.clone(), |tag| name.with_tag(tag)));
-    }
-    let entry = place.entry()?;
-    let named = entry.whole_name();
-    let parsed = named.and_then(|name| name.parse::<Reference>().ok());
-    parsed.filter(|name| name.tag_or_digest().is_ok()).ok_or_else(|| {
-        let named = named.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
-        Error::usage(format!(
-            "the image of {} has {named}, which is no name of a registry",
-            place.label()
-        ))
-        .with_hint("push it to one first; in a store, `osimage tag` gives it a name")
-    })
-}
-
 fn open(path: &Path, context: &Context) -> Result<Archive> {
     Archive::open(path, context.max_size())
 }
@@ -249,7 +234,9 @@ fn open(path: &Path, context: &Context) -> Result<Archive> {
 /// The blobs that the other side has.
 fn base(path: Option<&Path>, context: &Context) -> Result<HashSet<Digest>> {
     let Some(path) = path else { return Ok(HashSet::new()) };
-    if !is_archive_name(path) {
+    // A part of a bundle has a number behind its name.
+    let whole = path.with_extension("");
+    if !is_archive_name(path) && !is_archive_name(&whole) && !path.is_dir() {
         let lock = ImagesLock::load(path)?;
         let reached = lock.images().iter().map(|locked| locked.reached(context.client()));
         return Ok(reached.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect());
@@ -276,12 +263,16 @@ struct ListedImage<'a> {
 
 fn list(args: &ListArgs, context: &Context) -> Result<()> {
     let archive = open(&args.bundle, context)?;
-    let contents = Contents::read(&archive)?;
+    listed(args, &archive).map_err(|e| archive.explain(e))
+}
+
+fn listed(args: &ListArgs, archive: &Archive) -> Result<()> {
+    let contents = Contents::read(archive)?;
     let mut images = Vec::new();
     for image in contents.images() {
         let entry = image.entry();
-        let graph = Graph::read(&archive, std::slice::from_ref(entry), 1)?;
-        let attached = referrers::attached(&archive, &graph, 1)?.entries().len();
+        let graph = Graph::read(archive, std::slice::from_ref(entry), 1)?;
+        let attached = referrers::attached(archive, &graph, 1)?.entries().len();
         let (media_type, digest) = (entry.media_type.as_str(), &entry.digest);
         images.push(ListedImage { name: image.name(), media_type, digest, attached });
     }
@@ -305,12 +296,23 @@ fn check(args: &VerifyArgs, context: &Context) -> Result<()> {
     };
     let elsewhere = base(args.base.as_deref(), context)?;
     let archive = open(&args.bundle, context)?;
-    let contents = Contents::read(&archive)?;
+    let checked = checked(args, &archive, requirement, &known, &elsewhere);
+    checked.map_err(|e| archive.explain(e))
+}
+
+fn checked(
+    args: &VerifyArgs,
+    archive: &Archive,
+    requirement: Option<Requirement>,
+    known: &Known,
+    elsewhere: &HashSet<Digest>,
+) -> Result<()> {
+    let contents = Contents::read(archive)?;
     let total = archive.blobs()?.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-    let watched = Watched::over(&archive, total, "checking");
-    let report = verify::verify_beside(&watched, None, &elsewhere)?;
+    let watched = Watched::over(archive, total, "checking");
+    let report = verify::verify_beside(&watched, None, elsewhere)?;
     drop(watched);
-    upkeep::tell(&report)?;
+    upkeep::tell(&report, false)?;
     if report.elsewhere > 0 {
         let blobs = output::count(report.elsewhere, "blob");
         output::say(&format!("{blobs} are left out, and in the base"));
@@ -325,9 +327,9 @@ fn check(args: &VerifyArgs, context: &Context) -> Result<()> {
     let Some(requirement) = requirement else { return Ok(()) };
     for image in contents.images() {
         let digest = &image.entry().digest;
-        let verdict = requirement.verify(&archive, digest, Asked::Archive(archive.path()))?;
+        let verdict = requirement.verify(archive, digest, Asked::Archive(archive.path()))?;
         let what = format!("{}@{digest}", image.name().split(['@']).next().unwrap_or_default());
-        signed::show(&verdict.or_refuse(&what)?, &what, &known, false)?;
+        signed::show(&verdict.or_refuse(&what)?, &what, known, false)?;
     }
     Ok(())
 }
@@ -338,14 +340,25 @@ fn push(args: &PushArgs, context: &Context) -> Result<()> {
     let signing = signing(&keys);
     let namespace = args.namespace.as_deref().map(str::parse::<Namespace>).transpose()?;
     let archive = open(&args.bundle, context)?;
-    let contents = Contents::read(&archive)?;
+    let pushed = pushed(args, &archive, context, namespace.as_ref(), signing.as_ref());
+    pushed.map_err(|e| archive.explain(e))
+}
+
+fn pushed(
+    args: &PushArgs,
+    archive: &Archive,
+    context: &Context,
+    namespace: Option<&Namespace>,
+    signing: Option<&Signing<'_>>,
+) -> Result<()> {
+    let contents = Contents::read(archive)?;
     contents.check_lock()?;
     // Where each goes is known before anything is sent.
-    let to = |image: &Bundled| image.target(namespace.as_ref(), &args.map);
+    let to = |image: &Bundled| image.target(namespace, &args.map);
     let targets = contents.images().iter().map(to).collect::<Result<Vec<_>>>()?;
+    let mut seen = HashMap::new();
     for (n, target) in targets.iter().enumerate() {
-        let same = |m: &usize| targets[*m] == *target;
-        if let Some(m) = (0..n).find(same) {
+        if let Some(m) = seen.insert(target.to_string(), n) {
             let [one, other] = [m, n].map(|n| contents.images()[n].name());
             return Err(Error::usage(format!("{one} and {other} would both be {target}"))
                 .with_hint("--map sends them to repositories of their own"));
@@ -361,11 +374,11 @@ fn push(args: &PushArgs, context: &Context) -> Result<()> {
         let delivery = Delivery::new()
             .attached(true)
             .no_clobber(args.no_clobber)
-            .signing(signing.as_ref())
+            .signing(signing)
             .transfer(args.transfer.options().observer(&progress));
         let entry = image.entry().named(None);
         let to = Destination::registry(repository, target.clone());
-        to.deliver(&archive, &entry, &delivery).map_err(left_out)?;
+        to.deliver(archive, &entry, &delivery).map_err(left_out)?;
         drop(progress);
         output::line(&format!("Successfully pushed {target} {}", entry.digest.hex()))?;
     }

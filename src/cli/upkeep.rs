@@ -222,7 +222,7 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     let report = osimage::verify::verify(&Watched::over(source, total, "checking"), only.as_ref())?;
     match args.format {
         Format::Json => output::json(&Checked::from(&report))?,
-        Format::Text => tell(&report)?,
+        Format::Text => tell(&report, place.as_layout().is_some())?,
     }
     match report.problems.len() + report.more_problems {
         0 => Ok(()),
@@ -231,8 +231,8 @@ pub fn verify(args: &VerifyArgs, context: &Context) -> Result<()> {
     }
 }
 
-/// Tells people what a check found.
-pub fn tell(report: &Report) -> Result<()> {
+/// Tells people what a check of a layout, or else of an archive, found.
+pub fn tell(report: &Report, is_layout: bool) -> Result<()> {
     for problem in &report.problems {
         output::line(&output::visible(problem))?;
     }
@@ -241,8 +241,12 @@ pub fn tell(report: &Report) -> Result<()> {
     }
     if report.unreached > 0 {
         let blobs = output::count(report.unreached, "blob");
+        let then = match is_layout {
+            true => "`osimage gc` frees them",
+            false => "`osimage export` of it leaves them out",
+        };
         output::say(&format!(
-            "{blobs}, {}, that no image needs; in a store, `osimage gc` frees them",
+            "{blobs}, {}, that no image needs; {then}",
             output::size(report.unreached_bytes)
         ));
     }

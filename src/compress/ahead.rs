@@ -1,7 +1,6 @@
 //! Decoding ahead of a sequential reader: the next blocks, each on its own thread.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 
 use super::blocks::BlockDecoder;
 use super::table::Blocks;
+use crate::file::Pieces;
 
 /// Decoded content travels in slices of this size, and no more than so many wait in one thread's
 /// queue: 16 MiB. A larger block is decoded as far as that, and then at the reader's pace.
@@ -20,7 +20,7 @@ const MEMORY: u64 = 96 << 20;
 
 /// The blocks that are being decoded, in order.
 pub(super) struct Ahead {
-    file: Arc<File>,
+    file: Arc<Pieces>,
     blocks: Arc<Blocks>,
     /// The number of the next block to be begun.
     next: usize,
@@ -37,7 +37,7 @@ pub(super) struct Job {
 
 impl Ahead {
     /// Begins with the block of this number.
-    pub(super) fn new(file: Arc<File>, blocks: Arc<Blocks>, next: usize) -> Ahead {
+    pub(super) fn new(file: Arc<Pieces>, blocks: Arc<Blocks>, next: usize) -> Ahead {
         Ahead { file, blocks, next, jobs: VecDeque::new() }
     }
 
@@ -69,7 +69,7 @@ impl Ahead {
 }
 
 impl Job {
-    fn new(file: Arc<File>, blocks: Arc<Blocks>, number: usize) -> io::Result<Job> {
+    fn new(file: Arc<Pieces>, blocks: Arc<Blocks>, number: usize) -> io::Result<Job> {
         let (sender, slices) = sync_channel(QUEUE);
         let work = move || {
             if let Err(error) = decode(&file, &blocks, number, &sender) {
@@ -84,7 +84,7 @@ impl Job {
 
 /// Sends a block's content slice by slice, until the receiver is gone.
 fn decode(
-    file: &Arc<File>,
+    file: &Arc<Pieces>,
     blocks: &Arc<Blocks>,
     number: usize,
     sender: &SyncSender<io::Result<Vec<u8>>>,

@@ -1,6 +1,5 @@
 //! The decoder of one block.
 
-use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use liblzma::stream::{Action, Error as XzError, Status, Stream, TELL_UNSUPPORTED
 use super::table::{Block, Blocks, Codec, Section};
 use super::xz::{self, Record};
 use super::zstd::WINDOW_LOG_MAX;
+use crate::file::Pieces;
 
 /// How much memory decoding one block of xz may need.
 const XZ_MEMORY: u64 = 128 << 20;
@@ -29,7 +29,7 @@ enum Inner {
 
 impl BlockDecoder {
     pub(super) fn new(
-        file: &Arc<File>,
+        file: &Arc<Pieces>,
         table: &Arc<Blocks>,
         number: usize,
     ) -> io::Result<BlockDecoder> {
@@ -96,7 +96,7 @@ struct XzDecoder {
 impl XzDecoder {
     const BUFFER: usize = 64 << 10;
 
-    fn new(file: &Arc<File>, block: &Block) -> io::Result<XzDecoder> {
+    fn new(file: &Arc<Pieces>, block: &Block) -> io::Result<XzDecoder> {
         let record = Record { unpadded: block.size, uncompressed: block.len };
         let section = Section::new(file.clone(), block.start, block.size.next_multiple_of(4));
         let input = Cursor::new(xz::header(block.check))

@@ -1,7 +1,6 @@
 //! Reading content that has a table of blocks, at any offset: the block that holds it is decoded,
 //! and those behind it on other threads where reading goes on.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use super::ahead::{Ahead, Job};
 use super::blocks::BlockDecoder;
 use super::table::Blocks;
 use super::{cores, invalid};
+use crate::file::Pieces;
 
 /// After so many bytes read on end, blocks are decoded ahead; who reads less wants no more than a
 /// look.
@@ -18,7 +18,7 @@ const MAX_THREADS: usize = 8;
 
 /// Reads content that has a table of blocks.
 pub(super) struct BlockReader {
-    file: Arc<File>,
+    file: Arc<Pieces>,
     table: Arc<Blocks>,
     threads: usize,
     /// What is being read, if anything.
@@ -43,7 +43,7 @@ enum Content {
 
 impl BlockReader {
     /// A reader of the content whose blocks are in `table`.
-    pub fn new(file: Arc<File>, table: Blocks) -> BlockReader {
+    pub fn new(file: Arc<Pieces>, table: Blocks) -> BlockReader {
         let mut reader = BlockReader { file, table: Arc::new(table), threads: 1, cursor: None };
         reader.set_threads(cores().get().min(MAX_THREADS));
         reader

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::num::NonZero;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +13,7 @@ use super::table::Section;
 use super::zstd::WINDOW_LOG_MAX;
 use super::{Format, invalid, xz_index, zstd};
 use crate::error::Advice;
+use crate::file::Pieces;
 use crate::{Error, Result};
 
 /// How much may be decoded for nothing, since what is read lies behind it: so many times the whole
@@ -33,7 +33,7 @@ pub struct Reader {
 }
 
 enum Source {
-    Plain { file: Arc<File>, len: u64 },
+    Plain { file: Arc<Pieces>, len: u64 },
     Blocks(BlockReader),
     Stream(StreamReader),
 }
@@ -56,7 +56,13 @@ impl Reader {
             ))
             .with_hint("write it to a file first"));
         }
-        let len = metadata.len();
+        Reader::over(Pieces::new([(file, metadata.len())]), path)
+    }
+
+    /// As [`open`](Self::open), over files that are one archive together.
+    pub(crate) fn over(file: Pieces, path: &Path) -> Result<Reader> {
+        let failed = |error: io::Error| super::error("read", path, error);
+        let len = file.len();
         let mut first = [0; 512];
         let have = read_start(&file, &mut first).map_err(failed)?;
         let Some(format) = Format::detect(&first[..have]) else {
@@ -341,7 +347,7 @@ impl Seek for Reader {
 
 /// Reads content that can only be decoded from its start.
 struct StreamReader {
-    file: Arc<File>,
+    file: Arc<Pieces>,
     format: Format,
     decoder: Box<dyn Read + Send>,
     at: u64,
@@ -358,12 +364,12 @@ struct Seen {
 }
 
 impl StreamReader {
-    fn new(file: Arc<File>, format: Format) -> io::Result<StreamReader> {
+    fn new(file: Arc<Pieces>, format: Format) -> io::Result<StreamReader> {
         let decoder = Self::decoder(&file, format)?;
         Ok(StreamReader { file, format, decoder, at: 0, seen: Arc::default() })
     }
 
-    fn decoder(file: &Arc<File>, format: Format) -> io::Result<Box<dyn Read + Send>> {
+    fn decoder(file: &Arc<Pieces>, format: Format) -> io::Result<Box<dyn Read + Send>> {
         let input = BufReader::with_capacity(64 << 10, Section::new(file.clone(), 0, u64::MAX));
         if format == Format::Gzip {
             return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
@@ -397,7 +403,7 @@ impl StreamReader {
 }
 
 /// Reads from the file's start until the buffer is full or the file ends.
-fn read_start(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_start(file: &Pieces, buffer: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     loop {
         match file.read_at(&mut buffer[have..], have as u64)? {

@@ -3,9 +3,8 @@
 //! What a table says is believed only where the blocks say the same of themselves: a decoder that
 //! takes the file from its front never looks at the table, and must come to the same content.
 
-use std::fs::File;
+use crate::file::Pieces;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -94,13 +93,13 @@ impl Blocks {
 /// A stretch of a file, read without moving the file's own offset, so that several threads can do
 /// so.
 pub(super) struct Section {
-    file: Arc<File>,
+    file: Arc<Pieces>,
     at: u64,
     end: u64,
 }
 
 impl Section {
-    pub(super) fn new(file: Arc<File>, at: u64, len: u64) -> Section {
+    pub(super) fn new(file: Arc<Pieces>, at: u64, len: u64) -> Section {
         Section { file, at, end: at.saturating_add(len) }
     }
 }
@@ -116,7 +115,7 @@ impl Read for Section {
 
 /// What is looked at here and there in a file, a page at a time.
 pub(super) struct Peek<'a> {
-    file: &'a File,
+    file: &'a Pieces,
     page: Box<[u8; Peek::PAGE]>,
     at: u64,
     have: usize,
@@ -125,7 +124,7 @@ pub(super) struct Peek<'a> {
 impl Peek<'_> {
     const PAGE: usize = 4 << 10;
 
-    pub(super) fn new(file: &File) -> Peek<'_> {
+    pub(super) fn new(file: &Pieces) -> Peek<'_> {
         Peek { file, page: Box::new([0; Peek::PAGE]), at: 0, have: 0 }
     }
 

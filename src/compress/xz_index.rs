@@ -1,12 +1,11 @@
 //! The blocks of an .xz file, found from its end: footer, index, header of each stream, the last
 //! stream first; and then what each block says of itself.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::table::{Block, Blocks, Claim, Codec, MAX_BLOCKS, Peek};
 use super::xz::{FILTER_LZMA2, FOOTER_MAGIC, HEADER_LEN, dict_size, header, take_number};
+use crate::file::Pieces;
 
 /// Stream Footer (2.1.2).
 const FOOTER_LEN: u64 = 12;
@@ -19,7 +18,7 @@ const MAX_INDEX: u64 = MAX_BLOCKS as u64 * 18 + 32;
 const MAX_PADDING: u64 = 16 << 20;
 
 /// Reads the table of blocks of a file of `len` bytes. An error's text goes on from "is corrupt: ".
-pub(super) fn read(file: &File, len: u64) -> io::Result<Result<Blocks, String>> {
+pub(super) fn read(file: &Pieces, len: u64) -> io::Result<Result<Blocks, String>> {
     let mut parts: Vec<Vec<Block>> = Vec::new();
     let mut count = 0;
     let mut end = len;
@@ -111,7 +110,7 @@ fn parse(header: &[u8], len: usize, block: &Block) -> Option<Claim> {
 
 /// The end of what is before the zeros at `end`, in whole groups of four; `None` where there is
 /// nothing before them, or more than `most` of them.
-fn skip_zeros(file: &File, mut end: u64, most: u64) -> io::Result<Option<u64>> {
+fn skip_zeros(file: &Pieces, mut end: u64, most: u64) -> io::Result<Option<u64>> {
     let mut buffer = [0; 16 << 10];
     let last = end.saturating_sub(most);
     while end > last {
@@ -129,7 +128,7 @@ fn skip_zeros(file: &File, mut end: u64, most: u64) -> io::Result<Option<u64>> {
 }
 
 /// Where the stream that ends at `end` starts, and its blocks, `offset` still to be filled in.
-fn stream(file: &File, end: u64, most: usize) -> io::Result<Result<(u64, Vec<Block>), String>> {
+fn stream(file: &Pieces, end: u64, most: usize) -> io::Result<Result<(u64, Vec<Block>), String>> {
     let wrong = |what: &str| Ok(Err(what.to_owned()));
     if end < FOOTER_LEN + HEADER_LEN as u64 {
         return wrong("it is too short");

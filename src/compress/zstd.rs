@@ -1,11 +1,10 @@
 //! zstd: a frame for each block, and the seek table of the "zstd seekable format", version 0.1.0,
 //! behind them: <https://github.com/facebook/zstd/blob/dev/contrib/seekable_format/zstd_seekable_compression_format.md>.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::table::{Block, Blocks, Claim, Codec, MAX_BLOCKS, Peek};
+use crate::file::Pieces;
 
 /// The magic of a frame (RFC 8878, 3.1.1).
 const FRAME: u32 = 0xfd2f_b528;
@@ -45,7 +44,10 @@ pub(super) fn seek_table(frames: &[(u32, u32)]) -> Vec<u8> {
 
 /// Reads the seek table of a file of `len` bytes, if it has one. An error's text goes on from "is
 /// corrupt: ".
-pub(super) fn read_seek_table(file: &File, len: u64) -> io::Result<Result<Option<Blocks>, String>> {
+pub(super) fn read_seek_table(
+    file: &Pieces,
+    len: u64,
+) -> io::Result<Result<Option<Blocks>, String>> {
     let Some(footer_start) = len.checked_sub(FOOTER_LEN as u64) else { return Ok(Ok(None)) };
     let mut footer = [0; FOOTER_LEN];
     file.read_exact_at(&mut footer, footer_start)?;

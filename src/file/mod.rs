@@ -2,6 +2,7 @@
 
 mod copy;
 mod partial;
+mod pieces;
 mod regular;
 
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 
 pub(crate) use self::copy::{copy_sparse, read_full};
 pub(crate) use self::partial::{Partial, forget_partial};
+pub(crate) use self::pieces::Pieces;
 pub(crate) use self::regular::{State, changed, open_regular, read_small};
 use crate::{Error, Result};
 

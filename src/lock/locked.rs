@@ -169,7 +169,7 @@ impl Locked {
     }
 
     /// What no two images of a file have in common.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.asked {
             Some(asked) => match asked.tag() {
                 Some(tag) => asked.with_tag(tag).to_string(),

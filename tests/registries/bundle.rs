@@ -330,3 +330,82 @@ fn every_command_that_takes_an_archive_takes_a_bundle() {
     scratch.osimage(["export", "./bare", "bare.oci.tar"]).ok();
     bundle(&scratch, &["push", "bare.oci.tar", &to]).fails(2);
 }
+
+/// Parts are the bundle one behind the other; what is missing or another part is told by its name.
+#[test]
+fn a_bundle_in_parts_is_read_as_one() {
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    let host = registry.host();
+    scratch.write("kernel", noise(1, 300_000));
+    let build = ["build", "--profile", "native", "--uki-file", "kernel", "--output", "os.oci.tar"];
+    scratch.osimage(build).ok();
+    let image = format!("{host}/me/os:1.0");
+    scratch.osimage(["push", "os.oci.tar", &image]).ok();
+    for ending in ["tar", "tar.zst", "tar.xz", "tar.gz"] {
+        let (whole, split) = (format!("whole.oci.{ending}"), format!("media/fleet.oci.{ending}"));
+        let _ = std::fs::remove_dir_all(scratch.path("media"));
+        std::fs::create_dir(scratch.path("media")).unwrap();
+        bundle(&scratch, &["create", &image, "-o", &whole]).ok();
+        // What an earlier one had beyond is gone.
+        bundle(&scratch, &["create", &image, "-o", &split, "--split", "64K"]).ok();
+        let more = listing(&scratch.path("media")).len();
+        bundle(&scratch, &["create", &image, "-o", &split, "--split", "100K"]).ok();
+        assert!(listing(&scratch.path("media")).len() < more, "{ending}");
+        let mut joined = Vec::new();
+        for n in 0.. {
+            let Ok(part) = std::fs::read(scratch.path(format!("{split}.{n:03}"))) else { break };
+            assert!(part.len() <= 100 << 10, "{ending}: {n}");
+            joined.extend(part);
+        }
+        assert!(joined == std::fs::read(scratch.path(&whole)).unwrap(), "{ending}: other bytes");
+        let list = format!("{}.parts", split.trim_start_matches("media/"));
+        scratch.program("sh").args(["-c", &format!("cd media && sha256sum -c {list}")]).ok();
+        for named in ["media", &format!("{split}.000"), &format!("{split}.002")] {
+            let listed = bundle(&scratch, &["list", named]).ok();
+            assert_eq!(listed, bundle(&scratch, &["list", &whole]).ok(), "{named}");
+            bundle(&scratch, &["verify", named]).ok();
+            let to = format!("{host}/{}", ending.replace('.', "-"));
+            bundle(&scratch, &["push", named, &to]).ok();
+            assert_eq!(digest(&scratch, &format!("{to}/os:1.0")), digest(&scratch, &image));
+        }
+        let base = ["create", &image, "-o", "next.oci.tar", "--base", "media"];
+        bundle(&scratch, &base).run().says(&["without 2 blobs"]).ok();
+
+        let part = |n: usize| scratch.path(format!("{split}.{n:03}"));
+        // One that has nothing of it yet.
+        let fresh = Registry::start();
+        let fresh = fresh.host();
+        let told = |name: &str, code: i32| {
+            for command in
+                [&["list", "media"][..], &["verify", "media"], &["push", "media", &fresh]]
+            {
+                // A list needs no more than the front.
+                let run = bundle(&scratch, command).run();
+                if command[0] != "list" || run.code != 0 {
+                    run.says(&[name]).fails(code);
+                }
+            }
+        };
+        let second = std::fs::read(part(1)).unwrap();
+        std::fs::remove_file(part(1)).unwrap();
+        told(&format!("{split}.001"), 3);
+        // Another part of the same size in its place.
+        std::fs::copy(part(2), part(1)).unwrap();
+        told(&format!("{split}.001 is not the part"), REFUSED);
+        std::fs::write(part(1), &second[..second.len() - 1]).unwrap();
+        told(&format!("{split}.001 is not the part"), REFUSED);
+        std::fs::write(part(1), second).unwrap();
+        std::fs::rename(part(0), scratch.path("first")).unwrap();
+        std::fs::copy(part(1), part(0)).unwrap();
+        bundle(&scratch, &["list", "media"]).run().says(&[".000 is not the part"]).fails(REFUSED);
+        std::fs::rename(scratch.path("first"), part(0)).unwrap();
+        std::fs::remove_file(scratch.path(format!("{split}.parts"))).unwrap();
+        bundle(&scratch, &["list", &format!("{split}.000")]).run().says(&[".parts lists"]).fails(3);
+    }
+    for (size, why) in [("1K", "too small"), ("x", "is not a size")] {
+        let args = ["create", &image, "-o", "no.oci.tar", "--split", size];
+        bundle(&scratch, &args).run().says(&[why]).fails(2);
+        assert!(!scratch.path("no.oci.tar.000").exists());
+    }
+}
