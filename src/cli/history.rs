@@ -18,13 +18,14 @@ use super::output;
   osimage history ghcr.io/me/os:stable
   osimage history ghcr.io/me/os:stable --key release.pub    whose records count
   osimage history ghcr.io/me/os@sha256:…                    all of one image, whatever its tags
+  osimage history ghcr.io/me/os:stable@sha256:…             of a tag, from when it was that image
   osimage history ghcr.io/me/os:stable --format json | jq -r .back
 
 The records lie beside the images, the newest is shown last. Who can write to the registry can take
 records away, and add some: without --key nothing says whose they are. What was pushed or tagged by
 other means is in no record.")]
 pub struct Args {
-    /// Image in a registry: HOST/REPOSITORY:TAG, or @DIGEST
+    /// Image in a registry: HOST/REPOSITORY:TAG, or @DIGEST, or both
     #[arg(value_name = "REF")]
     image: String,
     /// Public key of whoever promotes; can be repeated
@@ -51,6 +52,9 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     back: Option<String>,
     ignored: &'a [String],
+    /// What the name stood for before the first of these records, where there is more.
+    #[serde(skip_serializing_if = "<[Digest]>::is_empty")]
+    left_out: &'a [Digest],
 }
 
 #[derive(Serialize)]
@@ -108,11 +112,12 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let name = context.reference(&args.image)?;
     let image = context.client().image(&name)?;
     let now = &image.descriptor().digest;
-    // A name with a digest as well means that image.
+    // A tag with a digest as well means the line of that tag, from that image back.
     let by_name = name.digest().is_none();
-    let history = match by_name {
-        true => History::of_name(&image, &name, now)?,
-        false => History::of_image(&image, now)?,
+    let history = match name.tag() {
+        Some(tag) => History::of_name(&image, &name.with_tag(tag), now)?,
+        None if by_name => History::of_name(&image, &name, now)?,
+        None => History::of_image(&image, now)?,
     };
     let back = match by_name {
         true => back(&history, &name, now, &keys, context)?,
@@ -121,9 +126,17 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     let records: Vec<_> = history.records.iter().map(|one| Line::of(one, &known)).collect();
     if args.format == Format::Json {
         let (reference, ignored) = (name.to_string(), history.faults.as_slice());
-        return output::json(&Shown { reference, digest: now, records, back, ignored });
+        let left_out = history.left_out.as_slice();
+        return output::json(&Shown { reference, digest: now, records, back, ignored, left_out });
     }
     output::line(&format!("{} is {now}", name))?;
+    if let Some(image) = history.left_out.first() {
+        let tag = name.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let earlier = format!("{}{tag}@{image}", name.repository());
+        output::say(&format!(
+            "osimage: this is not all; what was before: osimage history {earlier}"
+        ));
+    }
     for line in &records {
         let Line { time, from, to, digest, .. } = line;
         let whose = output::visible(&line.whose(!args.key.is_empty()));

@@ -115,6 +115,12 @@ fn check(path: &Path, gate: &Gate, context: &Context) -> Result<()> {
     }
     let Some(&worst) = kinds.first() else {
         let images = output::count(lock.images().len(), "image");
+        if lock.images().is_empty() {
+            output::say(&format!(
+                "osimage: {} has no image, so nothing was checked",
+                path.display()
+            ));
+        }
         return output::line(&format!("{images}: all as they were locked"));
     };
     let kind = SEVEREST_FIRST[worst];

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(value_name = "SOURCE", required_unless_present = "check")]
     source: Option<String>,
     /// What it is to be called: HOST/REPOSITORY:TAG, or :TAG in the same repository
-    #[arg(value_name = "TARGET", required_unless_present_any = ["to", "check"])]
+    #[arg(value_name = "TARGET")]
     target: Option<String>,
     /// Promote to this stage
     #[arg(long, value_name = "STAGE", conflicts_with = "target")]
@@ -113,6 +113,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return check(&Stages::load(&args.stages)?);
     }
     let from = source(args, context)?;
+    if args.to.is_none() && args.target.is_none() {
+        return Err(Error::usage(format!("nothing says what {from} is to be called")).with_hint(
+            format!("osimage promote {from} :TAG; --to STAGE takes it from stages.toml"),
+        ));
+    }
     let stages = args.to.as_ref().map(|_| Stages::load(&args.stages)).transpose()?;
     let stage = match (&stages, &args.to) {
         (Some(stages), Some(name)) => Some((stages, stages.find(name)?)),

@@ -31,7 +31,7 @@ pub use check::problems;
 pub use locked::Locked;
 
 use crate::names::{Reference, RepositoryName, TagOrDigest};
-use crate::{Error, Result, file, yaml};
+use crate::{Error, Kind, Result, file, yaml};
 
 /// The largest file that may be a lock file.
 const MAX_LOCK: u64 = 4 << 20;
@@ -72,8 +72,14 @@ impl ImagesLock {
     /// [`Error::Io`] where it cannot be read, [`Error::Usage`] where it is no regular file,
     /// [`Error::Invalid`] as [`parse`](Self::parse).
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = file::read_small(path, MAX_LOCK)?;
-        Self::read(&bytes, format!("the lock file {}", path.display()))
+        let origin = format!("the lock file {}", path.display());
+        let bytes = file::read_small(path, MAX_LOCK).map_err(|e| match e.kind() {
+            Kind::Verification => Error::invalid(too_large(&origin)).with_hint(format!(
+                "check that it is the right file; one of {MAX_IMAGES} images is smaller"
+            )),
+            _ => e,
+        })?;
+        Self::read(&bytes, origin)
     }
 
     /// Reads what stands in a lock file.

@@ -44,6 +44,9 @@ struct Image {
 
 /// The images of a file; else what it is instead of a lock file, as the rest of a sentence.
 pub(super) fn images(bytes: &[u8]) -> Result<Vec<Locked>, String> {
+    if bytes.trim_ascii().is_empty() {
+        return Err("is empty".to_owned());
+    }
     let head: Head = parse(bytes)?;
     for (key, found, wanted) in
         [("apiVersion", head.api_version, API_VERSION), ("kind", head.kind, KIND)]

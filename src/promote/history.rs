@@ -18,6 +18,8 @@ use crate::{Error, Kind, Result};
 const MAX_RECORD: u64 = 64 << 10;
 /// How many images a line is followed through.
 const MAX_IMAGES: usize = 1_000;
+/// How many records are kept.
+const MAX_RECORDS: usize = 10_000;
 
 /// A record as it lies beside an image, with the statements that hold it.
 #[derive(Debug)]
@@ -57,6 +59,9 @@ pub struct History {
     pub records: Vec<Recorded>,
     /// What does not count.
     pub faults: Vec<String>,
+    /// The images that the name stood for before all of these, where the line is longer than what is
+    /// looked at: 1,000 images, 10,000 records.
+    pub left_out: Vec<Digest>,
 }
 
 impl History {
@@ -75,16 +80,17 @@ impl History {
     /// record tells which one that was.
     ///
     /// # Errors
-    /// As [`referrers::of`]; [`Error::Invalid`] where the line is too long.
+    /// As [`referrers::of`].
     pub fn of_name(source: &dyn Source, name: &Reference, now: &Digest) -> Result<Self> {
         let mut history = History::default();
         let (mut pending, mut known) = (vec![now.clone()], HashSet::from([now.clone()]));
+        let mut looked_at = 0;
         while let Some(image) = pending.pop() {
-            if known.len() > MAX_IMAGES {
-                return Err(Error::invalid(format!(
-                    "{name} has stood for more than {MAX_IMAGES} images; more are not looked at"
-                )));
+            if looked_at == MAX_IMAGES || history.records.len() >= MAX_RECORDS {
+                pending.push(image);
+                break;
             }
+            looked_at += 1;
             let before = history.records.len();
             history.read(source, &image)?;
             let mut at = 0;
@@ -97,6 +103,7 @@ impl History {
             });
             pending.extend(previous);
         }
+        history.left_out = pending;
         history.sort();
         Ok(history)
     }
@@ -191,4 +198,87 @@ fn stated(statement: &[u8]) -> Result<Record> {
     }
     let Object(read): Object<Statement> = json::from_slice(statement, "the statement")?;
     Record::parse(read.predicate.get().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fs::File;
+    use std::io::Read;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::image::build::Inputs;
+    use crate::manifest::RawManifest;
+    use crate::names::Tag;
+    use crate::oci::{self, Descriptor};
+
+    /// Records, and the images that they are attached to.
+    struct Line {
+        made: Inputs,
+        attached: HashMap<Digest, Vec<Descriptor>>,
+    }
+
+    impl Source for Line {
+        fn origin(&self) -> String {
+            "the line".into()
+        }
+
+        fn entries(&self) -> Result<Vec<Descriptor>> {
+            Ok(Vec::new())
+        }
+
+        fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
+            self.made.open(descriptor, offset)
+        }
+
+        fn file(&self, descriptor: &Descriptor) -> Result<Option<(File, u64)>> {
+            self.made.file(descriptor)
+        }
+
+        fn manifest(&self, descriptor: &Descriptor) -> Result<Arc<RawManifest>> {
+            self.made.manifest(descriptor)
+        }
+
+        fn sequence(&self, _: &Digest) -> Option<u64> {
+            None
+        }
+
+        fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+            Ok(self.attached.get(subject).cloned().unwrap_or_default())
+        }
+
+        fn tagged(&self, _: &[Tag]) -> Result<Vec<Descriptor>> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// A long line is told in pages: what is left out says where the next one begins.
+    #[test]
+    fn a_long_line_is_followed_in_pages() {
+        const BEYOND: usize = 5;
+        let name: Reference = "r.example/os:stable".parse().unwrap();
+        let image = |n: usize| Descriptor::of(oci::MANIFEST, n.to_string().as_bytes());
+        let mut line = Line { made: Inputs::default(), attached: HashMap::new() };
+        for n in 0..MAX_IMAGES + BEYOND {
+            let record = Record {
+                from: "r.example/os:beta".parse().unwrap(),
+                to: name.clone(),
+                digest: image(n).digest,
+                previous: n.checked_sub(1).map(|before| image(before).digest),
+                stage: None,
+                by: Vec::new(),
+                time: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(n as u64),
+            };
+            let attached = record.attachments(&image(n), None, &line.made).unwrap();
+            line.attached.insert(image(n).digest, attached);
+        }
+        let newest = image(MAX_IMAGES + BEYOND - 1).digest;
+        let first = History::of_name(&line, &name, &newest).unwrap();
+        assert_eq!((first.records.len(), first.faults.len()), (MAX_IMAGES, 0));
+        assert_eq!(first.left_out, [image(BEYOND - 1).digest]);
+        let second = History::of_name(&line, &name, &first.left_out[0]).unwrap();
+        assert_eq!((second.records.len(), second.left_out.len()), (BEYOND, 0));
+    }
 }

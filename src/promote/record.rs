@@ -85,7 +85,7 @@ impl Record {
     }
 
     /// Its bytes.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let written = Written {
             from: self.from.to_string(),
             to: self.to.to_string(),

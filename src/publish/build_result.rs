@@ -328,6 +328,11 @@ impl BuildResult {
             let value = value.ok_or_else(|| {
                 let advice = match what {
                     "architecture" => Advice::GiveArchitecture,
+                    "commit" => Advice::Text(
+                        "leave {commit} out of the template; a build that is named \
+                         CNAME-ARCH-VERSION-COMMIT tells one"
+                            .into(),
+                    ),
                     _ => Advice::GiveTag,
                 };
                 Error::usage(format!("nothing tells the {what} of {}", self.base.display()))
