@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::path::Path;
 
 use crate::archive::Archive;
+use crate::artifact::{Artifact, Metadata};
 use crate::compress::Reader;
 use crate::digest::Digest;
 use crate::features::Graph;
@@ -15,6 +16,7 @@ use crate::lock::ImagesLock;
 use crate::names::{EntryName, Host, Location, Reference, RepositoryName, Selector, Tag};
 use crate::oci::{self, Descriptor, ManifestOrIndex};
 use crate::platform::Wanted;
+use crate::promote::{Record, Stages};
 use crate::registry::credentials::{Credentials, Environment};
 use crate::registry::fuzzing::{challenge, link};
 
@@ -25,7 +27,7 @@ const MOST: u64 = 4 << 20;
 pub type Target = fn(&[u8], &Path);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("xz", xz),
     ("zstd", compressed),
     ("archive", archive),
@@ -36,6 +38,9 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("credentials", credentials),
     ("features", features),
     ("locks", |bytes, _| locks(bytes)),
+    ("records", |bytes, _| records(bytes)),
+    ("stages", |bytes, _| stages(bytes)),
+    ("packs", packs),
 ];
 
 /// The target of that name.
@@ -158,6 +163,46 @@ fn locks(bytes: &[u8]) {
     let again = ImagesLock::parse(written.as_bytes()).expect("what we wrote");
     assert_eq!(again.images(), read.images());
     assert_eq!(again.to_string(), written);
+}
+
+/// The record of a promotion; what was read is written as what is read in the same way.
+fn records(bytes: &[u8]) {
+    let Ok(read) = Record::parse(bytes) else { return };
+    let written = read.to_bytes();
+    let again = Record::parse(&written).expect("what we wrote");
+    assert_eq!(again.to_bytes(), written);
+}
+
+/// A file that lists stages, and where each of them takes an image.
+fn stages(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(read) = Stages::parse(text, Path::new("stages.toml")) else { return };
+    let from: Reference = "r.example/me/os:1.0-beta".parse().expect("a name");
+    for stage in read.iter() {
+        assert_eq!(read.find(stage.name()).expect("it is in the list").name(), stage.name());
+        let _ = (stage.place(), read.target(stage, &from));
+        stage.needs().iter().for_each(|need| drop(need.to_string()));
+    }
+}
+
+/// What a pack says of itself, in a folder and in a tar; the name that it makes is one.
+fn packs(bytes: &[u8], folder: &Path) {
+    let pack = folder.join("pack");
+    fs::create_dir_all(&pack).expect("a folder");
+    fs::write(pack.join("pack.json"), bytes).expect("write a file");
+    let tar = folder.join("pack.tar");
+    fs::write(&tar, bytes).expect("write a file");
+    let metadata: Metadata = "pack.json:name,version".parse().expect("two fields");
+    const TEMPLATE: &str = "r.example/packs/{name}:{version}";
+    for path in [pack, tar] {
+        let artifact = Artifact::new("application/x-pack").file(path, None);
+        let Ok(fields) = metadata.read(&artifact, MOST) else { continue };
+        let name = fields.fill(TEMPLATE);
+        assert!(!name.contains(['{', '}']), "{name}");
+        if let Ok(reference) = name.parse::<Reference>() {
+            fields.check(TEMPLATE, &reference).expect("it was made of them");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod lines;
 mod moves;
 mod needs;
 mod races;
+mod release;
 mod stages;
 
 use serde_json::Value;
