@@ -93,20 +93,23 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         let image = Image::read(source, entry)?;
         let layers = image.manifest.layers.iter().map(|layer| layer.size).sum();
         let watched = Watched::over(source, layers, "compressing");
-        made.extend(image::attach_chunks(&watched, &image, &packing, &inputs)?);
+        let chunks = image::attach_chunks(&watched, &image, &packing, &inputs)?;
+        made.extend(chunks.map(|chunks| (entry, chunks)));
     }
     if made.is_empty() && there == 0 {
         return Err(Error::usage(format!("{} has no layer that is worth chunks", place.label()))
             .with_hint("layers from 16 MiB on get them, where they are not stored in chunks"));
     }
-    let graph = Graph::read(&inputs, &made, 1)?;
+    let chunks: Vec<_> = made.iter().map(|(_, chunks)| chunks.clone()).collect();
+    let graph = Graph::read(&inputs, &chunks, 1)?;
     let watched = Watched::new(&inputs, graph.nodes(), "writing");
     let size = to.attach(&watched, &graph, &args.transfer.options())?;
     drop(watched);
     if !made.is_empty() {
         target::tell_size(&to, size);
     }
-    made.iter().try_for_each(|entry| {
-        output::line(&format!("Attached {CHUNKS} to {}\nDigest: {}", place.label(), entry.digest))
+    made.iter().try_for_each(|(image, chunks)| {
+        let to = format!("{}@{}", place.label(), image.digest);
+        output::line(&format!("Attached {CHUNKS} to {to}\nDigest: {}", chunks.digest))
     })
 }
