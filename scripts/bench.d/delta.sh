@@ -29,8 +29,9 @@ pairs() {
 		--include="$DELTA_PACKAGES,linux-image-cloud-amd64" bookworm "$tree" "$from"
 	disk old-kernel "$tree" 1750000000
 	upgrade "$tree" dist-upgrade "$security"
-	chroot "$tree" sh -c 'apt-get -qq -y purge $(dpkg -l "linux-image-6*" | awk "/^ii/ {print \$2}" |
-		sort -V | head -n -1)' > /dev/null 2>&1 || true
+	# The kernel that was there before goes, as it does where there is room for one.
+	chroot "$tree" apt-get -qq -y purge "$(basename "$(find "$tree/boot" -name 'vmlinuz-*' | sort -V |
+		head -n 1)" | sed 's/^vmlinuz/linux-image/')" > /dev/null 2>&1
 	clean "$tree" && disk kernel "$tree" 1750600000
 	rm -rf "$tree"
 	mmdebstrap --quiet --variant=important --format=directory --include="$DELTA_PACKAGES" \

@@ -5,7 +5,9 @@ use osimage::destination::Delivery;
 use osimage::digest::Digest;
 use osimage::image::select;
 use osimage::oci::Descriptor;
+use osimage::referrers::Referrer;
 use osimage::registry::Access;
+use osimage::update::{self, Cost};
 use serde::Serialize;
 
 use super::archive::ArchiveArgs;
@@ -16,6 +18,7 @@ use super::locked::LockArg;
 use super::output::{self, Told};
 use super::progress::{Progress, ProgressArgs, Verb};
 use super::remote::{Transfer, Upload};
+use super::seeds::SeedArgs;
 use super::sign::{SignWith, signing};
 use super::target::{self, Writing};
 use super::{left_behind, push};
@@ -40,6 +43,8 @@ pub struct Args {
     /// Take along what is attached to it, and to the images of an index
     #[arg(long, short)]
     recursive: bool,
+    #[command(flatten)]
+    seed: SeedArgs,
     #[command(flatten)]
     which: Which,
     /// A line, JSON with the fields of oras, or where it is by its digest
@@ -101,15 +106,27 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .attached(args.recursive)
         .no_clobber(args.no_clobber)
         .signing(signing.as_ref())
-        .keeping(context.manner.keeping)
-        .transfer(args.transfer.options().observer(&progress));
-    let delivered = to.deliver(source, &entry, &delivery);
-    let delivered = or_alone(Some(&args.source), &place, delivered)?;
+        .keeping(context.manner.keeping);
+    let transfer = args.transfer.options().observer(&progress);
+    let delivered = match (place.as_registry(), to.as_registry()) {
+        // Between registries nothing is taken over from here.
+        (Some(image), None) => {
+            let accepts = |attached: &Referrer| gate.check_attached(&place, attached.descriptor());
+            let seeds = args.seed.seeds(context, image.reference(), None, to.as_layout())?;
+            let update = update::Options::new().seeds(seeds).connections(args.transfer.concurrency);
+            let update = if gate.is_closed() { update.accepts(&accepts) } else { update };
+            update::deliver(image, &entry, &update, &to, &delivery, transfer)
+        }
+        _ => to
+            .deliver(source, &entry, &delivery.transfer(transfer))
+            .map(|delivered| (delivered, Cost::default())),
+    };
+    let (delivered, cost) = or_alone(Some(&args.source), &place, delivered)?;
     drop(progress);
     target::tell(&to, &delivered);
     left_behind::tell(delivered.left(source), "-r takes them along");
     match args.format {
-        Told::Json => output::json(&Moved::new(&args.target, &entry)),
+        Told::Json => output::json(&Moved::new(&args.target, &entry).costing(cost)),
         Told::Reference => {
             let at = match to.as_registry() {
                 Some(reference) => reference.with_digest(&entry.digest).to_string(),
@@ -135,11 +152,19 @@ pub struct Moved<'a> {
     media_type: &'a str,
     digest: &'a Digest,
     size: u64,
+    /// What was fetched of layers in chunks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update: Option<Cost>,
 }
 
 impl<'a> Moved<'a> {
+    /// With what was fetched, where layers were in chunks.
+    pub fn costing(self, cost: Cost) -> Self {
+        Moved { update: (cost.requests > 0).then_some(cost), ..self }
+    }
+
     pub fn new(reference: &'a str, entry: &'a Descriptor) -> Self {
         let Descriptor { media_type, digest, size, .. } = entry;
-        Moved { reference, media_type, digest, size: *size }
+        Moved { reference, media_type, digest, size: *size, update: None }
     }
 }

@@ -6,14 +6,13 @@ use osimage::destination::Delivery;
 use osimage::extract::{Files, Options, attached_folder};
 use osimage::graph::{Graph, Node};
 use osimage::image::{CHUNKS, Image, select};
-use osimage::layout::Layout;
-use osimage::names::{EntryName, Location, Reference, looks_like_path};
+use osimage::names::{EntryName, Location, looks_like_path};
 use osimage::oci::Descriptor;
 use osimage::platform::Wanted;
 use osimage::progress::Observer;
 use osimage::referrers::{self, Referrer};
 use osimage::registry::{Access, RemoteImage};
-use osimage::update::{self, Cost, Seed, Updating};
+use osimage::update::{self, Cost, Updating};
 use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
@@ -118,7 +117,11 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return pull_attached(args, &progress, image, platform.as_ref(), by_digest, kind, output);
     }
     let accepts = |attached: &Referrer| gate.check_attached(&place, attached.descriptor());
-    let seeds = args.seeds(&reference, context)?;
+    let layout = match &to {
+        Location::Layout(path, _) => Some(path.as_path()),
+        _ => None,
+    };
+    let seeds = args.seed.seeds(context, &reference, args.output.as_deref(), layout)?;
     let mut update = update::Options::new().seeds(seeds).connections(args.transfer.concurrency);
     if gate.is_closed() {
         update = update.accepts(&accepts);
@@ -156,15 +159,9 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     })?;
     let name = reference.digest().is_none().then(|| EntryName::from(&reference));
     let entry = entry.named(name.as_ref());
-    let delivered = update::with(image, &entry, &update, |source| {
-        let telling = source.telling(&progress);
-        let delivery = Delivery::new()
-            .keeping(context.manner.keeping)
-            .transfer(args.transfer.options().observer(&telling));
-        let delivered = to.deliver(source, &entry, &delivery)?;
-        to.as_layout().map_or(Ok(()), |path| source.keep_tables(&Layout::open(path)?))?;
-        Ok(delivered)
-    })?;
+    let delivery = Delivery::new().keeping(context.manner.keeping);
+    let transfer = args.transfer.options().observer(&progress);
+    let (delivered, cost) = update::deliver(image, &entry, &update, &to, &delivery, transfer)?;
     drop(progress);
     target::tell(&to, &delivered);
     // Chunks are a way to fetch an image, and nothing that belongs to it.
@@ -174,7 +171,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     });
     left_behind::tell(left, "`osimage copy -r` takes along what is attached");
     match args.format {
-        Told::Json => output::json(&Moved::new(&to.label(), &entry)),
+        Told::Json => output::json(&Moved::new(&to.label(), &entry).costing(cost)),
         Told::Reference => output::line(&reference.with_digest(&entry.digest).to_string()),
         Told::Text => {
             if args.to.is_none() {
@@ -182,24 +179,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
         }
-    }
-}
-
-impl Args {
-    /// What has parts of the image already.
-    fn seeds(&self, reference: &Reference, context: &Context) -> Result<Vec<Seed>> {
-        if !self.seed.is_empty() {
-            let seeds = self.seed.named(context)?;
-            if let Some(output) = self.output.as_deref().filter(|output| output.is_dir()) {
-                seeds.iter().try_for_each(|seed| seed.refuse_target(output))?;
-            }
-            return Ok(seeds);
-        }
-        let folder = self.output.as_deref().map_or(Ok(Vec::new()), Seed::in_folder)?;
-        // A store that is not there has nothing.
-        let store = context.store().ok();
-        let of_store = store.map(|store| Seed::of_repository(&store, reference.repository()));
-        Ok(folder.into_iter().chain(of_store.into_iter().flatten()).collect())
     }
 }
 

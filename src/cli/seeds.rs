@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use osimage::image::{Image, select};
-use osimage::names::Selector;
+use osimage::layout::Layout;
+use osimage::names::{Reference, Selector};
 use osimage::update::{Cost, Seed};
 use osimage::{Error, Kind, Result, content};
 
@@ -22,7 +23,7 @@ pub struct SeedArgs {
 
 impl SeedArgs {
     /// The seeds that are named.
-    pub fn named(&self, context: &Context) -> Result<Vec<Seed>> {
+    fn named(&self, context: &Context) -> Result<Vec<Seed>> {
         let mut seeds = Vec::new();
         for text in &self.seed {
             let path = Path::new(text);
@@ -37,9 +38,30 @@ impl SeedArgs {
         Ok(seeds)
     }
 
-    /// Whether any is named.
-    pub fn is_empty(&self) -> bool {
-        self.seed.is_empty()
+    /// The seeds that are named, else what is there: in the folder or the layout that is written to,
+    /// and in the store.
+    pub fn seeds(
+        &self,
+        context: &Context,
+        image: &Reference,
+        folder: Option<&Path>,
+        layout: Option<&Path>,
+    ) -> Result<Vec<Seed>> {
+        if !self.seed.is_empty() {
+            let seeds = self.named(context)?;
+            for target in [folder, layout].into_iter().flatten().filter(|target| target.is_dir()) {
+                seeds.iter().try_for_each(|seed| seed.refuse_target(target))?;
+            }
+            return Ok(seeds);
+        }
+        let mut seeds = folder.map_or(Ok(Vec::new()), Seed::in_folder)?;
+        // What is not there has nothing.
+        let store = context.store().ok();
+        let layout = layout.and_then(|path| Layout::open(path).ok());
+        for layout in layout.iter().chain(&store) {
+            seeds.extend(Seed::of_repository(layout, image.repository()));
+        }
+        Ok(seeds)
     }
 }
 

@@ -52,6 +52,8 @@ use serde::Serialize;
 
 use crate::chunks::{Table, compression};
 use crate::content::{self, Source};
+use crate::copy;
+use crate::destination::{Delivered, Delivery, Destination};
 use crate::digest::Digest;
 use crate::image::{CHUNKS, Chunked, LARGE, Role, content_of};
 use crate::layout::Layout;
@@ -167,6 +169,34 @@ pub fn with<T>(
             }
             done => done,
         }
+    })
+}
+
+/// Delivers an image of a registry, or all of an index, to a layout or an archive, and fetches only what
+/// the seeds do not have. A layout keeps the tables of what came, for the next time. Gives what was
+/// delivered, and what that cost of layers in chunks.
+///
+/// # Errors
+/// As [`with`] and [`Destination::deliver`].
+pub fn deliver(
+    remote: &RemoteImage,
+    entry: &Descriptor,
+    options: &Options<'_>,
+    to: &Destination<'_>,
+    delivery: &Delivery<'_>,
+    transfer: copy::Options<'_>,
+) -> Result<(Delivered, Cost)> {
+    with(remote, entry, options, |source| {
+        let telling = transfer.watched_by().map(|observer| source.telling(observer));
+        let delivery = match &telling {
+            Some(telling) => delivery.transfer(transfer.observer(telling)),
+            None => delivery.transfer(transfer),
+        };
+        let delivered = to.deliver(source, entry, &delivery)?;
+        if let Some(path) = to.as_layout() {
+            source.keep_tables(&Layout::open(path)?)?;
+        }
+        Ok((delivered, source.spent_in_all()))
     })
 }
 
@@ -407,6 +437,15 @@ impl<'scope, 'env> Updating<'scope, 'env> {
             reused: seeded.map(|(chunk, _)| u64::from(chunk.size)).sum(),
             requests: 1 + prepared.plan.parts.len() as u64,
         }))
+    }
+
+    /// What the layers that were read have cost so far, of those in chunks.
+    pub fn spent_in_all(&self) -> Cost {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers: Vec<_> = known.keys().cloned().collect();
+        drop(known);
+        let spent = layers.iter().filter_map(|layer| self.spent(layer));
+        spent.fold(Cost::default(), Cost::plus)
     }
 
     /// What a layer has cost so far; `None` where it was fetched as it is, or not at all.
