@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -70,33 +70,32 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_pull_that_is_killed_at_any_moment_goes_on() {
-    const KILLS: u32 = 15;
+    const KILLS: u64 = 15;
     let content = layer();
-    let digest = Digest::of(&content);
+    let (digest, size) = (Digest::of(&content), content.len() as u64);
     let registry = filled(&content);
     throttle(&registry, &digest);
     for to in BOTH {
-        let (start, first) = (Instant::now(), Scratch::new());
-        to.pull(&first, &registry).ok();
-        let (whole, mut went_on) = (start.elapsed(), 0);
         for n in 0..KILLS {
             let what = format!("{to:?} {n}");
             let scratch = Scratch::new();
-            registry.forget();
-            let run = to.pull(&scratch, &registry).start();
-            std::thread::sleep(whole * (2 * n + 1) / (2 * KILLS));
+            let left = || to.left(&scratch, &digest).metadata().map_or(0, |left| left.len());
+            let mut run = to.pull(&scratch, &registry).start();
+            while left() <= size * n / KILLS && !run.ended() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
             run.signal(Signal::KILL);
             let _ = run.end();
-            let left = to.left(&scratch, &digest).metadata().map_or(0, |left| left.len());
+            let left = left();
+            registry.forget();
             let again = to.pull(&scratch, &registry).run();
             assert_eq!(again.code, 0, "{what}: {}", again.stderr);
             assert_eq!(again.stderr.contains("goes on at"), left > 0, "{what}: {}", again.stderr);
-            went_on += u32::from(left > 0);
             to.is_whole(&scratch, &content, &what);
-            let (sent, size) = (registry.sent(), content.len() as u64);
-            assert!(sent < size * 3 / 2, "{what}: {sent} bytes were sent, {left} were left");
+            // Heads, a manifest, and what the first connection had on its way.
+            let sent = registry.sent();
+            assert!(sent < size - left + 500_000, "{what}: {sent} bytes after {left}");
         }
-        assert!(went_on > KILLS / 4, "{to:?}: {went_on}");
     }
 }
 

@@ -42,7 +42,7 @@ fn remembered(scratch: &Scratch) -> Vec<PathBuf> {
 fn throttle(registry: &Registry) {
     registry.on(|request| {
         let slow = request.method == "PUT" && call_of(request) == "PUT upload";
-        slow.then_some(Fault::SlowRequest(64 << 10, Duration::from_millis(2)))
+        slow.then_some(Fault::SlowRequest(16 << 10, Duration::from_millis(2)))
     });
 }
 
@@ -72,21 +72,14 @@ fn cut_off() -> (Scratch, Registry, PathBuf) {
 
 #[test]
 fn a_push_that_is_killed_sends_only_the_rest() {
-    const KILLS: u32 = 8;
     let size = layer().len() as u64;
-    let (mut went_on, whole) = (0, {
+    let mut went_on = 0;
+    for n in 0..8 {
         let (scratch, registry) = (image(), Registry::start());
         throttle(&registry);
-        let start = std::time::Instant::now();
-        push(&scratch, &name(&registry)).ok();
-        assert_eq!(remembered(&scratch).len(), 0);
-        start.elapsed()
-    });
-    for n in 0..KILLS {
-        let (scratch, registry) = (image(), Registry::start());
-        throttle(&registry);
-        let run = push(&scratch, &name(&registry)).start();
-        std::thread::sleep(whole * (2 * n + 1) / (2 * KILLS));
+        let mut run = push(&scratch, &name(&registry)).start();
+        run.wait_until("the layer", || registry.count("PUT upload") == 2);
+        std::thread::sleep(Duration::from_millis(10 * n));
         run.signal(Signal::KILL);
         let _ = run.end();
         registry.forget();
@@ -107,7 +100,7 @@ fn a_push_that_is_killed_sends_only_the_rest() {
         let there = run.stderr.contains("there       6.0 MB");
         assert!(remembered(&scratch).len() <= usize::from(there), "{n}: {}", run.stderr);
     }
-    assert!(went_on > KILLS / 4, "{went_on}");
+    assert!(went_on > 0, "nothing was on its way at any of these moments");
 }
 
 #[test]
@@ -190,7 +183,7 @@ fn two_pushes_at_once_are_two_uploads() {
     let (scratch, registry) = (image(), Registry::start());
     throttle(&registry);
     let mut first = push(&scratch, &name(&registry)).start();
-    first.wait_until("the upload", || registry.count("PUT upload") > 1);
+    first.wait_until("the layer", || registry.count("PUT upload") == 2);
     let second = push(&scratch, &name(&registry)).start();
     assert_eq!((first.end().code, second.end().code), (0, 0));
     assert_eq!(registry.count("PATCH upload"), 0);
