@@ -10,6 +10,10 @@ use crate::digest::{Algorithm, Digest, Hasher};
 
 /// How much content one thread works at in one go, in bytes.
 const BATCH: usize = 1 << 20;
+/// The same where memory counts.
+const SMALL_BATCH: usize = 256 << 10;
+/// How many chunks that is at most: zeros have no bytes.
+const MOST_PIECES: usize = 1024;
 
 /// How content is packed.
 #[derive(Debug, Clone)]
@@ -99,31 +103,12 @@ pub fn compression(level: u8) -> String {
 /// # Errors
 /// What the reader and the writer give.
 pub fn pack(input: &mut dyn Read, out: &mut dyn Write, packing: &Packing) -> io::Result<Packed> {
-    let level = packing.level;
-    let work = Arc::new(move |batch: Batch, _: &_| seal(batch, level));
-    let most = (2 * BATCH * packing.threads.get()) as u64;
-    let mut pool: Pool<Batch, Sealed> = Pool::new(packing.threads, most, work);
-    let mut packer = Packer { out: Hashing::new(out), chunks: Vec::new() };
-    let mut input = Hashing::new(input);
-    let mut batch = Batch::default();
-    Cutter::new().cut(&mut input, |piece| {
-        match piece {
-            Piece::Data(data) => {
-                batch.data.extend_from_slice(data);
-                batch.pieces.push((data.len() as u32, false));
-            }
-            Piece::Zeros(len) => batch.pieces.push((len, true)),
-        }
-        if batch.data.len() >= BATCH || batch.pieces.len() >= BATCH / 1024 {
-            packer.submit(&mut pool, std::mem::take(&mut batch))?;
-        }
-        Ok(())
+    let (mut input, mut out) = (Hashing::new(input), Hashing::new(out));
+    let mut chunks = Vec::new();
+    cut_and_seal(&mut input, packing, BATCH, |sealed| {
+        chunks.extend(sealed.chunks);
+        out.write_all(&sealed.frames)
     })?;
-    packer.submit(&mut pool, batch)?;
-    while let Some(sealed) = pool.next() {
-        packer.write(sealed?)?;
-    }
-    let Packer { mut out, chunks } = packer;
     let (offset, table) = (out.len, Table::new(chunks));
     let bytes = table.to_bytes();
     out.write_all(&bytes)?;
@@ -136,6 +121,66 @@ pub fn pack(input: &mut dyn Read, out: &mut dyn Write, packing: &Packing) -> io:
         place: Place { offset, size: bytes.len() as u64, digest: Digest::of(&bytes) },
         table,
     })
+}
+
+impl Table {
+    /// The chunks of content that is not packed, in the table that it would have alone. It takes little
+    /// memory, since much else may go on beside it.
+    ///
+    /// # Errors
+    /// What the reader gives.
+    pub fn of(content: &mut dyn Read) -> io::Result<Self> {
+        let mut chunks = Vec::new();
+        cut_and_seal(content, &Packing::new().table_only(), SMALL_BATCH, |sealed| {
+            chunks.extend(sealed.chunks);
+            Ok(())
+        })?;
+        Ok(Table::new(chunks))
+    }
+}
+
+/// Cuts content, and has other threads hash and compress it, a batch of so many bytes at a time; what
+/// came of it comes in order.
+fn cut_and_seal(
+    input: &mut dyn Read,
+    packing: &Packing,
+    size: usize,
+    mut each: impl FnMut(Sealed) -> io::Result<()>,
+) -> io::Result<()> {
+    let level = packing.level;
+    let work = Arc::new(move |batch: Batch, _: &_| seal(batch, level));
+    let most = (2 * size * packing.threads.get()) as u64;
+    let mut pool: Pool<Batch, Sealed> = Pool::new(packing.threads, most, work);
+    // Hands a batch to the threads, and passes on what they have done in the meantime.
+    let mut submit = |pool: &mut Pool<Batch, Sealed>, batch: Batch| {
+        pool.ready()?.into_iter().try_for_each(&mut each)?;
+        let weight = batch.data.len() as u64;
+        while !pool.has_room(weight)
+            && let Some(sealed) = pool.next()
+        {
+            sealed?.into_iter().try_for_each(&mut each)?;
+        }
+        pool.add(batch, weight)
+    };
+    let mut batch = Batch::default();
+    Cutter::new().cut(input, |piece| {
+        match piece {
+            Piece::Data(data) => {
+                batch.data.extend_from_slice(data);
+                batch.pieces.push((data.len() as u32, false));
+            }
+            Piece::Zeros(len) => batch.pieces.push((len, true)),
+        }
+        match batch.data.len() >= size || batch.pieces.len() >= MOST_PIECES {
+            true => submit(&mut pool, std::mem::take(&mut batch)),
+            false => Ok(()),
+        }
+    })?;
+    submit(&mut pool, batch)?;
+    while let Some(sealed) = pool.next() {
+        sealed?.into_iter().try_for_each(&mut each)?;
+    }
+    Ok(())
 }
 
 /// Chunks that one thread works at.
@@ -182,34 +227,6 @@ fn seal(batch: Batch, level: Option<u8>) -> io::Result<Sealed> {
         chunks.push(Chunk { size, stored, hash });
     }
     Ok(Sealed { frames, chunks })
-}
-
-/// The file in the making.
-struct Packer<W> {
-    out: Hashing<W>,
-    chunks: Vec<Chunk>,
-}
-
-impl<W: Write> Packer<W> {
-    /// Hands a batch to the threads, and writes what they have done in the meantime.
-    fn submit(&mut self, pool: &mut Pool<Batch, Sealed>, batch: Batch) -> io::Result<()> {
-        self.write(pool.ready()?)?;
-        let weight = batch.data.len() as u64;
-        while !pool.has_room(weight)
-            && let Some(sealed) = pool.next()
-        {
-            self.write(sealed?)?;
-        }
-        pool.add(batch, weight)
-    }
-
-    fn write(&mut self, sealed: Vec<Sealed>) -> io::Result<()> {
-        for batch in sealed {
-            self.out.write_all(&batch.frames)?;
-            self.chunks.extend(batch.chunks);
-        }
-        Ok(())
-    }
 }
 
 /// Hashes and counts what passes through.

@@ -1,9 +1,7 @@
 //! The table behind the frames: two skippable frames (RFC 8878, 3.1.2), the chunks' hashes and the
 //! seek table of zstd's seekable format, version 0.1.0.
 
-use std::io::{self, Read};
-
-use super::{Chunk, ChunkHash, Cutter, MAX_CHUNK, Piece};
+use super::{Chunk, ChunkHash, MAX_CHUNK};
 use crate::compress::SEEKABLE;
 use crate::digest::Digest;
 use crate::{Error, Result};
@@ -57,24 +55,6 @@ impl Table {
     pub(crate) fn alone(&self) -> Self {
         let alone = self.chunks.iter().map(|chunk| Chunk { stored: chunk.size, ..*chunk });
         Table::new(alone.collect())
-    }
-
-    /// The chunks of content that is not packed, in the table that it would have alone. It takes one
-    /// thread and little memory, since much else may go on beside it.
-    ///
-    /// # Errors
-    /// What the reader gives.
-    pub fn of(content: &mut dyn Read) -> io::Result<Self> {
-        let mut chunks = Vec::new();
-        Cutter::new().cut(content, |piece| {
-            let (size, hash) = match piece {
-                Piece::Data(data) => (data.len() as u32, ChunkHash::of(data)),
-                Piece::Zeros(len) => (len, ChunkHash::ZEROS),
-            };
-            chunks.push(Chunk { size, stored: size, hash });
-            Ok(())
-        })?;
-        Ok(Table::new(chunks))
     }
 
     /// Reads a table.
