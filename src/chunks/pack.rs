@@ -306,7 +306,7 @@ mod tests {
         let zeros: Vec<_> =
             packed_by_many.table.chunks().iter().filter(|chunk| chunk.is_zeros()).collect();
         assert_eq!(zeros.iter().map(|chunk| u64::from(chunk.size)).sum::<u64>(), 9 << 20);
-        assert!(packed(&content, &Packing::new().level(9)).0.len() < file.len());
+        assert!(packed(&content, &Packing::new().level(9)).0 != file);
         assert!(
             zstd::stream::decode_all(packed(b"", &Packing::new()).0.as_slice()).unwrap().is_empty()
         );
