@@ -69,8 +69,11 @@ impl Repository {
     ) -> Result<Option<impl Read + use<'_>>> {
         assert!(part.start < part.end && part.end <= descriptor.size, "a part of the blob");
         let mut call = call_for(self, descriptor, part.start, part.end)?;
-        let known = self.places.lock().expect("nothing panics with this lock");
-        let known = known.get(&descriptor.digest).cloned();
+        // The lock is taken again below, so it is not held.
+        let known = {
+            let places = self.places.lock().expect("nothing panics with this lock");
+            places.get(&descriptor.digest).cloned()
+        };
         let is_it = |response: &Response| gives(response, descriptor, &part);
         if let Some(place) = known {
             let url = std::mem::replace(&mut call.url, place);
