@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::archive::Archive;
 use crate::artifact::{Artifact, Metadata};
+use crate::chunks::{Chunk, Table};
 use crate::compress::Reader;
 use crate::digest::Digest;
 use crate::features::Graph;
@@ -27,7 +28,7 @@ const MOST: u64 = 4 << 20;
 pub type Target = fn(&[u8], &Path);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("xz", xz),
     ("zstd", compressed),
     ("archive", archive),
@@ -41,6 +42,8 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("records", |bytes, _| records(bytes)),
     ("stages", |bytes, _| stages(bytes)),
     ("packs", packs),
+    ("tables", |bytes, _| table(bytes)),
+    ("seeds", seed),
 ];
 
 /// The target of that name.
@@ -203,6 +206,21 @@ fn packs(bytes: &[u8], folder: &Path) {
             fields.check(TEMPLATE, &reference).expect("it was made of them");
         }
     }
+}
+
+/// A table of chunks; what was read is written as it was.
+fn table(bytes: &[u8]) {
+    let Ok(read) = Table::parse(bytes) else { return };
+    assert_eq!(read.to_bytes(), bytes);
+    let sum = |size: fn(&Chunk) -> u32| read.chunks().iter().map(|it| u64::from(size(it))).sum();
+    assert_eq!((read.content_size(), read.stored_size()), (sum(|it| it.size), sum(|it| it.stored)));
+}
+
+/// A file from which chunks are taken over.
+fn seed(bytes: &[u8], folder: &Path) {
+    let path = folder.join("seed");
+    fs::write(&path, bytes).expect("write a file");
+    crate::update::fuzzing::seed(&path);
 }
 
 #[cfg(test)]

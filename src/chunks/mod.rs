@@ -53,8 +53,9 @@ pub const CHUNKING: &str = "fastcdc2020/16384/65536/262144";
 const PAGE: usize = 4 << 10;
 /// The largest chunk that is read, in bytes; that of zeros may be larger, since it takes no memory.
 const MAX_CHUNK: u32 = 1 << 20;
-/// The largest chunk of zeros that is made, in bytes: any decoder has as much memory.
-const MAX_ZEROS: u32 = 4 << 20;
+/// The largest chunk of zeros that is made, in bytes: any decoder has as much memory. A larger one is
+/// read, and never made anew.
+pub(crate) const MAX_ZEROS: u32 = 4 << 20;
 
 /// The SHA-256 of a chunk's content; that of a chunk of zeros is not computed, but all zeros too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -139,6 +139,12 @@ impl Table {
         size <= MAX_TABLE
     }
 
+    /// Whether every frame is one that is read into memory. Zeros by themselves may take more, where
+    /// the table is alone.
+    pub(crate) fn has_frames(&self) -> bool {
+        self.chunks.iter().all(|chunk| chunk.stored <= MAX_CHUNK + OVERHEAD)
+    }
+
     /// The chunks.
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks

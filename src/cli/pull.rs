@@ -118,7 +118,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
     }
     let accepts = |attached: &Referrer| gate.check_attached(&place, attached.descriptor());
     let layout = match &to {
-        Location::Layout(path, _) => Some(path.as_path()),
+        Location::Layout(path, _) | Location::Archive(path, _) => Some(path.as_path()),
         _ => None,
     };
     let seeds = args.seed.seeds(context, &reference, args.output.as_deref(), layout)?;

@@ -49,8 +49,13 @@ impl SeedArgs {
     ) -> Result<Vec<Seed>> {
         if !self.seed.is_empty() {
             let seeds = self.named(context)?;
-            for target in [folder, layout].into_iter().flatten().filter(|target| target.is_dir()) {
-                seeds.iter().try_for_each(|seed| seed.refuse_target(target))?;
+            let named = folder.or(layout).map(Path::to_owned);
+            let target = named.or_else(|| context.store_path().ok());
+            // What is not there yet will lie where the folder lies that is.
+            let target = target.and_then(|path| std::path::absolute(path).ok());
+            let there = target.iter().flat_map(|path| path.ancestors()).find(|path| path.exists());
+            if let Some(there) = there {
+                seeds.iter().try_for_each(|seed| seed.refuse_target(there))?;
             }
             return Ok(seeds);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::Layer;
@@ -75,7 +75,8 @@ impl Chunked {
         let number = |key| text(key)?.parse::<u64>().map_err(|_| wrong(key));
         let place =
             Place { offset: number(OFFSET)?, size: number(SIZE)?, digest: text(DIGEST)?.parse()? };
-        if place.offset.checked_add(place.size) != Some(layer.size)
+        if place.size == 0
+            || place.offset.checked_add(place.size) != Some(layer.size)
             || is_table_only && place.offset > 0
         {
             return Err(wrong(SIZE));
@@ -130,9 +131,41 @@ pub(crate) fn content_of<'a>(
 ) -> Result<Box<dyn Read + 'a>> {
     let failed = |e| Error::io("read", source.origin(), e);
     let blob = source.open(&chunked.blob, 0)?;
-    let decoder = zstd::stream::read::Decoder::new(blob).map_err(failed)?;
+    let mut decoder = zstd::stream::read::Decoder::new(blob).map_err(failed)?;
+    decoder.window_log_max(WINDOW_LOG).map_err(failed)?;
+    let decoded = Decoded { decoder, blob: chunked.blob.digest.clone(), origin: source.origin() };
     // Whoever checks it learns that there is more than it should be; more than that, nobody reads.
-    Ok(Box::new(decoder.take(chunked.content.size.saturating_add(1))))
+    Ok(Box::new(decoded.take(chunked.content.size.saturating_add(1))))
+}
+
+/// The largest window that a frame may have, as a power of two: what every decoder should have the
+/// memory for (RFC 8878, 3.1.1.1.2), and more than any frame here takes.
+const WINDOW_LOG: u32 = 23;
+
+/// What comes out of frames. What is no frame is content that is wrong, and no fault of whoever reads.
+struct Decoded<R> {
+    decoder: R,
+    blob: Digest,
+    origin: String,
+}
+
+impl<R: Read> Read for Decoded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.decoder.read(buf).map_err(|e| match (e.kind(), e.raw_os_error()) {
+            (io::ErrorKind::Other | io::ErrorKind::UnexpectedEof, None) => {
+                match e.downcast::<Error>() {
+                    Ok(ours) => io::Error::other(ours),
+                    Err(why) => {
+                        let (blob, origin) = (&self.blob, &self.origin);
+                        let what = format!("{blob} in {origin} cannot be decompressed: {why}");
+                        let hint = "it is damaged or was changed; get the image again";
+                        io::Error::other(Error::invalid(what).with_hint(hint))
+                    }
+                }
+            }
+            _ => e,
+        })
+    }
 }
 
 /// Opens what the file of a layer has, checked while it is read.
@@ -180,7 +213,7 @@ impl Source for Contents<'_> {
             return self.source.open(descriptor, offset);
         };
         let mut content = content_of(self.source, chunked)?;
-        std::io::copy(&mut content.by_ref().take(offset), &mut std::io::sink())
+        io::copy(&mut content.by_ref().take(offset), &mut io::sink())
             .map_err(|e| Error::io("read", self.origin(), e))?;
         Ok(content)
     }

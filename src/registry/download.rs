@@ -107,9 +107,11 @@ fn gives(response: &Response, descriptor: &Descriptor, part: &Range<u64>) -> boo
     let bytes = format!("bytes {}-{}/", part.start, part.end - 1);
     let total = range.strip_prefix(&bytes);
     let len = length(&response.headers).ok().flatten();
-    response.status == StatusCode::PARTIAL_CONTENT
-        && total.is_some_and(|total| total == "*" || total == descriptor.size.to_string())
-        && len.is_none_or(|len| len == part.end - part.start)
+    let is_part = response.status == StatusCode::PARTIAL_CONTENT
+        && total.is_some_and(|total| total == "*" || total == descriptor.size.to_string());
+    // For all of it, nobody is asked for a range.
+    let is_all = response.status == StatusCode::OK && *part == (0..descriptor.size);
+    (is_part || is_all) && len.is_none_or(|len| len == part.end - part.start)
 }
 
 impl<'a> Download<'a> {

@@ -6,27 +6,46 @@
 //! parts ──(a thread a connection)───┼→ read, in order
 //! zeros ────────────────────────────┘
 //! ```
+//!
+//! Where a seed or the blob turns out to be something else altogether, the rest is planned anew
+//! without it: chunk after chunk by itself would take as many requests.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
 use super::plan::{Part, Plan};
 use super::seed::{self, Seed, Spot};
-use crate::chunks::{Chunk, Opener, Sealer, Table};
+use crate::chunks::{Chunk, MAX_ZEROS, Opener, Sealer, Table};
 use crate::image::Chunked;
 use crate::oci::Descriptor;
 use crate::registry::Repository;
 use crate::{Error, Result};
 
-/// A chunk that was fetched; `None` where it is not what the table says.
-type Fetched = Result<Option<Vec<u8>>>;
+/// What became of a chunk that is missing.
+enum Fetched {
+    /// As it is wanted.
+    Chunk(Vec<u8>),
+    /// It is not what the table says.
+    Other,
+    /// The registry gives no parts any more.
+    NoParts,
+    Failed(Error),
+}
 
 /// How many chunks wait between who has them and who reads, for each part and for the seeds.
 const QUEUE: usize = 8;
+/// How many chunks in a row must have turned out to be others before they are not looked for there
+/// one by one any more.
+const PATIENCE: u32 = 4;
+/// For how many chunks a seed is left out then at first; twice as many the next time.
+const LOT: usize = 16;
+/// How often the rest is planned anew.
+const REPLANS: u32 = 24;
 
 /// In which form the chunks are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +57,24 @@ pub(super) enum Want {
 }
 
 /// All that is known of a layer before anything of it is fetched.
+#[derive(Clone)]
 pub(super) struct Prepared<'env> {
     pub repository: &'env Repository,
     pub chunked: Chunked,
     pub want: Want,
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The table as it came.
-    pub table_bytes: Vec<u8>,
+    pub table_bytes: Arc<Vec<u8>>,
     pub seeds: &'env [Seed],
     pub spots: Vec<Option<Spot>>,
     pub plan: Plan,
+    /// Whether the registry gives parts of the blob, as far as is known.
+    pub gives_parts: bool,
     /// The blob that is the content itself, where there is one.
     pub plain: Option<Descriptor>,
     /// With which level frames are made anew, where they are to have the bytes of the blob's.
     pub level: Option<u8>,
-    pub tally: Counted,
+    pub tally: Arc<Counted>,
 }
 
 /// What was done for a layer so far.
@@ -71,12 +93,28 @@ impl Prepared<'_> {
 
     /// Whether a chunk is to be fetched.
     fn is_missing(&self, n: usize, chunk: &Chunk) -> bool {
-        self.spots[n].is_none() && !(chunk.is_zeros() && self.makes_zeros())
+        self.spots[n].is_none() && !makes(chunk, self.want, self.level)
     }
 
-    /// Whether zeros are made here, and not fetched.
-    pub fn makes_zeros(&self) -> bool {
-        self.want == Want::Content || self.level.is_some()
+    /// The same where the chunks before one are there, and something else turned out not to be.
+    fn without(&self, first: usize, gone: Gone) -> Self {
+        let mut rest = self.clone();
+        match gone {
+            Gone::Seed(gone, count) => {
+                let is_gone = |spot: &&mut Option<Spot>| spot.is_some_and(|it| it.seed() == gone);
+                let lot = rest.spots.iter_mut().skip(first).filter(is_gone).take(count);
+                lot.for_each(|spot| *spot = None);
+                if self.gives_parts {
+                    let missing = |n, chunk: &Chunk| n >= first && rest.is_missing(n, chunk);
+                    rest.plan = Plan::new(&self.table, missing);
+                }
+            }
+            Gone::Parts => {
+                rest.plan = Plan::all(&self.table);
+                rest.gives_parts = false;
+            }
+        }
+        rest
     }
 
     /// A chunk as it is wanted, from its content and the frame in which it lay; `None` where it cannot
@@ -101,22 +139,26 @@ impl Prepared<'_> {
         sealer.as_mut()?.seal(&content).ok().filter(fits)
     }
 
-    /// Opens a part of the blob. What gives parts at first and none later gives all from there on.
-    fn open(&self, part: &Part) -> Result<Box<dyn Read + '_>> {
+    /// Opens a part of the blob; `None` where the registry gives none. It may have given others.
+    fn open(&self, part: &Part) -> Result<Option<Box<dyn Read + '_>>> {
         self.tally.requests.fetch_add(1, Ordering::Relaxed);
         let (bytes, blob) = (&part.bytes, self.blob());
-        if !self.plan.whole
-            && let Some(opened) = self.repository.open_part(blob, bytes.clone())?
-        {
-            return Ok(Box::new(opened));
+        if !self.gives_parts {
+            let rest = open_rest(self.repository, blob, bytes.start)?;
+            return Ok(Some(Box::new(rest.take(bytes.end - bytes.start))));
         }
-        Ok(Box::new(self.repository.open_blob(blob, bytes.start)?.take(bytes.end - bytes.start)))
+        let opened = self.repository.open_part(blob, bytes.clone())?;
+        Ok(opened.map(|part| Box::new(part) as Box<dyn Read>))
     }
 
     /// Fetches a part, and hands over the chunks in it that are missing, in order, until nobody takes
     /// them any more.
     fn fetch(&self, part: &Part, to: &SyncSender<Fetched>) -> Result<()> {
-        let mut body = self.open(part)?;
+        let Some(mut body) = self.open(part)? else {
+            // Whoever reads may have stopped.
+            let _ = to.send(Fetched::NoParts);
+            return Ok(());
+        };
         let mut opener = opener()?;
         let failed = |e| Error::io("read", self.repository.name().to_string(), e);
         for n in part.chunks.clone() {
@@ -130,7 +172,8 @@ impl Prepared<'_> {
             }
             let mut frame = vec![0; chunk.stored as usize];
             body.read_exact(&mut frame).map_err(failed)?;
-            if to.send(Ok(self.checked(chunk, frame, &mut opener))).is_err() {
+            let checked = self.checked(chunk, frame, &mut opener);
+            if to.send(checked.map_or(Fetched::Other, Fetched::Chunk)).is_err() {
                 return Ok(());
             }
         }
@@ -194,7 +237,7 @@ impl Prepared<'_> {
             let part = start..start + u64::from(size);
             let mut body: Box<dyn Read> = match self.repository.open_part(blob, part)? {
                 Some(part) => Box::new(part),
-                None => Box::new(self.repository.open_blob(blob, start)?),
+                None => open_rest(self.repository, blob, start)?,
             };
             let mut bytes = vec![0; size as usize];
             body.read_exact(&mut bytes)
@@ -205,8 +248,8 @@ impl Prepared<'_> {
         if let Some(chunk) = self.checked(chunk, frame, &mut opener()?) {
             return Ok(chunk);
         }
-        let plain = self.plain.as_ref().filter(|_| self.want == Want::Content);
-        if let Some(plain) = plain {
+        // Where the table is alone, that was the content itself.
+        if let Some(plain) = self.plain.as_ref().filter(|_| !self.chunked.is_table_only) {
             let content = fetch(plain, before(|chunk| chunk.size), chunk.size)?;
             if chunk.is(&content) {
                 return Ok(content);
@@ -222,35 +265,80 @@ impl Prepared<'_> {
     }
 }
 
+/// Whether a chunk is made here, and not fetched: zeros, where their frame is not wanted or can be
+/// made. A frame of more than anybody makes is not.
+pub(super) fn makes(chunk: &Chunk, want: Want, level: Option<u8>) -> bool {
+    let can_seal = || level.is_some() && chunk.size <= MAX_ZEROS;
+    chunk.is_zeros() && (want == Want::Content || can_seal())
+}
+
+/// Opens a blob from an offset on. Who refuses that may give all of it.
+fn open_rest<'a>(
+    repository: &'a Repository,
+    blob: &Descriptor,
+    offset: u64,
+) -> Result<Box<dyn Read + 'a>> {
+    match repository.open_blob(blob, offset) {
+        Err(Error::Rejected(_) | Error::Invalid(_)) if offset > 0 => {
+            let mut all = repository.open_blob(blob, 0)?;
+            io::copy(&mut all.by_ref().take(offset), &mut io::sink())
+                .map_err(|e| Error::io("read", repository.name().to_string(), e))?;
+            Ok(Box::new(all))
+        }
+        opened => Ok(Box::new(opened?)),
+    }
+}
+
+/// What is not there although it was planned with.
+enum Gone {
+    /// So many of the next chunks that a seed seemed to have.
+    Seed(u32, usize),
+    /// The registry gives all of the blob, or nothing.
+    Parts,
+}
+
 fn opener() -> Result<Opener> {
     Opener::new().map_err(|e| Error::io("set up", "a decoder", e))
 }
 
 /// What reads a layer; see the module.
-pub(super) struct Assembly<'env> {
+pub(super) struct Assembly<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
     prepared: Arc<Prepared<'env>>,
+    connections: usize,
     stop: Arc<AtomicBool>,
     seeds: Receiver<Option<Vec<u8>>>,
-    parts: std::vec::IntoIter<(Range<usize>, Receiver<Fetched>)>,
-    /// The part that is being read.
-    part: Option<(Range<usize>, Receiver<Fetched>)>,
+    /// The parts that nobody has begun to fetch.
+    parts: std::vec::IntoIter<Part>,
+    to_threads: Sender<(Part, SyncSender<Fetched>)>,
+    /// The parts that are fetched, in order; the first is being read.
+    under_way: VecDeque<(Range<usize>, Receiver<Fetched>)>,
     sealer: Option<Sealer>,
     next: usize,
-    current: Current,
+    current: Current<'env>,
     /// How much of what comes next is passed over.
     skip: u64,
+    /// How many chunks in a row were others: in each seed, and in the blob.
+    seeds_wrong: Vec<u32>,
+    blob_wrong: u32,
+    /// For how many chunks a seed is left out the next time.
+    lot: usize,
+    /// How often the rest may be planned anew.
+    replans: u32,
 }
 
 /// What is given out just now.
-enum Current {
+enum Current<'env> {
     Bytes(Vec<u8>, usize),
     Zeros(u64),
+    /// All the rest, from the blob that is the content itself.
+    Plain(Box<dyn Read + 'env>),
 }
 
-impl<'env> Assembly<'env> {
+impl<'scope, 'env> Assembly<'scope, 'env> {
     /// Begins to put a layer together from an offset on, on so many connections; `None` where there
     /// are no threads for it.
-    pub fn start<'scope>(
+    pub fn start(
         scope: &'scope Scope<'scope, 'env>,
         prepared: Arc<Prepared<'env>>,
         connections: usize,
@@ -263,23 +351,22 @@ impl<'env> Assembly<'env> {
         let ahead = move || take_over(&shared, first, &stopped, &to_reader);
         Builder::new().name("seeds".into()).spawn_scoped(scope, ahead).ok()?;
 
-        let (mut work, mut parts) = (Vec::new(), Vec::new());
-        for part in prepared.plan.parts.iter().filter_map(|part| prepared.from(first, part)) {
-            let (to_reader, from_part) = sync_channel(QUEUE);
-            parts.push((part.chunks.clone(), from_part));
-            work.push((part, to_reader));
-        }
-        let work = Arc::new(Mutex::new(work.into_iter()));
+        let parts = prepared.plan.parts.iter().filter_map(|part| prepared.from(first, part));
+        let parts: Vec<_> = parts.collect();
+        let (to_threads, work) = channel::<(Part, SyncSender<Fetched>)>();
+        let work = Arc::new(Mutex::new(work));
         for n in 0..connections.min(parts.len()) {
-            let (shared, stopped) = (prepared.clone(), stop.clone());
-            let work = work.clone();
+            let (shared, stopped, work) = (prepared.clone(), stop.clone(), work.clone());
             let fetch = move || {
-                while !stopped.load(Ordering::Relaxed) {
-                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((part, to_reader)) = next else { return };
+                loop {
+                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((part, to_reader)) = next else { return };
+                    if stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
                     if let Err(error) = shared.fetch(&part, &to_reader) {
                         // Nobody may be there to hear it.
-                        let _ = to_reader.send(Err(error));
+                        let _ = to_reader.send(Fetched::Failed(error));
                     }
                 }
             };
@@ -289,71 +376,165 @@ impl<'env> Assembly<'env> {
                 return None;
             }
         }
-        Some(Assembly {
-            prepared,
+        let mut assembly = Assembly {
+            scope,
+            connections,
             stop,
             seeds,
             parts: parts.into_iter(),
-            part: None,
+            to_threads,
+            under_way: VecDeque::new(),
             sealer: None,
             next: first,
             current: Current::Zeros(0),
             skip: offset - start,
-        })
+            seeds_wrong: vec![0; prepared.seeds.len()],
+            blob_wrong: 0,
+            lot: LOT,
+            replans: REPLANS,
+            prepared,
+        };
+        assembly.go_on();
+        Some(assembly)
+    }
+
+    /// Hands parts to the threads: one more than there are connections, so that none waits for the
+    /// reader, and what was fetched and is not read yet stays little.
+    fn go_on(&mut self) {
+        while self.under_way.len() <= self.connections
+            && let Some(part) = self.parts.next()
+        {
+            let (to_reader, from_part) = sync_channel(QUEUE);
+            self.under_way.push_back((part.chunks.clone(), from_part));
+            // Where no thread is left, its chunks are fetched one by one.
+            let _ = self.to_threads.send((part, to_reader));
+        }
+    }
+
+    /// Plans the rest anew from a chunk on. Tells whether it did.
+    fn plan_anew(&mut self, first: usize, gone: Gone) -> bool {
+        if self.replans == 0 {
+            return false;
+        }
+        let rest = Arc::new(self.prepared.without(first, gone));
+        let before = &rest.table.chunks()[..first];
+        let offset = before.iter().map(|chunk| u64::from(rest.size_of(chunk))).sum();
+        let replans = self.replans - 1;
+        match Assembly::start(self.scope, rest, self.connections, offset) {
+            Some(mut rest) => {
+                rest.seeds_wrong = std::mem::take(&mut self.seeds_wrong);
+                (rest.blob_wrong, rest.lot) = (self.blob_wrong, self.lot);
+                (rest.replans, rest.skip) = (replans, self.skip);
+                *self = rest;
+                true
+            }
+            None => {
+                self.replans = 0;
+                false
+            }
+        }
     }
 
     /// The next chunk as it is wanted, or what comes behind the last one.
     fn advance(&mut self) -> Result<bool> {
-        let (n, prepared) = (self.next, self.prepared.clone());
-        self.next += 1;
+        let n = self.next;
+        let prepared = self.prepared.clone();
         let Some(chunk) = prepared.table.chunks().get(n) else {
             let is_table = prepared.want == Want::Blob && n == prepared.table.chunks().len();
-            let behind = if is_table { prepared.table_bytes.clone() } else { Vec::new() };
+            let behind = if is_table { prepared.table_bytes.to_vec() } else { Vec::new() };
             self.current = Current::Bytes(behind, 0);
+            self.next += 1;
             return Ok(is_table);
         };
-        self.current = if prepared.is_missing(n, chunk) {
-            match self.fetched(n)? {
-                Some(bytes) => Current::Bytes(bytes, 0),
-                None => Current::Bytes(prepared.single(n)?, 0),
-            }
+        let next = if prepared.is_missing(n, chunk) {
+            self.fetched(n)?
         } else if chunk.is_zeros() && prepared.want == Want::Content {
-            Current::Zeros(u64::from(chunk.size))
+            Some(Current::Zeros(u64::from(chunk.size)))
         } else if chunk.is_zeros() {
-            Current::Bytes(self.frame_of_zeros(chunk)?, 0)
+            Some(Current::Bytes(self.frame_of_zeros(n, chunk)?, 0))
         } else {
-            match self.seeds.recv() {
-                Ok(Some(bytes)) => {
-                    prepared.tally.reused.fetch_add(u64::from(chunk.size), Ordering::Relaxed);
-                    Current::Bytes(bytes, 0)
-                }
-                _ => Current::Bytes(prepared.single(n)?, 0),
-            }
+            self.taken_over(n, chunk)?
         };
+        // Where there is none, the rest was planned anew, and this chunk with it.
+        if let Some(next) = next {
+            self.current = next;
+            self.next += 1;
+        }
         Ok(true)
     }
 
-    /// A chunk that is missing, from the part in which it is; `None` where it is another one there.
-    fn fetched(&mut self, n: usize) -> Result<Option<Vec<u8>>> {
-        while self.part.as_ref().is_none_or(|(chunks, _)| !chunks.contains(&n)) {
-            let Some(part) = self.parts.next() else { return Ok(None) };
-            self.part = Some(part);
+    /// A chunk that a seed has; `None` where the rest was planned anew.
+    fn taken_over(&mut self, n: usize, chunk: &Chunk) -> Result<Option<Current<'env>>> {
+        let seed = self.prepared.spots[n].map_or(0, Spot::seed);
+        let wrong = &mut self.seeds_wrong[seed as usize];
+        if let Ok(Some(bytes)) = self.seeds.recv() {
+            *wrong = 0;
+            let reused = &self.prepared.tally.reused;
+            reused.fetch_add(u64::from(chunk.size), Ordering::Relaxed);
+            return Ok(Some(Current::Bytes(bytes, 0)));
         }
-        match &self.part {
-            // A thread that went away has said why, or left its chunks to be fetched one by one.
-            Some((_, from_part)) => from_part.recv().unwrap_or(Ok(None)),
-            None => Ok(None),
+        *wrong += 1;
+        if *wrong >= PATIENCE && self.plan_anew(n, Gone::Seed(seed, self.lot)) {
+            let name = self.prepared.seeds[seed as usize].name();
+            log::debug!("{name} has something else there, and is left out for a while");
+            self.lot = self.lot.saturating_mul(2);
+            return Ok(None);
         }
+        self.prepared.single(n).map(|bytes| Some(Current::Bytes(bytes, 0)))
     }
 
-    fn frame_of_zeros(&mut self, chunk: &Chunk) -> Result<Vec<u8>> {
+    /// A chunk that is missing; `None` where the rest was planned anew.
+    fn fetched(&mut self, n: usize) -> Result<Option<Current<'env>>> {
+        match self.from_part(n) {
+            Some(Fetched::Chunk(bytes)) => {
+                self.blob_wrong = 0;
+                return Ok(Some(Current::Bytes(bytes, 0)));
+            }
+            Some(Fetched::Failed(error)) => return Err(error),
+            Some(Fetched::NoParts) if self.plan_anew(n, Gone::Parts) => return Ok(None),
+            Some(Fetched::Other) => self.blob_wrong += 1,
+            // A thread that went away left its chunks to be fetched one by one.
+            Some(Fetched::NoParts) | None => {}
+        }
+        let prepared = self.prepared.clone();
+        let Some(plain) = prepared.plain.as_ref().filter(|_| self.blob_wrong >= PATIENCE) else {
+            return prepared.single(n).map(|bytes| Some(Current::Bytes(bytes, 0)));
+        };
+        let digest = &prepared.chunked.blob.digest;
+        log::warn!("{digest} has other chunks than its table says, and is left out");
+        let before: u64 = prepared.table.chunks()[..n].iter().map(|c| u64::from(c.size)).sum();
+        prepared.tally.requests.fetch_add(1, Ordering::Relaxed);
+        prepared.tally.fetched.fetch_add(plain.size - before, Ordering::Relaxed);
+        // What else is being fetched is of no use.
+        self.stop.store(true, Ordering::Relaxed);
+        self.under_way.clear();
+        let start = before + std::mem::take(&mut self.skip);
+        open_rest(prepared.repository, plain, start).map(|rest| Some(Current::Plain(rest)))
+    }
+
+    /// What comes of the part in which a chunk is.
+    fn from_part(&mut self, n: usize) -> Option<Fetched> {
+        while self.under_way.front().is_some_and(|(chunks, _)| !chunks.contains(&n)) {
+            self.under_way.pop_front();
+            self.go_on();
+        }
+        self.under_way.front()?.1.recv().ok()
+    }
+
+    /// The frame of a chunk of zeros.
+    fn frame_of_zeros(&mut self, n: usize, chunk: &Chunk) -> Result<Vec<u8>> {
         let failed = |e| Error::io("set up", "an encoder", e);
         if self.sealer.is_none() {
             let level = self.prepared.level.expect("without one, zeros are fetched");
             self.sealer = Some(Sealer::new(level).map_err(failed)?);
         }
         let sealer = self.sealer.as_mut().expect("made above");
-        sealer.zeros(chunk.size).map(<[u8]>::to_vec).map_err(failed)
+        let frame = sealer.zeros(chunk.size).map(<[u8]>::to_vec).map_err(failed)?;
+        // Somebody else's may be another one.
+        match frame.len() == chunk.stored as usize {
+            true => Ok(frame),
+            false => self.prepared.single(n),
+        }
     }
 }
 
@@ -371,7 +552,8 @@ fn take_over(
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let read = seed::read(prepared.seeds, *spot, chunk, &mut opener);
+        let how = prepared.chunked.compression.as_deref();
+        let read = seed::read(prepared.seeds, *spot, chunk, how, &mut opener);
         let chunk =
             read.and_then(|(content, frame)| prepared.shaped(chunk, content, frame, &mut sealer));
         if to.send(chunk).is_err() {
@@ -380,7 +562,7 @@ fn take_over(
     }
 }
 
-impl Read for Assembly<'_> {
+impl Read for Assembly<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -402,6 +584,7 @@ impl Read for Assembly<'_> {
                     *at += n;
                     return Ok(n);
                 }
+                Current::Plain(rest) => return rest.read(buf),
                 Current::Zeros(left) if *left > 0 => {
                     let n = usize::try_from(*left).map_or(buf.len(), |left| left.min(buf.len()));
                     buf[..n].fill(0);
@@ -418,7 +601,7 @@ impl Read for Assembly<'_> {
     }
 }
 
-impl Drop for Assembly<'_> {
+impl Drop for Assembly<'_, '_> {
     /// Whoever still has something for the reader finds nobody, and ends.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);

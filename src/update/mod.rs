@@ -33,6 +33,8 @@
 
 mod assembly;
 mod between;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod older;
 mod plan;
 mod seed;
@@ -64,6 +66,9 @@ use crate::progress::{Ended, Observer};
 use crate::referrers::{self, Referrer};
 use crate::registry::RemoteImage;
 use crate::{Error, Kind, Result};
+
+/// How much that is attached in chunks to one image is looked at.
+const ATTACHED: usize = 8;
 
 /// How an image is updated.
 pub struct Options<'a> {
@@ -148,9 +153,10 @@ impl Cost {
     }
 }
 
-/// Runs `work` with an image, or all of an index, as a source that fetches only what the seeds do not have. Where it fails
-/// since what was put together is not what the image promises, it is run once more, and the layers
-/// are fetched whole: chunks that are attached are vouched for by nobody but the digest at the end.
+/// Runs `work` with an image, or all of an index, as a source that fetches only what the seeds do not
+/// have. Where it fails since what was put together is not what the image promises, it is run once
+/// more, and the layers are fetched whole: chunks that are attached are vouched for by nobody but the
+/// digest at the end.
 ///
 /// # Errors
 /// What `work` gives.
@@ -208,8 +214,9 @@ pub struct Updating<'scope, 'env> {
     seeds: &'env [Seed],
     connections: usize,
     uses_tables: bool,
-    /// The layers in chunks, by the digest for which they are asked.
-    ways: HashMap<Digest, Way>,
+    /// The layers in chunks, by the digest for which they are asked; there may be several ways, since
+    /// anybody attaches.
+    ways: HashMap<Digest, Vec<Way>>,
     prepared: Mutex<HashMap<Digest, State<'env>>>,
 }
 
@@ -226,8 +233,9 @@ struct Way {
 #[derive(Clone)]
 enum State<'env> {
     Prepared(Arc<Prepared<'env>>),
-    /// It is fetched whole: since the registry gives no parts, or since its table is none.
-    NoParts,
+    /// It is fetched whole, compressed where it lies so, since the registry gives no parts.
+    NoParts(Chunked),
+    /// It is fetched whole, since its table is none.
     NoTable,
 }
 
@@ -249,7 +257,11 @@ impl<'scope, 'env> Updating<'scope, 'env> {
             prepared: Mutex::default(),
         };
         for image in images(remote, entry)? {
-            updating.add(&image, options)?;
+            match updating.add(&image, options) {
+                // An index may name images that are not there; whoever wants one learns it.
+                Err(Error::NotFound(_)) => {}
+                added => added?,
+            }
         }
         Ok(updating)
     }
@@ -259,15 +271,17 @@ impl<'scope, 'env> Updating<'scope, 'env> {
         let read = content::manifest_of(self.remote, image)?;
         let Some(manifest) = read.manifest() else { return Ok(()) };
         for layer in &manifest.layers {
-            let Some(chunked) = Chunked::of(layer)? else { continue };
+            // A table by itself says of a blob that is elsewhere in the image, or nowhere.
+            let chunked = Chunked::of(layer)?.filter(|chunked| !chunked.is_table_only);
+            let Some(chunked) = chunked else { continue };
             let way = |want| Way {
                 chunked: chunked.clone(),
                 want,
                 plain: None,
                 role: Role::of(&layer.media_type),
             };
-            self.ways.insert(chunked.content.digest.clone(), way(Want::Content));
-            self.ways.insert(layer.digest.clone(), way(Want::Blob));
+            self.ways.insert(chunked.content.digest.clone(), vec![way(Want::Content)]);
+            self.ways.insert(layer.digest.clone(), vec![way(Want::Blob)]);
         }
         let is_large =
             |layer: &&Descriptor| layer.size >= LARGE && !self.ways.contains_key(&layer.digest);
@@ -294,53 +308,85 @@ impl<'scope, 'env> Updating<'scope, 'env> {
         options: &Options<'_>,
     ) -> Result<()> {
         let subject = &image.digest;
-        for listed in self.remote.listed_referrers(subject)? {
-            // The list tells the type; what tells none was not made for this.
-            if listed.artifact_type.as_deref() != Some(CHUNKS) {
-                continue;
-            }
-            let manifest = self.remote.manifest(&listed)?;
-            let Some(manifest) = manifest.manifest() else { continue };
-            let is_of = |found: &Descriptor| found.digest == *subject;
-            if !manifest.subject.as_ref().is_some_and(is_of) {
-                continue;
-            }
+        let listed = self.remote.listed_referrers(subject)?;
+        // The list tells the type; what tells none was not made for this.
+        let mut listed: Vec<_> = listed
+            .into_iter()
+            .filter(|listed| listed.artifact_type.as_deref() == Some(CHUNKS))
+            .collect();
+        if listed.len() > ATTACHED {
+            log::warn!(
+                "{} have chunks of {subject} attached, of which {ATTACHED} are looked at",
+                listed.len()
+            );
+            listed.truncate(ATTACHED);
+        }
+        let vouched = match options.accepts {
+            Some(_) if !listed.is_empty() => referrers::of(self.remote, subject)?,
+            _ => Vec::new(),
+        };
+        for listed in listed {
             if let Some(accepts) = options.accepts {
-                let all = referrers::of(self.remote, subject)?;
-                let referrer = all.iter().find(|one| one.descriptor().digest == listed.digest);
-                let Some(referrer) = referrer else { continue };
+                let is_it = |one: &&Referrer| one.descriptor().digest == listed.digest;
+                let Some(referrer) = vouched.iter().find(is_it) else { continue };
                 if let Err(e) = accepts(referrer) {
                     log::warn!("the chunks {} are not used: {e}", listed.digest);
                     continue;
                 }
             }
-            for layer in &manifest.layers {
-                let Some(mut chunked) = Chunked::of(layer)? else { continue };
-                let content = &mut chunked.content;
-                let plain = large.iter().find(|layer| layer.digest == content.digest);
-                let Some(plain) = plain.filter(|plain| plain.size == content.size) else {
-                    continue;
-                };
-                *content = (*plain).clone();
-                let way = Way {
-                    want: Want::Content,
-                    plain: Some((*plain).clone()),
-                    role: Role::of(&plain.media_type),
-                    chunked,
-                };
-                self.ways.entry(plain.digest.clone()).or_insert(way);
+            // One that is damaged is no reason to leave out another.
+            match self.one_attached(&listed, subject, large) {
+                Err(e) if matches!(e.kind(), Kind::Network | Kind::Unauthorised) => return Err(e),
+                Err(e) => log::warn!("the chunks {} are not used: {e}", listed.digest),
+                Ok(()) => {}
             }
         }
         Ok(())
     }
 
+    /// Takes in what is attached, where it is of the image.
+    fn one_attached(
+        &mut self,
+        listed: &Descriptor,
+        subject: &Digest,
+        large: &[&Descriptor],
+    ) -> Result<()> {
+        let manifest = self.remote.manifest(listed)?;
+        let Some(manifest) = manifest.manifest() else { return Ok(()) };
+        let is_of = |found: &Descriptor| found.digest == *subject;
+        if !manifest.subject.as_ref().is_some_and(is_of) {
+            return Ok(());
+        }
+        for layer in &manifest.layers {
+            let Some(mut chunked) = Chunked::of(layer)? else { continue };
+            let content = &mut chunked.content;
+            let plain = large.iter().find(|layer| layer.digest == content.digest);
+            let Some(plain) = plain.filter(|plain| plain.size == content.size) else { continue };
+            *content = (*plain).clone();
+            let way = Way {
+                want: Want::Content,
+                plain: Some((*plain).clone()),
+                role: Role::of(&plain.media_type),
+                chunked,
+            };
+            self.ways.entry(plain.digest.clone()).or_default().push(way);
+        }
+        Ok(())
+    }
+
     /// Finds out what of a layer is to be fetched.
-    fn prepared(&self, digest: &Digest, way: &Way) -> Result<State<'env>> {
+    fn prepared(&self, digest: &Digest, ways: &[Way]) -> Result<State<'env>> {
         let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = { known }.get(digest) {
             return Ok(state.clone());
         }
-        let state = self.prepare(way)?;
+        let mut state = State::NoTable;
+        for way in ways {
+            state = self.prepare(way)?;
+            if !matches!(state, State::NoTable) {
+                break;
+            }
+        }
         let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.entry(digest.clone()).or_insert(state).clone())
     }
@@ -352,7 +398,7 @@ impl<'scope, 'env> Updating<'scope, 'env> {
         }
         let Some(table_bytes) = self.table_bytes(chunked)? else {
             log::debug!("{} gives no parts of blobs", self.remote.origin());
-            return Ok(State::NoParts);
+            return Ok(State::NoParts(chunked.clone()));
         };
         let stored_size =
             if chunked.is_table_only { chunked.content.size } else { chunked.place.offset };
@@ -361,7 +407,8 @@ impl<'scope, 'env> Updating<'scope, 'env> {
                 if Digest::with(chunked.place.digest.algorithm(), &table_bytes)
                     == chunked.place.digest
                     && table.content_size() == chunked.content.size
-                    && table.stored_size() == stored_size =>
+                    && table.stored_size() == stored_size
+                    && (chunked.is_table_only || table.has_frames()) =>
             {
                 table
             }
@@ -375,21 +422,26 @@ impl<'scope, 'env> Updating<'scope, 'env> {
             // Frames that were made otherwise are others.
             spots.fill(None);
         }
-        let makes_zeros = way.want == Want::Content || level.is_some();
-        let plan =
-            Plan::new(&table, |n, chunk| spots[n].is_none() && !(chunk.is_zeros() && makes_zeros));
-        let tally = Counted::default();
+        let missing =
+            |n: usize, chunk: &_| spots[n].is_none() && !assembly::makes(chunk, way.want, level);
+        let plan = Plan::new(&table, missing);
+        if plan.whole {
+            // It comes anyway.
+            spots.fill(None);
+        }
+        let tally = Arc::new(Counted::default());
         tally.fetched.store(table_bytes.len() as u64, Ordering::Relaxed);
         tally.requests.store(1, Ordering::Relaxed);
         Ok(State::Prepared(Arc::new(Prepared {
             repository: self.remote.repository(),
             chunked: chunked.clone(),
             want: way.want,
-            table,
-            table_bytes,
+            table: Arc::new(table),
+            table_bytes: Arc::new(table_bytes),
             seeds: self.seeds,
             spots,
             plan,
+            gives_parts: true,
             plain: way.plain.clone(),
             level,
             tally,
@@ -427,8 +479,22 @@ impl<'scope, 'env> Updating<'scope, 'env> {
     /// # Errors
     /// What the registry gives.
     pub fn cost(&self, layer: &Descriptor) -> Result<Option<Cost>> {
-        let Some(way) = self.ways.get(&layer.digest) else { return Ok(None) };
-        let State::Prepared(prepared) = self.prepared(&layer.digest, way)? else { return Ok(None) };
+        let Some(ways) = self.ways.get(&layer.digest) else { return Ok(None) };
+        let prepared = match self.prepared(&layer.digest, ways)? {
+            State::Prepared(prepared) => prepared,
+            State::NoParts(chunked) if !chunked.is_table_only => {
+                let whole = Cost::whole(&chunked.blob);
+                return Ok(Some(Cost { size: chunked.content.size, ..whole }));
+            }
+            // What is stored in chunks has no other blob.
+            _ => {
+                let stored = ways.iter().find(|way| way.plain.is_none());
+                return Ok(stored.map(|way| Cost {
+                    size: way.chunked.content.size,
+                    ..Cost::whole(&way.chunked.blob)
+                }));
+            }
+        };
         let seeded = prepared.table.chunks().iter().zip(&prepared.spots);
         let seeded = seeded.filter(|(_, spot)| spot.is_some());
         Ok(Some(Cost {
@@ -485,22 +551,29 @@ impl<'scope, 'env> Updating<'scope, 'env> {
         Telling { updating: self, observer }
     }
 
-    /// A layer without its table: compressed where it lies so.
-    fn whole(&self, way: &Way, use_frames: bool, offset: u64) -> Result<Box<dyn Read + '_>> {
+    /// A layer without its table: from the frames, where they are to be used or there is nothing else.
+    fn whole(
+        &self,
+        ways: &[Way],
+        frames: Option<&Chunked>,
+        offset: u64,
+    ) -> Result<Box<dyn Read + '_>> {
+        let Some(way) = ways.first() else {
+            return Err(Error::usage("a layer that can be had in no way"));
+        };
         if way.want == Want::Blob {
             return self.remote.open(&way.chunked.blob, offset);
         }
-        match &way.plain {
-            Some(plain) if way.chunked.is_table_only || !use_frames => {
-                self.remote.open(plain, offset)
-            }
-            _ => {
-                let mut content = content_of(self.remote, &way.chunked)?;
-                io::copy(&mut content.by_ref().take(offset), &mut io::sink())
-                    .map_err(|e| Error::io("read", self.remote.origin(), e))?;
-                Ok(content)
-            }
-        }
+        let frames = frames.filter(|chunked| !chunked.is_table_only);
+        let chunked = match (frames, &way.plain) {
+            (Some(chunked), _) => chunked,
+            (None, Some(plain)) => return self.remote.open(plain, offset),
+            (None, None) => &way.chunked,
+        };
+        let mut content = content_of(self.remote, chunked)?;
+        io::copy(&mut content.by_ref().take(offset), &mut io::sink())
+            .map_err(|e| Error::io("read", self.remote.origin(), e))?;
+        Ok(content)
     }
 }
 
@@ -563,15 +636,18 @@ impl Source for Updating<'_, '_> {
 
     fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + '_>> {
         let digest = &descriptor.digest;
-        let Some(way) = self.ways.get(digest) else { return self.remote.open(descriptor, offset) };
-        let prepared = match self.prepared(digest, way)? {
-            State::Prepared(prepared) => prepared,
-            State::NoParts => return self.whole(way, true, offset),
-            State::NoTable => return self.whole(way, false, offset),
+        let Some(ways) = self.ways.get(digest) else {
+            return self.remote.open(descriptor, offset);
         };
+        let prepared = match self.prepared(digest, ways)? {
+            State::Prepared(prepared) => prepared,
+            State::NoParts(chunked) => return self.whole(ways, Some(&chunked), offset),
+            State::NoTable => return self.whole(ways, None, offset),
+        };
+        let chunked = prepared.chunked.clone();
         match Assembly::start(self.scope, prepared, self.connections, offset) {
             Some(assembly) => Ok(Box::new(assembly)),
-            None => self.whole(way, true, offset),
+            None => self.whole(ways, Some(&chunked), offset),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Seed;
 use crate::chunks::Table;
 use crate::content::Source;
-use crate::image::{Image, Layer, Role};
+use crate::image::{Chunked, Image, Layer, Role};
 use crate::layout::Layout;
 use crate::names::{Reference, RepositoryName};
 use crate::oci::{self, Descriptor};
@@ -47,8 +47,10 @@ impl Seed {
             let (Some(role), true) = (role, descriptor.size >= LEAST) else { continue };
             if let Some((file, start)) = source.file(&descriptor)? {
                 let name = format!("the {role} {} in {}", descriptor.digest, source.origin());
+                let chunked = Chunked::of(&descriptor).ok().flatten();
+                let compression = chunked.and_then(|chunked| chunked.compression);
                 let seed = Seed::part(name, file, start, descriptor.size).role(role);
-                seeds.push((descriptor, seed));
+                seeds.push((descriptor, seed.compression(compression)));
             }
         }
         Ok(seeds)

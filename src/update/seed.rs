@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::chunks::{Chunk, ChunkHash, Opener, Table};
 use crate::image::Role;
 use crate::{Error, Result};
@@ -30,6 +32,8 @@ pub struct Seed {
     /// Which chunks it has, where it is not one: what is known of that, or was found out.
     raw: OnceLock<Option<Table>>,
     role: Option<Role>,
+    /// Who compressed it, and how, where it is a file of frames.
+    compression: Option<String>,
 }
 
 /// Where a chunk lies.
@@ -41,6 +45,13 @@ pub(super) struct Spot {
     offset: u64,
 }
 
+impl Spot {
+    /// In which of the seeds.
+    pub fn seed(self) -> u32 {
+        self.seed
+    }
+}
+
 impl Seed {
     /// A file or a device.
     ///
@@ -48,7 +59,10 @@ impl Seed {
     /// [`Error::Usage`] where it is neither; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |e| Error::io("read", path, e);
-        let mut file = File::open(path).map_err(failed)?;
+        // Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty());
+        let mut file = File::from(opened.map_err(|e| Error::io("read", path, e))?);
         let metadata = file.metadata().map_err(failed)?;
         let kind = metadata.file_type();
         if !kind.is_file() && !kind.is_block_device() {
@@ -75,6 +89,7 @@ impl Seed {
             packed,
             raw: OnceLock::new(),
             role: None,
+            compression: None,
         }
     }
 
@@ -93,6 +108,12 @@ impl Seed {
     pub fn role(mut self, role: Role) -> Self {
         self.role = Some(role);
         self
+    }
+
+    /// It was compressed so, as a layer's annotation has it: frames of the same are taken over as
+    /// they are.
+    pub(super) fn compression(self, compression: Option<String>) -> Self {
+        Seed { compression, ..self }
     }
 
     /// What it is called in messages.
@@ -121,7 +142,7 @@ impl Seed {
     }
 
     /// Which chunks it has; where nothing tells, it is read.
-    fn chunks(&self) -> Option<&Table> {
+    pub(super) fn chunks(&self) -> Option<&Table> {
         if let Some(packed) = &self.packed {
             return Some(packed);
         }
@@ -168,17 +189,22 @@ pub(super) fn find(seeds: &[Seed], wanted: &Table, role: Option<Role>) -> Vec<Op
 }
 
 /// Reads a chunk where it lies; `None` where it is not there any more. Gives its content, and the
-/// frame in which it lies, where it does.
+/// frame in which it lies, where that was compressed in the same way as what is wanted.
 pub(super) fn read(
     seeds: &[Seed],
     spot: Spot,
     chunk: &Chunk,
+    compression: Option<&str>,
     opener: &mut Opener,
 ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let seed = &seeds[spot.seed as usize];
     let bytes = seed.stored(spot).ok()?;
     match seed.packed {
-        Some(_) => Some((opener.open(chunk, &bytes)?, Some(bytes))),
+        Some(_) => {
+            let content = opener.open(chunk, &bytes)?;
+            let is_same = compression.is_some() && seed.compression.as_deref() == compression;
+            Some((content, is_same.then_some(bytes)))
+        }
         None => chunk.is(&bytes).then_some((bytes, None)),
     }
 }
