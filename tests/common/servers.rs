@@ -183,6 +183,9 @@ pub enum Nginx<'a> {
     ClientCertificates(&'a Pki),
     /// Plain, and a longer request is answered with 413.
     BodyLimit(u64),
+    /// Plain, and whoever wants a blob is sent to another server, which wants to see what stands in
+    /// the address.
+    SignedAddresses,
 }
 
 /// nginx before a plain server.
@@ -191,6 +194,7 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
     on_free_port(|port| {
         let scratch = Scratch::new();
         let folder = scratch.path("");
+        let (before, mut more) = (&before.host, String::new());
         let (listen, how) = match how {
             Nginx::ClientCertificates(pki) => {
                 let (certificate, key, ca) =
@@ -203,6 +207,26 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
             }
             Nginx::BodyLimit(bytes) => {
                 (format!("127.0.0.1:{port}"), format!("client_max_body_size {bytes};"))
+            }
+            Nginx::SignedAddresses => {
+                let other = free_port();
+                let settings = format!(
+                    "client_max_body_size 0;\n\
+                     location ~ ^/v2/.+/blobs/sha256: {{\n\
+                       if ($request_method = GET) {{\n\
+                         return 307 http://127.0.0.1:{other}$uri?signature=s3cret;\n\
+                       }}\n\
+                       proxy_pass http://{before}; proxy_set_header Host $http_host;\n\
+                     }}"
+                );
+                more = format!(
+                    "server {{\n\
+                       listen 127.0.0.1:{other};\n\
+                       if ($arg_signature != s3cret) {{ return 403; }}\n\
+                       location / {{ proxy_pass http://{before}; proxy_http_version 1.1; }}\n\
+                     }}"
+                );
+                (format!("127.0.0.1:{port}"), settings)
             }
         };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -217,12 +241,12 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
                server {{\n\
                  listen {listen}; {how}\n\
                  location / {{\n\
-                   proxy_pass http://{}; proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off;\n\
+                   proxy_pass http://{before}; proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off;\n\
                    proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;\n\
                  }}\n\
                }}\n\
-             }}\n",
-            before.host,
+               {more}\n\
+             }}\n"
         );
         let config = scratch.write("nginx.conf", config);
         let pid = scratch.path("nginx.pid");
@@ -237,14 +261,14 @@ pub fn nginx(before: &Server, how: Nginx<'_>) -> Option<Server> {
 /// Starts a server that must be told its port.
 fn on_free_port(start: impl Fn(u16) -> Option<Server>) -> Option<Server> {
     for _ in 0..ATTEMPTS {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .expect("a free port")
-            .local_addr()
-            .expect("an address")
-            .port();
-        if let Some(server) = start(free) {
+        if let Some(server) = start(free_port()) {
             return Some(server);
         }
     }
     panic!("a server does not start");
+}
+
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("an address").port()
 }

@@ -47,3 +47,4 @@ mod servers;
 mod told;
 mod transfers;
 mod trust;
+mod update;
