@@ -37,6 +37,7 @@ mod between;
 pub(crate) mod fuzzing;
 mod older;
 mod plan;
+mod prepared;
 mod seed;
 
 use std::collections::HashMap;
@@ -46,9 +47,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
-use self::assembly::{Assembly, Counted, Prepared, Want};
+use self::assembly::Assembly;
 pub use self::between::between;
 use self::plan::Plan;
+use self::prepared::{Counted, Prepared, Want};
 pub use self::seed::Seed;
 use serde::Serialize;
 
@@ -234,7 +236,7 @@ struct Way {
 enum State<'env> {
     Prepared(Arc<Prepared<'env>>),
     /// It is fetched whole, compressed where it lies so, since the registry gives no parts.
-    NoParts(Chunked),
+    NoParts(Arc<Chunked>),
     /// It is fetched whole, since its table is none.
     NoTable,
 }
@@ -398,7 +400,7 @@ impl<'scope, 'env> Updating<'scope, 'env> {
         }
         let Some(table_bytes) = self.table_bytes(chunked)? else {
             log::debug!("{} gives no parts of blobs", self.remote.origin());
-            return Ok(State::NoParts(chunked.clone()));
+            return Ok(State::NoParts(Arc::new(chunked.clone())));
         };
         let stored_size =
             if chunked.is_table_only { chunked.content.size } else { chunked.place.offset };
@@ -423,7 +425,7 @@ impl<'scope, 'env> Updating<'scope, 'env> {
             spots.fill(None);
         }
         let missing =
-            |n: usize, chunk: &_| spots[n].is_none() && !assembly::makes(chunk, way.want, level);
+            |n: usize, chunk: &_| spots[n].is_none() && !prepared::makes(chunk, way.want, level);
         let plan = Plan::new(&table, missing);
         if plan.whole {
             // It comes anyway.
