@@ -57,7 +57,7 @@ pub(crate) fn new_file<'a>(
 
 /// Whether reading content again costs more than writing it: not where it lies in a file here, nor
 /// where a reader comes to it only through all that is before it.
-fn comes_from_afar(source: &dyn Source, descriptor: &Descriptor) -> Result<bool> {
+pub(crate) fn comes_from_afar(source: &dyn Source, descriptor: &Descriptor) -> Result<bool> {
     Ok(descriptor.size >= LARGE
         && source.sequence(&descriptor.digest).is_none()
         && source.file(descriptor)?.is_none())
@@ -86,13 +86,13 @@ fn go_on(
 
 /// Whether an error may come from what was there before: it is not the content's beginning, or
 /// whoever has the content does not give its end alone.
-fn may_be_of_what_was_there(error: &Error) -> bool {
+pub(crate) fn may_be_of_what_was_there(error: &Error) -> bool {
     matches!(error, Error::Invalid(_) | Error::Rejected(_))
 }
 
 /// Whether what has come is kept after an error: not where it is wrong, and not on a full disk,
 /// where room is what is missing, and the next run may well be told to write elsewhere.
-fn is_worth_keeping(error: &Error) -> bool {
+pub(crate) fn is_worth_keeping(error: &Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error {
         Error::Io { source, .. } => {

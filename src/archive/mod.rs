@@ -18,6 +18,7 @@ mod parts;
 mod reader;
 mod scan;
 mod short;
+mod unfinished;
 mod update;
 mod writer;
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::unfinished::Sink;
 use super::writer::{Options, Piece, fill};
 use super::{Archive, MAX_SIZE, check_top};
 use crate::content::{self, Overlay, Source};
@@ -102,7 +103,15 @@ pub fn add(
             let new = NewFile::create(&dir, dir_path, 0o666)?;
             let index = Index::over(graph.entries().to_vec());
             let pieces = graph.nodes().iter().map(|node| Piece { node, told: Some(Ended::Copied) });
-            fill(new.file(), path, source, &index, pieces.collect(), &options)?;
+            fill(
+                &mut Sink::new(new.file(), 0),
+                None,
+                path,
+                source,
+                &index,
+                pieces.collect(),
+                &options,
+            )?;
             let size = len(new.file(), path)?;
             if new.commit_if_absent(name)? {
                 file::sync_dir(&dir, dir_path)?;
@@ -151,7 +160,7 @@ pub fn add(
             let how = if has(node) { Ended::There } else { Ended::Copied };
             Piece { node, told: graph.find(&node.descriptor().digest).map(|_| how) }
         });
-        fill(new.file(), path, &both, &index, pieces.collect(), &options)?;
+        fill(&mut Sink::new(new.file(), 0), None, path, &both, &index, pieces.collect(), &options)?;
         let size = len(new.file(), path)?;
         if !there.is_at(path)? {
             return Err(Error::refused(format!(

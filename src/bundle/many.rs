@@ -51,8 +51,8 @@ impl Source for Many<'_> {
         self.of(&descriptor.digest)?.file(descriptor)
     }
 
-    fn sequence(&self, _: &Digest) -> Option<u64> {
-        None
+    fn sequence(&self, digest: &Digest) -> Option<u64> {
+        self.0.get(digest).and_then(|source| source.sequence(digest))
     }
 
     fn listed_referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {

@@ -143,6 +143,8 @@ impl<'a> Bundle<'a> {
     }
 
     /// Writes the bundle; what the path held before is replaced when the whole file is on the disk.
+    /// Where that is cut off, the same bundle goes on at the same path where it ended, unless it is
+    /// written in parts.
     ///
     /// # Errors
     /// [`Error::Usage`] without an image, and where the options have a top folder; as
@@ -169,7 +171,8 @@ impl<'a> Bundle<'a> {
             sources.add(&inputs, &lock);
             graph = graph.joined(&lock);
         }
-        let size = archive::write(path, &sources, &graph, &options.clone().names(Names::ByTag))?;
+        let options = options.clone().names(Names::ByTag).goes_on();
+        let size = archive::write(path, &sources, &graph, &options)?;
         Ok(Written { size, left_out, left_out_bytes })
     }
 

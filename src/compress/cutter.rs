@@ -2,6 +2,7 @@
 //! end.
 
 use super::content::{self, Content, SEGMENT};
+use super::spare::Spare;
 
 /// How long a run of zeros, or of what does not compress, must be to get blocks of its own. A cut
 /// costs what the encoder had learnt before it; a run that stays inside a block costs only time.
@@ -46,6 +47,8 @@ pub(super) struct Cutter {
     max: usize,
     /// Whether content is looked at; otherwise only size cuts.
     sort: bool,
+    /// Where the memory of pieces comes from that only size cuts.
+    spare: Option<Spare>,
     /// What the open piece is known to be.
     kind: Content,
     /// The zeros of an open piece of zeros, whose bytes need not be kept.
@@ -58,14 +61,35 @@ pub(super) struct Cutter {
 
 impl Cutter {
     pub(super) fn new(max: usize, sort: bool) -> Cutter {
-        Cutter { max, sort, kind: Content::Mixed, zeros: 0, data: Vec::new(), segments: Vec::new() }
+        Cutter {
+            max,
+            sort,
+            spare: None,
+            kind: Content::Mixed,
+            zeros: 0,
+            data: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    /// Cuts by size alone, into memory that was used before where there is any.
+    pub(super) fn by_size(max: usize, spare: Spare) -> Cutter {
+        Cutter { spare: Some(spare), ..Cutter::new(max, false) }
+    }
+
+    /// Memory for an open piece.
+    fn memory(&self) -> Vec<u8> {
+        match &self.spare {
+            Some(spare) => spare.take(),
+            None => Vec::with_capacity(self.max.max(RESERVED)),
+        }
     }
 
     /// Takes from `input` until a piece is complete or nothing is left of it.
     pub(super) fn push(&mut self, input: &mut &[u8]) -> Option<Piece> {
         while !input.is_empty() {
             if self.data.capacity() == 0 {
-                self.data.reserve_exact(self.max.max(RESERVED));
+                self.data = self.memory();
             }
             let filled = self.data.len() - self.segments.len() * SEGMENT;
             let (now, later) = input.split_at(input.len().min(SEGMENT - filled));
@@ -158,7 +182,7 @@ impl Cutter {
         } else {
             let mut rest = Vec::new();
             if len < self.data.len() {
-                rest.reserve_exact(self.max.max(RESERVED));
+                rest = self.memory();
                 rest.extend_from_slice(&self.data[len..]);
                 self.data.truncate(len);
             }

@@ -23,6 +23,7 @@ mod cutter;
 mod level;
 mod pool;
 mod reader;
+mod spare;
 mod table;
 mod writer;
 mod xz;
@@ -36,6 +37,7 @@ use std::path::Path;
 
 pub(crate) use pool::{Pool, Weight};
 pub use reader::Reader;
+pub(crate) use reader::beginning;
 pub use writer::Writer;
 pub(crate) use zstd::SEEKABLE;
 
@@ -119,6 +121,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The format.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The level, also where none was asked for.
+    pub(crate) fn level_used(&self) -> u8 {
+        self.level.unwrap_or_else(|| self.format.default_level())
+    }
+
     /// The default level and as many threads as there are cores.
     pub fn new(format: Format) -> Settings {
         Settings { format, level: None, threads: cores() }

@@ -345,6 +345,15 @@ impl Seek for Reader {
     }
 }
 
+/// Decodes the beginning of a file of that format, which ends anywhere: as far as it goes, and then
+/// with an error.
+///
+/// # Errors
+/// Where there is no memory for a decoder.
+pub(crate) fn beginning(file: Pieces, format: Format) -> io::Result<Box<dyn Read>> {
+    Ok(StreamReader::decoder(&Arc::new(file), format)?)
+}
+
 /// Reads content that can only be decoded from its start.
 struct StreamReader {
     file: Arc<Pieces>,
@@ -370,13 +379,18 @@ impl StreamReader {
     }
 
     fn decoder(file: &Arc<Pieces>, format: Format) -> io::Result<Box<dyn Read + Send>> {
-        let input = BufReader::with_capacity(64 << 10, Section::new(file.clone(), 0, u64::MAX));
-        if format == Format::Gzip {
-            return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)));
-        }
-        let mut decoder = ::zstd::stream::read::Decoder::with_buffer(input)?;
-        decoder.window_log_max(WINDOW_LOG_MAX)?;
-        Ok(Box::new(decoder))
+        let section = Section::new(file.clone(), 0, u64::MAX);
+        let input = BufReader::with_capacity(64 << 10, section);
+        Ok(match format {
+            Format::None => Box::new(input),
+            Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Format::Xz => Box::new(liblzma::bufread::XzDecoder::new(input)),
+            Format::Zstd => {
+                let mut decoder = ::zstd::stream::read::Decoder::with_buffer(input)?;
+                decoder.window_log_max(WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
     }
 
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::cutter::{Cutter, Piece};
 use super::level;
 use super::pool::{Pool, Weight, Work};
+use super::spare::Spare;
 use super::xz::{self, Block, Record};
 use super::{Format, Settings, checked_level, zstd};
 use crate::Result;
@@ -24,6 +26,8 @@ pub struct Writer<W: Write> {
     cutter: Cutter,
     pool: Pool<Piece, Block>,
     records: Vec<Record>,
+    /// Where the memory of blocks goes that are written.
+    spare: Option<Spare>,
     /// Whether anything has been written to `out`.
     begun: bool,
     /// The kind of the first error, after which nothing is accepted.
@@ -38,6 +42,7 @@ impl<W: Write> Writer<W> {
     pub fn new(out: W, settings: &Settings) -> Result<Writer<W>> {
         let level = checked_level(settings)?;
         let format = settings.format;
+        let mut spare = None;
         let (max, encode): (usize, Arc<Work<Piece, Block>>) = match format {
             Format::None => {
                 (1, Arc::new(|_, _| Err(io::Error::other("a plain tar file has no blocks"))))
@@ -46,19 +51,35 @@ impl<W: Write> Writer<W> {
                 level::GZIP_BLOCK,
                 Arc::new(move |piece, _| by_size(piece, |data| gzip_member(data, level))),
             ),
-            Format::Zstd => (
-                level::zstd_block(level),
-                Arc::new(move |piece, _| by_size(piece, |data| zstd::frame(data, level))),
-            ),
+            Format::Zstd => {
+                let max = level::zstd_block(level);
+                // What a thread reads and what it writes, beside what waits on either side.
+                let most = 2 * settings.threads.get() + 2;
+                let own = spare.insert(Spare::new(zstd::bound(max), most)).clone();
+                let encode = move |piece, _: &AtomicBool| {
+                    let mut bytes = own.take();
+                    let data = content_of(piece);
+                    zstd::frame(&data, level, &mut bytes)?;
+                    let block = Block::new(bytes, data.len());
+                    own.give(data);
+                    Ok(block)
+                };
+                (max, Arc::new(encode))
+            }
             Format::Xz => {
                 let encoder = xz::Encoder::new(level);
                 (encoder.block_size(), Arc::new(move |piece, stop| encoder.block(piece, stop)))
             }
         };
+        let cutter = match &spare {
+            Some(spare) => Cutter::by_size(max, spare.clone()),
+            None => Cutter::new(max, format == Format::Xz),
+        };
         Ok(Writer {
             out,
             format,
-            cutter: Cutter::new(max, format == Format::Xz),
+            cutter,
+            spare,
             // A block for each thread; the one that is being filled comes on top, and is complete
             // long before a thread is free.
             pool: Pool::new(settings.threads, (max * settings.threads.get()) as u64, encode),
@@ -101,9 +122,9 @@ impl<W: Write> Writer<W> {
                 }
                 Format::Zstd => {
                     if !writer.begun {
-                        writer.emit(vec![by_size(Piece::Mixed(Vec::new()), |data| {
-                            zstd::frame(data, 1)
-                        })?])?;
+                        let mut bytes = Vec::with_capacity(zstd::bound(0));
+                        zstd::frame(&[], 1, &mut bytes)?;
+                        writer.emit(vec![Block::new(bytes, 0)])?;
                     }
                     let frames: Vec<_> = writer
                         .records
@@ -161,6 +182,9 @@ impl<W: Write> Writer<W> {
             self.begun = true;
             self.out.write_all(&block.bytes)?;
             self.records.push(block.record);
+            if let Some(spare) = &self.spare {
+                spare.give(block.bytes);
+            }
         }
         Ok(())
     }
@@ -189,13 +213,23 @@ impl<W: Write> Write for Writer<W> {
 
 /// Encodes a piece of a format that is cut by size alone.
 fn by_size(piece: Piece, encode: impl Fn(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<Block> {
-    let data = match piece {
+    let data = content_of(piece);
+    Ok(Block::new(encode(&data)?, data.len()))
+}
+
+fn content_of(piece: Piece) -> Vec<u8> {
+    match piece {
         Piece::Mixed(data) | Piece::Dense(data) => data,
         Piece::Zeros(len) => vec![0; len as usize],
-    };
-    let bytes = encode(&data)?;
-    let record = Record { unpadded: bytes.len() as u64, uncompressed: data.len() as u64 };
-    Ok(Block { bytes, record })
+    }
+}
+
+impl Block {
+    /// Of a format that has no padding; `len` bytes were encoded.
+    fn new(bytes: Vec<u8>, len: usize) -> Self {
+        let record = Record { unpadded: bytes.len() as u64, uncompressed: len as u64 };
+        Block { bytes, record }
+    }
 }
 
 /// A gzip member (RFC 1952) without a name and a time.

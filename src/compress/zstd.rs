@@ -18,12 +18,18 @@ pub(super) const FOOTER_LEN: usize = 9;
 /// The largest window that is decoded, as a power of two.
 pub(super) const WINDOW_LOG_MAX: u32 = 27;
 
-/// Encodes a frame with its content size and checksum.
-pub(super) fn frame(data: &[u8], level: u8) -> io::Result<Vec<u8>> {
+/// Encodes a frame with its content size and checksum, into a buffer that has room for
+/// [`bound`] bytes.
+pub(super) fn frame(data: &[u8], level: u8, into: &mut Vec<u8>) -> io::Result<()> {
     let mut encoder = zstd::bulk::Compressor::new(i32::from(level))?;
     encoder.include_checksum(true)?;
     encoder.include_contentsize(true)?;
-    encoder.compress(data)
+    encoder.compress_to_buffer(data, into).map(drop)
+}
+
+/// How many bytes a frame with `len` bytes of content has at most.
+pub(super) fn bound(len: usize) -> usize {
+    zstd::zstd_safe::compress_bound(len)
 }
 
 /// The seek table: for each frame its compressed and its decompressed size.

@@ -1,5 +1,6 @@
 //! New files that are invisible until they are whole and on the disk.
 
+mod behind;
 mod copy;
 mod partial;
 mod pieces;
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+pub(crate) use self::behind::behind;
 pub(crate) use self::copy::{copy_sparse, read_full};
 pub(crate) use self::partial::{Partial, forget_partial};
 pub(crate) use self::pieces::Pieces;

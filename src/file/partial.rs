@@ -6,14 +6,16 @@
 //! belong. What a power cut leaves may be shorter, or have zeros that are none; the digest of the
 //! whole tells, which is therefore taken over all of it.
 
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{NewFile, TEMPORARY, Temporary, is_called, remove_abandoned};
+use super::{NewFile, TEMPORARY, Temporary, is_called, names, remove_abandoned};
 use crate::digest::{Algorithm, BLOCK, Digest, Hasher};
 use crate::{Error, Result};
 
@@ -33,7 +35,30 @@ impl<'a> Partial<'a> {
     /// Only a file of the same user is taken up, which nobody else could have open to write to it
     /// later.
     pub fn open(dir: &'a File, dir_path: &'a Path, digest: &Digest) -> Option<Self> {
-        let name = name_of(digest);
+        Self::called(dir, dir_path, name_of(digest))
+    }
+
+    /// The file for what is to be called `name` in that folder, where its content follows from what
+    /// `plan` is the digest of. What is left of other plans for that name goes. Else as
+    /// [`open`](Self::open).
+    pub fn for_name(
+        dir: &'a File,
+        dir_path: &'a Path,
+        name: &OsStr,
+        plan: &Digest,
+    ) -> Option<Self> {
+        let of_name = format!("{TEMPORARY}partial-{}-", &Digest::of(name.as_bytes()).hex()[..16]);
+        let own = PathBuf::from(format!("{of_name}{}", plan.hex()));
+        for other in names(dir, dir_path).unwrap_or_default() {
+            let is_of_name = other.as_bytes().starts_with(of_name.as_bytes());
+            if is_of_name && other != own.as_os_str() {
+                forget(dir, other.as_ref());
+            }
+        }
+        Self::called(dir, dir_path, own)
+    }
+
+    fn called(dir: &'a File, dir_path: &'a Path, name: PathBuf) -> Option<Self> {
         let (file, there) = match take(dir, &name) {
             Taken::Ours(file, there) => (file, there),
             Taken::Others => return None,
@@ -117,10 +142,13 @@ impl<'a> Partial<'a> {
 /// Removes what an earlier run has left of content that came to be there in another way, unless
 /// somebody is at work on it.
 pub(crate) fn forget_partial(dir: &File, digest: &Digest) {
-    let name = name_of(digest);
-    if let Taken::Ours(_locked, _) = take(dir, &name) {
+    forget(dir, &name_of(digest));
+}
+
+fn forget(dir: &File, name: &Path) {
+    if let Taken::Ours(_locked, _) = take(dir, name) {
         // What cannot be removed stays.
-        let _ = rustix::fs::unlinkat(dir, &name, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
     }
 }
 
@@ -200,7 +228,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::file::{is_leftover, names, open_dir};
+    use crate::file::{is_leftover, open_dir};
 
     const CONTENT: &[u8] = b"a kernel";
 

@@ -1,5 +1,6 @@
 //! Transfers that are cut off within a layer go on where they ended when the same is done again.
 
+mod bundles;
 mod pulls;
 mod pushes;
 

@@ -59,11 +59,11 @@ impl To {
     }
 }
 
-fn none() -> Vec<PathBuf> {
+pub(super) fn none() -> Vec<PathBuf> {
     Vec::new()
 }
 
-fn leftovers(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn leftovers(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap());
     entries.filter(|entry| is_leftover(&entry.file_name())).map(|entry| entry.path()).collect()
 }
