@@ -229,7 +229,7 @@ fn what_is_no_lock_file_is_refused_and_says_where() {
         &(0..10_001).map(|n| format!("- image: r.io/o{n}@{}\n", digest(1))).collect::<String>(),
     );
     let cases: Vec<(&str, String, &[&str])> = vec![
-        ("nothing", String::new(), &["has no apiVersion"]),
+        ("nothing", String::new(), &["is empty"]),
         ("a text", "hello".into(), &["cannot be read"]),
         ("a list", "- a\n".into(), &["cannot be read"]),
         ("no text", "\u{0}\u{1}".into(), &["cannot be read"]),
