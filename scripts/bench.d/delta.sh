@@ -13,8 +13,12 @@ disk() {
 	mv "$pairs/$1.raw.new" "$pairs/$1.raw"
 }
 
-# pairs: makes the disks: `old`; `security`, with the packages upgraded but no kernel in it; `time`, the
-# old one with another time; and `old-kernel` and `kernel`, with a kernel that is upgraded too.
+# What a week's security updates are, roughly.
+DELTA_WEEK="openssl libssl3 curl libcurl4 libgnutls30 nginx-light krb5-user libkrb5-3"
+
+# pairs: makes the disks: `old`; `week`, with a few packages upgraded; `security`, with all of them
+# upgraded, since the last point release; `time`, the old one with another time; all without a kernel;
+# and `old-kernel` and `kernel`, with a kernel that is upgraded too.
 pairs() {
 	local tree="$work/tree" from=http://deb.debian.org/debian security
 	pairs="$PWD/target/bench-pairs"
@@ -37,6 +41,8 @@ pairs() {
 	mmdebstrap --quiet --variant=important --format=directory --include="$DELTA_PACKAGES" \
 		bookworm "$tree" "$from"
 	clean "$tree" && disk old "$tree" 1750000000 && disk time "$tree" 1750600000
+	upgrade "$tree" "install --only-upgrade $DELTA_WEEK" "$security"
+	clean "$tree" && disk week "$tree" 1750600000
 	upgrade "$tree" upgrade "$security"
 	clean "$tree" && disk security "$tree" 1750600000
 	rm -rf "$tree"
@@ -49,7 +55,7 @@ upgrade() {
 	cp /etc/resolv.conf "$1/etc/resolv.conf"
 	cp /etc/apt/apt.conf.d/*proxy* "$1/etc/apt/apt.conf.d/" 2> /dev/null || true
 	chroot "$1" apt-get -qq update
-	DEBIAN_FRONTEND=noninteractive chroot "$1" apt-get -qq -y "$2" > /dev/null 2>&1
+	DEBIAN_FRONTEND=noninteractive chroot "$1" sh -c "apt-get -qq -y $2" > /dev/null 2>&1
 }
 
 # clean TREE: takes away what differs from run to run.
@@ -113,7 +119,7 @@ table_delta() {
 	servers+=($!)
 	answers "$slow"
 	printf '\n## Updates: disks of %s MB\n' "$(megabytes "$(stat -c %s "$pairs/old.raw")")"
-	for name in old security time old-kernel kernel; do
+	for name in old week security time old-kernel kernel; do
 		# A profile that takes a root file system alone.
 		"$osimage" --store-path "$work/delta" build --profile ironcore --tag "os:$name" \
 			--rootfs-file "$pairs/$name.raw" > /dev/null
@@ -122,20 +128,21 @@ table_delta() {
 		"$osimage" chunk -q "localhost:$near/delta:$name" > /dev/null
 	done
 	printf '\n| update | tool | MB to fetch | of raw | of zstd -3 |\n|---|---|---|---|---|\n'
-	bytes "security updates, no kernel" old security
-	bytes "the same with a kernel" old-kernel kernel
+	bytes "a few packages" old week
+	bytes "all packages since the point release" old security
+	bytes "all packages and the kernel" old-kernel kernel
 	bytes "another time stamp" old time
 
-	local old="$pairs/old.raw" new="$pairs/security.raw" at
+	local old="$pairs/old.raw" new="$pairs/week.raw" at
 	run "pack in chunks" osimage "$osimage --store-path \$out/s build --profile native --compress --kernel-file \
 		$0 --rootfs-file $new"
 	run "pack in chunks" "zstd -3 -T0" "zstd -q -3 -T0 $new -o \$out/os.zst"
 	for at in "$near" "$slow"; do
-		name="security updates"
+		name="a few packages"
 		if [ "$at" = "$slow" ]; then name+=", at 100 Mbit/s"; fi
-		run "$name" osimage "$osimage pull -q localhost:$at/delta:security -o \$out/files --seed $old"
-		run "$name" "osimage, the raw layer" "$osimage pull -q localhost:$at/raw:security -o \$out/files"
-		run "$name" "osimage, without a seed" "$osimage pull -q localhost:$at/delta:security -o \$out/files"
+		run "$name" osimage "$osimage pull -q localhost:$at/delta:week -o \$out/files --seed $old"
+		run "$name" "osimage, the raw layer" "$osimage pull -q localhost:$at/raw:week -o \$out/files"
+		run "$name" "osimage, without a seed" "$osimage pull -q localhost:$at/delta:week -o \$out/files"
 	done
 	rows
 	rm -rf "$work/delta" "$work"/registry-*
