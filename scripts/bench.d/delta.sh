@@ -99,7 +99,7 @@ bytes() {
 		find "$dir/store" -type f | sort > "$dir/before"
 		casync make --store="$dir/store" "$dir/new.caibx" "$new" > /dev/null
 		find "$dir/store" -type f | sort > "$dir/after"
-		bytes_row "$1" "casync" "$(comm -13 "$dir/before" "$dir/after" | cat - <(echo "$dir/new.caibx") |
+		bytes_row "$1" "casync" "$({ comm -13 "$dir/before" "$dir/after" && echo "$dir/new.caibx"; } |
 			xargs stat -c %s | paste -sd+ | bc)" "$raw" "$one"
 	fi
 	if peer zck_delta_size; then
