@@ -9,7 +9,7 @@ use crate::common::bounds;
 
 #[test]
 fn a_pull_with_a_seed_that_is_killed_goes_on() {
-    let kills = if bounds::whole() { 100 } else { 12 };
+    let kills = if bounds::whole() { 100 } else { 6 };
     for how in How::ALL {
         let bench = Bench::new(how);
         // So slowly that there is a moment to be killed in.
