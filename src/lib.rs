@@ -27,6 +27,7 @@
 //! - [`lock`]: files that say which digests some references stood for; [`yaml`]: a piece of text as
 //!   it is written in them.
 //! - [`extract`]: an image's layers as files, with their checksums.
+//! - [`netboot`]: what boots an image over the network, or updates a machine from it.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`publish`]: what a build left, into a registry; [`promote`]: an image gets the name of its next
 //!   stage, and a record of that.
@@ -112,6 +113,7 @@ pub mod lock;
 pub mod manifest;
 mod memory;
 pub mod names;
+pub mod netboot;
 pub mod oci;
 pub mod place;
 pub mod platform;

@@ -42,6 +42,7 @@ const NOT_SHOWN: &[(&str, &[About])] = &[
     ("login", NO_STORE),
     ("logout", NO_STORE),
     ("url", NO_STORE),
+    ("sysupdate-config", NO_STORE),
     ("promote", NO_STORE),
     ("history", NO_STORE),
     ("resolve", NO_STORE),

@@ -26,6 +26,7 @@ mod help;
 mod history;
 mod index;
 mod inspect;
+mod ipxe;
 mod json;
 mod keys;
 mod left_behind;
@@ -53,6 +54,7 @@ mod seeds;
 mod shell;
 mod sign;
 mod signed;
+mod sysupdate_config;
 mod tags;
 mod target;
 mod upkeep;
@@ -133,6 +135,8 @@ enum Command {
     Index(index::Args),
     Convert(convert::Args),
     Url(url::Args),
+    Ipxe(ipxe::Args),
+    SysupdateConfig(sysupdate_config::Args),
     #[command(visible_alias = "digest")]
     Resolve(query::ResolveArgs),
     Lock(lock::Args),
@@ -321,6 +325,8 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Diff(args) => diff::run(&args, context),
         Command::Discover(args) => discover::run(&args, context),
         Command::Url(args) => url::run(&args, context),
+        Command::Ipxe(args) => ipxe::run(&args, context),
+        Command::SysupdateConfig(args) => sysupdate_config::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),
         Command::Lock(args) => lock::run(&args, context),
         Command::Tags(args) => tags::tags(&args, context),

@@ -34,6 +34,7 @@ mod keys;
 mod limits;
 mod locks;
 mod mkosi;
+mod netboot;
 mod rootfs;
 mod sbom;
 mod store;

@@ -32,6 +32,7 @@ mod limits;
 mod locks;
 mod logins;
 mod messages;
+mod netboot;
 mod own_servers;
 mod parallel;
 mod policies;

@@ -31,6 +31,7 @@ fn the_library_names_no_command_and_no_option() {
                 "create-repository --repository-name",
                 "--norc",
                 "dpkg",
+                "initrd --name initrd",
             ];
             let others = known.iter().any(|known| line.contains(known));
             let ours = option && !others;
