@@ -10,8 +10,8 @@ use super::xz::{self, Record};
 use super::zstd::WINDOW_LOG_MAX;
 use crate::file::Pieces;
 
-/// How much memory decoding one block of xz may need.
-const XZ_MEMORY: u64 = 128 << 20;
+/// How much memory decoding xz may need.
+pub(super) const XZ_MEMORY: u64 = 128 << 20;
 
 /// Decodes one block. The bytes that end it are handed out only when its checks have been passed.
 pub(super) struct BlockDecoder {

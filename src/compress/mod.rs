@@ -24,6 +24,7 @@ mod level;
 mod pool;
 mod reader;
 mod spare;
+mod stream;
 mod table;
 mod writer;
 mod xz;
@@ -38,6 +39,7 @@ use std::path::Path;
 pub(crate) use pool::{Pool, Weight};
 pub use reader::Reader;
 pub(crate) use reader::beginning;
+pub(crate) use stream::Unpacked;
 pub use writer::Writer;
 pub(crate) use zstd::SEEKABLE;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::by_block::BlockReader;
+use super::stream::Decoder;
 use super::table::Section;
-use super::zstd::WINDOW_LOG_MAX;
 use super::{Format, invalid, xz_index, zstd};
 use crate::error::Advice;
 use crate::file::Pieces;
@@ -381,16 +381,7 @@ impl StreamReader {
     fn decoder(file: &Arc<Pieces>, format: Format) -> io::Result<Box<dyn Read + Send>> {
         let section = Section::new(file.clone(), 0, u64::MAX);
         let input = BufReader::with_capacity(64 << 10, section);
-        Ok(match format {
-            Format::None => Box::new(input),
-            Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Format::Xz => Box::new(liblzma::bufread::XzDecoder::new(input)),
-            Format::Zstd => {
-                let mut decoder = ::zstd::stream::read::Decoder::with_buffer(input)?;
-                decoder.window_log_max(WINDOW_LOG_MAX)?;
-                Box::new(decoder)
-            }
-        })
+        Ok(Box::new(Decoder::new(input, format)?))
     }
 
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
