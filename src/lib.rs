@@ -33,6 +33,7 @@
 //!   stage, and a record of that.
 //! - [`chunks`]: a layer of which any part can be fetched and checked by itself; [`update`] fetches of
 //!   one what changed.
+//! - [`deploy`]: an image's disk onto a disk, into a partition or into a file.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //! - [`rootfs`]: what a built system says of how it starts; [`sbom`]: the bill of its packages.
@@ -91,6 +92,7 @@ pub mod chunks;
 pub mod compress;
 pub mod content;
 pub mod copy;
+pub mod deploy;
 pub mod destination;
 pub mod diff;
 pub mod digest;

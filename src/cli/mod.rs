@@ -14,6 +14,7 @@ mod compress;
 mod context;
 mod convert;
 mod copy;
+mod deploy;
 mod diff;
 mod discover;
 mod ends;
@@ -121,6 +122,7 @@ enum Command {
     Pull(Box<pull::Args>),
     #[command(visible_alias = "cp")]
     Copy(Box<copy::Args>),
+    Deploy(Box<deploy::Args>),
     Publish(Box<publish::Args>),
     Promote(Box<promote::Args>),
     History(history::Args),
@@ -311,6 +313,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Push(args) => push::run(&args, context),
         Command::Pull(args) => pull::run(&args, context),
         Command::Copy(args) => copy::run(&args, context),
+        Command::Deploy(args) => deploy::run(&args, context),
         Command::Publish(args) => publish::run(&args, context),
         Command::Promote(args) => promote::run(&args, context),
         Command::History(args) => history::run(&args, context),

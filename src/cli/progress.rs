@@ -21,11 +21,14 @@ use osimage::manifest::RawManifest;
 use osimage::names::Tag;
 use osimage::oci::{self, Descriptor};
 use osimage::progress::{Ended, Observer};
+use serde::Serialize;
 
 use super::output;
 
 /// How wide the name of a layer is shown.
 const NAME: usize = 16;
+/// How often a program is told how far a layer is.
+const EVERY: Duration = Duration::from_millis(200);
 
 /// How much is shown of what goes on.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -36,6 +39,9 @@ pub struct ProgressArgs {
     /// Draw no bars; a line at the beginning and the end of each layer tells what goes on
     #[arg(long)]
     no_progress: bool,
+    /// Tell what goes on as JSON on standard error, an object a line
+    #[arg(long, conflicts_with_all = ["quiet", "no_progress"])]
+    json_progress: bool,
 }
 
 /// How progress is shown.
@@ -43,6 +49,7 @@ pub struct ProgressArgs {
 enum Way {
     Bars,
     Lines,
+    Json,
     Nothing,
 }
 
@@ -55,6 +62,7 @@ impl ProgressArgs {
         let way = match self {
             _ if self.quiet => Way::Nothing,
             _ if self.no_progress => Way::Lines,
+            _ if self.json_progress => Way::Json,
             _ => Way::by_terminal(),
         };
         // A command has one set of arguments.
@@ -80,6 +88,7 @@ pub enum Verb {
     Send,
     Fetch,
     Copy,
+    Write,
 }
 
 impl Verb {
@@ -89,6 +98,7 @@ impl Verb {
             Verb::Send => ["sending", "sent"],
             Verb::Fetch => ["fetching", "fetched"],
             Verb::Copy => ["copying", "copied"],
+            Verb::Write => ["writing", "written"],
         }
     }
 }
@@ -107,6 +117,34 @@ struct Shown {
     before: u64,
     /// Whether something of it was read.
     moves: bool,
+    /// How much of it there is, and when that was told last; for programs.
+    done: u64,
+    told: Option<Instant>,
+}
+
+/// What goes on, for programs: a line of JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    event: &'a str,
+    name: &'a str,
+    digest: &'a Digest,
+    /// How much of it there is, of how much.
+    done: u64,
+    size: u64,
+    /// What was fetched, where the rest was here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched: Option<u64>,
+}
+
+impl Event<'_> {
+    fn tell(event: &str, piece: &Descriptor, done: u64, fetched: Option<u64>) {
+        let Descriptor { digest, size, .. } = piece;
+        let event = Event { event, name: &name(piece), digest, done, size: *size, fetched };
+        output::say(&output::visible(
+            &serde_json::to_string(&event).expect("what is told has no way to fail"),
+        ));
+    }
 }
 
 impl Progress {
@@ -132,12 +170,13 @@ impl Progress {
 
 impl Observer for Progress {
     fn counts(&self) -> bool {
-        Way::current() == Way::Bars
+        matches!(Way::current(), Way::Bars | Way::Json)
     }
 
     fn started(&self, piece: &Descriptor) {
         if Way::current() != Way::Nothing && !oci::is_manifest_or_index(&piece.media_type) {
-            let shown = Shown { bar: None, begun: Instant::now(), before: 0, moves: false };
+            let begun = Instant::now();
+            let shown = Shown { bar: None, begun, before: 0, moves: false, done: 0, told: None };
             self.pieces().insert(piece.digest.clone(), shown);
         }
     }
@@ -147,6 +186,7 @@ impl Observer for Progress {
         let Some(shown) = pieces.get_mut(&piece.digest) else { return };
         // What was there is sent or fetched after all where it is of no use.
         shown.before = if shown.moves { shown.before.min(offset) } else { offset };
+        shown.done = offset;
         if let Some(bar) = &shown.bar {
             go_on(bar, offset);
         }
@@ -156,6 +196,7 @@ impl Observer for Progress {
         let mut pieces = self.pieces();
         let Some(shown) = pieces.get_mut(&piece.digest) else { return };
         let first = !std::mem::replace(&mut shown.moves, true);
+        shown.done += bytes;
         match Way::current() {
             Way::Bars => {
                 let bar = shown.bar.get_or_insert_with(|| {
@@ -177,7 +218,11 @@ impl Observer for Progress {
                 };
                 self.say(self.verb.words()[0], piece, &more);
             }
-            Way::Lines | Way::Nothing => {}
+            Way::Json if shown.told.is_none_or(|told| told.elapsed() >= EVERY) => {
+                shown.told = Some(Instant::now());
+                Event::tell("advanced", piece, shown.done, None);
+            }
+            Way::Json | Way::Lines | Way::Nothing => {}
         }
     }
 
@@ -186,6 +231,13 @@ impl Observer for Progress {
         if let Some(bar) = shown.bar {
             bar.finish_and_clear();
             output::bars().remove(&bar);
+        }
+        if Way::current() == Way::Json {
+            let fetched = match how {
+                Ended::Updated { fetched, .. } => Some(fetched),
+                _ => None,
+            };
+            return Event::tell("ended", piece, piece.size, fetched);
         }
         match how {
             Ended::There => self.say("there", piece, ""),
@@ -272,7 +324,7 @@ pub fn bar(bytes: u64, what: &'static str) -> ProgressBar {
         Way::Bars => {
             output::bars().add(ProgressBar::new(bytes).with_style(style("msg")).with_message(what))
         }
-        Way::Lines | Way::Nothing => ProgressBar::hidden(),
+        Way::Lines | Way::Json | Way::Nothing => ProgressBar::hidden(),
     }
 }
 

@@ -7,12 +7,11 @@ use osimage::extract::{Files, Options, attached_folder};
 use osimage::graph::{Graph, Node};
 use osimage::image::{CHUNKS, Image, select};
 use osimage::names::{EntryName, Location, looks_like_path};
-use osimage::oci::Descriptor;
 use osimage::platform::Wanted;
 use osimage::progress::Observer;
 use osimage::referrers::{self, Referrer};
 use osimage::registry::{Access, RemoteImage};
-use osimage::update::{self, Cost, Updating};
+use osimage::update;
 use osimage::{Error, Result};
 
 use super::archive::ArchiveArgs;
@@ -135,7 +134,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return update::with(image, &entry, &update, |source| {
             if args.dry_run {
                 let layers = files.layers().iter().map(|layer| &layer.content);
-                return forecast(source, layers, args.format);
+                return seeds::forecast(source, layers, args.format == Told::Json);
             }
             let telling = source.telling(&progress);
             extract::write(&files, output, |output, each| {
@@ -151,7 +150,7 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         return update::with(image, &entry, &update, |source| {
             let graph = Graph::read(source, std::slice::from_ref(&entry), 1)?;
             let pieces = graph.nodes().iter().filter(|node| node.manifest().is_none());
-            forecast(source, pieces.map(Node::descriptor), args.format)
+            seeds::forecast(source, pieces.map(Node::descriptor), args.format == Told::Json)
         });
     }
     let to = writing.open(to, context, |reference| {
@@ -179,22 +178,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             }
             output::line(&format!("Successfully pulled {reference} {}", entry.digest.hex()))
         }
-    }
-}
-
-/// Says what a pull would fetch of some pieces that are not there.
-fn forecast<'n>(
-    source: &Updating<'_, '_>,
-    pieces: impl Iterator<Item = &'n Descriptor>,
-    format: Told,
-) -> Result<()> {
-    let mut all = Cost::default();
-    for piece in pieces {
-        all = all.plus(source.cost(piece)?.unwrap_or_else(|| Cost::whole(piece)));
-    }
-    match format {
-        Told::Json => output::json(&all),
-        _ => output::line(&format!("would fetch {}", seeds::told(all))),
     }
 }
 

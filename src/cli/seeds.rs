@@ -5,7 +5,8 @@ use std::path::Path;
 use osimage::image::{Image, select};
 use osimage::layout::Layout;
 use osimage::names::{Reference, Selector};
-use osimage::update::{Cost, Seed};
+use osimage::oci::Descriptor;
+use osimage::update::{Cost, Seed, Updating};
 use osimage::{Error, Kind, Result, content};
 
 use super::context::Context;
@@ -22,6 +23,19 @@ pub struct SeedArgs {
 }
 
 impl SeedArgs {
+    /// Whether any is named.
+    pub fn is_given(&self) -> bool {
+        !self.seed.is_empty()
+    }
+
+    /// The seeds that are named, else the image's other versions in the store.
+    pub fn seeds_of(&self, context: &Context, image: &Reference) -> Result<Vec<Seed>> {
+        match self.is_given() {
+            true => self.named(context),
+            false => Ok(of_versions(image, context.store().ok().as_ref())),
+        }
+    }
+
     /// The seeds that are named.
     fn named(&self, context: &Context) -> Result<Vec<Seed>> {
         let mut seeds = Vec::new();
@@ -63,10 +77,31 @@ impl SeedArgs {
         // What is not there has nothing.
         let store = context.store().ok();
         let layout = layout.and_then(|path| Layout::open(path).ok());
-        for layout in layout.iter().chain(&store) {
-            seeds.extend(Seed::of_repository(layout, image.repository()));
+        for layout in [layout.as_ref(), store.as_ref()] {
+            seeds.extend(of_versions(image, layout));
         }
         Ok(seeds)
+    }
+}
+
+/// The layers of an image's other versions in a layout; what is not there has none.
+fn of_versions(image: &Reference, layout: Option<&Layout>) -> Vec<Seed> {
+    layout.map(|layout| Seed::of_repository(layout, image.repository())).unwrap_or_default()
+}
+
+/// Says what an update would fetch of some pieces that are not there.
+pub fn forecast<'n>(
+    source: &Updating<'_, '_>,
+    pieces: impl Iterator<Item = &'n Descriptor>,
+    as_json: bool,
+) -> Result<()> {
+    let mut all = Cost::default();
+    for piece in pieces {
+        all = all.plus(source.cost(piece)?.unwrap_or_else(|| Cost::whole(piece)));
+    }
+    match as_json {
+        true => output::json(&all),
+        false => output::line(&format!("would fetch {}", told(all))),
     }
 }
 

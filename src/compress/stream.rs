@@ -28,7 +28,8 @@ impl<R: BufRead> Decoder<R> {
             Format::None => Decoder::None(input),
             Format::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
             Format::Xz => {
-                // A check that liblzma does not know cannot be verified, so such content is refused.
+                // A check that liblzma does not know cannot be verified, so such content is
+                // refused.
                 let flags = CONCATENATED | TELL_UNSUPPORTED_CHECK;
                 let stream = Stream::new_stream_decoder(XZ_MEMORY, flags)?;
                 Decoder::Xz(Box::new(XzDecoder::new_stream(input, stream)))

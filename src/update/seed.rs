@@ -1,7 +1,7 @@
 //! What is there already: files, devices and blobs from which chunks are taken over.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -119,6 +119,11 @@ impl Seed {
     /// What it is called in messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the file says of itself.
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        self.file.metadata().map_err(|e| Error::io("read", &self.name, e))
     }
 
     /// Refuses a device on which the file or the folder lies that is to be written, or which it is.

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod helpers;
 pub mod hostile;
 pub mod http;
+pub mod loops;
 pub mod pe;
 pub mod pki;
 pub mod places;

@@ -15,6 +15,7 @@ mod archive_updates;
 mod cli;
 mod compress;
 mod credentials;
+mod deploy;
 mod diff;
 mod docs;
 mod dropin;

@@ -17,6 +17,7 @@ mod attach;
 mod attacks;
 mod bundle;
 mod certificates;
+mod deploy;
 mod diff;
 mod documents;
 mod dropin;

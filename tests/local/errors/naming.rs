@@ -32,6 +32,7 @@ fn the_library_names_no_command_and_no_option() {
                 "--norc",
                 "dpkg",
                 "initrd --name initrd",
+                "arg(\"--rereadpt\")",
             ];
             let others = known.iter().any(|known| line.contains(known));
             let ours = option && !others;

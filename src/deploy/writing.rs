@@ -1,0 +1,423 @@
+//! The order in which a target is written, so that nothing starts from what is not whole: the edges
+//! become zeros, all between them is written, the digest is right, the end is written, and last the
+//! beginning; each is on the disk before the next begins.
+//!
+//! The end is an edge too, since firmware and kernels take the backup of a partition table from a
+//! disk's last sectors where there is none at its beginning (UEFI Specification 2.10, 5.3.2).
+
+use std::io::{self, Read, Write};
+
+use super::gpt::{self, Moved, Table};
+use super::medium::{EDGE, Medium, Zeroing, write_zeros};
+use super::{Options, Written};
+use crate::digest::BLOCK;
+use crate::file::{behind, read_full};
+use crate::{Error, Result};
+
+/// Zeros of which there are fewer are written with what is around them.
+const RUN: u64 = 1 << 20;
+/// Zeros of which there are more are made in steps.
+const MOST: u64 = 1 << 30;
+/// In what it is looked for zeros.
+const PAGE: usize = 4096;
+/// How often the kernel is told to write what it has, and how often it is waited for: so an error
+/// of the disk comes early, what is told of the progress is true, and the memory stays free.
+const WRITE_BACK: u64 = 8 << 20;
+const SYNC: u64 = 64 << 20;
+
+/// Writes content to what is there.
+///
+/// # Errors
+/// What the content gives; [`Error::Refused`] where it is larger than the medium, or for a disk of
+/// other sectors; [`Error::Invalid`] where its table is to be moved, and there is none;
+/// [`Error::Io`].
+pub(super) fn write(
+    medium: &Medium,
+    content: &mut dyn Read,
+    origin: &str,
+    options: &Options<'_>,
+) -> Result<Written> {
+    let mut head = vec![0; EDGE as usize];
+    let len = read_full(content, &mut head).map_err(|e| Error::io("read", origin, e))?;
+    head.truncate(len);
+    if len as u64 > medium.size {
+        return Err(medium.too_small(None));
+    }
+    let moved = check_table(medium, &head, options)?;
+    let mut edges = Edges { medium, head, end: None };
+    let done = edges
+        .wipe()
+        .map_err(|e| medium.failed("write", e))
+        .and_then(|()| edges.write_between(content, origin))
+        .and_then(|written| edges.take_table(moved).map(|grown| Written { grown, ..written }));
+    let written = done.inspect_err(|_| edges.leave(options.preserve))?;
+    edges.write().map_err(|e| medium.failed("write", e)).inspect_err(|_| {
+        let name = medium.name();
+        log::warn!(
+            "{name} may have a system now, or none: its last and first MiB were being written"
+        );
+    })?;
+    medium.write_back(0, medium.size);
+    Ok(written)
+}
+
+/// Refuses content whose partition table means other sectors than the disk has; gives the table as
+/// it is to be at the disk's end, where that is asked for.
+fn check_table(medium: &Medium, head: &[u8], options: &Options<'_>) -> Result<Option<Moved>> {
+    if !medium.is_whole() {
+        return Ok(None);
+    }
+    if let (Some(made), Some(device)) = (gpt::sector_size(head), medium.device)
+        && made != device.sector
+    {
+        return Err(Error::refused(format!(
+            "the image's partition table is for sectors of {made} bytes, and {} has sectors of {}: \
+             nothing would start from it",
+            medium.name(),
+            device.sector
+        ))
+        .with_hint("build the image for such disks, or choose another disk"));
+    }
+    if !options.grow {
+        return Ok(None);
+    }
+    let table = Table::read(head).map_err(|why| {
+        Error::invalid(format!("the image cannot take up all of {}: {why}", medium.name()))
+            .with_hint("deploy it as it is")
+    })?;
+    Ok(table.moved_to_end_of(medium.size))
+}
+
+/// What of a medium is written last.
+struct Edges<'a> {
+    medium: &'a Medium,
+    /// The beginning.
+    head: Vec<u8>,
+    /// The end, where the content reaches it.
+    end: Option<Vec<u8>>,
+}
+
+impl Edges<'_> {
+    /// Where the end begins that is written late.
+    fn end_at(&self) -> u64 {
+        self.medium.size.saturating_sub(EDGE).max(EDGE.min(self.medium.size))
+    }
+
+    /// Makes both zeros, on the disk.
+    fn wipe(&self) -> io::Result<()> {
+        let (medium, end) = (self.medium, self.end_at());
+        write_zeros(medium, 0, EDGE.min(medium.size))?;
+        write_zeros(medium, end, medium.size - end)?;
+        medium.sync()
+    }
+
+    /// Writes the content behind its beginning, but for the end, which is kept.
+    fn write_between(&mut self, content: &mut dyn Read, origin: &str) -> Result<Written> {
+        let medium = self.medium;
+        let mut body = Body {
+            medium,
+            at: self.head.len() as u64,
+            zeros: 0,
+            zeroed: 0,
+            end_at: self.end_at(),
+            end: Vec::new(),
+            zeroing: Zeroing::Punch,
+        };
+        // Content that ends within its first MiB has no more.
+        let more = self.head.len() as u64 == EDGE;
+        let failed = |e| medium.failed("write", e);
+        let read = |out: &mut dyn Write| {
+            let mut block = vec![0; BLOCK];
+            loop {
+                let n = read_full(content, &mut block).map_err(|e| Error::io("read", origin, e))?;
+                if n == 0 {
+                    return Ok(());
+                }
+                if !more {
+                    return Err(Error::invalid(format!("the content in {origin} goes on")));
+                }
+                out.write_all(&block[..n]).map_err(failed)?;
+            }
+        };
+        let done = behind(&mut body, failed, read);
+        let (size, zeros) = (body.at, body.zeroed);
+        self.end = (!body.end.is_empty()).then_some(body.end);
+        done.map(|()| Written { size, zeros, grown: false })
+    }
+
+    /// Takes a table whose backup was moved to the end; gives whether there is one.
+    fn take_table(&mut self, moved: Option<Moved>) -> Result<bool> {
+        let Some(Moved { head, backup, at }) = moved else { return Ok(false) };
+        let end_at = self.end_at();
+        let end = self.end.get_or_insert_default();
+        let from = at.checked_sub(end_at).and_then(|from| usize::try_from(from).ok());
+        // Content that goes on behind its own table's end is nothing that a table speaks for.
+        let Some(from) = from.filter(|from| *from >= end.len()) else {
+            return Err(Error::invalid(format!(
+                "the image goes on behind the end that its partition table tells, and cannot take \
+                 up all of {}",
+                self.medium.name()
+            ))
+            .with_hint("deploy it as it is"));
+        };
+        end.resize(from, 0);
+        end.extend(backup);
+        self.head = head;
+        Ok(true)
+    }
+
+    /// Writes the end, and then the beginning.
+    fn write(&self) -> io::Result<()> {
+        if let Some(end) = &self.end {
+            self.medium.write(end, self.end_at())?;
+            self.medium.sync()?;
+        }
+        self.medium.write(&self.head, 0)?;
+        self.medium.sync()
+    }
+
+    /// Leaves a medium to which not all was written.
+    fn leave(&self, preserve: bool) {
+        let name = self.medium.name();
+        match preserve.then(|| self.write()) {
+            None => log::warn!(
+                "{name} has no system now; its first MiB is zeros, so that nothing starts from \
+                 what is not whole"
+            ),
+            Some(Ok(())) => {
+                log::warn!("{name} has what came so far; it is not the image, and may start");
+            }
+            Some(Err(e)) => log::warn!("{name} has no system now: {e}"),
+        }
+    }
+}
+
+/// Writes what is between the edges, in order.
+struct Body<'a> {
+    medium: &'a Medium,
+    /// How much of the content has come.
+    at: u64,
+    /// How many zeros before that are not written yet.
+    zeros: u64,
+    /// How many zeros came.
+    zeroed: u64,
+    end_at: u64,
+    /// What has come of the end.
+    end: Vec<u8>,
+    zeroing: Zeroing,
+}
+
+impl Body<'_> {
+    /// Takes a stretch that is all zeros, or has to be written.
+    fn take(&mut self, bytes: &[u8], is_zero: bool) -> io::Result<()> {
+        let len = bytes.len() as u64;
+        if is_zero {
+            self.zeros += len;
+            self.zeroed += len;
+            self.at += len;
+            return if self.zeros >= MOST { self.write_zeros() } else { Ok(()) };
+        }
+        self.write_zeros()?;
+        self.medium.write(bytes, self.at)?;
+        self.at += len;
+        Ok(())
+    }
+
+    /// Writes the zeros that have come.
+    fn write_zeros(&mut self) -> io::Result<()> {
+        let (len, at) = (std::mem::take(&mut self.zeros), self.at);
+        match len {
+            0 => Ok(()),
+            RUN.. => self.zeroing.zero(self.medium, at - len, len),
+            _ => write_zeros(self.medium, at - len, len),
+        }
+    }
+
+    /// Takes bytes that lie before the end.
+    fn take_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        static ZEROS: [u8; PAGE] = [0; PAGE];
+        let is_zero = |page: &[u8]| page == &ZEROS[..page.len()];
+        while !bytes.is_empty() {
+            let zero = is_zero(&bytes[..bytes.len().min(PAGE)]);
+            let same = bytes.chunks(PAGE).take_while(|page| is_zero(page) == zero);
+            let (stretch, rest) = bytes.split_at(same.map(<[u8]>::len).sum());
+            self.take(stretch, zero)?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Body<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let before = usize::try_from(self.end_at.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let (between, end) = bytes.split_at(before.min(bytes.len()));
+        let from = self.at;
+        self.take_all(between)?;
+        if !end.is_empty() {
+            if self.at + end.len() as u64 > self.medium.size {
+                return Err(io::Error::other(self.medium.too_small(None)));
+            }
+            self.end.extend_from_slice(end);
+            self.at += end.len() as u64;
+        }
+        let crossed = |every: u64| self.at / every > from / every;
+        if crossed(WRITE_BACK) {
+            let end = self.at / WRITE_BACK * WRITE_BACK;
+            self.medium.write_back(end - WRITE_BACK, WRITE_BACK);
+        }
+        if crossed(SYNC) {
+            self.medium.sync()?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Brings all to the disk.
+    fn flush(&mut self) -> io::Result<()> {
+        // What has come of the end is not there yet.
+        let at = self.at;
+        self.at = at.min(self.end_at);
+        self.write_zeros()?;
+        self.at = at;
+        self.medium.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// A file that was used before, in the place of a disk.
+    fn used(size: usize) -> Medium {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![0xff; size], 0).unwrap();
+        Medium { file, path: "disk".into(), start: 0, size: size as u64, device: None, label: None }
+    }
+
+    /// An image with data, short and long runs of zeros, and data at its very end.
+    fn image(size: usize) -> Vec<u8> {
+        let mut image: Vec<u8> = (0..size).map(|n| (n / 5 % 255) as u8 + 1).collect();
+        let holes = [(MIB + 4096, 8192), (2 * MIB + 100, 1_300_000), (4 * MIB, MIB)];
+        for (start, len) in holes.into_iter().filter(|(start, len)| start + len < size) {
+            image[start..start + len].fill(0);
+        }
+        image
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    fn is_zero(bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| *byte == 0)
+    }
+
+    /// Whether nothing could start from a medium.
+    fn is_dead(medium: &Medium) -> bool {
+        let bytes = bytes(&medium.file);
+        let edge = MIB.min(bytes.len());
+        is_zero(&bytes[..edge]) && is_zero(&bytes[bytes.len() - edge..])
+    }
+
+    /// Content that looks at the medium each time that it is read, and fails at a place.
+    struct Watching<'a> {
+        content: &'a [u8],
+        at: usize,
+        fails_at: usize,
+        medium: &'a Medium,
+    }
+
+    impl Read for Watching<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.at > MIB {
+                assert!(is_dead(self.medium), "at {}", self.at);
+            }
+            let end = self.content.len().min(self.fails_at);
+            let n = buffer.len().min(end - self.at);
+            if n == 0 && self.at < self.content.len() {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            buffer[..n].copy_from_slice(&self.content[self.at..self.at + n]);
+            self.at += n;
+            Ok(n)
+        }
+    }
+
+    fn deploy(medium: &Medium, content: &[u8], fails_at: usize, preserve: bool) -> Result<Written> {
+        let mut content = Watching { content, at: 0, fails_at, medium };
+        let options = Options::new().preserve_on_error(preserve);
+        write(medium, &mut content, "it", &options)
+    }
+
+    const SIZES: [(usize, usize); 7] = [
+        (6 * MIB, 6 * MIB),
+        (6 * MIB - 100_000, 6 * MIB),
+        (5 * MIB + 512, 9 * MIB),
+        (MIB + 1, 3 * MIB),
+        (MIB, MIB),
+        (300_000, 2 * MIB),
+        (300_000, 300_000),
+    ];
+
+    #[test]
+    fn all_of_a_used_disk_is_the_image_in_the_end_and_not_before() {
+        for (size, disk) in SIZES {
+            let (medium, content) = (used(disk), image(size));
+            let written = deploy(&medium, &content, usize::MAX, false).unwrap();
+            assert_eq!(written.size, size as u64);
+            let bytes = bytes(&medium.file);
+            assert!(bytes[..size] == content, "{size} on {disk}");
+            // Where the last one had the backup of its table, nothing is left of it.
+            assert!(is_zero(&bytes[size.max(disk.saturating_sub(MIB))..]), "{size} on {disk}");
+            assert_eq!(bytes.len(), disk);
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_at_any_place_does_not_start_and_is_finished_by_another_run() {
+        for (size, disk) in SIZES {
+            let (medium, content) = (used(disk), image(size));
+            for cut in (1..12).map(|part| size * part / 12).chain([1, size - 1]) {
+                let failed = deploy(&medium, &content, cut, false).unwrap_err();
+                assert!(failed.to_string().contains("it"), "{failed}");
+                // What fails before it is known what is to come leaves all as it was.
+                assert!(cut <= MIB || is_dead(&medium), "{size} on {disk}, cut at {cut}");
+            }
+            deploy(&medium, &content, usize::MAX, false).unwrap();
+            assert!(bytes(&medium.file)[..size] == content, "{size} on {disk}");
+        }
+    }
+
+    #[test]
+    fn what_came_is_preserved_on_demand_alone() {
+        let content = image(6 * MIB);
+        for cut in [2 * MIB, 6 * MIB - 10_000] {
+            let medium = used(6 * MIB);
+            deploy(&medium, &content, cut, true).unwrap_err();
+            let bytes = bytes(&medium.file);
+            // A block that was not whole when the reader failed has not come.
+            let came = cut / BLOCK * BLOCK;
+            assert!(bytes[..came] == content[..came], "{cut}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_larger_leaves_nothing_that_starts() {
+        for (size, disk) in
+            [(6 * MIB, 6 * MIB - 1), (9 * MIB, 6 * MIB), (MIB + 1, MIB), (MIB, 4096)]
+        {
+            let (medium, content) = (used(disk), image(size));
+            let refused = deploy(&medium, &content, usize::MAX, false).unwrap_err();
+            assert!(matches!(refused, Error::Refused(_)), "{refused}");
+            let untouched = bytes(&medium.file) == vec![0xff; disk];
+            assert!(is_dead(&medium) || untouched, "{size} on {disk}");
+        }
+    }
+}
