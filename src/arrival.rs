@@ -26,12 +26,30 @@ pub(crate) fn new_file<'a>(
     dir_path: &'a Path,
     mode: u32,
 ) -> Result<NewFile<'a>> {
+    followed(source, descriptor, dir, dir_path, mode, &mut |_| ())
+}
+
+/// As [`new_file`], and shows the file to somebody who reads what has come of it already: at its
+/// beginning, and whenever more may have come. Its length tells how much that is, and nothing tells
+/// that it is right before this returns. Where what an earlier run has left is of no use, it becomes
+/// another file.
+///
+/// # Errors
+/// As [`new_file`].
+pub(crate) fn followed<'a>(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    dir: &'a File,
+    dir_path: &'a Path,
+    mode: u32,
+    follower: &mut dyn FnMut(&File),
+) -> Result<NewFile<'a>> {
     let mut partial = match comes_from_afar(source, descriptor)? {
         true => Partial::open(dir, dir_path, &descriptor.digest),
         false => None,
     };
     while let Some(found) = partial {
-        match go_on(source, descriptor, &found, dir_path) {
+        match go_on(source, descriptor, &found, dir_path, follower) {
             Ok(()) => return found.whole(mode),
             Err(e) if found.there() > 0 && may_be_of_what_was_there(&e) => {
                 log::warn!(
@@ -51,7 +69,8 @@ pub(crate) fn new_file<'a>(
     }
     let new = NewFile::create(dir, dir_path, mode)?;
     let mut content = content::verified(source, descriptor)?;
-    file::copy_sparse(&mut content, new.file(), 0, |_| ()).map_err(|e| failed(dir_path, e))?;
+    file::copy_sparse(&mut content, new.file(), 0, |_| follower(new.file()))
+        .map_err(|e| failed(dir_path, e))?;
     Ok(new)
 }
 
@@ -69,6 +88,7 @@ fn go_on(
     descriptor: &Descriptor,
     partial: &Partial<'_>,
     dir_path: &Path,
+    follower: &mut dyn FnMut(&File),
 ) -> Result<()> {
     let there = partial.there();
     if there > descriptor.size {
@@ -79,7 +99,7 @@ fn go_on(
     }
     let before = partial.hash_there(descriptor.digest.algorithm())?;
     let mut rest = content::verified_rest(source, descriptor, there, before)?;
-    file::copy_sparse(&mut rest, partial.file(), there, |_| ())
+    file::copy_sparse(&mut rest, partial.file(), there, |_| follower(partial.file()))
         .map(drop)
         .map_err(|e| failed(dir_path, e))
 }

@@ -34,6 +34,7 @@
 //! - [`chunks`]: a layer of which any part can be fetched and checked by itself; [`update`] fetches of
 //!   one what changed.
 //! - [`deploy`]: an image's disk onto a disk, into a partition or into a file.
+//! - [`serve`]: a server over registries, for firmware, boot loaders and updaters.
 //! - [`verify`]: the check of a layout or an archive.
 //! - [`features`]: the feature graph of an OS build.
 //! - [`rootfs`]: what a built system says of how it starts; [`sbom`]: the bill of its packages.
@@ -128,6 +129,8 @@ pub mod referrers;
 pub mod registry;
 pub mod rootfs;
 pub mod sbom;
+mod sendfile;
+pub mod serve;
 mod threads;
 pub mod trust;
 pub mod update;

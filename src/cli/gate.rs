@@ -96,9 +96,14 @@ impl Gate {
         self.keys.is_some() || self.policy.is_some() || self.of_registries.is_some()
     }
 
+    /// All that must hold of an image in a registry.
+    pub fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.keys.iter().chain(&self.policy).chain(&self.of_registries)
+    }
+
     /// Refuses what is attached to an image of a registry where nobody who must has signed it.
     pub fn check_attached(&self, place: &Place, attached: &Descriptor) -> Result<()> {
-        for requirement in self.keys.iter().chain(&self.policy).chain(&self.of_registries) {
+        for requirement in self.requirements() {
             let verdict = requirement.verify(place.source(), &attached.digest, place.asked())?;
             verdict.or_refuse(&attached.digest.to_string())?;
         }

@@ -43,6 +43,7 @@ const NOT_SHOWN: &[(&str, &[About])] = &[
     ("logout", NO_STORE),
     ("url", NO_STORE),
     ("sysupdate-config", NO_STORE),
+    ("serve", NO_STORE),
     ("promote", NO_STORE),
     ("history", NO_STORE),
     ("resolve", NO_STORE),

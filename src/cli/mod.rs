@@ -52,6 +52,7 @@ mod remote;
 mod rootfs;
 mod sbom;
 mod seeds;
+mod serve;
 mod shell;
 mod sign;
 mod signed;
@@ -86,6 +87,7 @@ use manner::Manner;
   osimage push os.oci.tar.xz ghcr.io/me/os:1.0                      the archive into a registry
   osimage pull ghcr.io/me/os:1.0 -o boot                            its files out of it
   osimage url ghcr.io/me/os:1.0 --layer kernel                      where a boot loader finds it
+  osimage serve ghcr.io/me/os:1.0                                   a server to boot from
 
 An image is named by its tag, its digest or the first digits of its id, in the store, or in a
 layout's folder or an archive: DIR[:REF], DIR@DIGEST, FILE.oci.tar.xz[:REF]. The only image of a
@@ -139,6 +141,7 @@ enum Command {
     Url(url::Args),
     Ipxe(ipxe::Args),
     SysupdateConfig(sysupdate_config::Args),
+    Serve(Box<serve::Args>),
     #[command(visible_alias = "digest")]
     Resolve(query::ResolveArgs),
     Lock(lock::Args),
@@ -215,7 +218,10 @@ pub fn main() -> ExitCode {
         Err(told) => return tell(told, manner),
     };
     take_file_limit_as_error();
-    osimage::durable::before_temporaries(end_tidily);
+    // A server hears signals itself.
+    if !matches!(cli.command, Command::Serve(_)) {
+        osimage::durable::before_temporaries(end_tidily);
+    }
     let context = Context::new(cli.global, manner);
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
@@ -330,6 +336,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Url(args) => url::run(&args, context),
         Command::Ipxe(args) => ipxe::run(&args, context),
         Command::SysupdateConfig(args) => sysupdate_config::run(&args, context),
+        Command::Serve(args) => serve::run(&args, context),
         Command::Resolve(args) => query::resolve(&args, context),
         Command::Lock(args) => lock::run(&args, context),
         Command::Tags(args) => tags::tags(&args, context),

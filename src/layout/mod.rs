@@ -23,6 +23,7 @@ mod ingest;
 mod keeping;
 mod lock;
 mod remove;
+mod room;
 mod session;
 mod tables;
 

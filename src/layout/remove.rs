@@ -155,7 +155,7 @@ impl Layout {
     }
 
     /// Everything that these entries reach.
-    fn reached(&self, entries: &[Descriptor]) -> Result<HashSet<Digest>> {
+    pub(super) fn reached(&self, entries: &[Descriptor]) -> Result<HashSet<Digest>> {
         let mut visited = Visited::default();
         entries.iter().try_for_each(|entry| self.mark_entry(entry, 0, &mut visited))?;
         Ok(visited.into_met())
@@ -191,7 +191,7 @@ impl Layout {
     }
 
     /// Removes a file from the folder of an algorithm.
-    fn remove_in(&self, algorithm: Algorithm, name: &OsStr) -> Result<()> {
+    pub(super) fn remove_in(&self, algorithm: Algorithm, name: &OsStr) -> Result<()> {
         let Some(dir) = self.open_algorithm(algorithm)? else { return Ok(()) };
         let path = || self.path.join(BLOBS).join(algorithm.name()).join(name);
         rustix::fs::unlinkat(&dir, name, AtFlags::empty())

@@ -201,6 +201,29 @@ impl<'a> Session<'a> {
         self.keep(new, digest, size)
     }
 
+    /// Stores content from a source, checked, while somebody follows what comes of it, as
+    /// [`arrival::followed`] shows it. `whole` is told that all of it is there and right, which is
+    /// before it is on the disk.
+    ///
+    /// # Errors
+    /// What the source gives; [`Error::Invalid`] where the content is not what its descriptor says;
+    /// [`Error::Io`].
+    pub(crate) fn put_followed(
+        &self,
+        source: &dyn Source,
+        descriptor: &Descriptor,
+        follower: &mut dyn FnMut(&File),
+        whole: impl FnOnce(&File),
+    ) -> Result<()> {
+        let digest = &descriptor.digest;
+        let (dir, dir_path) = self.folder(digest.algorithm())?;
+        let new =
+            arrival::followed(source, descriptor, &dir, &dir_path, BLOB_MODE, &mut *follower)?;
+        whole(new.file());
+        self.keep(new, digest, descriptor.size)?;
+        self.sync()
+    }
+
     /// Changes the index, under its lock. What was put before is on the disk when the change
     /// becomes visible, and the change is on the disk when this returns.
     ///

@@ -44,7 +44,7 @@ mod resolver;
 mod seat;
 mod sendfile;
 mod source;
-mod tls;
+pub(crate) mod tls;
 mod trace;
 mod transport;
 mod upload;

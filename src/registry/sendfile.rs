@@ -1,37 +1,24 @@
-//! A body that lies in a file, over a connection without TLS: the kernel sends it (sendfile(2)), so
-//! that nothing of it passes through this process. HTTP itself is hyper's work.
-//!
-//! hyper writes a body as slices of memory. This body is made of slices of [`BLANK`], which stand
-//! for as many bytes of the file; the connection knows them by their address, and sends the file in
-//! their place. A body of another length than the file's is never made so.
+//! A body that lies in a file, over a connection without TLS: the kernel sends it. A body of another
+//! length than the file's is never made so.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Buf;
 use http_body::{Frame, SizeHint};
 use hyper::client::conn::http1::SendRequest;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use rustix::io::Errno;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::digest::BLOCK;
+use crate::sendfile::{Blank, FileSocket, Stretches};
 
 /// No system takes a longer time than this before it asks whether the other end is still there.
 const LONGEST_IDLE: Duration = Duration::from_secs(32767);
-/// Stands for the bytes of a file; what is in it is never sent.
-static BLANK: [u8; 64 * 1024] = [0; 64 * 1024];
-
 /// What a connection has sent of a file, and what kept it from reading the file.
 #[derive(Default)]
 pub(super) struct Progress {
@@ -81,13 +68,8 @@ impl Connection {
                     socket.set_nodelay(true)?;
                     rustix::net::sockopt::set_socket_keepalive(&socket, true)?;
                     rustix::net::sockopt::set_tcp_keepidle(&socket, keep_alive.min(LONGEST_IDLE))?;
-                    let socket = FileSocket {
-                        socket: TokioIo::new(socket),
-                        file,
-                        position,
-                        progress,
-                        block: Vec::new(),
-                    };
+                    let stretch = Stretch { file: Arc::new(file), position, progress };
+                    let socket = FileSocket::new(socket, stretch);
                     let (sender, connection) = hyper::client::conn::http1::handshake(socket)
                         .await
                         .map_err(io::Error::other)?;
@@ -140,143 +122,25 @@ impl http_body::Body for Body {
     }
 }
 
-/// So many bytes of a file that were not sent yet.
-pub(super) struct Blank(u64);
-
-impl Buf for Blank {
-    fn remaining(&self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-
-    fn chunk(&self) -> &[u8] {
-        &BLANK[..self.remaining().min(BLANK.len())]
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let (mut left, mut count) = (self.remaining(), 0);
-        for slice in slices {
-            if left == 0 {
-                break;
-            }
-            let len = left.min(BLANK.len());
-            *slice = IoSlice::new(&BLANK[..len]);
-            (left, count) = (left - len, count + 1);
-        }
-        count
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.0 -= count as u64;
-    }
-}
-
-fn is_blank(slice: &[u8]) -> bool {
-    std::ptr::eq(slice.as_ptr(), BLANK.as_ptr())
-}
-
-/// Whether it lies at the file that the kernel does not send it: not every file system can do that,
-/// and reading tells what else is wrong.
-fn is_of_the_file(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::IO)
-}
-
-/// A socket that sends a file where blank bytes are written.
-struct FileSocket {
-    socket: TokioIo<TcpStream>,
-    file: File,
+/// The file of the one request's body.
+struct Stretch {
+    file: Arc<File>,
     position: u64,
     progress: Arc<Progress>,
-    /// What was read where the kernel cannot send from that file.
-    block: Vec<u8>,
 }
 
-impl FileSocket {
-    /// Sends at most so many bytes of the file.
-    fn poll_send(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        let sent = loop {
-            let socket = self.socket.inner();
-            ready!(socket.poll_write_ready(cx))?;
-            let (mut position, file) = (self.position, &self.file);
-            let sent = socket.try_io(Interest::WRITABLE, || {
-                Ok(rustix::fs::sendfile(socket, file, Some(&mut position), most)?)
-            });
-            match sent {
-                Ok(sent) => break sent,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) if Errno::from_io_error(&e).is_some_and(is_of_the_file) => {
-                    break ready!(self.poll_copy(cx, most))?;
-                }
-                Err(e) => return Poll::Ready(Err(e)),
-            }
-        };
-        if sent == 0 {
-            let kind = io::ErrorKind::UnexpectedEof;
-            return Poll::Ready(self.fail(io::Error::new(kind, "it ends before its size")));
-        }
-        self.position += sent as u64;
-        self.progress.sent.fetch_add(sent as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(sent))
+impl Stretches for Stretch {
+    fn next(&mut self) -> Option<(Arc<File>, u64, usize)> {
+        Some((self.file.clone(), self.position, usize::MAX))
     }
 
-    /// Reads some of the file, and sends that.
-    fn poll_copy(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
-        self.block.resize(BLOCK.min(most), 0);
-        match self.file.read_at(&mut self.block, self.position) {
-            Ok(0) => Poll::Ready(Ok(0)),
-            Ok(read) => Pin::new(&mut self.socket).poll_write(cx, &self.block[..read]),
-            Err(e) => Poll::Ready(self.fail(e)),
-        }
+    fn sent(&mut self, count: usize) {
+        self.position += count as u64;
+        self.progress.sent.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    fn fail<T>(&self, error: io::Error) -> io::Result<T> {
-        let kind = error.kind();
+    fn failed(&mut self, error: io::Error) {
         // The first is the one to report.
         let _ = self.progress.trouble.set(error);
-        Err(kind.into())
-    }
-}
-
-impl Read for FileSocket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
-    }
-}
-
-impl Write for FileSocket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let real = bufs.iter().take_while(|buf| !is_blank(buf)).count();
-        if real > 0 {
-            return Pin::new(&mut self.socket).poll_write_vectored(cx, &bufs[..real]);
-        }
-        self.poll_send(cx, bufs.iter().take_while(|buf| is_blank(buf)).map(|buf| buf.len()).sum())
-    }
-
-    /// Otherwise the blank bytes would be copied.
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

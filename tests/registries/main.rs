@@ -45,6 +45,7 @@ mod queries;
 mod races;
 mod resumed;
 mod sendfile;
+mod serve;
 mod servers;
 mod told;
 mod transfers;

@@ -23,7 +23,7 @@ pub(super) use verifier::{Distrust, Remedy};
 /// The largest certificate or key file that is read.
 const MAX_PEM: u64 = 1024 * 1024;
 /// A client certificate, with those between it and its authority, and its key.
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// What a connection with TLS to an origin trusts and shows; the client certificate is for the
 /// registry itself alone.
@@ -78,7 +78,7 @@ pub(super) fn unused() -> ClientConfig {
     builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -149,10 +149,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     }
 }
 
-fn read_identity(certificate: &Path, key: &Path) -> Result<Identity> {
+/// Reads a certificate, with those between it and its authority, and its key.
+///
+/// # Errors
+/// [`Error::Usage`] where they are none; [`Error::Io`].
+pub(crate) fn read_identity(certificate: &Path, key: &Path) -> Result<Identity> {
     let bad = || {
         Error::usage(format!(
-            "{} and {} are not a client certificate and its key in PEM",
+            "{} and {} are not a certificate and its key in PEM",
             certificate.display(),
             key.display()
         ))

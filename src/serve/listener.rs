@@ -1,0 +1,39 @@
+//! The sockets on which a server listens.
+
+use std::net::{SocketAddr, TcpListener};
+
+use listenfd::ListenFd;
+
+use crate::{Error, Result};
+
+/// A socket that listens on an address; the port 0 is a free one.
+///
+/// # Errors
+/// [`Error::Refused`] where somebody else listens there, [`Error::Io`].
+pub fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            Error::refused(format!("somebody else listens on {address}"))
+                .with_hint("name another port, or end who listens there")
+        }
+        _ => Error::io("listen on", address.to_string(), e),
+    })
+}
+
+/// The sockets that whoever started this process hands over, as systemd does (sd_listen_fds(3)); none,
+/// where there are none. They can be taken once.
+///
+/// # Errors
+/// [`Error::Usage`] where one of them is no socket for TCP.
+pub fn inherited() -> Result<Vec<TcpListener>> {
+    let mut all = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for n in 0..all.len() {
+        let taken = all.take_tcp_listener(n).map_err(|e| {
+            Error::usage(format!("the socket {n} that was handed over cannot be used: {e}"))
+                .with_hint("a socket unit names an address and a port with ListenStream=")
+        })?;
+        listeners.extend(taken);
+    }
+    Ok(listeners)
+}
