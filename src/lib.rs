@@ -28,6 +28,7 @@
 //!   it is written in them.
 //! - [`extract`]: an image's layers as files, with their checksums.
 //! - [`netboot`]: what boots an image over the network, or updates a machine from it.
+//! - [`check`]: what an image has and lacks for each way of booting it; [`gpt`]: partitions of disks.
 //! - [`index`]: one tag for the images of several platforms, and the containers beside them.
 //! - [`publish`]: what a build left, into a registry; [`promote`]: an image gets the name of its next
 //!   stage, and a record of that.
@@ -89,6 +90,7 @@ mod arrival;
 pub mod artifact;
 pub mod attach;
 pub mod bundle;
+pub mod check;
 pub mod chunks;
 pub mod compress;
 pub mod content;
@@ -105,6 +107,7 @@ mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod gpt;
 pub mod graph;
 pub mod image;
 pub mod index;

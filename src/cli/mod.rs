@@ -9,6 +9,7 @@ mod artifact;
 mod attach;
 mod build;
 mod bundle;
+mod check;
 mod chunk;
 mod compress;
 mod context;
@@ -130,6 +131,7 @@ enum Command {
     History(history::Args),
     Attach(Box<attach::Args>),
     Chunk(chunk::Args),
+    Check(check::Args),
     Keygen(keys::KeygenArgs),
     Sign(Box<sign::SignArgs>),
     Attest(Box<sign::AttestArgs>),
@@ -324,6 +326,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Promote(args) => promote::run(&args, context),
         Command::History(args) => history::run(&args, context),
         Command::Attach(args) => attach::run(&args, context),
+        Command::Check(args) => check::run(&args, context),
         Command::Chunk(args) => chunk::run(&args, context),
         Command::Keygen(args) => keys::keygen(&args),
         Command::Sign(args) => sign::sign(&args, context),

@@ -4,13 +4,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
-use super::gpt::Table;
 use super::medium::{EDGE, Medium};
 use super::target::{self, Access};
 use crate::compress::Format;
 use crate::content::Source;
 use crate::digest::{BLOCK, Digest, Hasher};
 use crate::file::read_full;
+use crate::gpt::Table;
 use crate::image::Contents;
 use crate::{Error, Result};
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
-use super::gpt::{Partition, Table};
+use crate::gpt::{Partition, Table};
 use crate::{Error, Result};
 
 /// How much at the beginning, and at the end, is written last: what a partition table, a boot

@@ -26,7 +26,6 @@
 
 mod checking;
 mod disk;
-mod gpt;
 mod medium;
 mod target;
 mod uses;
@@ -41,7 +40,6 @@ use serde::Serialize;
 
 pub use self::checking::{Checked, Deployed};
 pub use self::disk::Disk;
-pub use self::gpt::Partition;
 pub use self::target::Target;
 use self::target::What;
 use crate::compress::Format;

@@ -13,10 +13,10 @@ use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, ioctl_blksszget, make
 use rustix::io::Errno;
 
 use super::disk::Disk;
-use super::gpt::{Partition, Table};
 use super::medium::{Device, Medium};
 use super::uses::{Kernel, kind_of};
 use crate::file::{behind_links, split};
+use crate::gpt::{Partition, Table};
 use crate::place::Place;
 use crate::program::{self, Limits};
 use crate::update::Seed;

@@ -7,11 +7,11 @@
 
 use std::io::{self, Read, Write};
 
-use super::gpt::{self, Moved, Table};
 use super::medium::{EDGE, Medium, Zeroing, write_zeros};
 use super::{Options, Written};
 use crate::digest::BLOCK;
 use crate::file::{behind, read_full};
+use crate::gpt::{self, Moved, Table};
 use crate::{Error, Result};
 
 /// Zeros of which there are fewer are written with what is around them.

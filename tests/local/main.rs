@@ -12,6 +12,7 @@ mod common;
 
 mod archive_meanings;
 mod archive_updates;
+mod check;
 mod cli;
 mod compress;
 mod credentials;

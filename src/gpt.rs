@@ -34,14 +34,30 @@ pub struct Partition {
     pub number: u32,
     /// Its label, which may be empty.
     pub label: String,
+    /// What it is for: a UUID, in lower case.
+    pub kind: String,
+    /// Its own UUID, in lower case.
+    pub uuid: String,
     /// Where it begins, in bytes.
     pub start: u64,
     /// Its size in bytes.
     pub size: u64,
 }
 
+/// The types of partitions that firmware starts from: an EFI system partition (table 5.7), and the
+/// one in which GRUB lies on machines with a BIOS.
+const BOOT: [&str; 2] =
+    ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "21686148-6449-6e6f-744e-656564454649"];
+
+impl Partition {
+    /// Whether firmware starts from it.
+    pub fn boots(&self) -> bool {
+        BOOT.contains(&self.kind.as_str())
+    }
+}
+
 /// The table at the beginning of a disk, whose checksums are right.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     /// The disk's beginning, with the table in it.
     head: &'a [u8],
     sector: u64,
@@ -53,7 +69,7 @@ pub(super) struct Table<'a> {
 
 /// A table whose backup was moved to the end of a disk.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Moved {
+pub(crate) struct Moved {
     /// The disk's beginning, as it is now.
     pub head: Vec<u8>,
     /// The backup, and where on the disk it begins.
@@ -62,7 +78,7 @@ pub(super) struct Moved {
 }
 
 /// For what size of sectors the table was made that a disk begins with; `None` where there is none.
-pub(super) fn sector_size(head: &[u8]) -> Option<u64> {
+pub(crate) fn sector_size(head: &[u8]) -> Option<u64> {
     let begins =
         |sector: &u64| head.get(*sector as usize..).is_some_and(|rest| rest.starts_with(SIGNATURE));
     SECTORS.into_iter().find(begins)
@@ -97,6 +113,11 @@ impl<'a> Table<'a> {
         Ok(Table { head, sector, header_size, entries, entry_size, alternate })
     }
 
+    /// The size of the sectors for which it was made, in bytes.
+    pub fn sector(&self) -> u64 {
+        self.sector
+    }
+
     /// The partitions, in the order of the table.
     pub fn partitions(&self) -> Vec<Partition> {
         let entries = self.head[self.entries.clone()].chunks_exact(self.entry_size).zip(1..);
@@ -114,7 +135,8 @@ impl<'a> Table<'a> {
             entry[56..ENTRY].chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
         let units: Vec<_> = units.take_while(|unit| *unit != 0).collect();
         let label = String::from_utf16_lossy(&units);
-        Some(Partition { number, label, start: first.checked_mul(self.sector)?, size })
+        let (kind, uuid) = (guid(&entry[..16]), guid(&entry[16..32]));
+        Some(Partition { number, label, kind, uuid, start: first.checked_mul(self.sector)?, size })
     }
 
     /// The table with its backup at the end of a disk of that size in bytes; `None` where the disk
@@ -171,6 +193,13 @@ fn header_crc(header: &[u8]) -> u32 {
     hasher.update(&[0; 4]);
     hasher.update(&header[HEADER_CRC + 4..]);
     hasher.finalize()
+}
+
+/// A UUID as it is written, of which the first three parts lie backwards (appendix A).
+fn guid(bytes: &[u8]) -> String {
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let hex: String = order.map(|at| format!("{:02x}", bytes[at])).concat();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
