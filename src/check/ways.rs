@@ -83,7 +83,7 @@ impl Said<'_> {
                 ),
                 Some(_) => self.has(format!("a {name} for {own}, as the image says")),
                 None => {
-                    self.has(format!("a {name} for {own}; the image does not say for what it is"))
+                    self.has(format!("a {name} for {own}; the image does not say for what it is"));
                 }
             }
         }
@@ -92,8 +92,9 @@ impl Said<'_> {
     /// Whether what `root=` names is in the image.
     fn root_is_found(&mut self) {
         let Some(line) = &self.facts.command_line else { return };
-        let words = line.split(' ').filter_map(|word| word.trim_matches('"').strip_prefix("root="));
-        let Some(root) = words.last() else {
+        let mut words =
+            line.split(' ').filter_map(|word| word.trim_matches('"').strip_prefix("root="));
+        let Some(root) = words.next_back() else {
             let remedy = "add root= to the command line, unless the initramfs finds it by itself";
             return self.note("the command line has no root=", remedy);
         };
@@ -116,7 +117,7 @@ impl Said<'_> {
             (true, ..) => self.has("a kernel"),
             (false, true, _) => self.has("a unified kernel image, which UEFI starts"),
             (false, false, true) => {
-                self.has("a disk, which starts by itself where it has a boot loader")
+                self.has("a disk, which starts by itself where it has a boot loader");
             }
             (false, false, false) => {
                 self.lacks(
@@ -215,7 +216,10 @@ impl Said<'_> {
         match uki.is_signed {
             true => self.has("a signature for Secure Boot"),
             false => {
-                self.note("no signature for Secure Boot", "sign it, or let the machines do without")
+                self.note(
+                    "no signature for Secure Boot",
+                    "sign it, or let the machines do without",
+                );
             }
         }
         let size = layer.content.size;
@@ -245,10 +249,10 @@ impl Said<'_> {
             by_ipxe.into_iter().filter(|role| !has(*role)).map(Role::name).collect();
         match (missing.is_empty(), has(Role::Uki)) {
             (true, _) => {
-                self.has("kernel, initramfs and squashfs under types that it knows, for iPXE")
+                self.has("kernel, initramfs and squashfs under types that it knows, for iPXE");
             }
             (false, true) => {
-                self.has("a unified kernel image under a type that it knows, for UEFI")
+                self.has("a unified kernel image under a type that it knows, for UEFI");
             }
             (false, false) => {
                 let profile = self.facts.image.profile();
@@ -280,7 +284,7 @@ impl Said<'_> {
                 "give it a tag that begins with a digit",
             ),
             (None, None) => {
-                self.note("no tag", "give it one that begins with a digit, in a registry")
+                self.note("no tag", "give it one that begins with a digit, in a registry");
             }
         }
         let kept = [Role::Rootfs, Role::Squashfs];
@@ -326,7 +330,7 @@ impl Said<'_> {
             ),
             Root::Tar => self.lacks("a tar, and no disk", "pack an image of a disk"),
             Root::Unknown => {
-                self.note("what it begins with is not known", "look at what was packed")
+                self.note("what it begins with is not known", "look at what was packed");
             }
         }
         if let Root::Disk { partitions, .. } = &root

@@ -105,8 +105,9 @@ fn table(reports: &[Report]) -> String {
         let ready = if report.ready { "yes" } else { "no" };
         let first = |level| report.findings.iter().find(|finding| finding.level == level);
         let said = first(Level::Lacks).or_else(|| first(Level::Note));
-        let said = said.map(|finding| visible(&finding.what)).unwrap_or_default();
-        vec![report.way.name().to_owned(), ready.to_owned(), said]
+        let said = said.map(|finding| visible(&finding.what));
+        let cells = [report.way.name().to_owned(), ready.to_owned()];
+        cells.into_iter().chain(said).collect()
     };
     let heading = ["WAY", "READY", "LACKS, OR NOTE"].map(str::to_owned).to_vec();
     output::table(&std::iter::once(heading).chain(reports.iter().map(row)).collect::<Vec<_>>())

@@ -37,6 +37,8 @@ const PACKAGES: &[(&str, Option<&str>)] = &[
     ("mksquashfs", Some("squashfs-tools")),
     ("mmd", Some("mtools")),
     ("mv_data", None),
+    ("objcopy", Some("binutils")),
+    ("objdump", Some("binutils")),
     ("openssl", Some("openssl")),
     ("parted", Some("parted")),
     ("pigz", Some("pigz")),

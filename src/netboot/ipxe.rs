@@ -5,16 +5,22 @@
 //! `${…}` is replaced in each word. None of it can be written in another way, so a command line that
 //! has it is refused.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::folder::{Served, folder, of_role};
 use crate::image::{Image, Role};
 use crate::{Error, Result};
 
+/// The annotation of a manifest that has more words of the command line, for a machine that boots by
+/// the network: `{squashfs}` in them, or another role, is the address of that file.
+pub const NETBOOT_WORDS: &str = "dev.osimage.netboot.cmdline";
+
 /// The script for an image: its kernel and initramfs, or where it has no kernel, its unified kernel
 /// image, which only an iPXE under UEFI can start.
 ///
-/// `command_line` is the image's; what is in `more` stands behind that. Where there is a unified
+/// `command_line` is the image's; what the annotation [`NETBOOT_WORDS`] says, and what is in `more`,
+/// stands behind that. Where there is a unified
 /// kernel image, iPXE's words take the place of those in it, so the script repeats them. `address`
 /// says where a file lies; a bare name is looked for where the script came from.
 ///
@@ -28,8 +34,10 @@ pub fn script(
     address: &dyn Fn(&Served) -> Result<String>,
 ) -> Result<String> {
     let files = folder(image, None);
-    let words = words(image, command_line, more)?;
     let place = |file: &Served| one_word(image, address(file)?);
+    let netboot = netboot_words(image, &files, &place)?;
+    let lines = command_line.into_iter().chain(netboot.as_deref());
+    let words = words(image, lines.chain(more.iter().map(String::as_str)))?;
     let mut text = String::from("#!ipxe\n");
     if let Some(kernel) = of_role(&files, Role::Kernel) {
         let initramfs = of_role(&files, Role::Initramfs);
@@ -52,10 +60,35 @@ pub fn script(
     Ok(text)
 }
 
+/// What the image's annotation says, with addresses in the place of roles.
+fn netboot_words<'a>(
+    image: &'a Image,
+    files: &[Served],
+    place: &dyn Fn(&Served) -> Result<String>,
+) -> Result<Option<Cow<'a, str>>> {
+    let Some(text) = image.manifest.annotations.get(NETBOOT_WORDS) else { return Ok(None) };
+    let mut text = Cow::Borrowed(text);
+    for role in Role::ALL {
+        let name = format!("{{{role}}}");
+        if !text.contains(&name) {
+            continue;
+        }
+        let file = of_role(files, role).ok_or_else(|| {
+            Error::invalid(format!(
+                "the annotation {NETBOOT_WORDS} of {} names {role}, which the image has not",
+                image.descriptor.digest
+            ))
+            .with_hint("tell whoever made the image")
+        })?;
+        text = text.replace(&name, &place(file)?).into();
+    }
+    Ok(Some(text))
+}
+
 /// The words of the command line, each with a blank before it.
-fn words(image: &Image, command_line: Option<&str>, more: &[String]) -> Result<String> {
+fn words<'a>(image: &Image, lines: impl Iterator<Item = &'a str>) -> Result<String> {
     let mut all = String::new();
-    for line in command_line.into_iter().chain(more.iter().map(String::as_str)) {
+    for line in lines {
         check(line).map_err(|what| {
             let digest = &image.descriptor.digest;
             Error::invalid(format!("the command line of {digest} {what}: {line:?}"))

@@ -138,6 +138,42 @@ fn a_script_has_what_the_image_has() {
     }
 }
 
+/// A machine without a disk fetches its root file system from beside its kernel.
+#[test]
+fn words_for_the_network_have_addresses_in_them() {
+    for (annotation, base, expected) in [
+        (
+            "boot=live fetch={squashfs}",
+            "http://h/os",
+            Ok("a boot=live fetch=http://h/os/root.squashfs"),
+        ),
+        ("{kernel} {squashfs}{squashfs}", ".", Ok("a vmlinuz root.squashfsroot.squashfs")),
+        ("quiet {other}", ".", Ok("a quiet {other}")),
+        ("x={rootfs}", ".", Err("names rootfs, which the image has not")),
+        ("x=${net0/ip}", ".", Err("`${`")),
+    ] {
+        let scratch = Scratch::new();
+        for part in ["kernel", "squashfs"] {
+            scratch.write(part, part);
+        }
+        let annotation = format!("dev.osimage.netboot.cmdline={annotation}");
+        scratch
+            .osimage(["build", "--profile", "native", "--output", "os.oci.tar"])
+            .args(["--kernel-file", "kernel", "--squashfs-file", "squashfs"])
+            .args(["--command-line", "a", "--annotation", &annotation])
+            .ok();
+        let run = scratch.osimage(["ipxe", "os.oci.tar", "--base", base]).run();
+        match expected {
+            Ok(words) => {
+                let script = run.ok();
+                let line = script.lines().nth(1).unwrap();
+                assert!(line.ends_with(&format!("vmlinuz {words}")), "{line}");
+            }
+            Err(said) => drop(run.says(&[said]).fails(5)),
+        }
+    }
+}
+
 #[test]
 fn what_no_script_can_say_is_refused() {
     let disk: &[(&str, &[u8])] = &[("rootfs", b"disk")];
