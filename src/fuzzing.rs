@@ -13,6 +13,7 @@ use crate::chunks::{Chunk, Table};
 use crate::compress::Reader;
 use crate::digest::Digest;
 use crate::features::Graph;
+use crate::gpt::fuzzed as partitions;
 use crate::lock::ImagesLock;
 use crate::names::{EntryName, Host, Location, Reference, RepositoryName, Selector, Tag};
 use crate::oci::{self, Descriptor, ManifestOrIndex};
@@ -28,7 +29,7 @@ const MOST: u64 = 4 << 20;
 pub type Target = fn(&[u8], &Path);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("xz", xz),
     ("zstd", compressed),
     ("archive", archive),
@@ -44,6 +45,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("packs", packs),
     ("tables", |bytes, _| table(bytes)),
     ("seeds", seed),
+    ("partitions", |bytes, _| partitions(bytes)),
 ];
 
 /// The target of that name.

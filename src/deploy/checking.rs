@@ -1,7 +1,7 @@
 //! Whether a disk has what an image has.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::disk::Disk;
 use super::medium::{EDGE, Medium};
@@ -49,8 +49,8 @@ impl Deployed {
     }
 
     /// What it is really called, links followed.
-    pub fn path(&self) -> PathBuf {
-        self.medium.path.clone()
+    pub fn path(&self) -> &Path {
+        &self.medium.path
     }
 
     /// Reads it, and compares it with a layer of an image. Of one that is not compressed as a

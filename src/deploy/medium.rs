@@ -5,7 +5,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
@@ -131,11 +131,6 @@ impl Medium {
     /// An error of the operating system.
     pub fn failed(&self, action: &'static str, e: io::Error) -> Error {
         Error::io(action, &self.path, e)
-    }
-
-    /// The path, for messages of what it lies in.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -6,20 +6,33 @@
 //! starts from what is not whole, and the same again finishes it. Zeros are made holes, where that
 //! can be. A file that is not there is made as every other: it has its name when it is whole.
 //!
-//! ```no_run
-//! use osimage::deploy::{self, Disk, Options, Target};
+//! ```
+//! use osimage::content;
+//! use osimage::deploy::{self, Deployed, Disk, Options, Target};
 //! use osimage::image::Image;
-//! use osimage::names::Reference;
-//! use osimage::registry::{Client, Settings, credentials::Credentials};
+//! # use osimage::graph::Graph;
+//! # use osimage::image::build::{self, Inputs, Part, Recipe};
+//! # use osimage::image::{Profile, Role};
+//! # use osimage::layout::{Layout, Taken};
 //! # fn main() -> osimage::Result<()> {
-//! let client = Client::new(Settings::new(), Credentials::from_env(Vec::new()));
-//! let reference: Reference = "registry.example/os:1.1".parse()?;
-//! let remote = client.image(&reference)?;
-//! let disk = Disk::of(&Image::read(&remote, remote.descriptor())?, None)?;
-//! let target = Target::open("/dev/disk/by-id/nvme-example".as_ref())?;
-//! let written = deploy::write(&remote, &disk, &target, &Options::new().grow(true))?;
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let file = dir.path().join("rootfs.raw");
+//! # std::fs::write(&file, vec![1; 3 << 20]).unwrap();
+//! # let recipe = Recipe::new(Profile::Ironcore, Part::new().file(Role::Rootfs, file));
+//! # let inputs = Inputs::default();
+//! # let built = build::build(&recipe, &inputs)?;
+//! # let graph = Graph::read(&inputs, &built.entries, 1)?;
+//! # let store = Layout::open_or_create(&dir.path().join("store"))?;
+//! # store.receive(&inputs, &graph, Taken::Refuse, &osimage::copy::Options::new())?;
+//! # let path = dir.path().join("disk.raw");
+//! // Here a file; /dev/disk/by-id/nvme-… is a disk.
+//! let image = Image::read(&store, &content::resolve(&store, None)?)?;
+//! let disk = Disk::of(&image, None)?;
+//! let target = Target::open(&path)?;
+//! let written = deploy::write(&store, &disk, &target, &Options::new().grow(true))?;
 //! target.close();
-//! println!("{} bytes, of which {} are zeros", written.size, written.zeros);
+//! assert_eq!(written.size, 3 << 20);
+//! assert_eq!(Deployed::open(&path)?.check(&store, &disk)?.size, written.size);
 //! # Ok(())
 //! # }
 //! ```

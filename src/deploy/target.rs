@@ -78,7 +78,7 @@ impl Target {
     /// What it is really called, links followed.
     pub fn path(&self) -> &Path {
         match &self.what {
-            What::There(medium) => medium.path(),
+            What::There(medium) => &medium.path,
             What::New { path, .. } => path,
         }
     }
@@ -137,7 +137,7 @@ impl Target {
                 seed.name()
             ))
             .with_hint("name another seed, or none")),
-            false => seed.refuse_target(medium.path()),
+            false => seed.refuse_target(&medium.path),
         }
     }
 
@@ -189,7 +189,7 @@ impl Target {
     /// The folder in which it is made.
     fn folder(&self) -> &Path {
         match &self.what {
-            What::There(medium) => medium.path(),
+            What::There(medium) => &medium.path,
             What::New { dir, .. } => dir,
         }
     }
@@ -271,7 +271,11 @@ pub(super) fn open(path: &Path, access: Access) -> Result<Medium> {
             Some(device) => kernel.uses_of_device(device.number),
             None => kernel.uses_of_file(path, &metadata),
         };
-        if !uses.is_empty() || (device.is_none() && !lock(&file)) {
+        let locks = match device {
+            Some(device) => device.is_partition || lock_disk(&file),
+            None => lock(&file),
+        };
+        if !uses.is_empty() || !locks {
             return Err(in_use(path, &uses));
         }
     }
@@ -286,6 +290,19 @@ fn lock(file: &File) -> bool {
     let records = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
     // Where there are no locks, nobody has one.
     !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && !records.is_err_and(taken)
+}
+
+/// Takes a disk in the way of udev, which then looks at it when it is closed, and not before, and of
+/// tools that change partitions; whether that went. udev has it for moments only
+/// (<https://systemd.io/BLOCK_DEVICE_LOCKING>).
+fn lock_disk(disk: &File) -> bool {
+    const TRIES: usize = 20;
+    const PAUSE: Duration = Duration::from_millis(100);
+    let taken = || matches!(disk.try_lock(), Err(TryLockError::WouldBlock));
+    (0..TRIES).any(|n| {
+        std::thread::sleep(if n > 0 { PAUSE } else { Duration::ZERO });
+        !taken()
+    })
 }
 
 fn in_use(path: &Path, uses: &[String]) -> Error {

@@ -1,5 +1,6 @@
 //! Disks that are deployed: in what forms they come, what they are written to, and what is refused.
 
+mod boots;
 mod failing;
 mod formats;
 mod grow;

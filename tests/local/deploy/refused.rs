@@ -89,6 +89,11 @@ fn a_disk_that_is_used_or_cannot_be_written_is_refused() {
     let held = rustix::fs::open(&device.path, flags, Mode::empty()).unwrap();
     deploy().run().says(&["another program uses"]).fails(7);
     drop(held);
+    // As tools do that change partitions.
+    let locked = File::open(&device.path).unwrap();
+    locked.lock().unwrap();
+    deploy().run().says(&["another program uses"]).fails(7);
+    drop(locked);
     if let Some(upper) = Loop::over(&device.path, &[], test) {
         let text = format!("{} lies behind {}", device.str(), upper.str());
         deploy().run().says(&[&text]).fails(7);
