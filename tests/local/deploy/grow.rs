@@ -22,9 +22,7 @@ fn disk(scratch: &Scratch) -> bool {
 fn check(disk: &Path, what: &str) {
     let told = success(Command::new("sfdisk").arg("--verify").arg(disk), what);
     assert!(told.contains("No errors detected"), "{what}: {told}");
-    if let Some(sgdisk) = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).map(|dir| dir.join("sgdisk")).find(|it| it.exists())
-    }) {
+    if let Some(sgdisk) = peer("sgdisk") {
         let told = success(Command::new(sgdisk).arg("--verify").arg(disk), what);
         assert!(told.contains("No problems found"), "{what}: {told}");
     }
