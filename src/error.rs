@@ -225,17 +225,18 @@ impl Error {
     /// What the caller can do about it, if there is one thing to say.
     pub fn advice(&self) -> Option<Advice> {
         match self {
-            Error::Io { path, source, .. } => advice_for_io(path, source.kind()),
+            Error::Io { path, source, .. } => advice_for_io(path, source),
             other => other.details().and_then(|inner| inner.advice.clone()),
         }
     }
 }
 
 /// What can be done about what the operating system answered.
-fn advice_for_io(path: &Path, kind: std::io::ErrorKind) -> Option<Advice> {
+fn advice_for_io(path: &Path, error: &std::io::Error) -> Option<Advice> {
     use std::io::ErrorKind;
+    const EIO: i32 = 5;
     let is_file = path.as_os_str() != "standard output";
-    let text = match kind {
+    let text = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded if !is_file => {
             "free some space where it goes, and try again"
         }
@@ -255,6 +256,9 @@ fn advice_for_io(path: &Path, kind: std::io::ErrorKind) -> Option<Advice> {
         ErrorKind::AlreadyExists => "name another path, or move away what is there",
         ErrorKind::NotADirectory => {
             "a folder is needed there; name another path, or move the file away"
+        }
+        _ if error.raw_os_error() == Some(EIO) => {
+            "the disk, or what lies behind it, failed; the kernel's log tells more"
         }
         _ => return None,
     };

@@ -28,10 +28,10 @@ use super::seeds::{self, SeedArgs};
 #[command(after_help = "Examples:
   osimage deploy ghcr.io/me/os:1.0 /dev/disk/by-id/nvme-…   asks, and shows what will be lost
   osimage deploy ghcr.io/me/os:1.0 /dev/sda --yes --grow    partitions may take up the disk
-  osimage deploy ghcr.io/me/os:1.1 /dev/sda --partition-label root_b --seed /dev/sda2
-                                                            a slot, out of the one that runs
+  osimage deploy ghcr.io/me/os:1.1 /dev/sda --partition-label root_b   a slot, and no more
+  osimage deploy ghcr.io/me/os:1.1 /dev/sda3 --seed /dev/sda2          out of what runs now
   osimage deploy os-1.0.oci.tar.xz disk.raw                 an archive, into a new file
-  osimage deploy ghcr.io/me/os:1.0 /dev/sda --require-signature release.pub --yes
+  osimage deploy ghcr.io/me/os:1.0 /dev/sda --require-signature release.pub
   osimage deploy ghcr.io/me/os:1.0 /dev/sda --verify-only        whether that is what it has
 
 What is mounted, or held by anything else, is refused. The first and the last MiB are written last,
@@ -79,11 +79,11 @@ pub struct Args {
     #[command(flatten)]
     lock: LockArg,
     #[command(flatten)]
-    gate: GateArgs,
-    #[command(flatten)]
     transfer: Transfer,
     #[command(flatten)]
     progress: ProgressArgs,
+    #[command(flatten)]
+    gate: GateArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -105,8 +105,6 @@ struct Told<'a> {
     layer: &'a Digest,
     size: u64,
     grown: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    zeros: Option<u64>,
     /// What was fetched of a layer in chunks.
     #[serde(skip_serializing_if = "Option::is_none")]
     update: Option<Cost>,
@@ -149,7 +147,6 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
             layer: &disk.layer().digest,
             size: written.size,
             grown: written.grown,
-            zeros: Some(written.zeros),
             update: cost,
         }),
         Format::Text => output::line(&format!(
@@ -224,7 +221,6 @@ fn verify(args: &Args, place: &Place, entry: &Descriptor, disk: &Disk) -> Result
             layer: &disk.layer().digest,
             size,
             grown,
-            zeros: None,
             update: None,
         }),
         Format::Text => {

@@ -101,8 +101,12 @@ impl Medium {
     pub fn too_small(&self, size: Option<u64>) -> Error {
         let (name, has) = (self.name(), self.size);
         let size = size.map_or("more".to_owned(), |size| format!("{size}"));
+        let hint = match self.is_whole() && self.device.is_none() {
+            true => "move it away, so that it is made anew, or name a larger one",
+            false => "choose a larger one",
+        };
         Error::refused(format!("{name} has {has} bytes, and the image needs {size}"))
-            .with_hint("choose a larger one")
+            .with_hint(hint)
     }
 
     /// Brings all that was written to the disk.

@@ -126,9 +126,6 @@ impl Default for Options<'_> {
 pub struct Written {
     /// The size of the image's disk in bytes.
     pub size: u64,
-    /// How many of these bytes lie in pages of zeros between the first and the last MiB, and were
-    /// made holes where that could be.
-    pub zeros: u64,
     /// Whether the backup of its partition table was moved to the end of a larger disk.
     pub grown: bool,
 }
@@ -221,7 +218,7 @@ impl Writer<'_> {
             .with_hint("name another file, or move that away"));
         }
         file::sync_dir(&folder, dir)?;
-        Ok(Written { size, zeros: 0, grown: false })
+        Ok(Written { size, grown: false })
     }
 
     /// Writes what is compressed to a new file.

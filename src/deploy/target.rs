@@ -163,8 +163,10 @@ impl Target {
     pub fn close(self) {
         let What::There(medium) = self.what else { return };
         let Some(device) = medium.device.filter(|_| medium.is_whole()) else { return };
-        // A loop device that was set up without partitions never has any.
-        if Kernel::here().says(device.number, "loop/partscan").as_deref() == Some("0") {
+        // Volumes never have partitions, and a loop device only where it was set up so.
+        let kernel = Kernel::here();
+        let never = [("ext_range", "1"), ("loop/partscan", "0")];
+        if never.iter().any(|(what, no)| kernel.says(device.number, what).as_deref() == Some(no)) {
             return;
         }
         let path = medium.path.clone();

@@ -118,7 +118,6 @@ impl Edges<'_> {
             medium,
             at: self.head.len() as u64,
             zeros: 0,
-            zeroed: 0,
             end_at: self.end_at(),
             end: Vec::new(),
             zeroing: Zeroing::Punch,
@@ -140,9 +139,9 @@ impl Edges<'_> {
             }
         };
         let done = behind(&mut body, failed, read);
-        let (size, zeros) = (body.at, body.zeroed);
+        let size = body.at;
         self.end = (!body.end.is_empty()).then_some(body.end);
-        done.map(|()| Written { size, zeros, grown: false })
+        done.map(|()| Written { size, grown: false })
     }
 
     /// Takes a table whose backup was moved to the end; gives whether there is one.
@@ -199,8 +198,6 @@ struct Body<'a> {
     at: u64,
     /// How many zeros before that are not written yet.
     zeros: u64,
-    /// How many zeros came.
-    zeroed: u64,
     end_at: u64,
     /// What has come of the end.
     end: Vec<u8>,
@@ -213,7 +210,6 @@ impl Body<'_> {
         let len = bytes.len() as u64;
         if is_zero {
             self.zeros += len;
-            self.zeroed += len;
             self.at += len;
             return if self.zeros >= MOST { self.write_zeros() } else { Ok(()) };
         }

@@ -149,9 +149,7 @@ fn what_is_written_is_told() {
         (&last["event"], &last["done"], &last["size"]),
         (&"ended".into(), &SIZE.into(), &SIZE.into())
     );
-    // Once more, onto what is there now.
-    let told: serde_json::Value = serde_json::from_str(&deploy(&[]).ok()).unwrap();
-    assert!(told["zeros"].as_u64().unwrap() >= MIB as u64, "{told}");
+    // What would be lost is told.
     let would = deploy(&["--dry-run"]).run();
     would.says(&["disk, 6.3 MB"]).ok();
 }
