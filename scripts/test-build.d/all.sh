@@ -5,7 +5,10 @@
 # shellcheck source=scripts/test-build.d/gardenlinux.sh
 . "$here/scripts/test-build.d/gardenlinux.sh"
 
-all=(local_mirror network places disk_starts platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
+# shellcheck source=scripts/test-build.d/netboot.sh
+. "$here/scripts/test-build.d/netboot.sh"
+
+all=(netboot sysupdate local_mirror network places disk_starts platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
 
 # build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown
 # away.

@@ -1,0 +1,251 @@
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154
+# Machines that boot by the network and from a disk that was deployed, out of a registry that wants
+# to know who asks; and systemd-sysupdate, which takes versions from there. Sourced by
+# scripts/test-build.
+
+# boot_tools: what QEMU boots with.
+boot_tools() {
+	local missing=() program package
+	while read -r program package; do
+		if [ ! -e "$program" ]; then missing+=("$package"); fi
+	done <<- 'END'
+		/usr/bin/qemu-system-x86_64 qemu-system-x86
+		/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
+		/usr/lib/ipxe/qemu/efi-virtio.rom ipxe-qemu
+	END
+	if [ "${#missing[@]}" -gt 0 ]; then
+		apt-get -q -y --no-install-recommends install "${missing[@]}" > /dev/null 2>&1 || return 1
+	fi
+	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+		--target "$scratch/python" virt-firmware > /dev/null 2>&1
+}
+
+# machine NAME SECONDS PATTERN ARGUMENT…: a machine without KVM starts, and its console says that in
+# so much time. Nothing that it writes stays.
+machine() {
+	local name="$1" limit="$2" pattern="$3" console="$scratch/$1.console" pid begun="$EPOCHSECONDS"
+	shift 3
+	timeout "$limit" qemu-system-x86_64 -accel tcg -cpu max -m 1536 -nodefaults -display none -serial stdio \
+		-no-reboot -snapshot "$@" > "$console" 2>&1 < /dev/null &
+	pid="$!"
+	while kill -0 "$pid" 2> /dev/null; do
+		if grep --text --quiet "$pattern" "$console"; then
+			kill "$pid"
+			wait "$pid" || true
+			printf '    %s: %s s\n' "$name" "$((EPOCHSECONDS - begun))"
+			return
+		fi
+		sleep 1
+	done
+	tail --bytes 3000 "$console" | tr -d '\r' > "$scratch/console"
+	return 1
+}
+
+# uefi: the arguments for a machine with UEFI; $vars are its variables.
+uefi() {
+	uefi=(-machine q35 -drive "if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on"
+		-drive "if=pflash,format=raw,unit=1,file=$vars")
+}
+
+# closed_registry: a registry with a password; sets $registry, and ends with the test.
+closed_registry() {
+	local line log="$scratch/registry.log"
+	export HOME="$scratch/home"
+	mkdir -p "$HOME"
+	htpasswd -Bbn me secret > "$scratch/htpasswd" 2> /dev/null
+	printf '%s\n' 'version: 0.1' 'log: {level: info, accesslog: {disabled: true}}' \
+		"storage: {filesystem: {rootdirectory: '$scratch/registry'}}" "http: {addr: '127.0.0.1:0'}" \
+		"auth: {htpasswd: {realm: r, path: '$scratch/htpasswd'}}" > "$scratch/registry.yml"
+	docker-registry serve "$scratch/registry.yml" > "$log" 2>&1 &
+	ended+=("$!")
+	until line="$(grep -o 'listening on 127.0.0.1:[0-9]*' "$log")"; do
+		kill -0 "${ended[-1]}" 2> /dev/null || fail "no registry" "$log"
+		sleep 0.1
+	done
+	registry="localhost:${line##*:}"
+	"$OSIMAGE" login --username me --password-stdin "$registry" <<< secret &> /dev/null
+}
+
+# serve ARGUMENT…: a server of a free port of loopback; sets $server to its port.
+serve() {
+	local log="$scratch/serve.log" line
+	: > "$log"
+	"$OSIMAGE" serve --listen 127.0.0.1:0 --cache "$scratch/serve-cache" "$@" 2> "$log" &
+	ended+=("$!")
+	until line="$(grep -o 'serving on http://127.0.0.1:[0-9]*' "$log")"; do
+		kill -0 "${ended[-1]}" 2> /dev/null || fail "no server" "$log"
+		sleep 0.1
+	done
+	server="${line##*:}"
+}
+
+# end_servers: ends what was started.
+end_servers() {
+	kill "${ended[@]}" 2> /dev/null || true
+	wait
+}
+
+# left_out PROGRAM…: the test cannot run where one is missing, which is a failure of CI's.
+left_out() {
+	local program
+	for program in "$@"; do
+		if command -v "$program" > /dev/null; then continue; fi
+		printf '    LEFT OUT: there is no %s\n' "$program"
+		[ "${CI:-}" != true ]
+		return 0
+	done
+	return 1
+}
+
+test_netboot() { # iPXE under BIOS and UEFI, UEFI alone, without a disk, and from a deployed disk
+	local ended=() registry server uefi vars="$scratch/vars.fd" name archive folder net line
+	if left_out docker-registry htpasswd; then return; fi
+	boot_tools || fail "the tools to boot with could not be installed"
+	trap end_servers EXIT
+	build net kvm_netboot_oci_uefi || fail "no build" "$scratch/net.out"
+	grep -q '^ *uefi-http *yes' "$scratch/net.out" || fail "not said what it is ready for" "$scratch/net.out"
+	name="kvm_netboot_oci_uefi-$(dpkg --print-architecture)-today-local"
+	archive="$scratch/net/$name.oci.tar.xz"
+	closed_registry
+	"$OSIMAGE" keygen --output "$scratch/netboot-key" &> /dev/null
+	"$OSIMAGE" push "$archive" "$registry/fleet/os:1.0" --sign-key "$scratch/netboot-key.key" &> "$scratch/push.out" ||
+		fail "not pushed" "$scratch/push.out"
+	serve --require-signature "$scratch/netboot-key.pub" "$registry/fleet/os"
+	folder="http://10.0.2.2:$server/boot/$registry/fleet/os/1.0"
+	net=(-device virtio-net-pci,netdev=net,bootindex=1 -netdev "user,id=net,bootfile=$folder/boot.ipxe")
+
+	# The root file system comes by the network too.
+	machine bios 600 'login:' "${net[@]}" || fail "iPXE under BIOS" "$scratch/console"
+	cp /usr/share/OVMF/OVMF_VARS_4M.fd "$vars"
+	uefi
+	machine ipxe-uefi 600 'login:' "${uefi[@]}" -netdev "user,id=net,bootfile=$folder/boot.ipxe" \
+		-device virtio-net-pci,netdev=net,bootindex=1,romfile=/usr/lib/ipxe/qemu/efi-virtio.rom ||
+		fail "iPXE under UEFI" "$scratch/console"
+
+	# The disk of the machine is what was deployed, out of the same registry.
+	"$OSIMAGE" deploy "$registry/fleet/os:1.0" "$scratch/disk.raw" --require-signature "$scratch/netboot-key.pub" \
+		&> "$scratch/deploy.out" || fail "not deployed" "$scratch/deploy.out"
+	cmp "$scratch/disk.raw" "$scratch/net/$name.raw" || fail "another disk"
+	local disk=(-drive "if=none,id=disk,format=raw,file=$scratch/disk.raw" -device virtio-blk-pci,drive=disk)
+	machine deployed 600 'login:' "${uefi[@]}" "${disk[@]}" || fail "a deployed disk" "$scratch/console"
+	PYTHONPATH="$scratch/python" python3 -m virt.firmware.vars -i /usr/share/OVMF/OVMF_VARS_4M.fd -o "$vars" \
+		--set-boot-uri "$folder/uki.efi" &> /dev/null
+	machine uefi-http 600 'login:' "${uefi[@]}" "${disk[@]}" -netdev user,id=net \
+		-device virtio-net-pci,netdev=net,romfile= || fail "UEFI's HTTP boot" "$scratch/console"
+	grep -q 'GET /boot/.*/uki.efi 200' "$scratch/serve.log" || fail "it did not boot by HTTP" "$scratch/serve.log"
+
+	# What nobody has signed, and what is damaged, boots nowhere, and the log says why.
+	"$OSIMAGE" copy "$registry/fleet/os:1.0" "$registry/fleet/unsigned:1.0" &> /dev/null
+	serve --require-signature "$scratch/netboot-key.pub" "$registry/fleet/unsigned"
+	net=(-device virtio-net-pci,netdev=net,bootindex=1
+		-netdev "user,id=net,bootfile=http://10.0.2.2:$server/boot/$registry/fleet/unsigned/1.0/boot.ipxe")
+	if machine unsigned 60 'Linux version' "${net[@]}"; then fail "an unsigned image has booted"; fi
+	grep -q 'signed' "$scratch/serve.log" || fail "the log does not say why" "$scratch/serve.log"
+	line="$("$OSIMAGE" resolve "$registry/fleet/os:1.0")"
+	damage kernel "$line"
+	rm -rf "$scratch/serve-cache"
+	serve "$registry/fleet/os"
+	net=(-device virtio-net-pci,netdev=net,bootindex=1
+		-netdev "user,id=net,bootfile=http://10.0.2.2:$server/boot/$registry/fleet/os/1.0/boot.ipxe")
+	if machine damaged 60 'Linux version' "${net[@]}"; then fail "a damaged kernel has booted"; fi
+	grep -q 'sha256:' "$scratch/serve.log" || fail "the log does not say why" "$scratch/serve.log"
+}
+
+# damage LAYER DIGEST: changes a byte of a layer in the registry's folder.
+damage() {
+	local digest file
+	digest="$("$OSIMAGE" url "$registry/fleet/os@$2" --layer "$1" --format json | jq -r .url)"
+	digest="${digest##*:}"
+	file="$scratch/registry/docker/registry/v2/blobs/sha256/${digest:0:2}/$digest/data"
+	printf 'X' | dd of="$file" bs=1 seek=100000 conv=notrunc status=none
+}
+
+# trixie FOLDER: a Debian 13, whose systemd has systemd-sysupdate.
+trixie() {
+	# shellcheck source=builder/mirror.sh
+	(
+		. "$here/builder/mirror.sh"
+		apt_settings > "$scratch/apt.conf"
+		machine_sources trixie | mmdebstrap --mode=root --variant=minbase --include=systemd-container,ca-certificates \
+			--aptopt="$scratch/apt.conf" trixie "$1" - 2> "$scratch/trixie.out"
+	) || fail "no machine" "$scratch/trixie.out"
+}
+
+test_sysupdate() { # systemd-sysupdate of Debian 13 takes versions from a registry, as files and into a slot
+	local ended=() registry server machine="$scratch/trixie" version list loop
+	if left_out docker-registry htpasswd mmdebstrap; then return; fi
+	trap end_servers EXIT
+	trixie "$machine"
+	closed_registry
+	for version in 1.0 1.1 1.2-rc.1; do
+		truncate --size 4M "$scratch/slot.raw"
+		mkfs.ext4 -q -F -L "v$version" "$scratch/slot.raw"
+		printf 'kernel %s' "$version" > "$scratch/slot.efi"
+		"$OSIMAGE" build --profile native --rootfs-file "$scratch/slot.raw" --uki-file "$scratch/slot.efi" \
+			--output "$scratch/slot.oci.tar" > /dev/null
+		"$OSIMAGE" push "$scratch/slot.oci.tar" "$registry/fleet/os:$version" &> /dev/null
+		sha256sum < "$scratch/slot.raw" > "$scratch/slot-$version.sum"
+		rm "$scratch/slot.oci.tar"
+	done
+	"$OSIMAGE" copy "$registry/fleet/os:1.0" "$registry/fleet/os:stable" &> /dev/null
+	"$OSIMAGE" copy "$registry/fleet/os:1.1" "$registry/fleet/os:latest" &> /dev/null
+	serve "$registry/fleet/os"
+
+	# As files; a channel offers what it stands for, and nothing newer.
+	definitions --files /srv/os --channel stable
+	in_trixie list > "$scratch/list" || fail "no list" "$scratch/list"
+	if grep -q '1\.1' "$scratch/list"; then fail "stable offers what is newer" "$scratch/list"; fi
+	in_trixie update > "$scratch/list" 2>&1 || fail "no update" "$scratch/list"
+	[ "$(cd "$machine/srv/os" && echo *)" = 'os_1.0.rootfs.raw os_1.0.uki.efi' ] || fail "other files" "$scratch/list"
+	definitions --files /srv/os
+	in_trixie list > "$scratch/list" || fail "no list" "$scratch/list"
+	grep -q '1\.2~rc\.1' "$scratch/list" || fail "not all versions" "$scratch/list"
+	in_trixie update 1.1 > "$scratch/list" 2>&1 || fail "no update" "$scratch/list"
+	sha256sum < "$machine/srv/os/os_1.1.rootfs.raw" | diff - "$scratch/slot-1.1.sum" || fail "another file"
+	grep -q 'GET /sysupdate/.*/SHA256SUMS 200' "$scratch/serve.log" || fail "nothing was asked for" "$scratch/serve.log"
+
+	# Into the empty one of two slots.
+	truncate --size 32M "$scratch/slots"
+	sfdisk --quiet "$scratch/slots" <<- 'END'
+		label: gpt
+		size=8MiB, type=4f68bce3-e8cd-4db1-96e7-fbcaf984b709, name=os_1.0
+		size=8MiB, type=4f68bce3-e8cd-4db1-96e7-fbcaf984b709, name=_empty
+	END
+	loop="$(losetup --find --show --partscan "$scratch/slots")"
+	trap 'losetup --detach "$loop"; end_servers' EXIT
+	definitions
+	rm "$machine/etc/sysupdate.d/"*-uki.transfer
+	sed -i "s|^Path=auto|Path=$loop|" "$machine/etc/sysupdate.d/"*.transfer
+	in_trixie update 1.1 > "$scratch/list" 2>&1 || fail "no update of a slot" "$scratch/list"
+	[ "$(sfdisk --part-label "$loop" 2)" = os_1.1 ] || fail "the slot has no name"
+	dd if="$scratch/slots" bs=1M skip="$(($(sfdisk --json "$loop" | jq '.partitiontable.partitions[1].start') / 2048))" \
+		count=4 status=none | sha256sum | diff - "$scratch/slot-1.1.sum" || fail "another slot"
+
+	# What nobody has signed is not offered.
+	"$OSIMAGE" keygen --output "$scratch/sysupdate-key" &> /dev/null
+	serve --require-signature "$scratch/sysupdate-key.pub" "$registry/fleet/os"
+	definitions --files /srv/os
+	if in_trixie update > "$scratch/list" 2>&1 && [ -e "$machine/srv/os/os_1.2~rc.1.uki.efi" ]; then
+		fail "something unsigned was installed" "$scratch/list"
+	fi
+}
+
+# definitions ARGUMENT…: of transfers, on the machine.
+definitions() {
+	rm -rf "$machine/etc/sysupdate.d"
+	mkdir -p "$machine/etc/sysupdate.d" "$machine/srv/os"
+	"$OSIMAGE" sysupdate-config "$registry/fleet/os:1.1" --server "http://127.0.0.1:$server" \
+		--output "$machine/etc/sysupdate.d" "$@" > /dev/null
+}
+
+# in_trixie ARGUMENT…: systemd-sysupdate there.
+in_trixie() {
+	unshare --mount bash -euc '
+		mount --rbind /dev "$1/dev"
+		mount --rbind /sys "$1/sys"
+		mount -t proc proc "$1/proc"
+		mount -t tmpfs tmpfs "$1/run"
+		machine="$1"
+		shift
+		chroot "$machine" /usr/lib/systemd/systemd-sysupdate --no-pager "$@"' in_trixie "$machine" "$@"
+}
