@@ -25,7 +25,7 @@ use crate::chunks::{Chunk, Opener, Sealer};
 use crate::{Error, Result};
 
 /// How many chunks wait between who has them and who reads, for each part and for the seeds.
-const QUEUE: usize = 8;
+const QUEUE: usize = 2;
 /// How many chunks in a row must have turned out to be others before they are not looked for there
 /// one by one any more.
 const PATIENCE: u32 = 4;
