@@ -171,11 +171,15 @@ impl Said<'_> {
                 self.note("no command line", "pack one, or append what is needed to the script");
             }
         }
-        self.comes_by_network();
+        self.comes_by_network(true);
     }
 
     /// Where the root file system comes from, on a machine that boots by the network.
-    fn comes_by_network(&mut self) {
+    fn comes_by_network(&mut self, by_script: bool) {
+        let annotations = &self.facts.image.manifest.annotations;
+        if by_script && annotations.get(ipxe::NETBOOT_WORDS).is_some() {
+            return self.has("words for the command line with which its root comes by the network");
+        }
         let local = self.facts.command_line.as_deref().is_some_and(|line| {
             let mut words = line.split(' ').filter_map(|word| word.strip_prefix("root="));
             words.any(|root| {
@@ -232,7 +236,7 @@ impl Said<'_> {
             let what = format!("it has {} MiB, all of which firmware keeps in memory", size >> 20);
             self.note(what, "leave the root file system out of it");
         }
-        self.comes_by_network();
+        self.comes_by_network(false);
     }
 
     fn boot_operator(&mut self) {

@@ -84,6 +84,7 @@ struct Case<'a> {
     more: &'a [&'a str],
     lacks: &'a [(&'a str, &'a str)],
     notes: &'a [(&'a str, &'a str)],
+    has: &'a [(&'a str, &'a str)],
 }
 
 fn packed(scratch: &Scratch, case: &Case) -> String {
@@ -123,8 +124,15 @@ fn what_is_lacking_is_said_for_each_way() {
     let with = |rootfs| [("rootfs", rootfs), all[1], all[2]];
     let squashed: &[(&str, &[u8])] = &[("squashfs", b"hsqs"), all[1], all[2]];
     let good = "root=LABEL=ROOT ro console=ttyS0";
-    let none =
-        Case { profile: "native", parts: all, line: good, more: &[], lacks: &[], notes: &[] };
+    let none = Case {
+        profile: "native",
+        parts: all,
+        line: good,
+        more: &[],
+        lacks: &[],
+        notes: &[],
+        has: &[],
+    };
     #[rustfmt::skip]
     let cases = [
         Case {
@@ -160,6 +168,10 @@ fn what_is_lacking_is_said_for_each_way() {
         Case { parts: &with(&tar), lacks: &[("deploy", "a tar, and no disk"), ("sysupdate", "is a tar"), ("qemu", "no image of a root")], ..none },
         Case { parts: &with(b"what"), notes: &[("deploy", "not known")], ..none },
         Case { parts: &all[2..], line: "", lacks: &[("qemu", "no command line")], notes: &[("ipxe", "no initramfs")], ..none },
+        Case {
+            profile: "ironcore", parts: squashed, more: &["--annotation", "dev.osimage.netboot.cmdline=fetch={squashfs}"],
+            has: &[("ipxe", "its root comes by the network")], ..none
+        },
         Case { line: "a ${b}", lacks: &[("ipxe", "`${`")], ..none },
         Case {
             parts: &[("uki", &unified)], line: "",
@@ -190,7 +202,7 @@ fn what_is_lacking_is_said_for_each_way() {
             report["findings"].as_array().unwrap().iter().any(|finding| {
                 finding["level"] == level
                     && finding["what"].as_str().unwrap().contains(what)
-                    && finding["remedy"].is_string()
+                    && finding["remedy"].is_string() == (level != "has")
             })
         };
         for (way, what) in case.lacks {
@@ -201,6 +213,9 @@ fn what_is_lacking_is_said_for_each_way() {
         }
         for (way, what) in case.notes {
             assert!(said("note", way, what), "{way} {what}: {shown}");
+        }
+        for (way, what) in case.has {
+            assert!(said("has", way, what), "{way} {what}: {shown}");
         }
         for report in &reports {
             let lacks = |finding: &Value| finding["level"] == "lacks";
