@@ -21,6 +21,7 @@ use crate::platform::Wanted;
 use crate::promote::{Record, Stages};
 use crate::registry::credentials::{Credentials, Environment};
 use crate::registry::fuzzing::{challenge, link};
+use crate::serve::fuzzing::request;
 
 /// What is read of an archive.
 const MOST: u64 = 4 << 20;
@@ -42,6 +43,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("locks", |bytes, _| locks(bytes)),
     ("records", |bytes, _| records(bytes)),
     ("stages", |bytes, _| stages(bytes)),
+    ("requests", |bytes, _| request(bytes)),
     ("packs", packs),
     ("tables", |bytes, _| table(bytes)),
     ("seeds", seed),

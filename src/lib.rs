@@ -44,7 +44,8 @@
 //! With the feature `oci-spec`, a module `interop` converts from and to the types of the crate of that
 //! name.
 //!
-//! The folder `examples/` has a builder, a controller, a publisher and a maker of indexes.
+//! The folder `examples/` has a builder, a controller, a publisher, a maker of indexes and a boot
+//! server.
 //!
 //! It runs on Linux and blocks: from asynchronous code, call it in a thread that may wait, such as
 //! one of tokio's `spawn_blocking`. A registry that is asked from a thread that drives a runtime

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use osimage::lock::ImagesLock;
+use osimage::names::Reference;
 use osimage::serve::{self, Prefix, Record, Reload, Server, Stop};
 use osimage::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -20,13 +21,17 @@ use super::output;
   osimage serve --listen 0.0.0.0:8080 --allow ghcr.io/me       all of a folder, for a network
   osimage serve --require-signature release.pub --allow ghcr.io/me
   osimage serve --offline --cache /srv/boot ghcr.io/me/os:1.0  from the cache alone
+  osimage serve --listen 192.0.2.1:8080 --print-dnsmasq        for machines that ask for a boot server
   curl http://127.0.0.1:8080/boot/ghcr.io/me/os/1.0/vmlinuz
 
 An image is a folder, /boot/HOST/REPOSITORY/TAG or /boot/HOST/REPOSITORY/DIGEST, with /ARCH behind
 it for an image of several, and its files lie there beside their SHA256SUMS. What boots is whole and
 checked before its first byte goes out; a large layer streams, and its end waits for its digest.
+For iPXE there is /boot.ipxe?uuid=…&mac=…&arch=…, for systemd-sysupdate
+/sysupdate/HOST/REPOSITORY[/CHANNEL], for clients of registries /v2/HOST/REPOSITORY.
+
 Sockets that systemd hands over take the place of --listen. SIGTERM ends the server after the
-answers that have begun, SIGHUP has it read its certificate anew.")]
+answers that have begun, SIGHUP has it read its certificate and --hosts anew.")]
 pub struct Args {
     /// Images in registries that may be asked for; a name without a tag stands for all of its
     /// repository
@@ -48,6 +53,9 @@ pub struct Args {
     /// Take the digests of images from this lock file, and serve nothing else
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
+    /// Which machine boots what from /boot.ipxe: machines by UUID and MAC, groups, and all others
+    #[arg(long, value_name = "FILE")]
+    hosts: Option<PathBuf>,
     #[command(flatten)]
     gate: GateArgs,
     /// Folder of the cache, which is a store [default: $CACHE_DIRECTORY, or osimage in the user's
@@ -64,6 +72,12 @@ pub struct Args {
     /// For how many seconds a tag stands for what was found
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     fresh: u64,
+    /// Take over what an older version has: a layer's file, a folder of them, a disk; can be repeated
+    #[arg(long, value_name = "PATH")]
+    seed: Vec<PathBuf>,
+    /// Print the lines with which dnsmasq sends machines to this server, and serve nothing
+    #[arg(long, requires = "listen")]
+    print_dnsmasq: bool,
     /// Write one JSON object a request on standard error, instead of a line
     #[arg(long)]
     json: bool,
@@ -72,6 +86,9 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<()> {
     let images = args.images.iter().map(|image| context.reference(image));
     let images = images.collect::<Result<Vec<_>>>()?;
+    if args.print_dnsmasq {
+        return output::print(&serve::dnsmasq(&server_address(args)?, only(&images)));
+    }
     let lock = args.lock.as_deref().map(ImagesLock::load).transpose()?;
     let json = args.json;
     let settings = serve::Settings::new(cache_folder(args)?)
@@ -80,6 +97,8 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         .images(images)
         .require(args.gate.gate()?.requirements().cloned())
         .lock(lock)
+        .hosts(args.hosts.clone())
+        .seeds(&args.seed)
         .offline(args.offline)
         .fresh(Duration::from_secs(args.fresh))
         .tls(args.tls_cert.clone().zip(args.tls_key.clone()))
@@ -94,6 +113,21 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
         output::say(&format!("osimage: serving on {scheme}://{address}"));
     }
     server.run()
+}
+
+/// The address by which machines come to the server.
+fn server_address(args: &Args) -> Result<String> {
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    match args.listen.first() {
+        Some(address) if !address.ip().is_unspecified() => Ok(format!("{scheme}://{address}")),
+        _ => Err(Error::usage("machines cannot be sent to every address of this one")
+            .with_hint("name the address by which they reach it with --listen")),
+    }
+}
+
+/// The only one of several images.
+fn only(images: &[Reference]) -> Option<&Reference> {
+    if let [one] = images { Some(one) } else { None }
 }
 
 /// The sockets that were handed over, else those of the addresses.

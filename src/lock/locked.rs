@@ -67,7 +67,7 @@ impl Locked {
     /// certificate says. Nothing is said where there is nobody.
     #[must_use]
     pub fn signed_by(mut self, signers: &[Signer]) -> Self {
-        let names: BTreeSet<_> = signers.iter().map(name_of).collect();
+        let names: BTreeSet<_> = signers.iter().map(ToString::to_string).collect();
         self.annotations.remove(SIGNED_BY);
         if !names.is_empty() {
             let names = names.into_iter().collect::<Vec<_>>().join(", ");
@@ -197,14 +197,6 @@ fn of_kbld(id: &str, image: &Reference) -> Option<Reference> {
         Some(whole).filter(|it| is_same(it.repository(), image.repository()))
     };
     id.parse().ok().or_else(short).filter(named)
-}
-
-/// Who somebody is, for whoever has the key or knows the identity.
-fn name_of(signer: &Signer) -> String {
-    match signer {
-        Signer::Key(key) => key.fingerprint().to_string(),
-        Signer::Certified { identity, issuer } => format!("{identity} ({issuer})"),
-    }
 }
 
 /// All manifests of an image.

@@ -70,6 +70,30 @@ impl Allowed {
         Allowed { prefixes, named }
     }
 
+    /// The images that are named.
+    pub fn named(&self) -> &[Reference] {
+        &self.named
+    }
+
+    /// The same, and these images too.
+    pub fn with<'a>(&self, more: impl Iterator<Item = &'a Reference>) -> Self {
+        let mut all = self.clone();
+        for image in more {
+            if !all.named.contains(image) {
+                all.named.push(image.clone());
+            }
+        }
+        all
+    }
+
+    /// The image, where only one may be asked for.
+    pub fn only(&self) -> Option<&Reference> {
+        match (self.prefixes.as_slice(), self.named.as_slice()) {
+            ([], [one]) if one.tag_or_digest().is_ok() => Some(one),
+            _ => None,
+        }
+    }
+
     /// Whether nothing may be asked for.
     pub fn is_empty(&self) -> bool {
         self.prefixes.is_empty() && self.named.is_empty()

@@ -15,6 +15,7 @@ use crate::manifest::{Manifests, RawManifest};
 use crate::names::{EntryName, Reference, RepositoryName, Tag};
 use crate::oci::{self, Descriptor, Index, MAX_MANIFEST};
 use crate::registry::{Client, RemoteImage};
+use crate::update::{self, Seed};
 use crate::{Error, Kind, Result, durable, file, json};
 
 /// The folder in the cache of what names stand for.
@@ -31,6 +32,8 @@ pub(super) struct Behind {
     entry: Descriptor,
     /// Nothing where it is read from the cache alone.
     remote: Option<RemoteImage>,
+    /// What has parts of it already.
+    seeds: Arc<[PathBuf]>,
     manifests: Manifests,
     attached: Mutex<Vec<Descriptor>>,
 }
@@ -52,9 +55,15 @@ impl Behind {
         };
         let entry = remote.root().descriptor().clone();
         let cache = cache.clone();
-        let (manifests, attached) = (Manifests::default(), Mutex::default());
-        let reference = reference.clone();
-        Ok(Behind { cache, reference, entry, remote: Some(remote), manifests, attached })
+        Ok(Behind {
+            cache,
+            reference: reference.clone(),
+            entry,
+            remote: Some(remote),
+            seeds: Arc::default(),
+            manifests: Manifests::default(),
+            attached: Mutex::default(),
+        })
     }
 
     /// What a name stood for when it was looked up before; `None` where that is not known.
@@ -104,9 +113,20 @@ impl Behind {
             reference: reference.clone(),
             entry,
             remote: None,
+            seeds: Arc::default(),
             manifests: Manifests::default(),
             attached: Mutex::new(attached),
         }))
+    }
+
+    /// The same, with what has parts of it already.
+    pub fn seeded(self, seeds: &Arc<[PathBuf]>) -> Self {
+        Behind { seeds: seeds.clone(), ..self }
+    }
+
+    /// Whether something has parts of it already.
+    pub fn is_seeded(&self) -> bool {
+        self.remote.is_some() && !self.seeds.is_empty()
     }
 
     /// The image or the index.
@@ -293,7 +313,26 @@ impl Source for Behind {
 impl Upstream for Behind {
     fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
         match &self.remote {
-            Some(remote) => work(remote),
+            Some(remote) if self.seeds.is_empty() => work(remote),
+            Some(remote) => {
+                let mut seeds = Vec::new();
+                for path in self.seeds.iter() {
+                    let opened = match path.is_dir() {
+                        true => Seed::in_folder(path),
+                        false => Seed::open(path).map(|seed| vec![seed]),
+                    };
+                    // Without it, more is fetched.
+                    match opened {
+                        Ok(opened) => seeds.extend(opened),
+                        Err(e) => log::warn!("{} is not taken over from: {e}", path.display()),
+                    }
+                }
+                let options = update::Options::new().seeds(seeds);
+                let work = Mutex::new(work);
+                update::with(remote, &self.entry, &options, |source| {
+                    (work.lock().unwrap_or_else(PoisonError::into_inner))(source)
+                })
+            }
             None => Err(Error::network(format!(
                 "{} is not in the cache, and no registry is asked",
                 self.reference

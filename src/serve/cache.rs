@@ -116,6 +116,12 @@ impl Cache {
         self.layout.file(descriptor).is_ok_and(|file| file.is_some())
     }
 
+    /// Whether a piece of content is there, or has come and does not have its name yet.
+    pub fn has_come(&self, descriptor: &Descriptor) -> bool {
+        let sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+        sound.contains(&descriptor.digest) || self.has(descriptor)
+    }
+
     /// The file of content that needs no further look.
     fn known_sound(&self, descriptor: &Descriptor) -> Option<Arc<File>> {
         let sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::behind::Behind;
 use super::cache::Upstream;
-use super::failure::Failure;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::image::{Contents, Image, Layer, Role};
@@ -48,8 +47,7 @@ impl Served {
 
     /// A file of an image's folder.
     fn of(file: &netboot::Served, image: &Image, source: &Arc<Behind>) -> Self {
-        // What boots must not begin where it may turn out to be wrong.
-        let whole = matches!(file.role, Some(Role::Kernel | Role::Initramfs | Role::Uki));
+        let whole = goes_whole(file.role);
         let (descriptor, upstream): (_, Arc<dyn Upstream>) = match &file.holds {
             Holds::Text(text) => return Served::made(&file.name, TEXT, text.clone()),
             Holds::Blob(blob) => (blob.clone(), source.clone()),
@@ -65,6 +63,12 @@ impl Served {
         let from = From::Cache { upstream, whole };
         Served { name: file.name.clone(), descriptor, media_type, from }
     }
+}
+
+/// Whether nothing of a layer goes out before all of it is right: what boots must not begin where it
+/// may turn out to be wrong.
+pub(super) fn goes_whole(role: Option<Role>) -> bool {
+    matches!(role, Some(Role::Kernel | Role::Initramfs | Role::Uki))
 }
 
 /// What firmware wants to hear of a file, and others do not mind.
@@ -88,8 +92,6 @@ pub(super) struct Folder {
     files: Vec<Served>,
     /// What [`netboot`] says of them.
     known: Vec<netboot::Served>,
-    /// Why there is no script for iPXE.
-    no_script: Option<Failure>,
 }
 
 impl Folder {
@@ -111,35 +113,34 @@ impl Folder {
         let known = netboot::folder(&image, command_line.as_deref());
         let files = known.iter().map(|file| Served::of(file, &image, source)).collect();
         let base = base_of(source, &image.descriptor.digest);
-        let mut folder = Folder { image, base, command_line, files, known, no_script: None };
-        match folder.script(&[]) {
-            Ok(script) => folder.files.push(Served::made(netboot::SCRIPT, TEXT, script)),
-            Err(e) if e.kind() == Kind::NotFound => {}
-            Err(e) => folder.no_script = Some(e.into()),
-        }
+        let mut folder = Folder { image, base, command_line, files, known };
         let sums = netboot::Served::checksums(&folder.known);
         folder.files.push(Served::made(netboot::Served::CHECKSUMS, TEXT, sums));
         Ok(folder)
     }
 
-    /// The file of a name.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn file(&self, name: &str) -> Result<&Served, Failure> {
-        if let Some(file) = self.files.iter().find(|file| file.name == name) {
-            return Ok(file);
-        }
-        let no_script = self.no_script.clone().filter(|_| name == netboot::SCRIPT);
-        Err(no_script.unwrap_or_else(Failure::unknown))
+    /// The file of a name; the script for iPXE is [none](Self::script).
+    pub fn file(&self, name: &str) -> Option<&Served> {
+        self.files.iter().find(|file| file.name == name)
     }
 
-    /// The script with which iPXE boots the image, with more words on the command line.
+    /// All of them.
+    pub fn files(&self) -> &[Served] {
+        &self.files
+    }
+
+    /// What they are for.
+    pub fn known(&self) -> &[netboot::Served] {
+        &self.known
+    }
+
+    /// The script with which iPXE boots the image, with more words on the command line. Its addresses
+    /// begin with that of the server, as the client has it, since the command line may have one too.
     ///
     /// # Errors
     /// As [`netboot::ipxe::script`].
-    pub fn script(&self, more: &[String]) -> Result<String> {
-        let address = |file: &netboot::Served| Ok(format!("{}/{}", self.base, file.name));
+    pub fn script(&self, server: &str, more: &[String]) -> Result<String> {
+        let address = |file: &netboot::Served| Ok(format!("{server}{}/{}", self.base, file.name));
         netboot::ipxe::script(&self.image, self.command_line.as_deref(), more, &address)
     }
 }
@@ -168,13 +169,18 @@ struct Decoded {
 
 impl Upstream for Decoded {
     fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
-        let mut work =
+        let cache = self.source.cache();
+        let is_there = cache.has(&self.layer);
+        // With what has parts of it, it is put together as it is, and not out of the layer.
+        if self.source.is_seeded() && !is_there {
+            return self.source.with(work);
+        }
+        let mut decoded =
             |source: &dyn Source| work(&Contents::new(source, std::iter::once(&self.layer)));
         // What is here need not come a second time.
-        let cache = self.source.cache();
-        match cache.has(&self.layer) {
-            true => work(cache.layout()),
-            false => self.source.with(&mut work),
+        match is_there {
+            true => decoded(cache.layout()),
+            false => self.source.with(&mut decoded),
         }
     }
 }

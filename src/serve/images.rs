@@ -2,42 +2,53 @@
 //! while, and nothing comes of an image before all who must have signed it.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::allowed::{Allowed, Answer};
 use super::behind::Behind;
 use super::cache::{Cache, Upstream};
 use super::failure::Failure;
 use super::folder::Folder;
+use super::site::KnownHosts;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::graph::MAX_DEPTH;
 use crate::image::{Image, Role, select};
 use crate::lock::ImagesLock;
-use crate::manifest::RawManifest;
-use crate::names::{Reference, RepositoryName, TagOrDigest, digest_of_tag};
+use crate::names::{Reference, RepositoryName, Tag, TagOrDigest, digest_of_tag};
 use crate::oci::{self, Descriptor};
-use crate::platform::Wanted;
-use crate::registry::{Access, Client, Repository};
+use crate::platform::{self, Wanted};
+use crate::registry::Client;
 use crate::trust::{Asked, Requirement};
 use crate::{Error, Kind, Result};
 
 /// How many names are remembered.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 /// How many digests and blobs are remembered.
-const MOST_LEARNT: usize = 20_000;
+pub(super) const MOST_LEARNT: usize = 20_000;
+/// How many images the page for people has.
+const MOST_SHOWN: usize = 100;
+/// How many tags are looked up to find out what is signed.
+const MOST_TAGS: usize = 50;
+/// How much is asked of registries at once.
+const ASKING: usize = 32;
 /// How long a failure is remembered at most.
 const FAILURE: Duration = Duration::from_secs(5);
 
 /// What there is to know before images are looked up.
 pub(super) struct Rules {
+    /// Without the images that machines boot.
     pub allowed: Allowed,
     /// All of them must hold.
     pub required: Vec<Requirement>,
     pub lock: Option<ImagesLock>,
+    /// What has parts of images already.
+    pub seeds: Arc<[PathBuf]>,
     /// No registry is asked.
     pub offline: bool,
     /// How long a tag stands for what was found.
@@ -46,24 +57,27 @@ pub(super) struct Rules {
 
 /// The images that may be asked for.
 pub(super) struct Images {
-    client: Client,
-    rules: Rules,
-    cache: Arc<Cache>,
+    pub(super) client: Client,
+    pub(super) rules: Rules,
+    hosts: Arc<KnownHosts>,
+    pub(super) cache: Arc<Cache>,
     known: Mutex<HashMap<(RepositoryName, TagOrDigest), Arc<Slot>>>,
-    lists: Lists,
-    learnt: Mutex<Learnt>,
+    pub(super) lists: Mutex<HashMap<RepositoryName, Arc<List>>>,
+    pub(super) learnt: Mutex<Learnt>,
+    /// Who asks a registry, which may take its time, leaves threads for whoever reads files.
+    asking: Semaphore,
 }
 
-/// The tags of repositories, as they were listed.
-type Lists = tokio::sync::Mutex<HashMap<RepositoryName, (Instant, Arc<Vec<String>>)>>;
+/// The tags of a repository, as they were listed; who lists them holds it.
+pub(super) type List = tokio::sync::Mutex<Option<(Instant, Arc<Vec<String>>)>>;
 
 /// What may be asked for because of something else that may.
 #[derive(Default)]
-struct Learnt {
+pub(super) struct Learnt {
     /// Digests that lie below an index, or are attached to an image, of a repository.
-    vouched: HashSet<(RepositoryName, Digest)>,
+    pub vouched: HashSet<(RepositoryName, Digest)>,
     /// The layers and configs of images, with where they come from.
-    blobs: HashMap<(RepositoryName, Digest), (Descriptor, Arc<dyn Upstream>)>,
+    pub blobs: HashMap<(RepositoryName, Digest), (Descriptor, Arc<dyn Upstream>)>,
 }
 
 /// What is known of one name; who looks it up holds it.
@@ -77,21 +91,35 @@ pub(super) struct Found {
     pub entry: Descriptor,
     /// Where it and all below it is read.
     pub source: Arc<Behind>,
+    /// Who has signed it, of those who must.
+    pub signers: Vec<String>,
     /// Why it may not be used by itself; an image below it may have been signed.
     refused: Option<String>,
     folders: tokio::sync::Mutex<HashMap<String, Arc<Folder>>>,
 }
 
 impl Images {
-    pub fn new(client: Client, rules: Rules, cache: Arc<Cache>) -> Self {
+    pub fn new(client: Client, rules: Rules, hosts: Arc<KnownHosts>, cache: Arc<Cache>) -> Self {
         Images {
             client,
             rules,
+            hosts,
             cache,
             known: Mutex::default(),
-            lists: Lists::default(),
+            lists: Mutex::default(),
             learnt: Mutex::default(),
+            asking: Semaphore::new(ASKING),
         }
+    }
+
+    /// What may be asked for now.
+    pub(super) fn allowed(&self) -> Allowed {
+        self.rules.allowed.with(self.hosts.get().images())
+    }
+
+    /// The image, where only one is named and nothing else may be asked for.
+    pub fn only(&self) -> Option<Reference> {
+        self.allowed().only().cloned()
     }
 
     /// The cache.
@@ -108,7 +136,7 @@ impl Images {
         repository: &RepositoryName,
         wanted: &TagOrDigest,
     ) -> Result<Arc<Found>, Failure> {
-        let within = match self.rules.allowed.judge(repository, wanted) {
+        let within = match self.allowed().judge(repository, wanted) {
             Answer::Yes => self.locked(repository, wanted),
             Answer::Within(names) => Some(names),
             Answer::No => return Err(Failure::unknown()),
@@ -118,7 +146,21 @@ impl Images {
         {
             return Err(Failure::unknown());
         }
-        self.look_up(repository, wanted).await
+        let found = self.look_up(repository, wanted).await?;
+        if found.refused.is_some() && wanted.digest().is_some() && !self.is_vouched(&found) {
+            // It may be one of an index that was signed, and asked for before the server started.
+            for tag in Behind::tags(&self.cache, repository).into_iter().rev().take(MOST_TAGS) {
+                let Ok(tag) = tag.parse::<Tag>() else { continue };
+                let _ = self.look_up(repository, &TagOrDigest::Tag(tag)).await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether what was found lies below what is signed.
+    fn is_vouched(&self, found: &Found) -> bool {
+        let key = (found.reference.repository().clone(), found.entry.digest.clone());
+        self.learnt().vouched.contains(&key)
     }
 
     /// The images of a repository that are locked, where a digest is not that of one of them: it may
@@ -144,7 +186,7 @@ impl Images {
             if found.entry.digest == *digest {
                 return Ok(true);
             }
-            let below = blocking(move || below(&found.source, &found.entry)).await?;
+            let below = self.asked(move || below(&found.source, &found.entry)).await?;
             if below.iter().any(|it| it.digest == *digest) {
                 return Ok(true);
             }
@@ -152,7 +194,7 @@ impl Images {
         Ok(false)
     }
 
-    async fn look_up(
+    pub(super) async fn look_up(
         self: &Arc<Self>,
         repository: &RepositoryName,
         wanted: &TagOrDigest,
@@ -183,7 +225,7 @@ impl Images {
         }
         let before = slot.as_ref().and_then(|(_, found)| found.as_ref().ok().cloned());
         let (images, repository, wanted) = (self.clone(), repository.clone(), wanted.clone());
-        let found = blocking(move || images.look(&repository, &wanted, before.as_ref())).await;
+        let found = self.asked(move || images.look(&repository, &wanted, before.as_ref())).await;
         *slot = Some((Instant::now(), found.clone()));
         found
     }
@@ -207,7 +249,8 @@ impl Images {
         };
         let behind = match self.rules.offline {
             true => Err(Error::network("no registry is asked")),
-            false => Behind::remote(&self.client, &reference, pinned.as_ref(), &self.cache),
+            false => Behind::remote(&self.client, &reference, pinned.as_ref(), &self.cache)
+                .map(|source| source.seeded(&self.rules.seeds)),
         };
         let (source, away) = match behind {
             Ok(source) => (source, None),
@@ -248,9 +291,9 @@ impl Images {
         let entry = source.entry().clone();
         let repository = reference.repository().clone();
         let is_vouched = self.learnt().vouched.contains(&(repository, entry.digest.clone()));
-        let refused = match is_vouched {
-            true => None,
-            false => self.refused(&source, &entry.digest, &reference)?,
+        let (signers, refused) = match is_vouched {
+            true => (Vec::new(), None),
+            false => self.signers(&source, &entry.digest, &reference)?,
         };
         source.remember().inspect_err(|e| log::warn!("{reference} is not remembered: {e}")).ok();
         let source = Arc::new(source);
@@ -258,242 +301,105 @@ impl Images {
             let below = below(&source, &entry)?;
             self.vouch(reference.repository(), below.iter().map(|it| it.digest.clone()));
         }
-        Ok(Found { reference, entry, source, refused, folders: tokio::sync::Mutex::default() })
+        Ok(Found {
+            reference,
+            entry,
+            source,
+            signers,
+            refused,
+            folders: tokio::sync::Mutex::default(),
+        })
     }
 
-    /// Why something may not be used: nobody has signed it who must.
-    fn refused(
+    /// Who has signed something, of those who must; why it may not be used, where they have not.
+    fn signers(
         &self,
         source: &Behind,
         digest: &Digest,
         reference: &Reference,
-    ) -> Result<Option<String>> {
+    ) -> Result<(Vec<String>, Option<String>)> {
+        let mut signers = Vec::new();
         for requirement in &self.rules.required {
             let verdict = requirement.verify(source, digest, Asked::Registry(reference))?;
             let what = format!("{}@{digest}", reference.repository());
             match verdict.or_refuse(&what) {
-                Ok(_) => {}
-                Err(e) if e.kind() == Kind::Verification => return Ok(Some(e.to_string())),
+                Ok(verdict) => {
+                    signers.extend(verdict.proofs().iter().map(|it| it.signer().to_string()));
+                }
+                Err(e) if e.kind() == Kind::Verification => {
+                    return Ok((Vec::new(), Some(e.to_string())));
+                }
                 Err(e) => return Err(e),
             }
         }
-        Ok(None)
+        Ok((signers, None))
     }
 
-    fn learnt(&self) -> std::sync::MutexGuard<'_, Learnt> {
-        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets these digests be asked for too, and be used without a signature of their own.
-    fn vouch(&self, repository: &RepositoryName, digests: impl Iterator<Item = Digest>) {
-        let mut learnt = self.learnt();
-        if learnt.vouched.len() >= MOST_LEARNT {
-            learnt.vouched.clear();
+    /// The images that are named, and those that were asked for; what each of them stands for.
+    pub async fn shown(self: &Arc<Self>) -> Vec<(Reference, Result<Arc<Found>, Failure>)> {
+        let allowed = self.allowed();
+        let mut names: Vec<_> =
+            allowed.named().iter().filter(|name| name.tag_or_digest().is_ok()).cloned().collect();
+        let asked = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut more = Vec::new();
+        for ((repository, wanted), slot) in asked {
+            let TagOrDigest::Tag(tag) = &wanted else { continue };
+            let found =
+                slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|it| it.1.is_ok()));
+            let name = Reference::new(repository, tag);
+            if found && digest_of_tag(tag.as_str()).is_none() && !names.contains(&name) {
+                more.push(name);
+            }
         }
-        learnt.vouched.extend(digests.map(|digest| (repository.clone(), digest)));
+        more.sort_by_cached_key(ToString::to_string);
+        names.extend(more);
+        names.truncate(MOST_SHOWN);
+        let mut all = Vec::new();
+        for name in names {
+            let found = match name.tag_or_digest() {
+                Ok(wanted) => self.find(name.repository(), &wanted).await,
+                Err(e) => Err(e.into()),
+            };
+            let found = found.and_then(|found| match oci::is_index(&found.entry.media_type) {
+                true => Ok(found),
+                false => self.check(&found, &found.entry.digest).map(|()| found),
+            });
+            all.push((name, found));
+        }
+        all
     }
 
-    /// The manifest or the index of a name, for whoever stands before a registry; also one that is
-    /// attached to an image that may be asked for. Its layers may be asked for from then on.
-    ///
-    /// # Errors
-    /// What keeps it from being used.
-    pub async fn manifest(
-        self: &Arc<Self>,
-        repository: &RepositoryName,
-        wanted: &TagOrDigest,
-    ) -> Result<Arc<RawManifest>, Failure> {
-        let found = match self.attached_to(repository, wanted) {
-            Some(subject) => {
-                let subject = self.find(repository, &subject).await?;
-                self.check(&subject, &subject.entry.digest)?;
-                let found = self.look_up(repository, wanted).await?;
-                self.vouch(repository, std::iter::once(found.entry.digest.clone()));
-                found
-            }
-            None => {
-                let vouched = wanted.digest().is_some_and(|digest| {
-                    self.learnt().vouched.contains(&(repository.clone(), digest.clone()))
-                });
-                let found = match vouched {
-                    true => self.look_up(repository, wanted).await?,
-                    false => self.find(repository, wanted).await?,
-                };
-                if !vouched {
-                    self.check(&found, &found.entry.digest)?;
-                }
-                found
-            }
-        };
-        let (images, of) = (self.clone(), found);
-        blocking(move || images.learn(&of)).await
+    /// For which architectures an index has images, as they stand in an address.
+    pub async fn architectures(self: &Arc<Self>, found: &Arc<Found>) -> Vec<String> {
+        let found = found.clone();
+        let listed = self.asked(move || {
+            let root = found.source.manifest(&found.entry)?;
+            let mut all: Vec<_> = root
+                .index()
+                .iter()
+                .flat_map(|index| &index.manifests)
+                .filter_map(|entry| Some(entry.platform.as_ref()?.architecture.clone()))
+                .filter(|arch| platform::is_known(arch))
+                .collect();
+            all.sort();
+            all.dedup();
+            Ok::<_, Error>(all)
+        });
+        listed.await.unwrap_or_default()
     }
 
-    /// What a tag of cosign's, or of a list of referrers, is about (distribution-spec, "Referrers Tag
-    /// Schema").
-    fn attached_to(
+    /// Does what may ask a registry.
+    pub(super) async fn asked<T: Send + 'static, E: Into<Failure> + Send + 'static>(
         &self,
-        repository: &RepositoryName,
-        wanted: &TagOrDigest,
-    ) -> Option<TagOrDigest> {
-        let TagOrDigest::Tag(tag) = wanted else { return None };
-        let digest = digest_of_tag(tag.as_str())?;
-        // A name that was given as it is means itself.
-        let is_named = self.rules.allowed.judge(repository, wanted) == Answer::Yes
-            && !self.rules.allowed.has_all_of(repository);
-        (!is_named).then_some(TagOrDigest::Digest(digest))
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure> {
+        // It is closed by nobody.
+        let _place = self.asking.acquire().await;
+        blocking(work).await
     }
 
-    /// Reads what was found, and lets what it points to be asked for.
-    fn learn(&self, found: &Found) -> Result<Arc<RawManifest>> {
-        let root = found.source.manifest(&found.entry)?;
-        let repository = found.reference.repository();
-        match root.manifest() {
-            None => {
-                self.vouch(repository, root.children().into_iter().map(|it| it.digest.clone()));
-            }
-            Some(manifest) => {
-                let mut learnt = self.learnt();
-                if learnt.blobs.len() >= MOST_LEARNT {
-                    learnt.blobs.clear();
-                }
-                for blob in manifest.layers.iter().chain([&manifest.config]) {
-                    let key = (repository.clone(), blob.digest.clone());
-                    learnt.blobs.insert(key, (blob.clone(), found.source.clone()));
-                }
-            }
-        }
-        Ok(root)
-    }
-
-    /// A blob of a repository, and where it comes from: of an image that may be asked for, or any
-    /// where all of the repository may.
-    ///
-    /// # Errors
-    /// What keeps it from being used.
-    pub async fn blob(
-        self: &Arc<Self>,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<(Descriptor, Arc<dyn Upstream>), Failure> {
-        let key = (repository.clone(), digest.clone());
-        let known = |images: &Images| images.learnt().blobs.get(&key).cloned();
-        if let Some(known) = known(self) {
-            return Ok(known);
-        }
-        let free = self.rules.required.is_empty() && self.rules.lock.is_none();
-        if self.rules.allowed.has_all_of(repository) && free && !self.rules.offline {
-            let (images, repository, digest) = (self.clone(), repository.clone(), digest.clone());
-            let (found, upstream) = blocking(move || {
-                let repository = images.client.repository(&repository, Access::Pull)?;
-                let descriptor = repository.blob(&digest)?;
-                let upstream: Arc<dyn Upstream> = Arc::new(InRegistry(repository));
-                Ok::<_, Error>((descriptor, upstream))
-            })
-            .await?;
-            return Ok((found, upstream));
-        }
-        // A client that knows the manifest from elsewhere asks for its layers alone.
-        for name in self.rules.allowed.named_in(repository) {
-            let Ok(wanted) = name.tag_or_digest() else { continue };
-            let found = self.find(repository, &wanted).await?;
-            self.check(&found, &found.entry.digest)?;
-            let images = self.clone();
-            blocking(move || {
-                images.learn(&found)?;
-                for image in below(&found.source, &found.entry)? {
-                    if let Some(manifest) = found.source.manifest(&image)?.manifest() {
-                        let blobs = manifest.layers.iter().chain([&manifest.config]);
-                        let repository = found.reference.repository();
-                        let mut learnt = images.learnt();
-                        for blob in blobs {
-                            let key = (repository.clone(), blob.digest.clone());
-                            learnt.blobs.insert(key, (blob.clone(), found.source.clone()));
-                        }
-                    }
-                }
-                Ok::<_, Error>(())
-            })
-            .await?;
-        }
-        known(self).ok_or_else(Failure::unknown)
-    }
-
-    /// Whether anything of a repository may be asked for.
-    pub fn has_any_of(&self, repository: &RepositoryName) -> bool {
-        self.rules.allowed.has_all_of(repository)
-            || self.rules.allowed.named_in(repository).next().is_some()
-    }
-
-    /// The tags of a repository, sorted; where not all of it may be asked for, those that may.
-    ///
-    /// # Errors
-    /// What the registry gives.
-    pub async fn tags(
-        self: &Arc<Self>,
-        repository: &RepositoryName,
-    ) -> Result<Arc<Vec<String>>, Failure> {
-        if !self.has_any_of(repository) {
-            return Err(Failure::unknown());
-        }
-        if !self.rules.allowed.has_all_of(repository) {
-            let named = self.rules.allowed.named_in(repository);
-            let mut tags: Vec<_> =
-                named.filter_map(|it| it.tag()).map(ToString::to_string).collect();
-            tags.sort();
-            return Ok(Arc::new(tags));
-        }
-        // Whoever comes meanwhile waits for what is listed now.
-        let mut lists = self.lists.lock().await;
-        if let Some((when, known)) = lists.get(repository)
-            && when.elapsed() < self.rules.fresh
-        {
-            return Ok(known.clone());
-        }
-        let (images, of) = (self.clone(), repository.clone());
-        let listed = blocking(move || images.list(&of)).await;
-        let known = lists.get(repository).map(|(_, known)| known.clone());
-        let tags = match (listed, known) {
-            (Ok(tags), _) => Arc::new(tags),
-            (Err(failure), Some(known)) if failure.is_of_the_network() => known,
-            (Err(failure), _) => return Err(failure),
-        };
-        lists.insert(repository.clone(), (Instant::now(), tags.clone()));
-        Ok(tags)
-    }
-
-    /// The tags as the registry lists them, else those that are remembered.
-    fn list(&self, repository: &RepositoryName) -> Result<Vec<String>> {
-        let remembered = || Behind::tags(&self.cache, repository);
-        let mut tags = match self.rules.offline {
-            true => remembered(),
-            false => match self.client.repository(repository, Access::Pull)?.tags() {
-                Err(e) if e.kind() == Kind::Network => {
-                    log::warn!("the tags of {repository} are what is remembered: {e}");
-                    remembered()
-                }
-                listed => listed?,
-            },
-        };
-        tags.sort();
-        Ok(tags)
-    }
-
-    /// What is attached to an image; it may be asked for from then on.
-    ///
-    /// # Errors
-    /// What keeps the image from being used.
-    pub async fn referrers(
-        self: &Arc<Self>,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Vec<Descriptor>, Failure> {
-        let found = self.find(repository, &TagOrDigest::Digest(digest.clone())).await?;
-        self.check(&found, digest)?;
-        let (source, of) = (found.source.clone(), digest.clone());
-        let listed = blocking(move || source.listed_referrers(&of)).await?;
-        self.vouch(repository, listed.iter().map(|it| it.digest.clone()));
-        Ok(listed)
+    pub(super) fn learnt(&self) -> std::sync::MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The files of an image, or of the one of an index that is wanted.
@@ -512,7 +418,7 @@ impl Images {
             return Ok(known.clone());
         }
         let (images, of) = (self.clone(), found.clone());
-        let folder = blocking(move || images.open_folder(&of, wanted.as_ref())).await?;
+        let folder = self.asked(move || images.open_folder(&of, wanted.as_ref())).await?;
         folders.insert(key, folder.clone());
         Ok(folder)
     }
@@ -545,10 +451,12 @@ impl Images {
     /// # Errors
     /// [`Failure::unsigned`]; what the registry gives.
     pub fn check(&self, found: &Found, digest: &Digest) -> Result<(), Failure> {
-        let Some(why) = &found.refused else { return Ok(()) };
+        let Some(why) = found.refused.as_ref().filter(|_| !self.is_vouched(found)) else {
+            return Ok(());
+        };
         let below = *digest != found.entry.digest;
         let refused = match below {
-            true => self.refused(&found.source, digest, &found.reference)?,
+            true => self.signers(&found.source, digest, &found.reference)?.1,
             false => Some(why.clone()),
         };
         match refused {
@@ -562,7 +470,7 @@ impl Images {
 }
 
 /// The images of an index, and those below them.
-fn below(source: &Behind, entry: &Descriptor) -> Result<Vec<Descriptor>> {
+pub(super) fn below(source: &Behind, entry: &Descriptor) -> Result<Vec<Descriptor>> {
     let mut all = Vec::new();
     let mut open = vec![(entry.clone(), 0)];
     while let Some((entry, depth)) = open.pop() {
@@ -575,15 +483,6 @@ fn below(source: &Behind, entry: &Descriptor) -> Result<Vec<Descriptor>> {
         }
     }
     Ok(all)
-}
-
-/// A blob of a repository of which nothing else is known.
-struct InRegistry(Repository);
-
-impl Upstream for InRegistry {
-    fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
-        work(&self.0)
-    }
 }
 
 /// Does what blocks on a thread that may.

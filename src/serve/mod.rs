@@ -38,16 +38,23 @@ mod body;
 mod cache;
 mod connection;
 mod content;
+mod dnsmasq;
 mod failure;
 mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod hosts;
 mod images;
 mod listener;
 mod log;
 mod metrics;
+mod page;
+mod pulled;
 mod registry;
 mod reply;
 mod route;
 mod site;
+mod sysupdate;
 mod tls;
 
 use std::net::TcpListener;
@@ -60,12 +67,14 @@ use tokio::sync::watch;
 use self::allowed::Allowed;
 pub use self::allowed::Prefix;
 use self::cache::Cache;
+pub use self::dnsmasq::dnsmasq;
+pub use self::hosts::{Boots, Hosts};
 use self::images::{Images, Rules};
 pub use self::listener::{inherited, listen};
 pub use self::log::Record;
 use self::metrics::Metrics;
 use self::reply::Observer;
-use self::site::Site;
+use self::site::{KnownHosts, Site};
 use self::tls::Tls;
 use crate::lock::ImagesLock;
 use crate::names::Reference;
@@ -81,6 +90,8 @@ pub struct Settings {
     images: Vec<Reference>,
     required: Vec<Requirement>,
     lock: Option<ImagesLock>,
+    hosts: Option<PathBuf>,
+    seeds: Vec<PathBuf>,
     offline: bool,
     fresh: Duration,
     tls: Option<(PathBuf, PathBuf)>,
@@ -98,6 +109,8 @@ impl Settings {
             images: Vec::new(),
             required: Vec::new(),
             lock: None,
+            hosts: None,
+            seeds: Vec::new(),
             offline: false,
             fresh: Duration::from_secs(60),
             tls: None,
@@ -139,6 +152,22 @@ impl Settings {
     #[must_use]
     pub fn lock(mut self, lock: impl Into<Option<ImagesLock>>) -> Self {
         self.lock = lock.into();
+        self
+    }
+
+    /// The file that says which machine boots what, as [`Hosts::load`] reads it. Its images may be
+    /// asked for.
+    #[must_use]
+    pub fn hosts(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.hosts = file.into();
+        self
+    }
+
+    /// What has parts of images already, so that only the rest is fetched of layers in chunks: files
+    /// of older versions, folders of them, disks. Each is opened when something is fetched.
+    #[must_use]
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.seeds.extend(seeds.into_iter().map(Into::into));
         self
     }
 
@@ -192,15 +221,21 @@ impl Stop {
 
 /// Has a server read anew what lies in files, from any thread.
 #[derive(Clone)]
-pub struct Reload(Option<Arc<Tls>>);
+pub struct Reload {
+    tls: Option<Arc<Tls>>,
+    hosts: Arc<KnownHosts>,
+}
 
 impl Reload {
-    /// Reads the certificate and its key anew. Where that fails, the server goes on with what it has.
+    /// Reads the certificate and its key anew, and which machine boots what. Where that fails, the
+    /// server goes on with what it has.
     ///
     /// # Errors
-    /// [`Error::Usage`] where something is not what it should be; [`Error::Io`].
+    /// [`Error::Usage`] and [`Error::Invalid`] where something is not what it should be;
+    /// [`Error::Io`].
     pub fn reload(&self) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |tls| tls.reload())
+        self.hosts.reload()?;
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 }
 
@@ -221,7 +256,8 @@ impl Server {
         let nothing = settings.prefixes.is_empty() && settings.images.is_empty();
         let images = if nothing { locked() } else { settings.images };
         let allowed = Allowed::new(settings.prefixes, images);
-        if allowed.is_empty() {
+        let hosts = Arc::new(KnownHosts::load(settings.hosts)?);
+        if allowed.is_empty() && hosts.get().images().next().is_none() {
             return Err(Error::usage("nothing may be asked for of this server")
                 .with_hint("name images, or the repositories that are allowed"));
         }
@@ -232,14 +268,15 @@ impl Server {
             allowed,
             required: settings.required,
             lock: settings.lock,
+            seeds: settings.seeds.into(),
             offline: settings.offline,
             fresh: settings.fresh,
         };
-        let images = Arc::new(Images::new(client, rules, cache));
+        let images = Arc::new(Images::new(client, rules, hosts.clone(), cache));
         let tls = settings.tls.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
         Ok(Server {
             listeners,
-            site: Arc::new(Site { images, metrics, observer: settings.observer }),
+            site: Arc::new(Site { images, metrics, hosts, observer: settings.observer }),
             tls: tls.map(Arc::new),
             stop: watch::Sender::new(false),
         })
@@ -252,7 +289,7 @@ impl Server {
 
     /// What has it read files anew.
     pub fn reload(&self) -> Reload {
-        Reload(self.tls.clone())
+        Reload { tls: self.tls.clone(), hosts: self.site.hosts.clone() }
     }
 
     /// Answers until the server is stopped, on this thread and on others for what blocks.

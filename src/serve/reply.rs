@@ -82,7 +82,6 @@ pub(super) async fn file(
             Body::Bytes(bytes.slice(at(start)..at(end)))
         }
         From::Cache { upstream, whole } => {
-            let _waiting = asking.traffic.wait();
             let (cache, descriptor) = (cache.clone(), served.descriptor.clone());
             let upstream = upstream.clone();
             let opened = move || Ok::<_, Failure>(cache.content(&descriptor, upstream));

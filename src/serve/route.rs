@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use super::sysupdate::Updates;
 use crate::digest::{Algorithm, Digest};
 use crate::names::{Host, RepositoryName, Tag, TagOrDigest};
 use crate::platform::{self, Wanted};
@@ -23,6 +24,33 @@ pub(super) enum Route {
     Boot { image: Image, wanted: Option<Wanted>, file: String },
     /// What a registry answers (distribution-spec).
     Registry(Api),
+    /// The script of a machine.
+    Script(Machine),
+    /// A file for systemd-sysupdate.
+    Sysupdate(Updates),
+    /// A layer, as ironcore's boot-operator names it; by its digest, and by the image that has it.
+    Layer { repository: RepositoryName, digest: Digest, image: Option<Tag> },
+}
+
+/// What a machine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Machine {
+    pub uuid: Option<String>,
+    pub mac: Option<String>,
+    pub arch: Option<String>,
+}
+
+impl Machine {
+    /// What is known of it, as it stands in a record.
+    pub fn shown(&self) -> String {
+        let fields = [("uuid", &self.uuid), ("mac", &self.mac), ("arch", &self.arch)];
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '.' | '_');
+        let given = fields.into_iter().filter_map(|(name, value)| {
+            let value: String = value.as_ref()?.chars().filter(plain).take(64).collect();
+            Some(format!("{name}={value}"))
+        });
+        given.collect::<Vec<_>>().join("&")
+    }
 }
 
 /// What is asked of a registry.
@@ -67,6 +95,24 @@ pub(super) fn parse(path: &str, query: &str) -> Option<Route> {
         ["healthz"] => Some(Route::Health),
         ["metrics"] => Some(Route::Metrics),
         ["boot", rest @ ..] => boot(rest),
+        ["boot.ipxe"] => {
+            let of = |name| parameter(query, name).filter(|value| !value.is_empty());
+            let (uuid, mac, arch) = (of("uuid"), of("mac"), of("arch"));
+            Some(Route::Script(Machine { uuid, mac, arch }))
+        }
+        ["sysupdate", rest @ ..] => updates(rest).map(Route::Sysupdate),
+        ["image"] => {
+            let of = |name| parameter(query, name);
+            let (digest, tag) = (of("layerDigest")?.parse().ok()?, of("version")?.parse().ok()?);
+            let repository = of("imageName")?.parse().ok()?;
+            Some(Route::Layer { repository, digest, image: Some(tag) })
+        }
+        ["httpboot", name @ .., file] => {
+            let TagOrDigest::Digest(digest) = tag_or_digest(file.strip_suffix(".efi")?)? else {
+                return None;
+            };
+            Some(Route::Layer { repository: repository(name)?, digest, image: None })
+        }
         ["v2", rest @ ..] => Some(Route::Registry(api(rest, query))),
         _ => None,
     }
@@ -168,6 +214,21 @@ fn boot(parts: &[&str]) -> Option<Route> {
     Some(Route::Boot { image, wanted, file: (*file).to_owned() })
 }
 
+/// `HOST/REPO[/CHANNEL][/ARCH]/FILE`.
+fn updates(parts: &[&str]) -> Option<Updates> {
+    let (file, rest) = parts.split_last()?;
+    let with_arch = || {
+        let (arch, rest) = rest.split_last()?;
+        Some((repository(rest)?, rest, Some(architecture(arch)?)))
+    };
+    let (whole, rest, wanted) = with_arch().or_else(|| Some((repository(rest)?, rest, None)))?;
+    let channel = || {
+        let (channel, rest) = rest.split_last()?;
+        Some((repository(rest)?, channel.parse().ok()?))
+    };
+    Some(Updates { whole, channel: channel(), wanted, file: (*file).to_owned() })
+}
+
 /// The architecture that a part of a path names.
 pub(super) fn architecture(text: &str) -> Option<Wanted> {
     if !platform::is_known(text) {
@@ -239,6 +300,63 @@ mod tests {
             (&format!("/boot/h.io/os/sha256-{HEX}/vmlinuz"), Some(&*digest)),
         ] {
             assert_eq!(shown(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_updaters_loaders_and_operators_ask() {
+        let shown = |path: &str, query: &str| match parse(path, query)? {
+            Route::Script(machine) => Some(machine.shown()),
+            Route::Layer { repository, digest, image } => {
+                let image = image.map_or_else(String::new, |tag| format!(":{tag}"));
+                Some(format!("{repository}{image} {}", digest.short()))
+            }
+            Route::Sysupdate(Updates { whole, channel, wanted, file }) => {
+                let channel = channel.map(|(name, tag)| format!("{name}:{tag}"));
+                let (channel, wanted) =
+                    (channel.unwrap_or_default(), wanted.map(|it| it.to_string()));
+                Some(format!("{whole} {channel} {} {file}", wanted.unwrap_or_default()))
+            }
+            other => panic!("{other:?}"),
+        };
+        let short = &HEX[..12];
+        for (path, query, expected) in [
+            ("/boot.ipxe", "", Some(String::new())),
+            (
+                "/boot.ipxe",
+                "uuid=&mac=52%3A54&arch=x86_64&x=y",
+                Some("mac=52:54&arch=x86_64".into()),
+            ),
+            ("/boot.ipxe", "uuid=a%0ab%20c", Some("uuid=abc".into())),
+            ("/sysupdate/h.io/os/SHA256SUMS", "", Some("h.io/os   SHA256SUMS".into())),
+            (
+                "/sysupdate/h.io/me/os/SHA256SUMS",
+                "",
+                Some("h.io/me/os h.io/me:os  SHA256SUMS".into()),
+            ),
+            (
+                "/sysupdate/h.io/os/stable/arm64/os_1.0.uki.efi",
+                "",
+                Some("h.io/os/stable h.io/os:stable arm64 os_1.0.uki.efi".into()),
+            ),
+            ("/sysupdate/h.io/SHA256SUMS", "", None),
+            ("/sysupdate/h.io/os/-x/SHA256SUMS", "", None),
+            (
+                "/image",
+                &format!("imageName=h.io/me/os&version=1.0&layerDigest=sha256:{HEX}"),
+                Some(format!("h.io/me/os:1.0 {short}")),
+            ),
+            ("/image", "imageName=h.io/me/os&version=1.0", None),
+            ("/image", &format!("imageName=h.io/me/os&layerDigest=sha256:{HEX}"), None),
+            (
+                &format!("/httpboot/h.io/me/os/sha256-{HEX}.efi"),
+                "",
+                Some(format!("h.io/me/os {short}")),
+            ),
+            (&format!("/httpboot/h.io/me/os/sha256-{HEX}"), "", None),
+            ("/httpboot/h.io/me/os/1.0.efi", "", None),
+        ] {
+            assert_eq!(shown(path, query), expected, "{path}?{query}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! From a request to its answer.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use hyper::body::Incoming;
@@ -10,17 +11,66 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::body::Body;
 use super::connection::{Answers, Client};
 use super::failure::Failure;
+use super::folder::{From, Served, TEXT, goes_whole};
+use super::hosts::Hosts;
 use super::images::Images;
 use super::log::Record;
 use super::metrics::Metrics;
+use super::page;
 use super::registry;
 use super::reply::{self, Asking, Lasting, Observer, Told};
-use super::route::{self, MAX_PATH, Route};
+use super::route::{self, MAX_PATH, Machine, Route};
+use crate::Result as Done;
+use crate::digest::Digest;
+use crate::image::Role;
+use crate::names::{RepositoryName, Tag};
+use crate::netboot;
+
+const HTML: &str = "text/html; charset=utf-8";
+/// What a browser may do with the page: nothing but its own style.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+/// The file about machines, which may be read anew.
+#[derive(Default)]
+pub(super) struct KnownHosts {
+    file: Option<PathBuf>,
+    hosts: Mutex<Arc<Hosts>>,
+}
+
+impl KnownHosts {
+    /// Reads the file, where there is one.
+    ///
+    /// # Errors
+    /// As [`Hosts::load`].
+    pub fn load(file: Option<PathBuf>) -> Done<Self> {
+        let hosts = file.as_deref().map(Hosts::load).transpose()?.unwrap_or_default();
+        Ok(KnownHosts { file, hosts: Mutex::new(Arc::new(hosts)) })
+    }
+
+    /// Reads it again; where that fails, what was read before goes on to hold.
+    ///
+    /// # Errors
+    /// As [`Hosts::load`].
+    pub fn reload(&self) -> Done<()> {
+        if let Some(file) = &self.file {
+            let hosts = Arc::new(Hosts::load(file)?);
+            *self.hosts.lock().unwrap_or_else(PoisonError::into_inner) = hosts;
+        }
+        Ok(())
+    }
+
+    /// What it says now.
+    pub fn get(&self) -> Arc<Hosts> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Everything that is served.
 pub(super) struct Site {
     pub images: Arc<Images>,
     pub metrics: Arc<Metrics>,
+    pub hosts: Arc<KnownHosts>,
     pub observer: Arc<Observer>,
 }
 
@@ -35,7 +85,7 @@ impl Answers for Site {
             time: SystemTime::now(),
             client: client.address,
             method: request.method().as_str().to_owned(),
-            path: request.uri().path().to_owned(),
+            path: shown(request.uri()),
             status: 0,
             bytes: 0,
             took: begun.elapsed(),
@@ -47,7 +97,10 @@ impl Answers for Site {
             traffic: &client.traffic,
             by_kernel: client.is_plain,
         };
-        let mut response = match self.find(&asking, request.uri()).await {
+        let waiting = client.traffic.wait();
+        let found = self.find(&asking, request.uri()).await;
+        drop(waiting);
+        let mut response = match found {
             Ok(response) => response,
             Err(failure) => {
                 record.error = Some(failure.to_string());
@@ -73,6 +126,21 @@ impl Answers for Site {
     }
 }
 
+/// What is told of an address: no query, but for what a machine says of itself.
+fn shown(uri: &hyper::Uri) -> String {
+    match (uri.query(), route::parse(uri.path(), uri.query().unwrap_or_default())) {
+        (Some(_), Some(Route::Script(machine))) => format!("{}?{}", uri.path(), machine.shown()),
+        _ => uri.path().to_owned(),
+    }
+}
+
+/// The address by which the server was asked for, where the client says it in a way that can be
+/// repeated.
+fn server(asking: &Asking<'_>) -> Option<String> {
+    let host = asking.headers.get(header::HOST)?.to_str().ok()?;
+    page::server(host, asking.by_kernel)
+}
+
 impl Site {
     async fn find(&self, asking: &Asking<'_>, uri: &hyper::Uri) -> Result<Response<Body>, Failure> {
         if registry::would_write(asking.method, uri.path()) {
@@ -94,14 +162,79 @@ impl Site {
             Route::Boot { image, wanted, file } => {
                 let found = self.images.find(&image.repository, &image.wanted).await?;
                 let folder = self.images.folder(&found, wanted).await?;
-                let served = folder.file(&file)?;
                 let lasting = match image.wanted.digest() {
                     Some(_) => Lasting::ForEver,
                     None => Lasting::Now,
                 };
+                if file == netboot::SCRIPT {
+                    let script = folder.script(&server(asking).unwrap_or_default(), &[])?;
+                    let served = Served::made("", TEXT, script);
+                    return reply::file(asking, &served, Lasting::Now, self.images.cache()).await;
+                }
+                let served = folder.file(&file).ok_or_else(Failure::unknown)?;
                 reply::file(asking, served, lasting, self.images.cache()).await
             }
-            Route::Page => Err(Failure::unknown()),
+            Route::Script(machine) => {
+                let server = server(asking).unwrap_or_default();
+                let script = self.script(&machine, &server).await?;
+                let served = Served::made("", TEXT, script);
+                reply::file(asking, &served, Lasting::Now, self.images.cache()).await
+            }
+            Route::Sysupdate(updates) => {
+                let served = updates.find(&self.images).await?;
+                reply::file(asking, &served, Lasting::Now, self.images.cache()).await
+            }
+            Route::Layer { repository, digest, image } => {
+                let served = self.layer(&repository, &digest, image.as_ref()).await?;
+                reply::file(asking, &served, Lasting::ForEver, self.images.cache()).await
+            }
+            Route::Page => {
+                let server = server(asking).unwrap_or_else(|| "http://SERVER".to_owned());
+                let text = page::page(&self.images, &server).await;
+                let mut response = reply::text(StatusCode::OK, text);
+                let headers = response.headers_mut();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(HTML));
+                headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+                Ok(response)
+            }
         }
+    }
+
+    /// The script with which a machine boots: what is said of it, else the only image there is.
+    async fn script(&self, machine: &Machine, server: &str) -> Result<String, Failure> {
+        let (uuid, mac) = (machine.uuid.as_deref(), machine.mac.as_deref());
+        let (image, append) = match self.hosts.get().find(uuid, mac) {
+            Some(boots) => (boots.image.clone(), boots.append.clone()),
+            None => (self.images.only().ok_or_else(Failure::unknown)?, Vec::new()),
+        };
+        let found = self.images.find(image.repository(), &image.tag_or_digest()?).await?;
+        let arch = machine.arch.as_deref();
+        let wanted = arch.and_then(route::architecture);
+        let folder = match self.images.folder(&found, wanted).await {
+            // An iPXE for the BIOS is one of 32 bits on any machine.
+            Err(failure) if arch == Some("i386") && failure.status() == StatusCode::NOT_FOUND => {
+                self.images.folder(&found, route::architecture("amd64")).await?
+            }
+            folder => folder?,
+        };
+        Ok(folder.script(server, &append)?)
+    }
+
+    /// A layer by its digest. Firmware that asks so must know what it gets by the type alone.
+    async fn layer(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        image: Option<&Tag>,
+    ) -> Result<Served, Failure> {
+        if let Some(tag) = image {
+            self.images.learn_all(repository, &tag.into()).await?;
+        }
+        let (descriptor, upstream) = self.images.blob(repository, digest).await?;
+        let role = Role::of(&descriptor.media_type);
+        let is_efi = image.is_none() || role == Some(Role::Uki);
+        let media_type = if is_efi { "application/efi" } else { "application/octet-stream" };
+        let from = From::Cache { upstream, whole: is_efi || goes_whole(role) };
+        Ok(Served { name: String::new(), descriptor, media_type: media_type.to_owned(), from })
     }
 }

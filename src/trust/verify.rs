@@ -1,5 +1,6 @@
 //! Whether an image is signed by whom it must be.
 
+use std::fmt;
 use std::path::Path;
 
 use super::found::{self, Found, Signed, Wanted};
@@ -27,7 +28,7 @@ enum Who {
     Certified(std::sync::Arc<(CertificateRule, TrustedRoot)>),
 }
 
-/// Who signed something.
+/// Who signed something. As a text it is a key's fingerprint, or what a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signer {
@@ -40,6 +41,15 @@ pub enum Signer {
         /// Who vouches for that: the address of an OIDC issuer.
         issuer: String,
     },
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Signer::Key(key) => key.fingerprint().fmt(f),
+            Signer::Certified { identity, issuer } => write!(f, "{identity} ({issuer})"),
+        }
+    }
 }
 
 /// What was asked for, as it was asked: a policy finds its rules by it, and compares it with what the

@@ -312,6 +312,15 @@ impl Running {
         self.child.try_wait().expect("wait").is_some()
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("look at a process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        number.expect("a number of KiB") << 10
+    }
+
     /// Waits until something is so, while it runs.
     pub fn wait_until(&mut self, what: &str, mut so: impl FnMut() -> bool) {
         let start = Instant::now();

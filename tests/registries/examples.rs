@@ -10,6 +10,11 @@ use crate::common::{Scratch, success};
 
 /// An example. Where only some of the tests are run, cargo has not built the examples with them.
 fn example(scratch: &Scratch, name: &str, args: &[&str]) -> Launch {
+    scratch.program(built(name)).args(args)
+}
+
+/// Where its program lies.
+fn built(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_BIN_EXE_osimage")).with_file_name("examples");
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let mut cargo = Command::new(env!("CARGO"));
@@ -18,7 +23,7 @@ fn example(scratch: &Scratch, name: &str, args: &[&str]) -> Launch {
         cargo.arg("--release");
     }
     success(&mut cargo, name);
-    scratch.program(folder.join(name)).args(args)
+    folder.join(name)
 }
 
 #[test]
@@ -58,4 +63,35 @@ fn an_image_goes_through_all_examples() {
     }
     let said = example(&scratch, "controller", &[&index, "linux/arm/v6", "boot"]).fails(3);
     assert!(said.contains("it has linux/arm/v7, linux/amd64"), "{said}");
+}
+
+#[test]
+fn a_boot_server_of_ones_own_serves_and_ends() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let scratch = Scratch::new();
+    let registry = Registry::start();
+    crate::common::remote::image(&registry, |_| ());
+    let built = built("boot_server");
+    let mut child = Command::new(built)
+        .args([scratch.path("cache").to_str().unwrap(), &registry.host()])
+        .env("HOME", scratch.path(""))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("http://").unwrap();
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    let path = format!("/boot/{}/os/v1/vmlinuz", registry.host());
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    assert!(answer.ends_with(&crate::common::remote::kernel()), "{} bytes", answer.len());
+    drop(child.stdin.take());
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains(&format!("GET {path} 200 100000 bytes")), "{line}");
+    assert!(child.wait().unwrap().success());
 }

@@ -37,7 +37,8 @@ fn an_image_is_a_folder_with_checksums() {
     assert_eq!(registry.count("GET blob"), 4, "each layer and the config once");
     let script = String::from_utf8(served.get(&path("boot.ipxe")).body).unwrap();
     let digest = registry.tag("os", "v1").unwrap().replace(':', "-");
-    let base = format!("/boot/{}/os/{digest}", registry.host().replace(':', "%3A"));
+    let folder = format!("/boot/{}/os/{digest}", registry.host().replace(':', "%3A"));
+    let base = format!("http://{}{folder}", served.address);
     assert_eq!(
         script,
         format!(
@@ -45,7 +46,7 @@ fn an_image_is_a_folder_with_checksums() {
              initrd --name initrd {base}/initrd\nboot\n"
         )
     );
-    served.get(&format!("{base}/initrd")).is(&layers.initrd, "as the script has it");
+    served.get(&format!("{folder}/initrd")).is(&layers.initrd, "as the script has it");
     // The digest in the tag's place, with a colon, escaped, or as loaders can take it.
     let digest = registry.tag("os", "v1").unwrap();
     for digest in [digest.clone(), digest.replace(':', "%3A"), digest.replace(':', "-")] {

@@ -1,0 +1,3 @@
+#![no_main]
+
+osimage_fuzz::fuzz!("requests");

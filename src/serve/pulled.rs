@@ -1,0 +1,256 @@
+//! What clients of registries ask for beyond images by their names: manifests, layers, tags, and what
+//! is attached. All of it belongs to an image that may be asked for.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::allowed::Answer;
+use super::behind::Behind;
+use super::cache::Upstream;
+use super::failure::Failure;
+use super::images::{Found, Images, MOST, MOST_LEARNT, below};
+use crate::content::Source;
+use crate::digest::Digest;
+use crate::manifest::RawManifest;
+use crate::names::{RepositoryName, TagOrDigest, digest_of_tag};
+use crate::oci::Descriptor;
+use crate::registry::{Access, Repository};
+use crate::{Error, Kind, Result};
+
+impl Images {
+    /// Lets these digests be asked for too, and be used without a signature of their own.
+    pub(super) fn vouch(&self, repository: &RepositoryName, digests: impl Iterator<Item = Digest>) {
+        let mut learnt = self.learnt();
+        if learnt.vouched.len() >= MOST_LEARNT {
+            learnt.vouched.clear();
+        }
+        learnt.vouched.extend(digests.map(|digest| (repository.clone(), digest)));
+    }
+
+    /// The manifest or the index of a name, for whoever stands before a registry; also one that is
+    /// attached to an image that may be asked for. Its layers may be asked for from then on.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub async fn manifest(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        wanted: &TagOrDigest,
+    ) -> Result<Arc<RawManifest>, Failure> {
+        let found = match self.attached_to(repository, wanted) {
+            Some(subject) => {
+                let subject = self.find(repository, &subject).await?;
+                self.check(&subject, &subject.entry.digest)?;
+                let found = self.look_up(repository, wanted).await?;
+                self.vouch(repository, std::iter::once(found.entry.digest.clone()));
+                found
+            }
+            None => {
+                let vouched = wanted.digest().is_some_and(|digest| {
+                    self.learnt().vouched.contains(&(repository.clone(), digest.clone()))
+                });
+                let found = match vouched {
+                    true => self.look_up(repository, wanted).await?,
+                    false => self.find(repository, wanted).await?,
+                };
+                if !vouched {
+                    self.check(&found, &found.entry.digest)?;
+                }
+                found
+            }
+        };
+        let (images, of) = (self.clone(), found);
+        self.asked(move || images.learn(&of, &of.entry)).await
+    }
+
+    /// What a tag of cosign's, or of a list of referrers, is about (distribution-spec, "Referrers Tag
+    /// Schema").
+    fn attached_to(
+        &self,
+        repository: &RepositoryName,
+        wanted: &TagOrDigest,
+    ) -> Option<TagOrDigest> {
+        let TagOrDigest::Tag(tag) = wanted else { return None };
+        let digest = digest_of_tag(tag.as_str())?;
+        // A name that was given as it is means itself.
+        let allowed = self.allowed();
+        let is_named =
+            allowed.judge(repository, wanted) == Answer::Yes && !allowed.has_all_of(repository);
+        (!is_named).then_some(TagOrDigest::Digest(digest))
+    }
+
+    /// Reads what was found, or what lies below it, and lets what it points to be asked for.
+    fn learn(&self, found: &Found, entry: &Descriptor) -> Result<Arc<RawManifest>> {
+        let root = found.source.manifest(entry)?;
+        let repository = found.reference.repository();
+        match root.manifest() {
+            None => {
+                self.vouch(repository, root.children().into_iter().map(|it| it.digest.clone()));
+            }
+            Some(manifest) => {
+                let mut learnt = self.learnt();
+                if learnt.blobs.len() >= MOST_LEARNT {
+                    learnt.blobs.clear();
+                }
+                for blob in manifest.layers.iter().chain([&manifest.config]) {
+                    let key = (repository.clone(), blob.digest.clone());
+                    learnt.blobs.insert(key, (blob.clone(), found.source.clone()));
+                }
+            }
+        }
+        Ok(root)
+    }
+
+    /// A blob of a repository, and where it comes from: of an image that may be asked for, or any
+    /// where all of the repository may.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub async fn blob(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(Descriptor, Arc<dyn Upstream>), Failure> {
+        let key = (repository.clone(), digest.clone());
+        let known = |images: &Images| images.learnt().blobs.get(&key).cloned();
+        if let Some(known) = known(self) {
+            return Ok(known);
+        }
+        let free = self.rules.required.is_empty() && self.rules.lock.is_none();
+        let allowed = self.allowed();
+        if allowed.has_all_of(repository) && free && !self.rules.offline {
+            let (images, repository, digest) = (self.clone(), repository.clone(), digest.clone());
+            let (found, upstream) = self
+                .asked(move || {
+                    let repository = images.client.repository(&repository, Access::Pull)?;
+                    let descriptor = repository.blob(&digest)?;
+                    let upstream: Arc<dyn Upstream> = Arc::new(InRegistry(repository));
+                    Ok::<_, Error>((descriptor, upstream))
+                })
+                .await?;
+            return Ok((found, upstream));
+        }
+        // A client that knows the manifest from elsewhere asks for its layers alone.
+        for name in allowed.named_in(repository) {
+            if let Ok(wanted) = name.tag_or_digest() {
+                self.learn_all(repository, &wanted).await?;
+            }
+        }
+        known(self).ok_or_else(Failure::unknown)
+    }
+
+    /// Lets the layers of an image be asked for, and those of all below it.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub async fn learn_all(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        wanted: &TagOrDigest,
+    ) -> Result<(), Failure> {
+        let found = self.find(repository, wanted).await?;
+        self.check(&found, &found.entry.digest)?;
+        let images = self.clone();
+        self.asked(move || {
+            images.learn(&found, &found.entry)?;
+            for image in below(&found.source, &found.entry)? {
+                images.learn(&found, &image)?;
+            }
+            Ok::<_, Error>(())
+        })
+        .await
+    }
+
+    /// Whether anything of a repository may be asked for.
+    pub fn has_any_of(&self, repository: &RepositoryName) -> bool {
+        let allowed = self.allowed();
+        allowed.has_all_of(repository) || allowed.named_in(repository).next().is_some()
+    }
+
+    /// The tags of a repository, sorted; where not all of it may be asked for, those that may.
+    ///
+    /// # Errors
+    /// What the registry gives.
+    pub async fn tags(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+    ) -> Result<Arc<Vec<String>>, Failure> {
+        if !self.has_any_of(repository) {
+            return Err(Failure::unknown());
+        }
+        let allowed = self.allowed();
+        if !allowed.has_all_of(repository) {
+            let named = allowed.named_in(repository);
+            let mut tags: Vec<_> =
+                named.filter_map(|it| it.tag()).map(ToString::to_string).collect();
+            tags.sort();
+            return Ok(Arc::new(tags));
+        }
+        let list = {
+            let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+            if lists.len() >= MOST {
+                lists.clear();
+            }
+            lists.entry(repository.clone()).or_default().clone()
+        };
+        // Whoever comes meanwhile waits for what is listed now.
+        let mut list = list.lock().await;
+        if let Some((when, known)) = &*list
+            && when.elapsed() < self.rules.fresh
+        {
+            return Ok(known.clone());
+        }
+        let (images, of) = (self.clone(), repository.clone());
+        let listed = self.asked(move || images.list(&of)).await;
+        let tags = match (listed, list.take()) {
+            (Ok(tags), _) => Arc::new(tags),
+            (Err(failure), Some((_, known))) if failure.is_of_the_network() => known,
+            (Err(failure), _) => return Err(failure),
+        };
+        *list = Some((Instant::now(), tags.clone()));
+        Ok(tags)
+    }
+
+    /// The tags as the registry lists them, else those that are remembered.
+    fn list(&self, repository: &RepositoryName) -> Result<Vec<String>> {
+        let remembered = || Behind::tags(&self.cache, repository);
+        let mut tags = match self.rules.offline {
+            true => remembered(),
+            false => match self.client.repository(repository, Access::Pull)?.tags() {
+                Err(e) if e.kind() == Kind::Network => {
+                    log::warn!("the tags of {repository} are what is remembered: {e}");
+                    remembered()
+                }
+                listed => listed?,
+            },
+        };
+        tags.sort();
+        Ok(tags)
+    }
+
+    /// What is attached to an image; it may be asked for from then on.
+    ///
+    /// # Errors
+    /// What keeps the image from being used.
+    pub async fn referrers(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Vec<Descriptor>, Failure> {
+        let found = self.find(repository, &TagOrDigest::Digest(digest.clone())).await?;
+        self.check(&found, digest)?;
+        let (source, of) = (found.source.clone(), digest.clone());
+        let listed = self.asked(move || source.listed_referrers(&of)).await?;
+        self.vouch(repository, listed.iter().map(|it| it.digest.clone()));
+        Ok(listed)
+    }
+}
+
+/// A blob of a repository of which nothing else is known.
+struct InRegistry(Repository);
+
+impl Upstream for InRegistry {
+    fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
+        work(&self.0)
+    }
+}
