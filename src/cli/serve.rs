@@ -163,11 +163,25 @@ fn cache_folder(args: &Args) -> Result<PathBuf> {
 }
 
 fn tell(record: &Record, json: bool) {
-    let line = match json {
-        true => serde_json::to_string(record).unwrap_or_default(),
-        false => record.to_string(),
-    };
-    output::say(&output::visible(&line));
+    output::say(&match json {
+        true => ascii(&serde_json::to_string(record).unwrap_or_default()),
+        false => output::visible(&record.to_string()),
+    });
+}
+
+/// JSON that says the same in ASCII alone: nothing in it can steer a terminal.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() && c != '\x7f' {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
 }
 
 /// Hears the signals that end the server, or have it read files anew. A second one that ends it does so

@@ -65,6 +65,17 @@ fn odd(host: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn nonsense_is_answered_by_a_no() {
+    nonsense(600);
+}
+
+#[test]
+#[ignore = "it takes minutes"]
+fn ten_thousand_pieces_of_nonsense_are_answered_by_a_no() {
+    nonsense(10_000);
+}
+
+/// Sends so many requests that have bytes changed, beside those that are wrong in one way.
+fn nonsense(count: usize) {
     let (scratch, registry, layers) = bench();
     let secret = Layers::new(5);
     secret.put(&registry, "secret", Some("v1"));
@@ -72,7 +83,7 @@ fn nonsense_is_answered_by_a_no() {
     let odd = odd(&registry.host());
     let mut requests: Vec<_> = odd.clone();
     // Each with bytes changed, in ways that are the same in each run.
-    for (n, request) in odd.iter().cycle().take(600).enumerate() {
+    for (n, request) in odd.iter().cycle().take(count).enumerate() {
         let mut request = request.clone();
         request.truncate(2000);
         for change in noise(n as u64, 9).chunks_exact(3) {
