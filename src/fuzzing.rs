@@ -30,7 +30,7 @@ const MOST: u64 = 4 << 20;
 pub type Target = fn(&[u8], &Path);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("xz", xz),
     ("zstd", compressed),
     ("archive", archive),
