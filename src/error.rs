@@ -501,5 +501,7 @@ mod tests {
                 None => assert_eq!(advice, None, "{kind}"),
             }
         }
+        let failing = Error::io("write", "disk", std::io::Error::from_raw_os_error(5)).advice();
+        assert!(failing.is_some_and(|it| it.to_string().contains("the kernel's log")));
     }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate, fcntl_getfl, fcntl_setfl};
 
 use crate::gpt::{Partition, Table};
 use crate::{Error, Result};
@@ -107,6 +107,17 @@ impl Medium {
         };
         Error::refused(format!("{name} has {has} bytes, and the image needs {size}"))
             .with_hint(hint)
+    }
+
+    /// Has what is written go by the kernel's cache from here on, or through it; gives whether that
+    /// can be.
+    pub fn set_direct(&self, direct: bool) -> bool {
+        let with = |flags: OFlags| match direct {
+            true => flags | OFlags::DIRECT,
+            false => flags - OFlags::DIRECT,
+        };
+        let set = |flags| fcntl_setfl(&self.file, with(flags));
+        fcntl_getfl(&self.file).and_then(set).is_ok()
     }
 
     /// Brings all that was written to the disk.

@@ -20,10 +20,11 @@ const RUN: u64 = 1 << 20;
 const MOST: u64 = 1 << 30;
 /// In what it is looked for zeros.
 const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
 /// How often the kernel is told to write what it has, and how often it is waited for: so an error
 /// of the disk comes early, what is told of the progress is true, and the memory stays free.
 const WRITE_BACK: u64 = 8 << 20;
-const SYNC: u64 = 64 << 20;
+const SYNC: u64 = 128 << 20;
 
 /// Writes content to what is there.
 ///
@@ -118,6 +119,7 @@ impl Edges<'_> {
             medium,
             at: self.head.len() as u64,
             zeros: 0,
+            data: Stretch::new(medium),
             end_at: self.end_at(),
             end: Vec::new(),
             zeroing: Zeroing::Punch,
@@ -198,6 +200,8 @@ struct Body<'a> {
     at: u64,
     /// How many zeros before that are not written yet.
     zeros: u64,
+    /// What came before these zeros, and is not written yet.
+    data: Stretch<'a>,
     end_at: u64,
     /// What has come of the end.
     end: Vec<u8>,
@@ -211,27 +215,42 @@ impl Body<'_> {
         if is_zero {
             self.zeros += len;
             self.at += len;
-            return if self.zeros >= MOST { self.write_zeros() } else { Ok(()) };
+            return if self.zeros >= MOST { self.take_zeros() } else { Ok(()) };
         }
-        self.write_zeros()?;
-        self.medium.write(bytes, self.at)?;
+        self.take_zeros()?;
+        self.data.add(bytes, self.at)?;
         self.at += len;
         Ok(())
     }
 
-    /// Writes the zeros that have come.
-    fn write_zeros(&mut self) -> io::Result<()> {
+    /// Takes the zeros that have come to their end: few of them are data.
+    fn take_zeros(&mut self) -> io::Result<()> {
         let (len, at) = (std::mem::take(&mut self.zeros), self.at);
         match len {
             0 => Ok(()),
-            RUN.. => self.zeroing.zero(self.medium, at - len, len),
-            _ => write_zeros(self.medium, at - len, len),
+            RUN.. => {
+                self.data.write()?;
+                // Where zeros have to be written, these lie anywhere in memory.
+                let direct = self.data.direct;
+                self.data.end_direct();
+                self.zeroing.zero(self.medium, at - len, len)?;
+                self.data.direct = direct && self.medium.set_direct(true);
+                Ok(())
+            }
+            _ => {
+                let mut done = 0;
+                while done < len {
+                    let n = (len - done).min(PAGE as u64);
+                    self.data.add(&ZEROS[..n as usize], at - len + done)?;
+                    done += n;
+                }
+                Ok(())
+            }
         }
     }
 
     /// Takes bytes that lie before the end.
     fn take_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        static ZEROS: [u8; PAGE] = [0; PAGE];
         let is_zero = |page: &[u8]| page == &ZEROS[..page.len()];
         while !bytes.is_empty() {
             let zero = is_zero(&bytes[..bytes.len().min(PAGE)]);
@@ -258,11 +277,12 @@ impl Write for Body<'_> {
             self.at += end.len() as u64;
         }
         let crossed = |every: u64| self.at / every > from / every;
-        if crossed(WRITE_BACK) {
+        if crossed(WRITE_BACK) && !self.data.direct {
             let end = self.at / WRITE_BACK * WRITE_BACK;
             self.medium.write_back(end - WRITE_BACK, WRITE_BACK);
         }
         if crossed(SYNC) {
+            self.data.write()?;
             self.medium.sync()?;
         }
         Ok(bytes.len())
@@ -273,9 +293,83 @@ impl Write for Body<'_> {
         // What has come of the end is not there yet.
         let at = self.at;
         self.at = at.min(self.end_at);
-        self.write_zeros()?;
+        self.take_zeros()?;
         self.at = at;
+        self.data.write()?;
+        self.data.end_direct();
         self.medium.sync()
+    }
+}
+
+/// Data that lies together and is written at once. To a disk it goes without the kernel's cache,
+/// through which it would only pass (open(2), `O_DIRECT`).
+struct Stretch<'a> {
+    medium: &'a Medium,
+    bytes: Vec<u8>,
+    /// Where in these the data begins: at a place in memory from which a disk takes it.
+    from: usize,
+    len: usize,
+    /// Where it begins on the medium.
+    at: u64,
+    direct: bool,
+}
+
+impl<'a> Stretch<'a> {
+    /// The most that is written at once.
+    const MOST: usize = 1 << 20;
+
+    fn new(medium: &'a Medium) -> Self {
+        let bytes = vec![0; Self::MOST + PAGE];
+        // Where it cannot be told, a disk refuses what is written, and takes it in the other way.
+        let from = Some(bytes.as_ptr().align_offset(PAGE)).filter(|from| *from < PAGE);
+        let direct = medium.device.is_some() && medium.set_direct(true);
+        Stretch { medium, bytes, from: from.unwrap_or(0), len: 0, at: 0, direct }
+    }
+
+    /// Adds bytes that belong at an offset, behind all that came.
+    fn add(&mut self, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.len == Self::MOST || (self.len > 0 && self.at + self.len as u64 != at) {
+                self.write()?;
+            }
+            if self.len == 0 {
+                self.at = at;
+            }
+            let n = bytes.len().min(Self::MOST - self.len);
+            let to = self.from + self.len;
+            self.bytes[to..to + n].copy_from_slice(&bytes[..n]);
+            self.len += n;
+            at += n as u64;
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    /// Writes what there is.
+    fn write(&mut self) -> io::Result<()> {
+        let len = std::mem::take(&mut self.len);
+        if self.direct && len.is_multiple_of(PAGE) {
+            match self.medium.write(&self.bytes[self.from..self.from + len], self.at) {
+                // A disk with larger units takes it in the other way.
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+                written => return written,
+            }
+        }
+        self.end_direct();
+        self.medium.write(&self.bytes[self.from..self.from + len], self.at)
+    }
+
+    /// Lets the rest go through the kernel's cache.
+    fn end_direct(&mut self) {
+        if std::mem::take(&mut self.direct) {
+            self.medium.set_direct(false);
+        }
+    }
+}
+
+impl Drop for Stretch<'_> {
+    fn drop(&mut self) {
+        self.end_direct();
     }
 }
 
