@@ -79,9 +79,14 @@ serve() {
 	server="${line##*:}"
 }
 
+# What was started, and the disk that was set up. A trap sees no variables of functions.
+ended=()
+loop=""
+
 # end_servers: ends what was started.
 end_servers() {
-	kill "${ended[@]}" 2> /dev/null || true
+	if [ -n "$loop" ]; then losetup --detach "$loop"; fi
+	if [ "${#ended[@]}" -gt 0 ]; then kill "${ended[@]}" 2> /dev/null || true; fi
 	wait
 }
 
@@ -98,7 +103,7 @@ left_out() {
 }
 
 test_netboot() { # iPXE under BIOS and UEFI, UEFI alone, without a disk, and from a deployed disk
-	local ended=() registry server uefi vars="$scratch/vars.fd" name archive folder net line
+	local registry server uefi vars="$scratch/vars.fd" name archive folder net line
 	if left_out docker-registry htpasswd; then return; fi
 	boot_tools || fail "the tools to boot with could not be installed"
 	trap end_servers EXIT
@@ -172,7 +177,7 @@ trixie() {
 }
 
 test_sysupdate() { # systemd-sysupdate of Debian 13 takes versions from a registry, as files and into a slot
-	local ended=() registry server machine="$scratch/trixie" version list loop
+	local registry server machine="$scratch/trixie" version
 	if left_out docker-registry htpasswd mmdebstrap; then return; fi
 	trap end_servers EXIT
 	trixie "$machine"
@@ -215,7 +220,6 @@ test_sysupdate() { # systemd-sysupdate of Debian 13 takes versions from a regist
 		size=8MiB, type=4f68bce3-e8cd-4db1-96e7-fbcaf984b709, name=_empty
 	END
 	loop="$(losetup --find --show --partscan "$scratch/slots")"
-	trap 'losetup --detach "$loop"; end_servers' EXIT
 	definitions
 	rm "$machine/etc/sysupdate.d/"*-uki.transfer
 	sed -i "s|^Path=auto|Path=$loop|" "$machine/etc/sysupdate.d/"*.transfer
