@@ -21,7 +21,7 @@ use super::output;
   osimage serve --listen 0.0.0.0:8080 --allow ghcr.io/me       all of a folder, for a network
   osimage serve --require-signature release.pub --allow ghcr.io/me
   osimage serve --offline --cache /srv/boot ghcr.io/me/os:1.0  from the cache alone
-  osimage serve --listen 192.0.2.1:8080 --print-dnsmasq        for machines that ask for a boot server
+  osimage serve --listen 192.0.2.1:8080 --print-dnsmasq        what DHCP says of it
   curl http://127.0.0.1:8080/boot/ghcr.io/me/os/1.0/vmlinuz
 
 An image is a folder, /boot/HOST/REPOSITORY/TAG or /boot/HOST/REPOSITORY/DIGEST, with /ARCH behind
@@ -72,7 +72,8 @@ pub struct Args {
     /// For how many seconds a tag stands for what was found
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     fresh: u64,
-    /// Take over what an older version has: a layer's file, a folder of them, a disk; can be repeated
+    /// Take over what an older version has: a layer's file, a folder of them, a disk; can be
+    /// repeated
     #[arg(long, value_name = "PATH")]
     seed: Vec<PathBuf>,
     /// Print the lines with which dnsmasq sends machines to this server, and serve nothing
@@ -184,8 +185,8 @@ fn ascii(json: &str) -> String {
     out
 }
 
-/// Hears the signals that end the server, or have it read files anew. A second one that ends it does so
-/// at once.
+/// Hears the signals that end the server, or have it read files anew. A second one that ends it
+/// does so at once.
 fn hear(stop: Stop, reload: Reload) -> Result<()> {
     let failed = |e| Error::io("listen to", "signals", e);
     let mut signals =

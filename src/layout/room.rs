@@ -20,9 +20,9 @@ pub(crate) struct Room {
 
 impl Layout {
     /// Removes blobs until all together have at most so many bytes, as far as that can be: what an
-    /// entry of the index reaches was put there by somebody for good, and what `keep` says is in use.
-    /// When a blob was used last, [`used`](Self::used) has noted. Nothing goes while somebody adds to
-    /// the layout.
+    /// entry of the index reaches was put there by somebody for good, and what `keep` says is in
+    /// use. When a blob was used last, [`used`](Self::used) has noted. Nothing goes while somebody
+    /// adds to the layout.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io); [`Error::Invalid`](crate::Error::Invalid) where it cannot be

@@ -3,8 +3,8 @@
 use crate::names::{Host, Reference, RepositoryName, TagOrDigest};
 use crate::{Error, Result};
 
-/// The beginning of the names of repositories: a registry, a folder in it, or one repository. It ends
-/// where a part of the name ends.
+/// The beginning of the names of repositories: a registry, a folder in it, or one repository. It
+/// ends where a part of the name ends.
 ///
 /// ```
 /// use osimage::serve::Prefix;

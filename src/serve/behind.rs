@@ -1,5 +1,6 @@
-//! An image as the cache and its registry have it together. What is small and was read once is in the
-//! cache from then on, signatures too, so that it can be read and judged again without the registry.
+//! An image as the cache and its registry have it together. What is small and was read once is in
+//! the cache from then on, signatures too, so that it can be read and judged again without the
+//! registry.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -166,8 +167,8 @@ impl Behind {
         &self.cache
     }
 
-    /// Keeps what the name stands for, with what was looked at of signatures, for when the registry is
-    /// away. It is an index like any other.
+    /// Keeps what the name stands for, with what was looked at of signatures, for when the registry
+    /// is away. It is an index like any other.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,6 +1,6 @@
-//! The body of an answer: bytes in memory, or a part of a file that may still be coming. Without TLS
-//! the kernel sends files; with it they are read in blocks, of which a client that is slow holds one
-//! or two.
+//! The body of an answer: bytes in memory, or a part of a file that may still be coming. Without
+//! TLS the kernel sends files; with it they are read in blocks, of which a client that is slow
+//! holds one or two.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -198,8 +198,8 @@ impl Reading {
                 && self.position < end.min(self.end)
             {
                 let first = self.from.get_or_insert_with(|| file.clone());
-                // What went out was of a file that turned out to be wrong. Another handle of the same
-                // file has the same bytes, when it is whole.
+                // What went out was of a file that turned out to be wrong. Another handle of the
+                // same file has the same bytes, when it is whole.
                 if !Arc::ptr_eq(first, &file) && !is_same(first, &file) {
                     let why = "what went out before was not right";
                     return Poll::Ready(Some(Err(io::Error::other(why))));

@@ -1,8 +1,8 @@
-//! The cache: a store of its own, in which what clients ask for lies once it has come. A hundred who
-//! ask for the same are one transfer.
+//! The cache: a store of its own, in which what clients ask for lies once it has come. A hundred
+//! who ask for the same are one transfer.
 //!
-//! No entry of its index names what this brings there, so that it may go again; what somebody else has
-//! put there under a name stays. A file's time tells when it was used last.
+//! No entry of its index names what this brings there, so that it may go again; what somebody else
+//! has put there under a name stays. A file's time tells when it was used last.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -157,7 +157,8 @@ impl Cache {
         self.free.notify_all();
     }
 
-    /// Waits until everything of which all has come has its name; what is on its way is left as it is.
+    /// Waits until everything of which all has come has its name; what is on its way is left as it
+    /// is.
     pub fn settle(&self) {
         let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
         let _named = self.free.wait_while(coming, |coming| coming.unnamed > 0);
@@ -199,7 +200,8 @@ impl Cache {
         Ok(())
     }
 
-    /// What lies here already, hashed while it is read by others. What is damaged counts as missing.
+    /// What lies here already, hashed while it is read by others. What is damaged counts as
+    /// missing.
     fn hashed(&self, content: &Content) -> Option<Arc<File>> {
         let descriptor = content.descriptor();
         let (file, _) = self.layout.file(descriptor).ok().flatten()?;

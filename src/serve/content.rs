@@ -18,8 +18,8 @@ const HELD_BACK: u64 = 64 * 1024;
 pub(super) enum State {
     /// Nothing yet.
     Awaited,
-    /// So many bytes lie in this file, and nobody knows whether they are right. Another file may take
-    /// its place, of other bytes.
+    /// So many bytes lie in this file, and nobody knows whether they are right. Another file may
+    /// take its place, of other bytes.
     Coming(Arc<File>, u64),
     /// All of it lies in this file, and is right.
     Whole(Arc<File>),
@@ -72,7 +72,8 @@ impl Content {
         }
     }
 
-    /// Waits until the byte at `start` may be sent; with `whole`, until all of it is there and right.
+    /// Waits until the byte at `start` may be sent; with `whole`, until all of it is there and
+    /// right.
     ///
     /// # Errors
     /// Why it does not come.

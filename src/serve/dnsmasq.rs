@@ -2,11 +2,11 @@
 
 use crate::names::Reference;
 
-/// The lines for dnsmasq, for a server at an address such as `http://192.0.2.1:8080`. Where `image` is
-/// given, firmware that boots over HTTP is sent to its unified kernel image.
+/// The lines for dnsmasq, for a server at an address such as `http://192.0.2.1:8080`. Where `image`
+/// is given, firmware that boots over HTTP is sent to its unified kernel image.
 ///
-/// An iPXE says who it is; firmware for HTTP boot takes an answer only where that says its own class
-/// (UEFI specification, 24.7); all others get an iPXE by TFTP first.
+/// An iPXE says who it is; firmware for HTTP boot takes an answer only where that says its own
+/// class (UEFI specification, 24.7); all others get an iPXE by TFTP first.
 pub fn dnsmasq(server: &str, image: Option<&Reference>) -> String {
     let uki = image.and_then(|image| {
         let wanted = image.tag_or_digest().ok()?;

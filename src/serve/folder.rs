@@ -65,8 +65,8 @@ impl Served {
     }
 }
 
-/// Whether nothing of a layer goes out before all of it is right: what boots must not begin where it
-/// may turn out to be wrong.
+/// Whether nothing of a layer goes out before all of it is right: what boots must not begin where
+/// it may turn out to be wrong.
 pub(super) fn goes_whole(role: Option<Role>) -> bool {
     matches!(role, Some(Role::Kernel | Role::Initramfs | Role::Uki))
 }
@@ -95,8 +95,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// The files of an image that lies in a source. What stands in a unified kernel image was brought
-    /// to the cache before.
+    /// The files of an image that lies in a source. What stands in a unified kernel image was
+    /// brought to the cache before.
     ///
     /// # Errors
     /// What the source gives.
@@ -134,8 +134,9 @@ impl Folder {
         &self.known
     }
 
-    /// The script with which iPXE boots the image, with more words on the command line. Its addresses
-    /// begin with that of the server, as the client has it, since the command line may have one too.
+    /// The script with which iPXE boots the image, with more words on the command line. Its
+    /// addresses begin with that of the server, as the client has it, since the command line may
+    /// have one too.
     ///
     /// # Errors
     /// As [`netboot::ipxe::script`].

@@ -7,8 +7,9 @@ use super::hosts::Hosts;
 use super::route::{self, Api, Route};
 use crate::names::RepositoryName;
 
-/// A path, a query and a range, each on a line, and behind them a list of machines. What a path asks
-/// for has names in it that are the same when they are read again, and no part of it leads elsewhere.
+/// A path, a query and a range, each on a line, and behind them a list of machines. What a path
+/// asks for has names in it that are the same when they are read again, and no part of it leads
+/// elsewhere.
 pub(crate) fn request(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.splitn(4, '\n');

@@ -157,8 +157,8 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// What a machine boots: by its UUID, else by the address of its network card, else as all others
-    /// do. Both may be written in any of the usual ways.
+    /// What a machine boots: by its UUID, else by the address of its network card, else as all
+    /// others do. Both may be written in any of the usual ways.
     pub fn find(&self, uuid: Option<&str>, mac: Option<&str>) -> Option<&Boots> {
         let by = |text: Option<&str>, len, map: &HashMap<String, Boots>| {
             digits(text?, len).and_then(|key| map.get_key_value(&key).map(|_| key))

@@ -163,8 +163,8 @@ impl Images {
         self.learnt().vouched.contains(&key)
     }
 
-    /// The images of a repository that are locked, where a digest is not that of one of them: it may
-    /// be one below them.
+    /// The images of a repository that are locked, where a digest is not that of one of them: it
+    /// may be one below them.
     fn locked(&self, repository: &RepositoryName, wanted: &TagOrDigest) -> Option<Vec<Reference>> {
         let lock = self.rules.lock.as_ref().filter(|_| wanted.digest().is_some())?;
         if lock.find(&Reference::new(repository.clone(), wanted)).is_ok() {
@@ -432,8 +432,8 @@ impl Images {
         Ok(Arc::new(Folder::of(image, source)?))
     }
 
-    /// Brings the unified kernel image to the cache, where the command line stands in that alone: it is
-    /// what is asked for next, and comes once.
+    /// Brings the unified kernel image to the cache, where the command line stands in that alone:
+    /// it is what is asked for next, and comes once.
     fn bring_command_line(&self, image: &Image, source: &Arc<Behind>) -> Result<(), Failure> {
         let layers = image.layers();
         let of = |role| layers.iter().find(|layer| layer.role == Some(role));

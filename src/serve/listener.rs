@@ -20,8 +20,8 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// The sockets that whoever started this process hands over, as systemd does (sd_listen_fds(3)); none,
-/// where there are none. They can be taken once.
+/// The sockets that whoever started this process hands over, as systemd does (sd_listen_fds(3));
+/// none, where there are none. They can be taken once.
 ///
 /// # Errors
 /// [`Error::Usage`] where one of them is no socket for TCP.

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-/// A request that was answered. Its text is one line, and as JSON it is one object; neither has what
-/// a client sent in headers or behind a `?`.
+/// A request that was answered. Its text is one line, and as JSON it is one object; neither has
+/// what a client sent in headers or behind a `?`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

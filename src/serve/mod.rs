@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Nothing complete goes out that is wrong: what boots is whole and checked before its first byte,
-//! what is large streams while it comes, and its end is held back until its digest is right. A tag is
-//! looked up once in a while, and only digests are asked for from then on.
+//! what is large streams while it comes, and its end is held back until its digest is right. A tag
+//! is looked up once in a while, and only digests are asked for from then on.
 //!
 //! One thread drives all connections, and waits for nothing else: what blocks is done by others.
 //!
@@ -118,7 +118,8 @@ impl Settings {
         }
     }
 
-    /// How many bytes the cache may have; what was used longest ago goes. Without a number it grows.
+    /// How many bytes the cache may have; what was used longest ago goes. Without a number it
+    /// grows.
     #[must_use]
     pub fn cache_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.cache_size = bytes.into();
@@ -147,8 +148,8 @@ impl Settings {
         self
     }
 
-    /// Which digests tags stand for, whatever they point to now. What it does not have is not served.
-    /// Where nothing else says what may be asked for, that is what it has.
+    /// Which digests tags stand for, whatever they point to now. What it does not have is not
+    /// served. Where nothing else says what may be asked for, that is what it has.
     #[must_use]
     pub fn lock(mut self, lock: impl Into<Option<ImagesLock>>) -> Self {
         self.lock = lock.into();
@@ -163,8 +164,8 @@ impl Settings {
         self
     }
 
-    /// What has parts of images already, so that only the rest is fetched of layers in chunks: files
-    /// of older versions, folders of them, disks. Each is opened when something is fetched.
+    /// What has parts of images already, so that only the rest is fetched of layers in chunks:
+    /// files of older versions, folders of them, disks. Each is opened when something is fetched.
     #[must_use]
     pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));

@@ -11,25 +11,27 @@ use crate::image::Role;
 use crate::names::Reference;
 use crate::{netboot, oci};
 
-/// What browsers make of it: both schemes of colours, and tables that scroll by themselves.
+/// What browsers make of it: both schemes of colours, and tables that scroll by themselves. Text
+/// has the browser's own colours where a browser does not know both.
 const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#ccd;--dim:#556;--box:#f4f4f8;--link:#0b57d0;--good:#0a6b2d;--bad:#b3261e}\
-@media(prefers-color-scheme:dark){:root{--line:#445;--dim:#aab;--box:#1d1f26;--link:#8ab4f8;--good:#7fd89a;--bad:#f2b8b5}}\
+:root{color-scheme:light dark}\
 *{box-sizing:border-box}\
 body{font:1rem/1.5 system-ui,sans-serif;max-width:64rem;margin:0 auto;padding:1rem}\
 h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:0 0 .5rem;overflow-wrap:anywhere}\
 h3{font-size:1rem;margin:1rem 0 .25rem}\
-section{border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:1rem 0}\
+section{border:1px solid light-dark(#ccd,#445);border-radius:.5rem;padding:1rem;margin:1rem 0}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:0}\
-dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}\
-.scroll{overflow-x:auto}\
-table{border-collapse:collapse;width:100%}caption{text-align:left;color:var(--dim)}\
-th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\
+dt,caption,footer{color:light-dark(#556,#aab)}dd{margin:0;overflow-wrap:anywhere}\
+.scroll{overflow-x:auto;margin-top:.75rem}\
+table{border-collapse:collapse;width:100%}caption{text-align:left}\
+th,td{text-align:left;padding:.25rem .75rem .25rem 0;white-space:nowrap;\
+border-bottom:1px solid light-dark(#ccd,#445)}\
 .n{text-align:right}code,pre{font-family:ui-monospace,monospace;font-size:.875rem}\
-pre{background:var(--box);padding:.6rem;border-radius:.3rem;overflow-x:auto;margin:.25rem 0}\
-a{color:var(--link)}summary{cursor:pointer;padding:.25rem 0}\
-a:focus-visible,summary:focus-visible,[tabindex]:focus-visible{outline:3px solid var(--link);outline-offset:2px}\
-.good{color:var(--good)}.bad{color:var(--bad)}footer{color:var(--dim)}\
+pre{background:light-dark(#f4f4f8,#1d1f26);padding:.6rem;border-radius:.3rem;margin:.25rem 0;\
+white-space:pre-wrap;overflow-wrap:anywhere}\
+a{color:light-dark(#0b57d0,#8ab4f8)}\
+a:focus-visible,[tabindex]:focus-visible{outline:3px solid light-dark(#0b57d0,#8ab4f8);outline-offset:2px}\
+.good{color:light-dark(#0a6b2d,#7fd89a)}.bad{color:light-dark(#b3261e,#f2b8b5)}\
 @media(max-width:32rem){dl{grid-template-columns:1fr}dt{margin-top:.4rem}}";
 
 /// Makes the page; `server` is the address by which it was asked for.

@@ -1,5 +1,5 @@
-//! What clients of registries ask for beyond images by their names: manifests, layers, tags, and what
-//! is attached. All of it belongs to an image that may be asked for.
+//! What clients of registries ask for beyond images by their names: manifests, layers, tags, and
+//! what is attached. All of it belongs to an image that may be asked for.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -63,8 +63,8 @@ impl Images {
         self.asked(move || images.learn(&of, &of.entry)).await
     }
 
-    /// What a tag of cosign's, or of a list of referrers, is about (distribution-spec, "Referrers Tag
-    /// Schema").
+    /// What a tag of cosign's, or of a list of referrers, is about (distribution-spec, "Referrers
+    /// Tag Schema").
     fn attached_to(
         &self,
         repository: &RepositoryName,

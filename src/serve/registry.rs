@@ -126,8 +126,8 @@ async fn tags(
     Ok(response)
 }
 
-/// What is attached to an image (distribution-spec, "Listing Referrers"); nothing, where the image is
-/// not there.
+/// What is attached to an image (distribution-spec, "Listing Referrers"); nothing, where the image
+/// is not there.
 async fn referrers(
     repository: &RepositoryName,
     digest: &Digest,

@@ -125,9 +125,9 @@ pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// What is asked of a registry. The name of a repository begins with the host of its registry, whose
-/// port stands behind `_`, since a name has no colon; clients that stand before several registries say
-/// the host in the parameter `ns`.
+/// What is asked of a registry. The name of a repository begins with the host of its registry,
+/// whose port stands behind `_`, since a name has no colon; clients that stand before several
+/// registries say the host in the parameter `ns`.
 fn api(parts: &[&str], query: &str) -> Api {
     let named = |name: &[&str]| match parameter(query, "ns") {
         Some(host) => RepositoryName::new(host.parse().ok()?, &name.join("/")).ok(),

@@ -1,5 +1,5 @@
-//! A repository as systemd-sysupdate sees it: its versions as files beside their checksums, of which a
-//! channel has those up to the one that its tag stands for.
+//! A repository as systemd-sysupdate sees it: its versions as files beside their checksums, of
+//! which a channel has those up to the one that its tag stands for.
 
 use std::sync::Arc;
 

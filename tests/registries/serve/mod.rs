@@ -1,5 +1,5 @@
-//! `osimage serve`, before registries that do as they should and ones that do not: what comes out is
-//! right, or is not complete.
+//! `osimage serve`, before registries that do as they should and ones that do not: what comes out
+//! is right, or is not complete.
 
 mod allowed;
 mod cache;

@@ -32,7 +32,7 @@ fn the_page_shows_what_there_is() {
         &format!("Path=http://{server}/sysupdate/{host}/os/"),
         &format!("curl -fO http://{server}/boot/{host}/os/v1/"),
         "<html lang=\"en\">",
-        "prefers-color-scheme:dark",
+        "color-scheme:light dark",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
