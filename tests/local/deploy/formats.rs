@@ -6,6 +6,7 @@ use std::io::Write;
 use osimage::compress::{Format, Settings, Writer};
 
 use super::*;
+use crate::common::bounds;
 use crate::common::loops::{Loop, beginning, end, used};
 
 const SIZE: usize = 6 * MIB + 1024;
@@ -63,7 +64,9 @@ fn every_form_gives_the_same_disk() {
         assert!(end(&device.path, DISK, MIB).iter().all(|byte| *byte == 0), "{name}");
         verify(device.str()).ok();
         // One byte, anywhere.
-        for at in [0, MIB - 1, MIB, 3 * MIB, SIZE - 1] {
+        let places = [MIB, 0, MIB - 1, 3 * MIB, SIZE - 1];
+        let places = if format == Format::None { &places[..] } else { &places[..1] };
+        for &at in places {
             let mut bad = content.clone();
             bad[at] ^= 1;
             fs::write(&device.path, &bad).unwrap();
@@ -96,7 +99,9 @@ fn a_file_stays_sparse() {
 #[test]
 fn a_damaged_image_leaves_nothing_that_starts() {
     let (scratch, content) = (Scratch::new(), content(3, SIZE));
-    for (name, media_type, format) in FORMS {
+    // One for each way of unpacking.
+    let forms = if bounds::whole() { &FORMS[..] } else { &FORMS[..4] };
+    for &(name, media_type, format) in forms {
         let bytes = packed(format, &content);
         scratch.write(name, &bytes);
         let image = layered(&scratch, name, media_type);
@@ -172,7 +177,7 @@ fn an_image_without_a_disk_is_refused() {
 fn memory_does_not_grow_with_the_disk() {
     let scratch = Scratch::new();
     let disk = std::fs::File::create(scratch.path("content")).unwrap();
-    disk.set_len(512 * MIB as u64).unwrap();
+    disk.set_len(256 * MIB as u64).unwrap();
     let args = ["build", "--profile", "ironcore", "--output", "os.oci.tar.zst"];
     scratch.osimage(args).args(["--rootfs-file", "content"]).ok();
     used(&scratch.path("disk"), 1);
@@ -180,10 +185,10 @@ fn memory_does_not_grow_with_the_disk() {
         .write(true)
         .open(scratch.path("disk"))
         .unwrap()
-        .set_len(512 * MIB as u64)
+        .set_len(256 * MIB as u64)
         .unwrap();
     for target in ["disk", "new"] {
         let deploy = scratch.osimage(["deploy", "os.oci.tar.zst", target, "--yes"]);
-        deploy.memory(96 << 20).ok();
+        deploy.memory(64 << 20).ok();
     }
 }

@@ -22,7 +22,7 @@ fn bytes(path: &Path, size: usize) -> Vec<u8> {
 
 #[test]
 fn a_deployment_that_is_killed_does_not_start_and_is_finished_by_another_one() {
-    let kills = if bounds::whole() { 100 } else { 5 };
+    let kills = if bounds::whole() { 100 } else { 3 };
     let bench = Bench::new(How::Native);
     let content = &bench.packed.content;
     let size = content.len().next_multiple_of(4096);
