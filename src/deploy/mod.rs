@@ -146,11 +146,11 @@ pub fn write(
     write_content(&Contents::new(source, [disk.layer()].into_iter()), disk, target, options)
 }
 
-/// As [`write`], from a source that has the content of layers that are stored in chunks too, as
+/// As [`write()`], from a source that has the content of layers that are stored in chunks too, as
 /// that of [`update`](crate::update) does.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_content(
     source: &dyn Source,
     disk: &Disk,
