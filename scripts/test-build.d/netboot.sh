@@ -12,6 +12,8 @@ boot_tools() {
 		/usr/bin/qemu-system-x86_64 qemu-system-x86
 		/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
 		/usr/lib/ipxe/qemu/efi-virtio.rom ipxe-qemu
+		/usr/lib/ipxe/snponly.efi ipxe
+		/usr/sbin/dnsmasq dnsmasq-base
 	END
 	if [ "${#missing[@]}" -gt 0 ]; then
 		apt-get -q -y --no-install-recommends install "${missing[@]}" > /dev/null 2>&1 || return 1
@@ -40,6 +42,39 @@ machine() {
 	tail --bytes 3000 "$console" | tr -d '\r' > "$scratch/console"
 	return 1
 }
+
+# by_dhcp NAME SECONDS PATTERN ARGUMENT…: as `machine`, in a network of its own, where dnsmasq gives
+# out what the server prints. No registry is there: the server has the image in its cache.
+by_dhcp() (
+	export -f machine
+	export scratch
+	unshare --net bash -euc '
+		image="$1"
+		shift
+		ip link set lo up
+		ip tuntap add mode tap name boot0
+		ip address add 192.0.2.1/24 dev boot0
+		ip link set boot0 up
+		"$OSIMAGE" serve --offline --cache "$scratch/serve-cache" --listen 192.0.2.1:8080 "$image" 2> "$scratch/dhcp.log" &
+		ended=("$!")
+		{
+			"$OSIMAGE" serve --listen 192.0.2.1:8080 --print-dnsmasq "$image" |
+				sed "s|^tftp-root=.*|tftp-root=/usr/lib/ipxe|"
+			echo dhcp-range=192.0.2.100,192.0.2.200
+		} > "$scratch/dnsmasq.conf"
+		if [ "$1" = dhcp-uefi-http ]; then
+			# Firmware asks for its HTTP boot where nothing came by TFTP.
+			sed -i /snponly/d "$scratch/dnsmasq.conf"
+		fi
+		dnsmasq --keep-in-foreground --conf-file="$scratch/dnsmasq.conf" --port=0 --interface=boot0 --bind-interfaces \
+			--user=root --pid-file= --dhcp-leasefile="$scratch/leases" > "$scratch/dnsmasq.log" 2>&1 &
+		ended+=("$!")
+		status=0
+		machine "$@" -netdev tap,id=net,ifname=boot0,script=no,downscript=no || status=1
+		kill "${ended[@]}"
+		wait
+		exit "$status"' by_dhcp "$@"
+)
 
 # uefi: the arguments for a machine with UEFI; $vars are its variables.
 uefi() {
@@ -138,6 +173,17 @@ test_netboot() { # iPXE under BIOS and UEFI, UEFI alone, without a disk, and fro
 	machine uefi-http 600 'login:' "${uefi[@]}" "${disk[@]}" -netdev user,id=net \
 		-device virtio-net-pci,netdev=net,romfile= || fail "UEFI's HTTP boot" "$scratch/console"
 	grep -q 'GET /boot/.*/uki.efi 200' "$scratch/serve.log" || fail "it did not boot by HTTP" "$scratch/serve.log"
+
+	# dnsmasq sends machines there: an iPXE, a firmware that loads one, and one that boots by HTTP.
+	by_dhcp "$registry/fleet/os:1.0" dhcp-ipxe 600 'login:' -device virtio-net-pci,netdev=net,bootindex=1 ||
+		fail "iPXE by DHCP" "$scratch/console"
+	cp /usr/share/OVMF/OVMF_VARS_4M.fd "$vars"
+	local plain=(-device virtio-net-pci,netdev=net,romfile=)
+	by_dhcp "$registry/fleet/os:1.0" dhcp-tftp 300 'Linux version' "${uefi[@]}" "${plain[@]}" ||
+		fail "iPXE by TFTP" "$scratch/console"
+	by_dhcp "$registry/fleet/os:1.0" dhcp-uefi-http 400 'Linux version' "${uefi[@]}" "${plain[@]}" ||
+		fail "UEFI's HTTP boot by DHCP" "$scratch/console"
+	grep -q 'GET /boot/.*/uki.efi 200' "$scratch/dhcp.log" || fail "it did not boot by HTTP" "$scratch/dhcp.log"
 
 	# What nobody has signed, and what is damaged, boots nowhere, and the log says why.
 	"$OSIMAGE" copy "$registry/fleet/os:1.0" "$registry/fleet/unsigned:1.0" &> /dev/null
