@@ -22,9 +22,10 @@ table_serve() {
 	mkdir -p "$work/www"
 	head -c 450000000 /dev/urandom > "$work/www/rootfs.raw"
 	head -c 1000000 /dev/urandom > "$work/vmlinuz"
+	head -c 1000000 /dev/urandom > "$work/initrd"
 	image="localhost:$near/me/os:1"
 	"$osimage" --store-path "$work/served" build --tag os:1 --kernel-file "$work/vmlinuz" \
-		--rootfs-file "$work/www/rootfs.raw" --initramfs-file "$work/vmlinuz" > /dev/null
+		--rootfs-file "$work/www/rootfs.raw" --initramfs-file "$work/initrd" > /dev/null
 	"$osimage" push "$work/served:os:1" "$image" > /dev/null 2>&1
 	rm -rf "$work/served"
 	port="$(free_port)"
