@@ -82,9 +82,19 @@ uefi() {
 		-drive "if=pflash,format=raw,unit=1,file=$vars")
 }
 
+# listening WORDS LOG: waits until what was started last says where it listens; sets $port.
+listening() {
+	local line
+	until line="$(grep -o "$1 .*127.0.0.1:[0-9]*" "$2")"; do
+		kill -0 "${ended[-1]}" 2> /dev/null || fail "nothing is listening" "$2"
+		sleep 0.1
+	done
+	port="${line##*:}"
+}
+
 # closed_registry: a registry with a password; sets $registry, and ends with the test.
 closed_registry() {
-	local line log="$scratch/registry.log"
+	local log="$scratch/registry.log" port
 	export HOME="$scratch/home"
 	mkdir -p "$HOME"
 	htpasswd -Bbn me secret > "$scratch/htpasswd" 2> /dev/null
@@ -93,25 +103,19 @@ closed_registry() {
 		"auth: {htpasswd: {realm: r, path: '$scratch/htpasswd'}}" > "$scratch/registry.yml"
 	docker-registry serve "$scratch/registry.yml" > "$log" 2>&1 &
 	ended+=("$!")
-	until line="$(grep -o 'listening on 127.0.0.1:[0-9]*' "$log")"; do
-		kill -0 "${ended[-1]}" 2> /dev/null || fail "no registry" "$log"
-		sleep 0.1
-	done
-	registry="localhost:${line##*:}"
+	listening 'listening on' "$log"
+	registry="localhost:$port"
 	"$OSIMAGE" login --username me --password-stdin "$registry" <<< secret &> /dev/null
 }
 
-# serve ARGUMENT…: a server of a free port of loopback; sets $server to its port.
-serve() {
-	local log="$scratch/serve.log" line
+# boot_server ARGUMENT…: a boot server on a free port of loopback; sets $server to its port.
+boot_server() {
+	local log="$scratch/serve.log" port
 	: > "$log"
 	"$OSIMAGE" serve --listen 127.0.0.1:0 --cache "$scratch/serve-cache" "$@" 2> "$log" &
 	ended+=("$!")
-	until line="$(grep -o 'serving on http://127.0.0.1:[0-9]*' "$log")"; do
-		kill -0 "${ended[-1]}" 2> /dev/null || fail "no server" "$log"
-		sleep 0.1
-	done
-	server="${line##*:}"
+	listening 'serving on' "$log"
+	server="$port"
 }
 
 # What was started, and the disk that was set up. A trap sees no variables of functions.
@@ -150,7 +154,7 @@ test_netboot() { # iPXE under BIOS and UEFI, UEFI alone, without a disk, and fro
 	"$OSIMAGE" keygen --output "$scratch/netboot-key" &> /dev/null
 	"$OSIMAGE" push "$archive" "$registry/fleet/os:1.0" --sign-key "$scratch/netboot-key.key" &> "$scratch/push.out" ||
 		fail "not pushed" "$scratch/push.out"
-	serve --require-signature "$scratch/netboot-key.pub" "$registry/fleet/os"
+	boot_server --require-signature "$scratch/netboot-key.pub" "$registry/fleet/os"
 	folder="http://10.0.2.2:$server/boot/$registry/fleet/os/1.0"
 	net=(-device virtio-net-pci,netdev=net,bootindex=1 -netdev "user,id=net,bootfile=$folder/boot.ipxe")
 
@@ -187,7 +191,7 @@ test_netboot() { # iPXE under BIOS and UEFI, UEFI alone, without a disk, and fro
 
 	# What nobody has signed, and what is damaged, boots nowhere, and the log says why.
 	"$OSIMAGE" copy "$registry/fleet/os:1.0" "$registry/fleet/unsigned:1.0" &> /dev/null
-	serve --require-signature "$scratch/netboot-key.pub" "$registry/fleet/unsigned"
+	boot_server --require-signature "$scratch/netboot-key.pub" "$registry/fleet/unsigned"
 	net=(-device virtio-net-pci,netdev=net,bootindex=1
 		-netdev "user,id=net,bootfile=http://10.0.2.2:$server/boot/$registry/fleet/unsigned/1.0/boot.ipxe")
 	if machine unsigned 60 'Linux version' "${net[@]}"; then fail "an unsigned image has booted"; fi
@@ -195,7 +199,7 @@ test_netboot() { # iPXE under BIOS and UEFI, UEFI alone, without a disk, and fro
 	line="$("$OSIMAGE" resolve "$registry/fleet/os:1.0")"
 	damage kernel "$line"
 	rm -rf "$scratch/serve-cache"
-	serve "$registry/fleet/os"
+	boot_server "$registry/fleet/os"
 	net=(-device virtio-net-pci,netdev=net,bootindex=1
 		-netdev "user,id=net,bootfile=http://10.0.2.2:$server/boot/$registry/fleet/os/1.0/boot.ipxe")
 	if machine damaged 60 'Linux version' "${net[@]}"; then fail "a damaged kernel has booted"; fi
@@ -240,7 +244,7 @@ test_sysupdate() { # systemd-sysupdate of Debian 13 takes versions from a regist
 	done
 	"$OSIMAGE" copy "$registry/fleet/os:1.0" "$registry/fleet/os:stable" &> /dev/null
 	"$OSIMAGE" copy "$registry/fleet/os:1.1" "$registry/fleet/os:latest" &> /dev/null
-	serve "$registry/fleet/os"
+	boot_server "$registry/fleet/os"
 
 	# As files; a channel offers what it stands for, and nothing newer.
 	definitions --files /srv/os --channel stable
@@ -276,7 +280,7 @@ test_sysupdate() { # systemd-sysupdate of Debian 13 takes versions from a regist
 
 	# What nobody has signed is not offered.
 	"$OSIMAGE" keygen --output "$scratch/sysupdate-key" &> /dev/null
-	serve --require-signature "$scratch/sysupdate-key.pub" "$registry/fleet/os"
+	boot_server --require-signature "$scratch/sysupdate-key.pub" "$registry/fleet/os"
 	definitions --files /srv/os
 	if in_trixie update > "$scratch/list" 2>&1 && [ -e "$machine/srv/os/os_1.2~rc.1.uki.efi" ]; then
 		fail "something unsigned was installed" "$scratch/list"
