@@ -27,6 +27,7 @@ boot_tools() {
 machine() {
 	local name="$1" limit="$2" pattern="$3" console="$scratch/$1.console" pid begun="$EPOCHSECONDS"
 	shift 3
+	: > "$console"
 	timeout "$limit" qemu-system-x86_64 -accel tcg -cpu max -m 1536 -nodefaults -display none -serial stdio \
 		-no-reboot -snapshot "$@" > "$console" 2>&1 < /dev/null &
 	pid="$!"
