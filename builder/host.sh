@@ -2,29 +2,13 @@
 # What the machine needs: Debian packages, a cargo that is new enough, and osimage itself. Sourced
 # by ./build.
 
+# shellcheck source=builder/apt.sh
+. "$(dirname "${BASH_SOURCE[0]}")/apt.sh"
 # The oldest Rust that builds osimage; Cargo.toml says it, and nothing else does.
 MSRV="$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../Cargo.toml")"
 readonly MSRV
 # Where rustup puts cargo, which is on the PATH of login shells only.
 if [ -d "${HOME:-}/.cargo/bin" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
-
-# apt_install WHY PACKAGE…: installs Debian packages as root, and otherwise says what root has to
-# do. Nothing is removed for them.
-apt_install() {
-	local why="$1" removed
-	shift
-	if [ "$EUID" -ne 0 ]; then
-		refuse "not installed: $* ($why)" \
-			"as root: apt-get update && apt-get install --no-install-recommends $*; then start the build again"
-	fi
-	step "install $* ($why)"
-	apt-get -o DPkg::Lock::Timeout=600 update
-	removed="$(apt-get --simulate install --no-install-recommends "$@" | sed -n 's/^Remv \([^ ]*\).*/\1/p')"
-	if [ -n "$removed" ]; then
-		refuse "installing $* would remove $removed" "put up with that by hand, or bring osimage's cargo and tools along in another way; OSIMAGE names a built osimage"
-	fi
-	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "$@"
-}
 
 # missing_tools: the packages of the programs that the build calls and this machine lacks.
 missing_tools() {
