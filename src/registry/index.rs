@@ -3,16 +3,19 @@
 //!
 //! The protocol has no lock and no condition on a write (distribution-spec, "Pushing Manifests"),
 //! so two that write at the same time take each other's change away. Who reads the index back after
-//! a while sees that, and makes the change again. Four rules make it unlikely that a change is lost
+//! a while sees that, and makes the change again. Five rules make it unlikely that a change is lost
 //! unseen, which takes somebody who read before our write, and writes after our look at what came
 //! of it:
 //!
 //! - What was read is written at once or not at all: a write that fails is not sent again, the
-//!   index is read anew.
+//!   index is read anew. What it needs beside it is there before, and then the tag is looked at
+//!   once more.
 //! - The look comes later than another needs from reading to writing, by the measure of what we
 //!   needed ourselves: where many press, or the registry is far, that is long.
 //! - Who sees that others are writing waits longer, by the slowest answer about a manifest too, and
 //!   looks again until nothing has changed between two looks.
+//! - Who has waited for a processor is on a busy machine, where others wait as long: the look comes
+//!   later by that.
 //! - Chance has a part in each pause after that, so that those who met once do not meet again.
 //!
 //! What remains is a client that stands still between reading and writing for longer than that, a
@@ -25,18 +28,30 @@ use super::repository::Repository;
 use crate::digest::Digest;
 use crate::error::Advice;
 use crate::manifest::RawManifest;
+use crate::memory::Memory;
 use crate::names::Tag;
 use crate::oci::{self, Descriptor, Index, ManifestOrIndex};
 use crate::{Error, Result};
 
 /// How often a change is made again.
 const TRIES: u32 = 20;
-/// How many times as long as from our reading to the end of our writing is waited before the look,
-/// and at most.
+/// How many times as long as from our reading to the end of our writing is waited before the look;
+/// at least, and at most.
 const PATIENCE: u32 = 4;
+const MIN_PATIENCE: Duration = Duration::from_millis(50);
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 /// How often an index that has the change is looked at, while others go on changing it.
 const LOOKS: u32 = 100;
+
+/// What a change makes of what lies under a tag.
+pub(super) enum Change {
+    /// It is as it should be.
+    Nothing,
+    /// This is to be there.
+    Write(RawManifest),
+    /// This is to be there, and its config before it.
+    WithConfig(RawManifest, Memory),
+}
 
 /// Reads what lies under a tag.
 type Find<'a, T> = dyn Fn() -> Result<Option<(Descriptor, T)>> + 'a;
@@ -58,6 +73,14 @@ fn look<T>(
         }
     }
     Ok(None)
+}
+
+/// How long this process could have gone on, and other programs had the processors (proc(5),
+/// `/proc/pid/schedstat`).
+fn starved() -> Duration {
+    let told = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let waited = told.split_ascii_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 impl Repository {
@@ -89,9 +112,9 @@ impl Repository {
     ) -> Result<(Descriptor, Index)> {
         let found = || self.tagged_index(tag, subject);
         let change = |before: Option<&Index>| {
-            let Some(mut index) = change(before.cloned())? else { return Ok(None) };
+            let Some(mut index) = change(before.cloned())? else { return Ok(Change::Nothing) };
             index.media_type = Some(oci::INDEX.to_owned());
-            RawManifest::new(oci::INDEX, index.to_bytes()?).map(Some)
+            RawManifest::new(oci::INDEX, index.to_bytes()?).map(Change::Write)
         };
         self.rewrite(tag, &found, change, holds)
     }
@@ -102,14 +125,31 @@ impl Repository {
         &self,
         tag: &Tag,
         find: &Find<'_, T>,
-        change: impl Fn(Option<&T>) -> Result<Option<RawManifest>>,
+        change: impl Fn(Option<&T>) -> Result<Change>,
         holds: impl Fn(&T) -> bool,
     ) -> Result<(Descriptor, T)> {
         let mut attempts = Attempts::new(&self.registry.host);
         for attempt in 0..TRIES {
             let before = find()?;
-            let read = Instant::now();
-            let written = match (change(before.as_ref().map(|(_, there)| there))?, before) {
+            let mut read = Instant::now();
+            let new = match change(before.as_ref().map(|(_, there)| there))? {
+                Change::Nothing => None,
+                Change::Write(new) => Some(new),
+                Change::WithConfig(new, config) => {
+                    if let Some(manifest) = new.manifest() {
+                        self.put_blob(&manifest.config, &config)?;
+                    }
+                    read = Instant::now();
+                    let digest = |found: &Option<(Descriptor, T)>| {
+                        found.as_ref().map(|(descriptor, _)| descriptor.digest.clone())
+                    };
+                    if digest(&find()?) != digest(&before) {
+                        continue;
+                    }
+                    Some(new)
+                }
+            };
+            let written = match (new, before) {
                 (None, Some(before)) if attempt == 0 => return Ok(before),
                 (None, before) => before.map(|(descriptor, _)| descriptor.digest),
                 (Some(new), _) => {
@@ -120,7 +160,9 @@ impl Repository {
                 }
             };
             let needed = read.elapsed();
-            let patience = |needed: Duration| (needed * PATIENCE).min(MAX_PATIENCE);
+            let patience = |needed: Duration| {
+                (needed * PATIENCE + starved()).clamp(MIN_PATIENCE, MAX_PATIENCE)
+            };
             // Nobody was seen before the first look of the first try.
             let pause = |look| match (attempt, look) {
                 (0, 1) => patience(needed),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::index::Change;
 use super::repository::Repository;
 use crate::content::Source;
 use crate::copy::{self, Options, Target};
@@ -340,17 +341,14 @@ fn merge_at(repository: &Repository, tag: &Tag, new: &RawManifest) -> Result<()>
         Ok(found.map(|found| (found.descriptor().clone(), found)))
     };
     let change = |there: Option<&RawManifest>| match there.map(|there| merged(there, new)) {
-        None => Ok(Some(new.clone())),
+        None => Ok(Change::Write(new.clone())),
         Some(merged) => match merged? {
-            Merged::There => Ok(None),
-            Merged::New => Ok(Some(new.clone())),
+            Merged::There => Ok(Change::Nothing),
+            Merged::New => Ok(Change::Write(new.clone())),
             Merged::Both { manifest, config } => {
                 let mut memory = Memory::default();
                 memory.add(config);
-                if let Some(manifest) = manifest.manifest() {
-                    repository.put_blob(&manifest.config, &memory)?;
-                }
-                Ok(Some(*manifest))
+                Ok(Change::WithConfig(*manifest, memory))
             }
         },
     };
