@@ -37,6 +37,8 @@
 //! - [`deploy`]: an image's disk onto a disk, into a partition or into a file.
 //! - [`serve`]: a server over registries, for firmware, boot loaders and updaters.
 //! - [`verify`]: the check of a layout or an archive.
+//! - [`doctor`]: what this machine has, and what a registry lets its user do; [`finding`]: something
+//!   that was found out, and what to do about it.
 //! - [`features`]: the feature graph of an OS build.
 //! - [`rootfs`]: what a built system says of how it starts; [`sbom`]: the bill of its packages.
 //!
@@ -100,11 +102,13 @@ pub mod deploy;
 pub mod destination;
 pub mod diff;
 pub mod digest;
+pub mod doctor;
 pub mod durable;
 pub mod error;
 pub mod extract;
 pub mod features;
 mod file;
+pub mod finding;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

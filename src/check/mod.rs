@@ -11,7 +11,10 @@
 //! let image = content::resolve(&store, Some(&"os:1.0".parse()?))?;
 //! let facts = Facts::read(&store, &image, None)?;
 //! for lacking in facts.check(Way::UefiHttp).lacking() {
-//!     println!("{}; {}", lacking.what, lacking.remedy.as_deref().unwrap_or_default());
+//!     println!("{}", lacking.what);
+//!     if let Some(remedy) = &lacking.remedy {
+//!         println!("hint: {remedy}");
+//!     }
 //! }
 //! # Ok(())
 //! # }
@@ -28,6 +31,7 @@ pub use root::Root;
 use serde::{Serialize, Serializer};
 
 use crate::content::Source;
+use crate::finding::{Finding, Level};
 use crate::image::{Chunked, Contents, Image, Layer, Role};
 use crate::names::Tag;
 use crate::netboot::uki::Uki;
@@ -74,32 +78,6 @@ impl Serialize for Way {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
-}
-
-/// What a finding means for the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Level {
-    /// It is there.
-    Has,
-    /// It may matter.
-    Note,
-    /// Without it, this way does not go.
-    Lacks,
-}
-
-/// Something that an image has or lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Finding {
-    /// What it means.
-    pub level: Level,
-    /// What there is, or is not.
-    pub what: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
 }
 
 /// What there is to say of an image and a way.

@@ -1,8 +1,9 @@
 //! What each way wants of an image.
 
 use super::root::Root;
-use super::{Facts, Finding, Level, Way};
+use super::{Facts, Way};
 use crate::error::Advice;
+use crate::finding::Finding;
 use crate::image::{Layer, Profile, Role};
 use crate::netboot::{ipxe, sysupdate};
 use crate::oci::Platform;
@@ -39,17 +40,15 @@ struct Said<'a> {
 
 impl Said<'_> {
     fn has(&mut self, what: impl Into<String>) {
-        self.findings.push(Finding { level: Level::Has, what: what.into(), remedy: None });
+        self.findings.push(Finding::has(what));
     }
 
     fn note(&mut self, what: impl Into<String>, remedy: &str) {
-        let (what, remedy) = (what.into(), Some(remedy.to_owned()));
-        self.findings.push(Finding { level: Level::Note, what, remedy });
+        self.findings.push(Finding::note(what).remedy(remedy));
     }
 
     fn lacks(&mut self, what: impl Into<String>, remedy: &str) {
-        let (what, remedy) = (what.into(), Some(remedy.to_owned()));
-        self.findings.push(Finding { level: Level::Lacks, what, remedy });
+        self.findings.push(Finding::lacks(what).remedy(remedy));
     }
 
     fn layer(&self, role: Role) -> Option<Layer> {

@@ -1,10 +1,12 @@
 //! `osimage check`: what an image has and lacks for a way of booting it.
 
-use osimage::check::{Facts, Finding, Level, Report, Way};
+use osimage::check::{Facts, Report, Way};
+use osimage::finding::{Finding, Level};
 use osimage::image::select;
 use osimage::names::Tag;
 use osimage::{Error, Result};
 
+use super::advice;
 use super::context::{Bare, Context, Which};
 use super::locked::LockArg;
 use super::output::{self, visible};
@@ -123,7 +125,10 @@ fn told(report: &Report) -> String {
         };
         let what = visible(&finding.what);
         match &finding.remedy {
-            Some(remedy) => format!("  {sign}  {what}\n         {}\n", visible(remedy)),
+            Some(remedy) => {
+                let remedy = advice::words(remedy, |_| "");
+                format!("  {sign}  {what}\n         {}\n", visible(&remedy))
+            }
             None => format!("  {sign}  {what}\n"),
         }
     };

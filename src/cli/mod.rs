@@ -18,6 +18,7 @@ mod copy;
 mod deploy;
 mod diff;
 mod discover;
+mod doctor;
 mod ends;
 mod explain;
 mod extract;
@@ -153,6 +154,7 @@ enum Command {
     Manifest(query::ManifestArgs),
     Blob(query::BlobArgs),
     Compress(compress::Args),
+    Doctor(doctor::Args),
     Features(features::Args),
     #[command(visible_alias = "completion")]
     Completions(shell::CompletionsArgs),
@@ -347,6 +349,7 @@ fn run(command: Command, context: &Context) -> Result<()> {
         Command::Manifest(args) => query::manifest(&args, context),
         Command::Blob(args) => query::blob(&args, context),
         Command::Compress(args) => compress::run(&args),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Features(args) => features::run(args, &mut output::Stdout),
         Command::Completions(args) => shell::completions(&args, context.manner),
         Command::Man(args) => shell::man(&args, context.manner),

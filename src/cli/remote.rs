@@ -242,7 +242,7 @@ pub fn confirm(question: &str) -> Result<bool> {
 
 /// Where the program keeps what it needs for another run (XDG base directory specification; a
 /// relative path there is to be ignored).
-fn state_folder() -> Option<PathBuf> {
+pub fn state_folder() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
     let state = variable("XDG_STATE_HOME");
     let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")))?;

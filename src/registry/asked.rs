@@ -30,6 +30,8 @@ pub enum Endpoint {
     PutManifest(TagOrDigest),
     /// Deleting a manifest or an index by its digest, or a tag.
     DeleteManifest(TagOrDigest),
+    /// Deleting a blob.
+    DeleteBlob(Digest),
     /// A blob.
     Blob(Digest),
     /// Putting a blob, in one step or several.
@@ -105,6 +107,7 @@ impl fmt::Display for Asked {
             Endpoint::Manifest(name) => write!(f, "the manifest {name} of {place}"),
             Endpoint::PutManifest(name) => write!(f, "putting the manifest {name} into {place}"),
             Endpoint::DeleteManifest(name) => write!(f, "deleting {name} in {place}"),
+            Endpoint::DeleteBlob(digest) => write!(f, "deleting the blob {digest} in {place}"),
             Endpoint::Blob(digest) => write!(f, "the blob {digest} of {place}"),
             Endpoint::PutBlob(digest) => write!(f, "putting the blob {digest} into {place}"),
             Endpoint::Referrers(digest) => {

@@ -21,7 +21,7 @@ use super::address::{Class, Reach};
 use super::answer::{self, MAX_ANSWER};
 use super::asked::{Asked, Endpoint};
 use super::challenge::{self, Realm, Scheme};
-use super::credentials::{Credential, Credentials, Found};
+use super::credentials::{Credential, Credentials, Located};
 use super::failure::Failure;
 use super::host::{Attempts, Host, unreachable};
 use super::refusal::Refusal;
@@ -93,7 +93,7 @@ struct State {
 #[derive(Default)]
 struct Known {
     /// The one that is used.
-    found: Option<Found>,
+    found: Option<Located>,
     /// Those that were refused.
     refused: Vec<Credential>,
     /// Whether there is no going on to another one.
@@ -166,7 +166,7 @@ impl Auth {
             credentials: HashMap::from([(
                 String::new(),
                 Known {
-                    found: Some(Found { credential, place: "the command".into() }),
+                    found: Some(Located { credential, place: "the command".into() }),
                     alone: true,
                     ..Known::default()
                 },

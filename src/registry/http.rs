@@ -179,6 +179,12 @@ impl Registry {
         }
     }
 
+    /// Sends a request once, without saying who asks; a challenge is an answer.
+    pub fn unnamed(&self, call: &Call<'_>) -> Result<Response, Failure> {
+        self.host.rest();
+        self.follow(call, None)
+    }
+
     fn refuse(&self, error: Error) -> Failure {
         Failure::Own(error.with_hint("tell whoever runs the registry"))
     }

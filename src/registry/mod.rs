@@ -31,6 +31,7 @@ mod host;
 mod http;
 mod image;
 mod index;
+mod knock;
 mod link;
 mod outgoing;
 mod pace;
@@ -63,6 +64,7 @@ use url::Url;
 
 pub use asked::{Asked, Endpoint, Side};
 pub use image::RemoteImage;
+pub use knock::Knock;
 pub use push::{Outcome, Shipment, push, push_attached, push_new, refuse_to_move};
 pub use refusal::Refusal;
 pub use repository::{Access, Locator, Repository};
@@ -285,6 +287,11 @@ impl Client {
         }
     }
 
+    /// What is shown to registries.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// Opens a repository; the registry is not asked yet.
     ///
     /// # Errors
@@ -376,11 +383,7 @@ impl Client {
             && answer::header(&response.headers, CONTENT_TYPE)?
                 .is_some_and(|kind| kind.starts_with("text/html"))
         {
-            return Err(Error::invalid(format!(
-                "{} answers with a page for people, as no registry does",
-                host.name
-            ))
-            .with_hint("check the name; a network that wants a login of its own answers so too"));
+            return Err(knock::no_registry(&host.name));
         }
         Ok(asked)
     }

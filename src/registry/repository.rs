@@ -343,6 +343,19 @@ impl Repository {
         .with_source(refusal))
     }
 
+    /// Deletes a blob (distribution-spec, "Deleting Blobs"), whatever points to it.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        let call = self.call(
+            Method::DELETE,
+            self.url(&format!("blobs/{digest}")),
+            Endpoint::DeleteBlob(digest.clone()),
+        );
+        self.registry.call(&call, &[202, 200, 204]).map(drop)
+    }
+
     /// Whether a blob is there.
     ///
     /// # Errors
@@ -439,7 +452,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::Invalid`] where there are too many, or the list is none.
-    pub(super) fn listed_referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    pub(crate) fn listed_referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let asked = self.asked(Endpoint::Referrers(digest.clone()));
         let first = self.url(&format!("referrers/{digest}"));
         // All pages together are one list.

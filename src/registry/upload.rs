@@ -86,10 +86,11 @@ impl Repository {
     /// # Errors
     /// What the source gives; [`Error::Unauthorised`], [`Error::Network`]; [`Error::Invalid`] where
     /// the registry finds that the content is not what its digest says.
-    pub(super) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<Ended> {
-        let folder = self.registry.host.settings.uploads.as_deref();
+    pub(crate) fn put_blob(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<Ended> {
+        let settings = &self.registry.host.settings;
+        let folder = settings.uploads.as_deref();
         let begun = folder.and_then(|folder| Begun::open(folder, &self.name, descriptor));
-        let ended = self.upload(descriptor, source, begun.as_ref());
+        let ended = self.upload(descriptor, source, begun.as_ref(), settings.chunk_size);
         match &ended {
             // What broke may go on; a registry's no, and what is wrong, is no beginning.
             Err(e) if !matches!(e, Error::Invalid(_) | Error::Rejected(_) | Error::NotFound(_)) => {
@@ -100,13 +101,24 @@ impl Repository {
         ended
     }
 
+    /// As [`put_blob`](Self::put_blob), in pieces of so many bytes, whatever the settings say.
+    pub(crate) fn put_in_pieces(
+        &self,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+        size: NonZero<u64>,
+    ) -> Result<Ended> {
+        self.upload(descriptor, source, None, Some(size))
+    }
+
     fn upload(
         &self,
         descriptor: &Descriptor,
         source: &dyn Source,
         begun: Option<&Begun>,
+        pieces: Option<NonZero<u64>>,
     ) -> Result<Ended> {
-        let mut chunk = self.registry.host.settings.chunk_size.map(NonZero::get);
+        let mut chunk = pieces.map(NonZero::get);
         // Whether the request that ends the upload may bring everything.
         let mut whole = chunk.is_none();
         let mut attempts = Attempts::new(&self.registry.host);

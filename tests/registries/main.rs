@@ -19,6 +19,7 @@ mod bundle;
 mod certificates;
 mod deploy;
 mod diff;
+mod doctor;
 mod documents;
 mod dropin;
 mod examples;

@@ -11,7 +11,7 @@
 //! It changes under a lock on its folder (no lock file lies about), by a new file that is on the
 //! disk before it gets the name. What stands in it and is not ours keeps its place and its bytes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -182,6 +182,24 @@ impl ConfigFile {
             .map(parse)
             .transpose()?
             .filter(|name: &String| !name.is_empty()))
+    }
+
+    /// The helpers that the file names, each once.
+    pub(super) fn all_helpers(&self) -> Result<BTreeSet<String>> {
+        let named =
+            self.helpers()?.into_iter().map(|(_, name)| name).filter(|name| !name.is_empty());
+        Ok(named.chain(self.store_helper()?).collect())
+    }
+
+    /// The keys of the entries with a credential.
+    pub(super) fn held(&self) -> Result<Vec<String>> {
+        let mut held = Vec::new();
+        for (key, text) in self.auths.pairs() {
+            if text.map(|text| self.entry(key, text)).transpose()?.flatten().is_some() {
+                held.push(key.to_owned());
+            }
+        }
+        Ok(held)
     }
 
     /// Whether the host as a whole has an entry with a credential.

@@ -24,8 +24,10 @@ mod file;
 mod helper;
 mod key;
 mod object;
+mod places;
 mod sources;
 
+pub use places::{Located, Place};
 pub use sources::Environment;
 
 use std::collections::BTreeSet;
@@ -75,13 +77,6 @@ impl fmt::Debug for Credential {
             Credential::RegistryToken(_) => f.write_str("RegistryToken(..)"),
         }
     }
-}
-
-/// A credential, and where it was found.
-#[derive(Clone)]
-pub(super) struct Found {
-    pub credential: Credential,
-    pub place: String,
 }
 
 /// Where credentials are looked up and stored.
@@ -150,7 +145,15 @@ impl Credentials {
     /// not there; [`Error::Invalid`] where a file or a helper's name is not what it should be;
     /// [`Error::Io`] where a file that was named cannot be read, or a helper fails.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>> {
-        Ok(self.find_other(host, repository, &[])?.map(|found| found.credential))
+        Ok(self.locate(host, repository)?.map(|found| found.credential))
+    }
+
+    /// As [`find`](Credentials::find), and where it was.
+    ///
+    /// # Errors
+    /// As [`find`](Credentials::find).
+    pub fn locate(&self, host: &str, repository: &str) -> Result<Option<Located>> {
+        self.find_other(host, repository, &[])
     }
 
     /// As [`find`](Credentials::find), and none of those that the registry has refused; and where
@@ -163,10 +166,10 @@ impl Credentials {
         host: &str,
         repository: &str,
         refused: &[Credential],
-    ) -> Result<Option<Found>> {
+    ) -> Result<Option<Located>> {
         let host = Host::parse(host)?;
         if let Some((_, credential)) = self.given.iter().find(|(given, _)| *given == host) {
-            let found = Found { credential: credential.clone(), place: "the command".into() };
+            let found = Located { credential: credential.clone(), place: "the command".into() };
             return Ok(Some(found).filter(|_| refused.is_empty()));
         }
         self.sources.check_named()?;
@@ -183,7 +186,7 @@ impl Credentials {
                     },
                 };
                 if let Some(credential) = found.filter(|found| !refused.contains(found)) {
-                    return Ok(Some(Found { credential, place }));
+                    return Ok(Some(Located { credential, place }));
                 }
             }
         }

@@ -73,6 +73,12 @@ pub(super) fn config(url: &Url, own: bool, settings: &Settings) -> Result<Client
     Ok(config)
 }
 
+/// How many authorities this machine trusts, and what is wrong with where they are kept.
+pub(crate) fn authorities() -> (usize, Vec<String>) {
+    let found = rustls_native_certs::load_native_certs();
+    (found.certs.len(), found.errors.iter().map(ToString::to_string).collect())
+}
+
 /// A setting for connections without TLS: reading the system's certificates costs milliseconds.
 pub(super) fn unused() -> ClientConfig {
     builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
@@ -100,7 +106,10 @@ pub(super) fn has_own_certificates(url: &Url, settings: &Settings) -> bool {
 }
 
 /// The folders `certs.d/HOST[:PORT]` that are there.
-fn folders<'a>(url: &Url, settings: &'a Settings) -> impl Iterator<Item = PathBuf> + use<'a> {
+pub(super) fn folders<'a>(
+    url: &Url,
+    settings: &'a Settings,
+) -> impl Iterator<Item = PathBuf> + use<'a> {
     let host = url.host_str().unwrap_or_default().to_owned();
     let port = url.port_or_known_default().unwrap_or_default();
     let names = [Some(format!("{host}:{port}")), url.port().is_none().then_some(host)];
