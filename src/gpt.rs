@@ -139,6 +139,22 @@ impl<'a> Table<'a> {
         Some(Partition { number, label, kind, uuid, start: first.checked_mul(self.sector)?, size })
     }
 
+    /// What else of the disk a partition lies over, so that it cannot be written by itself; `None`
+    /// where that is nothing.
+    pub fn lies_over(&self, one: &Partition) -> Option<String> {
+        let end = |it: &Partition| it.start.saturating_add(it.size);
+        if one.start < self.entries.end as u64 {
+            return Some("the partition table".to_owned());
+        }
+        let backup = self.alternate.saturating_mul(self.sector);
+        if (one.start..end(one)).contains(&backup) {
+            return Some("the backup of the partition table".to_owned());
+        }
+        let others = self.partitions().into_iter().filter(|it| it.number != one.number);
+        let mut over = others.filter(|it| it.start < end(one) && one.start < end(it));
+        over.next().map(|it| format!("the partition {}", it.number))
+    }
+
     /// The table with its backup at the end of a disk of that size in bytes; `None` where the disk
     /// has no room for it behind the one that there is.
     pub fn moved_to_end_of(&self, disk: u64) -> Option<Moved> {
@@ -297,6 +313,28 @@ mod tests {
             let seen: Vec<_> = partitions.iter().map(|it| (it.number, &*it.label)).collect();
             assert_eq!(seen, [(1, "root_a"), (2, "größe 2"), (3, "")]);
             assert_eq!((partitions[1].start, partitions[1].size), (2 * MIB, MIB));
+        }
+    }
+
+    #[test]
+    fn a_partition_over_something_else_is_told() {
+        let good = head(512, 64 * MIB, &["a", "b", "c"]);
+        let table = Table::read(&good).ok().unwrap();
+        let b = &table.partitions()[1];
+        let entries_end = 34 * 512;
+        for (start, size, over) in [
+            (b.start, b.size, None),
+            (b.start - 1, b.size, Some("the partition 1")),
+            (b.start, b.size + 1, Some("the partition 3")),
+            (0, 1, Some("the partition table")),
+            (entries_end - 1, 1, Some("the partition table")),
+            (entries_end, 1, None),
+            (10 * MIB, 54 * MIB - 512, None),
+            (10 * MIB, 54 * MIB, Some("the backup of the partition table")),
+            (u64::MAX, u64::MAX, None),
+        ] {
+            let moved = Partition { start, size, ..b.clone() };
+            assert_eq!(table.lies_over(&moved).as_deref(), over, "{start} {size}");
         }
     }
 

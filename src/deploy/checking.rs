@@ -1,6 +1,6 @@
 //! Whether a disk has what an image has.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use super::disk::Disk;
@@ -61,14 +61,18 @@ impl Deployed {
     /// [`Error::Invalid`] where something differs; [`Error::Io`]; what the source gives.
     pub fn check(&self, source: &dyn Source, disk: &Disk) -> Result<Checked> {
         let source = Contents::new(source, [disk.layer()].into_iter());
-        let (head, size, digest) = expected(&source, disk)?;
+        let (head, size, digest) = expected(&source, disk, self.medium.size)?;
         let (medium, name) = (&self.medium, self.medium.name());
         let differs = |what: &str| {
             Error::invalid(format!("{name} does not have what the image has: {what}"))
                 .with_hint("deploy it anew")
         };
         if medium.size < size {
-            return Err(differs(&format!("it has {} bytes of {size}", medium.size)));
+            let has = format!("it has {} bytes", medium.size);
+            return Err(differs(&match disk.size() {
+                Some(_) => format!("{has} of {size}"),
+                None => format!("{has}, and the image has more"),
+            }));
         }
         // What the kernel remembers may never have come to the disk.
         medium.write_back(0, medium.size);
@@ -99,8 +103,9 @@ impl Deployed {
     }
 }
 
-/// What a medium should have: its beginning, its size, and the digest of all of it.
-fn expected(source: &dyn Source, disk: &Disk) -> Result<(Vec<u8>, u64, Digest)> {
+/// What a medium should have: its beginning, its size, and the digest of all of it. What is
+/// compressed is read no further than to see that it has more than `most` bytes.
+fn expected(source: &dyn Source, disk: &Disk, most: u64) -> Result<(Vec<u8>, u64, Digest)> {
     let content = disk.content();
     let failed = |e| Error::io("read", source.origin(), e);
     let mut head = vec![0; EDGE as usize];
@@ -116,17 +121,9 @@ fn expected(source: &dyn Source, disk: &Disk) -> Result<(Vec<u8>, u64, Digest)> 
     head.truncate(len);
     let mut hasher = Hasher::new(content.digest.algorithm());
     hasher.update(&head);
-    let more = hasher.read_all(&mut Rest(&mut *opened)).map_err(failed)?;
+    let rest = most.saturating_sub(len as u64).saturating_add(1);
+    let more = hasher.read_all(&mut opened.take(rest)).map_err(failed)?;
     Ok((head, len as u64 + more, hasher.finish()))
-}
-
-/// What is left of content.
-struct Rest<'a>(&'a mut dyn Read);
-
-impl Read for Rest<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
 }
 
 /// Whether a medium begins and ends as the image does whose backup table was moved to its end.

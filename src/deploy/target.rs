@@ -141,11 +141,23 @@ impl Target {
         }
     }
 
-    /// Refuses an archive out of which this would be written to itself.
+    /// Refuses an archive out of which this would be written to itself, and what lies in the layout
+    /// that has the image.
     ///
     /// # Errors
     /// [`Error::Refused`]; [`Error::Io`].
     pub fn refuse_origin(&self, origin: &Place) -> Result<()> {
+        if let Some(layout) = origin.as_layout() {
+            let real = |path: &Path| fs::canonicalize(path).map_err(|e| Error::io("open", path, e));
+            return match real(self.folder())?.starts_with(real(layout.path())?) {
+                true => Err(Error::refused(format!(
+                    "{} lies in the layout that has the image",
+                    self.path().display()
+                ))
+                .with_hint("name a file elsewhere, or a disk")),
+                false => Ok(()),
+            };
+        }
         let (Some(medium), Some(archive)) = (self.medium(), origin.as_archive()) else {
             return Ok(());
         };
@@ -353,6 +365,14 @@ pub(super) fn slot(disk: &Path, label: &str, access: Access) -> Result<Medium> {
             .with_hint("name one by its path"));
         }
     };
+    if let Some(over) = table.lies_over(slot) {
+        return Err(Error::invalid(format!(
+            "the partition {} of {} lies over {over}, and is not written by itself",
+            slot.number,
+            real.display()
+        ))
+        .with_hint("make the partitions of the disk anew"));
+    }
     let label = Some(label.to_owned());
     let Some(device) = whole.device else {
         // Whoever closes a file gives back its locks (fcntl_locking(2)).

@@ -68,7 +68,7 @@ impl Kernel {
             let number = fs::read_to_string(folder.join("dev")).unwrap_or_default();
             let path = Path::new("/dev").join(&name);
             uses.extend(self.mounts(number.trim(), &path));
-            uses.extend(self.swap(&path));
+            uses.extend(self.swap(&path, |file| file == path));
             uses.extend(self.holders(&folder, &path));
             uses.extend(self.loops(|file| file == path));
         }
@@ -82,7 +82,7 @@ impl Kernel {
             file == path || fs::metadata(file).is_ok_and(|it| (it.dev(), it.ino()) == id)
         };
         let mut uses = self.loops(is_it);
-        uses.extend(self.swap(path));
+        uses.extend(self.swap(path, is_it));
         uses
     }
 
@@ -106,11 +106,11 @@ impl Kernel {
     }
 
     /// Whether it is swap (proc_swaps(5)).
-    fn swap(&self, path: &Path) -> Option<String> {
+    fn swap(&self, path: &Path, is_it: impl Fn(&Path) -> bool) -> Option<String> {
         let swaps = fs::read_to_string(self.proc.join("swaps")).unwrap_or_default();
         let mut names = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
         names
-            .any(|name| Path::new(&unescaped(name)) == path)
+            .any(|name| is_it(Path::new(&unescaped(name))))
             .then(|| format!("{} is used as swap", path.display()))
     }
 
@@ -227,6 +227,12 @@ mod tests {
         assert_eq!(kernel.uses_of_device(makedev(8, 3)), [held]);
         assert_eq!(kernel.mounts("8:16", "/dev/sdb".as_ref()).unwrap(), "/dev/sdb is mounted at /");
         let metadata = fs::metadata(dir.path()).unwrap();
+        // By whatever name a file is named.
+        write("swapfile", "");
+        let swapfile = dir.path().join("swapfile");
+        write("proc/swaps", &format!("Filename Type\n{} file 1 0 -2\n", swapfile.display()));
+        let named = kernel.uses_of_file("other/name".as_ref(), &fs::metadata(&swapfile).unwrap());
+        assert_eq!(named, ["other/name is used as swap"]);
         let file = Path::new("/srv/a disk.img");
         let behind = "/srv/a disk.img lies behind /dev/loop3";
         assert_eq!(kernel.uses_of_file(file, &metadata), [behind]);

@@ -49,6 +49,8 @@ fn every_form_gives_the_same_disk() {
         deploy("new").ok();
         assert!(fs::read(scratch.path("new")).unwrap() == content, "{name}");
         verify("new").ok();
+        fs::write(scratch.path("new"), &content[..SIZE - 1]).unwrap();
+        verify("new").run().says(&[&format!("it has {} bytes", SIZE - 1)]).fails(5);
         fs::remove_file(scratch.path("new")).unwrap();
 
         used(&scratch.path("old"), DISK);

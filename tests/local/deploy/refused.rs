@@ -33,6 +33,13 @@ fn what_is_no_disk_and_no_file_is_refused() {
         run.says(&[text]).fails(code);
     }
     drop(socket);
+    // The layout out of which it comes.
+    let layout = layered(&scratch, "os.oci.tar.content", Some("application/vnd.osimage.rootfs.v1"));
+    let inside = fs::read_dir(scratch.path("layout/blobs/sha256")).unwrap();
+    for blob in inside.map(|entry| entry.unwrap().path()).chain([scratch.path("layout/new")]) {
+        let run = scratch.osimage(["deploy", &layout]).arg(&blob).arg("--yes").run();
+        run.says(&["lies in the layout that has the image"]).fails(7);
+    }
     assert!(fs::read(scratch.path("small")).unwrap().iter().all(|byte| *byte == 0xff));
     // Nobody was asked.
     used(&scratch.path("old"), SIZE);
