@@ -102,7 +102,7 @@ fn words<'a>(image: &Image, lines: impl Iterator<Item = &'a str>) -> Result<Stri
 }
 
 /// Why a line cannot stand in a script.
-fn check(line: &str) -> Result<(), String> {
+pub(crate) fn check(line: &str) -> Result<(), String> {
     if let Some(c) = line.chars().find(|c| c.is_control() || (c.is_whitespace() && *c != ' ')) {
         return Err(format!("has the character {c:?}, which ends a line or a word of iPXE's"));
     }

@@ -1,5 +1,7 @@
 //! What may be asked for: repositories by the beginning of their names, and images.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::names::{Host, Reference, RepositoryName, TagOrDigest};
 use crate::{Error, Result};
 
@@ -52,6 +54,8 @@ impl std::str::FromStr for Prefix {
 pub(super) struct Allowed {
     prefixes: Vec<Prefix>,
     named: Vec<Reference>,
+    /// The same, by the repository.
+    of: HashMap<RepositoryName, Vec<Reference>>,
 }
 
 /// Whether something may be asked for.
@@ -61,13 +65,13 @@ pub(super) enum Answer {
     Yes,
     /// It may not.
     No,
-    /// A digest may where it is that of one of these, or of an image below it.
-    Within(Vec<Reference>),
+    /// It is a digest, and may where it is that of an image that is named, or of one below it.
+    Within,
 }
 
 impl Allowed {
     pub fn new(prefixes: Vec<Prefix>, named: Vec<Reference>) -> Self {
-        Allowed { prefixes, named }
+        Allowed { prefixes, ..Self::default() }.with(named.iter())
     }
 
     /// The images that are named.
@@ -78,10 +82,11 @@ impl Allowed {
     /// The same, and these images too.
     pub fn with<'a>(&self, more: impl Iterator<Item = &'a Reference>) -> Self {
         let mut all = self.clone();
-        for image in more {
-            if !all.named.contains(image) {
-                all.named.push(image.clone());
-            }
+        // Each machine may have an image of its own, and there may be thousands.
+        let mut known: HashSet<_> = self.named.iter().collect();
+        for image in more.filter(|image| known.insert(image)) {
+            all.named.push(image.clone());
+            all.of.entry(image.repository().clone()).or_default().push(image.clone());
         }
         all
     }
@@ -101,18 +106,14 @@ impl Allowed {
 
     /// Whether all of a repository may be asked for: its tags too, and every image in it.
     pub fn has_all_of(&self, repository: &RepositoryName) -> bool {
-        let is_it = |name: &Reference| {
-            name.repository() == repository && name.tag().is_none() && name.digest().is_none()
-        };
-        self.prefixes.iter().any(|prefix| prefix.covers(repository)) || self.named.iter().any(is_it)
+        let is_it = |name: &Reference| name.tag().is_none() && name.digest().is_none();
+        self.prefixes.iter().any(|prefix| prefix.covers(repository))
+            || self.named_in(repository).iter().any(is_it)
     }
 
     /// The images of a repository that are named.
-    pub fn named_in<'a>(
-        &'a self,
-        repository: &'a RepositoryName,
-    ) -> impl Iterator<Item = &'a Reference> {
-        self.named.iter().filter(move |name| name.repository() == repository)
+    pub fn named_in(&self, repository: &RepositoryName) -> &[Reference] {
+        self.of.get(repository).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether an image may be asked for.
@@ -120,14 +121,14 @@ impl Allowed {
         if self.has_all_of(repository) {
             return Answer::Yes;
         }
-        let of_repository: Vec<_> = self.named_in(repository).cloned().collect();
+        let of_repository = self.named_in(repository);
         let is_it = |name: &Reference| match wanted {
             TagOrDigest::Tag(tag) => name.tag() == Some(tag),
             TagOrDigest::Digest(digest) => name.digest() == Some(digest),
         };
         match (of_repository.iter().any(is_it), of_repository.is_empty(), wanted) {
             (true, _, _) => Answer::Yes,
-            (false, false, TagOrDigest::Digest(_)) => Answer::Within(of_repository),
+            (false, false, TagOrDigest::Digest(_)) => Answer::Within,
             _ => Answer::No,
         }
     }
@@ -172,6 +173,9 @@ mod tests {
             .map(|name| name.parse().unwrap())
             .collect();
         let allowed = Allowed::new(vec!["h.io/me".parse().unwrap()], named.clone());
+        assert_eq!(allowed.named_in(named[0].repository()), &named[..2]);
+        // What is named twice is there once.
+        assert_eq!(allowed.with(named.iter()).named(), named);
         let judge = |repository: &str, wanted: &str| {
             let wanted = match wanted.parse() {
                 Ok(digest) => TagOrDigest::Digest(digest),
@@ -180,11 +184,10 @@ mod tests {
             allowed.judge(&repository.parse().unwrap(), &wanted)
         };
         let digest = digest.to_string();
-        let os = || named[..2].to_vec();
         for (repository, wanted, expected) in [
             ("h.io/os", "1.0", Answer::Yes),
             ("h.io/os", "2.0", Answer::No),
-            ("h.io/os", &*digest, Answer::Within(os())),
+            ("h.io/os", &*digest, Answer::Within),
             ("h.io/all", "whatever", Answer::Yes),
             ("h.io/all", &digest, Answer::Yes),
             ("h.io/pinned", &digest, Answer::Yes),

@@ -1,8 +1,8 @@
 //! What of a file is answered, and how: conditions and ranges of a request (RFC 9110, 13 and 14).
 //! It looks at headers alone.
 
-use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::{Method, StatusCode};
 
 /// What goes out of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Part {
 
 /// Decides which part of a file a request gets; `tag` is its strong entity tag with its quotes,
 /// `size` its size in bytes. The order is that of RFC 9110, 13.2.2; no file has a date.
-pub(super) fn part(headers: &HeaderMap, tag: &str, size: u64) -> Part {
+pub(super) fn part(method: &Method, headers: &HeaderMap, tag: &str, size: u64) -> Part {
     if let Some(wanted) = list(headers, &header::IF_MATCH)
         && !wanted.iter().any(|one| *one == "*" || *one == tag)
     {
@@ -55,7 +55,9 @@ pub(super) fn part(headers: &HeaderMap, tag: &str, size: u64) -> Part {
     {
         return Part::NotModified;
     }
-    let Some(range) = one(headers, &header::RANGE) else { return Part::Whole };
+    // A part is for GET alone (RFC 9110, 14.2).
+    let range = one(headers, &header::RANGE).filter(|_| method == Method::GET);
+    let Some(range) = range else { return Part::Whole };
     // A date in its place is that of no file (RFC 9110, 13.1.5).
     if headers.contains_key(header::IF_RANGE) && one(headers, &header::IF_RANGE) != Some(tag) {
         return Part::Whole;
@@ -119,7 +121,7 @@ mod tests {
             let name: HeaderName = name.parse().unwrap();
             map.append(name, value.parse().unwrap());
         }
-        part(&map, TAG, size)
+        part(&Method::GET, &map, TAG, size)
     }
 
     #[test]
@@ -154,6 +156,8 @@ mod tests {
             assert_eq!(answered(size, &[("range", range)]), expected, "{range} of {size}");
         }
         assert_eq!(answered(10, &[("range", "bytes=0-1"), ("range", "bytes=2-3")]), Whole);
+        let beyond = HeaderMap::from_iter([(header::RANGE, "bytes=10-".parse().unwrap())]);
+        assert_eq!(part(&Method::HEAD, &beyond, TAG, 10), Whole);
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl Behind {
         Behind { seeds: seeds.clone(), ..self }
     }
 
+    /// Whether a registry is asked for what the cache has not.
+    pub fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// Whether something has parts of it already.
     pub fn is_seeded(&self) -> bool {
         self.remote.is_some() && !self.seeds.is_empty()

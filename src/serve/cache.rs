@@ -4,7 +4,7 @@
 //! No entry of its index names what this brings there, so that it may go again; what somebody else
 //! has put there under a name stays. A file's time tells when it was used last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -23,13 +23,15 @@ use crate::{Error, Result};
 /// How many pieces come at once; further ones wait.
 const AT_ONCE: usize = 8;
 
-/// How many pieces are on their way here.
+/// What is on its way here.
 #[derive(Default)]
 struct Coming {
-    /// All of them.
-    all: usize,
-    /// Those of which all has come, and which do not have their names yet.
+    /// How many threads bring something.
+    threads: usize,
+    /// How many pieces have come as a whole, and do not have their names yet.
     unnamed: usize,
+    /// What waits for its turn, for as long as somebody waits for it.
+    waiting: VecDeque<(Weak<Content>, Arc<dyn Upstream>)>,
 }
 
 /// Where content comes from that the cache does not have.
@@ -51,7 +53,7 @@ pub(super) struct Cache {
     /// What was hashed since the server started, or came here since.
     sound: Mutex<HashSet<Digest>>,
     coming: Mutex<Coming>,
-    free: Condvar,
+    named: Condvar,
     metrics: Arc<Metrics>,
 }
 
@@ -68,7 +70,7 @@ impl Cache {
             contents: Mutex::default(),
             sound: Mutex::default(),
             coming: Mutex::default(),
-            free: Condvar::new(),
+            named: Condvar::new(),
             metrics,
         };
         cache.make_room(0);
@@ -102,13 +104,46 @@ impl Cache {
             content.is_now(State::Whole(file));
             return content;
         }
-        let (cache, comes) = (self.clone(), content.clone());
-        let bring = move || cache.bring(&comes, &*upstream);
-        if let Err(e) = std::thread::Builder::new().name("fill".into()).spawn(bring) {
-            let error = Error::io("start", "a thread", e);
-            content.is_now(State::Failed(error.into()));
-        }
+        self.line_up(&content, upstream);
         content
+    }
+
+    /// Has content come, now or when something else has.
+    fn line_up(self: &Arc<Self>, content: &Arc<Content>, upstream: Arc<dyn Upstream>) {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody can fill the queue and go away.
+        coming.waiting.retain(|(content, _)| content.strong_count() > 0);
+        coming.waiting.push_back((Arc::downgrade(content), upstream));
+        if coming.threads >= AT_ONCE {
+            return;
+        }
+        let cache = self.clone();
+        let bring = move || {
+            while let Some((content, upstream)) = cache.next() {
+                cache.bring(&content, &*upstream);
+            }
+        };
+        match std::thread::Builder::new().name("fill".into()).spawn(bring) {
+            Ok(_) => coming.threads += 1,
+            // Another one will come to it.
+            Err(_) if coming.threads > 0 => {}
+            Err(e) => {
+                coming.waiting.clear();
+                content.is_now(State::Failed(Error::io("start", "a thread", e).into()));
+            }
+        }
+    }
+
+    /// What is to come next; nothing where the thread that asks may end.
+    fn next(&self) -> Option<(Arc<Content>, Arc<dyn Upstream>)> {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((content, upstream)) = coming.waiting.pop_front() {
+            if let Some(content) = content.upgrade() {
+                return Some((content, upstream));
+            }
+        }
+        coming.threads -= 1;
+        None
     }
 
     /// Whether a piece of content is there; it is not hashed.
@@ -135,10 +170,7 @@ impl Cache {
 
     /// Brings content here, and tells those who wait for it.
     fn bring(&self, content: &Content, upstream: &dyn Upstream) {
-        self.wait_for_turn();
-        let brought = self.try_bring(content, upstream);
-        self.change(|coming| coming.all -= 1);
-        if let Err(e) = brought {
+        if let Err(e) = self.try_bring(content, upstream) {
             let digest = &content.descriptor().digest;
             log::warn!("{digest} does not come, and nobody gets its end: {e}");
             content.is_now(State::Failed(Failure::from(e)));
@@ -146,22 +178,11 @@ impl Cache {
         self.make_room(0);
     }
 
-    fn wait_for_turn(&self) {
-        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.free.wait_while(coming, |coming| coming.all >= AT_ONCE);
-        waited.unwrap_or_else(PoisonError::into_inner).all += 1;
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Coming)) {
-        change(&mut self.coming.lock().unwrap_or_else(PoisonError::into_inner));
-        self.free.notify_all();
-    }
-
     /// Waits until everything of which all has come has its name; what is on its way is left as it
     /// is.
     pub fn settle(&self) {
         let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
-        let _named = self.free.wait_while(coming, |coming| coming.unnamed > 0);
+        let _named = self.named.wait_while(coming, |coming| coming.unnamed > 0);
     }
 
     fn try_bring(&self, content: &Content, upstream: &dyn Upstream) -> Result<()> {
@@ -171,7 +192,10 @@ impl Cache {
             content.is_now(State::Whole(file));
             return Ok(());
         }
-        self.make_room(descriptor.size);
+        // What has no place in any case may be a lie about its size, for which nothing else goes.
+        if descriptor.size <= self.most {
+            self.make_room(descriptor.size);
+        }
         self.metrics.fetched(descriptor.size);
         let bring = &mut |source: &dyn Source| {
             let mut following = Following { content, file: None };
@@ -260,14 +284,15 @@ struct Unnamed<'a>(&'a Cache);
 
 impl<'a> Unnamed<'a> {
     fn new(cache: &'a Cache) -> Self {
-        cache.change(|coming| coming.unnamed += 1);
+        cache.coming.lock().unwrap_or_else(PoisonError::into_inner).unnamed += 1;
         Unnamed(cache)
     }
 }
 
 impl Drop for Unnamed<'_> {
     fn drop(&mut self) {
-        self.0.change(|coming| coming.unnamed -= 1);
+        self.0.coming.lock().unwrap_or_else(PoisonError::into_inner).unnamed -= 1;
+        self.0.named.notify_all();
     }
 }
 

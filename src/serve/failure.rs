@@ -47,6 +47,8 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
+            // It is this server's own file that is not there.
+            Kind::NotFound if matches!(error, Error::Io { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Usage => StatusCode::BAD_REQUEST,
             Kind::Network => StatusCode::GATEWAY_TIMEOUT,

@@ -178,10 +178,16 @@ impl Upstream for Decoded {
         }
         let mut decoded =
             |source: &dyn Source| work(&Contents::new(source, std::iter::once(&self.layer)));
-        // What is here need not come a second time.
-        match is_there {
-            true => decoded(cache.layout()),
-            false => self.source.with(&mut decoded),
+        if !is_there {
+            return self.source.with(&mut decoded);
+        }
+        // What is here need not come a second time, unless it turns out to be damaged.
+        match decoded(cache.layout()) {
+            Err(e) if e.kind() == Kind::Verification && self.source.is_remote() => {
+                log::warn!("{} is damaged in the cache, and is fetched anew", self.layer.digest);
+                self.source.with(&mut decoded)
+            }
+            done => done,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::names::{Reference, Tag};
+use crate::netboot::ipxe;
 use crate::{Error, Result, file};
 
 /// The largest file that is read, in bytes.
@@ -89,12 +90,15 @@ impl Hosts {
     /// # Errors
     /// [`Error::Io`]; as [`parse`](Self::parse).
     pub fn load(path: &Path) -> Result<Self> {
+        const HINT: &str = "a file has `default`, `group.NAME` and a list `machine`";
         let bytes = file::read_small(path, MAX_FILE)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::invalid(format!("{} is no text", path.display())))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Error::invalid(format!("{} is no text", path.display())).with_hint(HINT)
+        })?;
         Self::parse(&text).map_err(|e| match e {
-            Error::Invalid(why) => Error::invalid(format!("{}: {why}", path.display()))
-                .with_hint("a file has `default`, `group.NAME` and a list `machine`"),
+            Error::Invalid(why) => {
+                Error::invalid(format!("{}: {why}", path.display())).with_hint(HINT)
+            }
             e => e,
         })
     }
@@ -103,7 +107,8 @@ impl Hosts {
     ///
     /// # Errors
     /// [`Error::Invalid`] where it is no TOML, has a key that is not known, a machine twice or one that
-    /// nothing tells, a group that is not there, or an image without a tag, a digest or a channel.
+    /// nothing tells, a group that is not there, an image without a tag, a digest or a channel, or
+    /// words that mean something else to iPXE.
     pub fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text)
             .map_err(|e| Error::invalid(e.to_string().trim_end().replace('\n', " ")))?;
@@ -196,7 +201,10 @@ fn boots(all: &[&What], called: &str) -> Result<Boots> {
     if image.tag_or_digest().is_err() {
         return Err(wrong(&format!("boots {image}, which has neither a tag nor a channel")));
     }
-    let append = all.iter().filter_map(|it| it.append.clone()).collect();
+    let append: Vec<_> = all.iter().filter_map(|it| it.append.clone()).collect();
+    for line in &append {
+        ipxe::check(line).map_err(|what| wrong(&format!("appends {line:?}, which {what}")))?;
+    }
     Ok(Boots { image, append })
 }
 
@@ -277,6 +285,8 @@ channel = "1.1"
                 "of another one",
             ),
             ("[group.x]\nimage = \"h.io/os\"", "neither a tag nor a channel"),
+            ("[default]\nimage = \"h.io/os:1\"\nappend = \"a\\nb\"", "the character"),
+            ("[default]\nimage = \"h.io/os:1\"\nappend = \"a ; b\"", "the word ;"),
         ] {
             let e = Hosts::parse(text).unwrap_err();
             assert!(e.to_string().contains(said), "{text}: {e}");

@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::allowed::{Allowed, Answer};
+use super::allowed::Allowed;
 use super::behind::Behind;
 use super::cache::{Cache, Upstream};
 use super::failure::Failure;
 use super::folder::Folder;
+use super::hosts::Hosts;
 use super::site::KnownHosts;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::graph::MAX_DEPTH;
 use crate::image::{Image, Role, select};
 use crate::lock::ImagesLock;
-use crate::names::{Reference, RepositoryName, Tag, TagOrDigest, digest_of_tag};
+use crate::names::{Reference, RepositoryName, TagOrDigest, digest_of_tag};
 use crate::oci::{self, Descriptor};
 use crate::platform::{self, Wanted};
 use crate::registry::Client;
@@ -33,8 +34,6 @@ pub(super) const MOST: usize = 4096;
 pub(super) const MOST_LEARNT: usize = 20_000;
 /// How many images the page for people has.
 const MOST_SHOWN: usize = 100;
-/// How many tags are looked up to find out what is signed.
-const MOST_TAGS: usize = 50;
 /// How much is asked of registries at once.
 const ASKING: usize = 32;
 /// How long a failure is remembered at most.
@@ -60,8 +59,10 @@ pub(super) struct Images {
     pub(super) client: Client,
     pub(super) rules: Rules,
     hosts: Arc<KnownHosts>,
+    /// What may be asked for, with what it was made of.
+    allowed: Mutex<Option<(Arc<Hosts>, Arc<Allowed>)>>,
     pub(super) cache: Arc<Cache>,
-    known: Mutex<HashMap<(RepositoryName, TagOrDigest), Arc<Slot>>>,
+    known: Slots<(RepositoryName, TagOrDigest), Arc<Found>>,
     pub(super) lists: Mutex<HashMap<RepositoryName, Arc<List>>>,
     pub(super) learnt: Mutex<Learnt>,
     /// Who asks a registry, which may take its time, leaves threads for whoever reads files.
@@ -69,19 +70,27 @@ pub(super) struct Images {
 }
 
 /// The tags of a repository, as they were listed; who lists them holds it.
-pub(super) type List = tokio::sync::Mutex<Option<(Instant, Arc<Vec<String>>)>>;
+pub(super) type List = Slot<Arc<Vec<String>>>;
 
 /// What may be asked for because of something else that may.
 #[derive(Default)]
 pub(super) struct Learnt {
-    /// Digests that lie below an index, or are attached to an image, of a repository.
+    /// Digests that lie below an index of a repository, whose signature is theirs too.
     pub vouched: HashSet<(RepositoryName, Digest)>,
+    /// What is attached to an image. A signature is not signed, and nothing boots from one: whoever
+    /// stands before a registry gets these, and no other address has them.
+    pub attached: HashSet<(RepositoryName, Digest)>,
+    /// What names stood for that may be asked for, now or before.
+    pub stood: HashSet<(RepositoryName, Digest)>,
     /// The layers and configs of images, with where they come from.
     pub blobs: HashMap<(RepositoryName, Digest), (Descriptor, Arc<dyn Upstream>)>,
 }
 
-/// What is known of one name; who looks it up holds it.
-type Slot = tokio::sync::Mutex<Option<(Instant, Result<Arc<Found>, Failure>)>>;
+/// What was found of something, and when; who looks it up holds it.
+type Slot<T> = tokio::sync::Mutex<Option<(Instant, Result<T, Failure>)>>;
+
+/// What was found of each of several things.
+type Slots<K, T> = Mutex<HashMap<K, Arc<Slot<T>>>>;
 
 /// What a name stands for.
 pub(super) struct Found {
@@ -94,8 +103,9 @@ pub(super) struct Found {
     /// Who has signed it, of those who must.
     pub signers: Vec<String>,
     /// Why it may not be used by itself; an image below it may have been signed.
-    refused: Option<String>,
-    folders: tokio::sync::Mutex<HashMap<String, Arc<Folder>>>,
+    pub(super) refused: Option<String>,
+    /// By the architecture that is wanted.
+    folders: Slots<String, Arc<Folder>>,
 }
 
 impl Images {
@@ -104,6 +114,7 @@ impl Images {
             client,
             rules,
             hosts,
+            allowed: Mutex::default(),
             cache,
             known: Mutex::default(),
             lists: Mutex::default(),
@@ -113,8 +124,17 @@ impl Images {
     }
 
     /// What may be asked for now.
-    pub(super) fn allowed(&self) -> Allowed {
-        self.rules.allowed.with(self.hosts.get().images())
+    pub(super) fn allowed(&self) -> Arc<Allowed> {
+        let hosts = self.hosts.get();
+        let mut known = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, allowed)) = &*known
+            && Arc::ptr_eq(of, &hosts)
+        {
+            return allowed.clone();
+        }
+        let allowed = Arc::new(self.rules.allowed.with(hosts.images()));
+        *known = Some((hosts, allowed.clone()));
+        allowed
     }
 
     /// The image, where only one is named and nothing else may be asked for.
@@ -125,73 +145,6 @@ impl Images {
     /// The cache.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
-    }
-
-    /// Finds the image of a name.
-    ///
-    /// # Errors
-    /// What keeps it from being used.
-    pub async fn find(
-        self: &Arc<Self>,
-        repository: &RepositoryName,
-        wanted: &TagOrDigest,
-    ) -> Result<Arc<Found>, Failure> {
-        let within = match self.allowed().judge(repository, wanted) {
-            Answer::Yes => self.locked(repository, wanted),
-            Answer::Within(names) => Some(names),
-            Answer::No => return Err(Failure::unknown()),
-        };
-        if let (Some(names), TagOrDigest::Digest(digest)) = (&within, wanted)
-            && !self.is_within(digest, names).await?
-        {
-            return Err(Failure::unknown());
-        }
-        let found = self.look_up(repository, wanted).await?;
-        if found.refused.is_some() && wanted.digest().is_some() && !self.is_vouched(&found) {
-            // It may be one of an index that was signed, and asked for before the server started.
-            for tag in Behind::tags(&self.cache, repository).into_iter().rev().take(MOST_TAGS) {
-                let Ok(tag) = tag.parse::<Tag>() else { continue };
-                let _ = self.look_up(repository, &TagOrDigest::Tag(tag)).await;
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether what was found lies below what is signed.
-    fn is_vouched(&self, found: &Found) -> bool {
-        let key = (found.reference.repository().clone(), found.entry.digest.clone());
-        self.learnt().vouched.contains(&key)
-    }
-
-    /// The images of a repository that are locked, where a digest is not that of one of them: it
-    /// may be one below them.
-    fn locked(&self, repository: &RepositoryName, wanted: &TagOrDigest) -> Option<Vec<Reference>> {
-        let lock = self.rules.lock.as_ref().filter(|_| wanted.digest().is_some())?;
-        if lock.find(&Reference::new(repository.clone(), wanted)).is_ok() {
-            return None;
-        }
-        let images = lock.images().iter().map(|it| it.asked().unwrap_or(it.image()));
-        Some(images.filter(|it| it.repository() == repository).cloned().collect())
-    }
-
-    /// Whether a digest is that of one of these images, or of one below them.
-    async fn is_within(
-        self: &Arc<Self>,
-        digest: &Digest,
-        names: &[Reference],
-    ) -> Result<bool, Failure> {
-        for name in names {
-            let Ok(wanted) = name.tag_or_digest() else { continue };
-            let found = self.look_up(name.repository(), &wanted).await?;
-            if found.entry.digest == *digest {
-                return Ok(true);
-            }
-            let below = self.asked(move || below(&found.source, &found.entry)).await?;
-            if below.iter().any(|it| it.digest == *digest) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     pub(super) async fn look_up(
@@ -213,13 +166,12 @@ impl Images {
             }
             known.entry((repository.clone(), wanted.clone())).or_default().clone()
         };
+        let came = Instant::now();
         let mut slot = slot.lock().await;
         if let Some((when, found)) = &*slot {
             let is_good = found.as_ref().is_ok_and(|found| found.refused.is_none());
             let for_ever = is_good && wanted.digest().is_some();
-            let fresh =
-                if found.is_ok() { self.rules.fresh } else { self.rules.fresh.min(FAILURE) };
-            if for_ever || when.elapsed() < fresh {
+            if for_ever || self.holds(*when, found, came) {
                 return found.clone();
             }
         }
@@ -228,6 +180,20 @@ impl Images {
         let found = self.asked(move || images.look(&repository, &wanted, before.as_ref())).await;
         *slot = Some((Instant::now(), found.clone()));
         found
+    }
+
+    /// Whether what was found at one time still holds for whoever came at another. All who waited
+    /// for what failed share that, or each would wait for a failure of its own.
+    pub(super) fn holds<T>(
+        &self,
+        when: Instant,
+        found: &Result<T, Failure>,
+        came: Instant,
+    ) -> bool {
+        match found {
+            Ok(_) => when.elapsed() < self.rules.fresh,
+            Err(_) => when >= came || when.elapsed() < self.rules.fresh.min(FAILURE),
+        }
     }
 
     /// Looks a name up. Where the registry is away, what was found before goes on to hold.
@@ -301,14 +267,7 @@ impl Images {
             let below = below(&source, &entry)?;
             self.vouch(reference.repository(), below.iter().map(|it| it.digest.clone()));
         }
-        Ok(Found {
-            reference,
-            entry,
-            source,
-            signers,
-            refused,
-            folders: tokio::sync::Mutex::default(),
-        })
+        Ok(Found { reference, entry, source, signers, refused, folders: Mutex::default() })
     }
 
     /// Who has signed something, of those who must; why it may not be used, where they have not.
@@ -412,15 +371,22 @@ impl Images {
         wanted: Option<Wanted>,
     ) -> Result<Arc<Folder>, Failure> {
         let key = wanted.as_ref().map(ToString::to_string).unwrap_or_default();
+        let slot = {
+            let mut folders = found.folders.lock().unwrap_or_else(PoisonError::into_inner);
+            folders.entry(key).or_default().clone()
+        };
+        let came = Instant::now();
         // Whoever comes meanwhile waits for what is read now.
-        let mut folders = found.folders.lock().await;
-        if let Some(known) = folders.get(&key) {
-            return Ok(known.clone());
+        let mut slot = slot.lock().await;
+        if let Some((when, known)) = &*slot
+            && (known.is_ok() || self.holds(*when, known, came))
+        {
+            return known.clone();
         }
         let (images, of) = (self.clone(), found.clone());
-        let folder = self.asked(move || images.open_folder(&of, wanted.as_ref())).await?;
-        folders.insert(key, folder.clone());
-        Ok(folder)
+        let folder = self.asked(move || images.open_folder(&of, wanted.as_ref())).await;
+        *slot = Some((Instant::now(), folder.clone()));
+        folder
     }
 
     fn open_folder(&self, found: &Found, wanted: Option<&Wanted>) -> Result<Arc<Folder>, Failure> {

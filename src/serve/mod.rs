@@ -48,6 +48,7 @@ mod images;
 mod listener;
 mod log;
 mod metrics;
+mod named;
 mod page;
 mod pulled;
 mod registry;
@@ -228,15 +229,18 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Reads the certificate and its key anew, and which machine boots what. Where that fails, the
-    /// server goes on with what it has.
+    /// Reads the certificate and its key anew, and which machine boots what. Where either fails, the
+    /// server goes on with all that it has.
     ///
     /// # Errors
     /// [`Error::Usage`] and [`Error::Invalid`] where something is not what it should be;
     /// [`Error::Io`].
     pub fn reload(&self) -> Result<()> {
-        self.hosts.reload()?;
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
+        // Both are read before either holds.
+        let hosts = self.hosts.read()?;
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())?;
+        self.hosts.are_now(hosts);
+        Ok(())
     }
 }
 

@@ -149,12 +149,13 @@ async fn files(
     );
     for (file, there) in folder.files().iter().zip(there) {
         let (file_name, digest) = (escaped(&file.name), &file.descriptor.digest);
+        let address = format!("{base}/{}", in_address(&file.name));
         let cached = if there { "<span class=\"good\">yes</span>" } else { "no" };
         let _ = writeln!(
             text,
-            "<tr><th scope=\"row\"><a href=\"{}/{file_name}\">{file_name}</a></th>\
+            "<tr><th scope=\"row\"><a href=\"{}\">{file_name}</a></th>\
              <td class=\"n\">{}</td><td><code title=\"{digest}\">{}</code></td><td>{cached}</td></tr>",
-            escaped(&base),
+            escaped(&address),
             size(file.descriptor.size),
             digest.short()
         );
@@ -173,7 +174,7 @@ async fn files(
     }
     lines.push(("systemd-sysupdate", format!("Path={server}/sysupdate/{repository}/")));
     if let Some(file) = folder.files().first() {
-        lines.push(("curl", format!("curl -fO {server}{base}/{}", file.name)));
+        lines.push(("curl", format!("curl -fO {server}{base}/{}", in_address(&file.name))));
     }
     for (what, of) in lines {
         line(what, of);
@@ -187,6 +188,22 @@ fn size(bytes: u64) -> String {
         Some((unit, name)) => format!("{:.1}\u{a0}{name}", bytes as f64 / unit as f64),
         None => format!("{bytes}\u{a0}B"),
     }
+}
+
+/// A file's name as a part of an address: with `%` for all that means something to browsers, or to
+/// the shell into which somebody takes a line.
+fn in_address(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => out.push(byte.into()),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
 }
 
 /// Text as it stands in HTML, in values of attributes too.
@@ -208,7 +225,8 @@ fn escaped(text: &str) -> String {
 /// The address of a server, by what a client says of it; `None` for what could be markup, or the
 /// beginning of something else.
 pub(super) fn server(host: &str, is_plain: bool) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     let is_host = !host.is_empty() && host.chars().all(plain);
     is_host.then(|| format!("http{}://{host}", if is_plain { "" } else { "s" }))
 }
@@ -223,9 +241,12 @@ mod tests {
             escaped("<a href='x' title=\"&\">"),
             "&lt;a href=&#39;x&#39; title=&quot;&amp;&quot;&gt;"
         );
+        assert_eq!(in_address("os 1.0-a_b~.raw"), "os%201.0-a_b~.raw");
+        assert_eq!(in_address("a;$(b)`c`#?%41'ü"), "a%3B%24%28b%29%60c%60%23%3F%2541%27%C3%BC");
         for (host, expected) in [
             ("boot.example:8080", Some("http://boot.example:8080")),
             ("[::1]:80", Some("http://[::1]:80")),
+            ("boot_1:80", Some("http://boot_1:80")),
             ("x\"><script>", None),
             ("a/b", None),
             ("a b", None),

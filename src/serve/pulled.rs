@@ -1,8 +1,11 @@
 //! What clients of registries ask for beyond images by their names: manifests, layers, tags, and
 //! what is attached. All of it belongs to an image that may be asked for.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
+
+use hyper::StatusCode;
 
 use super::allowed::Answer;
 use super::behind::Behind;
@@ -12,13 +15,23 @@ use super::images::{Found, Images, MOST, MOST_LEARNT, below};
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
-use crate::names::{RepositoryName, TagOrDigest, digest_of_tag};
+use crate::names::{RepositoryName, Tag, TagOrDigest, digest_of_tag};
 use crate::oci::Descriptor;
 use crate::registry::{Access, Repository};
 use crate::{Error, Kind, Result};
 
 impl Images {
-    /// Lets these digests be asked for too, and be used without a signature of their own.
+    /// Lets what is attached to an image be asked for by clients of registries, and by nobody else.
+    fn attach(&self, repository: &RepositoryName, digests: impl Iterator<Item = Digest>) {
+        let mut learnt = self.learnt();
+        if learnt.attached.len() >= MOST_LEARNT {
+            learnt.attached.clear();
+        }
+        learnt.attached.extend(digests.map(|digest| (repository.clone(), digest)));
+    }
+
+    /// Lets these digests be asked for too, and be used without a signature of their own: who has
+    /// signed the index over them has said what they are.
     pub(super) fn vouch(&self, repository: &RepositoryName, digests: impl Iterator<Item = Digest>) {
         let mut learnt = self.learnt();
         if learnt.vouched.len() >= MOST_LEARNT {
@@ -37,30 +50,38 @@ impl Images {
         repository: &RepositoryName,
         wanted: &TagOrDigest,
     ) -> Result<Arc<RawManifest>, Failure> {
-        let found = match self.attached_to(repository, wanted) {
+        let is_learnt = |of: &HashSet<(RepositoryName, Digest)>| {
+            wanted.digest().is_some_and(|it| of.contains(&(repository.clone(), it.clone())))
+        };
+        let is_vouched = is_learnt(&self.learnt().vouched);
+        let is_attached = !is_vouched && is_learnt(&self.learnt().attached);
+        let subject = self.attached_to(repository, wanted);
+        let found = match &subject {
             Some(subject) => {
-                let subject = self.find(repository, &subject).await?;
+                let subject = self.find(repository, subject).await?;
                 self.check(&subject, &subject.entry.digest)?;
                 let found = self.look_up(repository, wanted).await?;
-                self.vouch(repository, std::iter::once(found.entry.digest.clone()));
+                self.attach(repository, std::iter::once(found.entry.digest.clone()));
                 found
             }
+            None if is_vouched || is_attached => self.look_up(repository, wanted).await?,
             None => {
-                let vouched = wanted.digest().is_some_and(|digest| {
-                    self.learnt().vouched.contains(&(repository.clone(), digest.clone()))
-                });
-                let found = match vouched {
-                    true => self.look_up(repository, wanted).await?,
-                    false => self.find(repository, wanted).await?,
-                };
-                if !vouched {
-                    self.check(&found, &found.entry.digest)?;
-                }
+                let found = self.find(repository, wanted).await?;
+                self.check(&found, &found.entry.digest)?;
                 found
             }
         };
-        let (images, of) = (self.clone(), found);
-        self.asked(move || images.learn(&of, &of.entry)).await
+        let (images, is_attached) = (self.clone(), is_attached || subject.is_some());
+        let learnt = self.asked(move || {
+            let root = images.learn(&found, &found.entry)?;
+            let below = root.children().into_iter().map(|it| it.digest.clone());
+            match is_attached {
+                true => images.attach(found.reference.repository(), below),
+                false => images.vouch(found.reference.repository(), below),
+            }
+            Ok::<_, Error>(root)
+        });
+        learnt.await
     }
 
     /// What a tag of cosign's, or of a list of referrers, is about (distribution-spec, "Referrers
@@ -82,20 +103,14 @@ impl Images {
     /// Reads what was found, or what lies below it, and lets what it points to be asked for.
     fn learn(&self, found: &Found, entry: &Descriptor) -> Result<Arc<RawManifest>> {
         let root = found.source.manifest(entry)?;
-        let repository = found.reference.repository();
-        match root.manifest() {
-            None => {
-                self.vouch(repository, root.children().into_iter().map(|it| it.digest.clone()));
+        if let Some(manifest) = root.manifest() {
+            let mut learnt = self.learnt();
+            if learnt.blobs.len() >= MOST_LEARNT {
+                learnt.blobs.clear();
             }
-            Some(manifest) => {
-                let mut learnt = self.learnt();
-                if learnt.blobs.len() >= MOST_LEARNT {
-                    learnt.blobs.clear();
-                }
-                for blob in manifest.layers.iter().chain([&manifest.config]) {
-                    let key = (repository.clone(), blob.digest.clone());
-                    learnt.blobs.insert(key, (blob.clone(), found.source.clone()));
-                }
+            for blob in manifest.layers.iter().chain([&manifest.config]) {
+                let key = (found.reference.repository().clone(), blob.digest.clone());
+                learnt.blobs.insert(key, (blob.clone(), found.source.clone()));
             }
         }
         Ok(root)
@@ -131,12 +146,20 @@ impl Images {
             return Ok((found, upstream));
         }
         // A client that knows the manifest from elsewhere asks for its layers alone.
+        let mut failed = None;
         for name in allowed.named_in(repository) {
-            if let Ok(wanted) = name.tag_or_digest() {
-                self.learn_all(repository, &wanted).await?;
+            let Ok(wanted) = name.tag_or_digest() else { continue };
+            match self.learn_all(repository, &wanted).await {
+                Ok(()) => {}
+                // That one is not there says nothing of the others.
+                Err(failure) if failure.status() == StatusCode::NOT_FOUND => {}
+                Err(failure) => failed = Some(failure),
+            }
+            if let Some(known) = known(self) {
+                return Ok(known);
             }
         }
-        known(self).ok_or_else(Failure::unknown)
+        Err(failed.unwrap_or_else(Failure::unknown))
     }
 
     /// Lets the layers of an image be asked for, and those of all below it.
@@ -164,7 +187,7 @@ impl Images {
     /// Whether anything of a repository may be asked for.
     pub fn has_any_of(&self, repository: &RepositoryName) -> bool {
         let allowed = self.allowed();
-        allowed.has_all_of(repository) || allowed.named_in(repository).next().is_some()
+        allowed.has_all_of(repository) || !allowed.named_in(repository).is_empty()
     }
 
     /// The tags of a repository, sorted; where not all of it may be asked for, those that may.
@@ -180,7 +203,7 @@ impl Images {
         }
         let allowed = self.allowed();
         if !allowed.has_all_of(repository) {
-            let named = allowed.named_in(repository);
+            let named = allowed.named_in(repository).iter();
             let mut tags: Vec<_> =
                 named.filter_map(|it| it.tag()).map(ToString::to_string).collect();
             tags.sort();
@@ -193,22 +216,23 @@ impl Images {
             }
             lists.entry(repository.clone()).or_default().clone()
         };
+        let came = Instant::now();
         // Whoever comes meanwhile waits for what is listed now.
         let mut list = list.lock().await;
         if let Some((when, known)) = &*list
-            && when.elapsed() < self.rules.fresh
+            && self.holds(*when, known, came)
         {
-            return Ok(known.clone());
+            return known.clone();
         }
         let (images, of) = (self.clone(), repository.clone());
         let listed = self.asked(move || images.list(&of)).await;
         let tags = match (listed, list.take()) {
-            (Ok(tags), _) => Arc::new(tags),
-            (Err(failure), Some((_, known))) if failure.is_of_the_network() => known,
-            (Err(failure), _) => return Err(failure),
+            (Ok(tags), _) => Ok(Arc::new(tags)),
+            (Err(failure), Some((_, Ok(known)))) if failure.is_of_the_network() => Ok(known),
+            (Err(failure), _) => Err(failure),
         };
         *list = Some((Instant::now(), tags.clone()));
-        Ok(tags)
+        tags
     }
 
     /// The tags as the registry lists them, else those that are remembered.
@@ -218,12 +242,18 @@ impl Images {
             true => remembered(),
             false => match self.client.repository(repository, Access::Pull)?.tags() {
                 Err(e) if e.kind() == Kind::Network => {
+                    let tags = remembered();
+                    if tags.is_empty() {
+                        return Err(e);
+                    }
                     log::warn!("the tags of {repository} are what is remembered: {e}");
-                    remembered()
+                    tags
                 }
                 listed => listed?,
             },
         };
+        // They go into headers, lists and addresses, and nothing has a name that is no tag.
+        tags.retain(|tag| tag.parse::<Tag>().is_ok());
         tags.sort();
         Ok(tags)
     }
@@ -241,7 +271,7 @@ impl Images {
         self.check(&found, digest)?;
         let (source, of) = (found.source.clone(), digest.clone());
         let listed = self.asked(move || source.listed_referrers(&of)).await?;
-        self.vouch(repository, listed.iter().map(|it| it.digest.clone()));
+        self.attach(repository, listed.iter().map(|it| it.digest.clone()));
         Ok(listed)
     }
 }

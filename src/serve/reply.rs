@@ -49,7 +49,7 @@ pub(super) async fn file(
 ) -> Result<Response<Body>, Failure> {
     let size = served.descriptor.size;
     let tag = entity_tag(&served.descriptor.digest);
-    let part = answer::part(asking.headers, &tag, size);
+    let part = answer::part(asking.method, asking.headers, &tag, size);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = part.status();
     let headers = response.headers_mut();

@@ -44,20 +44,22 @@ impl KnownHosts {
     /// # Errors
     /// As [`Hosts::load`].
     pub fn load(file: Option<PathBuf>) -> Done<Self> {
-        let hosts = file.as_deref().map(Hosts::load).transpose()?.unwrap_or_default();
-        Ok(KnownHosts { file, hosts: Mutex::new(Arc::new(hosts)) })
+        let known = KnownHosts { file, hosts: Mutex::default() };
+        known.are_now(known.read()?);
+        Ok(known)
     }
 
-    /// Reads it again; where that fails, what was read before goes on to hold.
+    /// Reads it again; what was read before goes on to hold.
     ///
     /// # Errors
     /// As [`Hosts::load`].
-    pub fn reload(&self) -> Done<()> {
-        if let Some(file) = &self.file {
-            let hosts = Arc::new(Hosts::load(file)?);
-            *self.hosts.lock().unwrap_or_else(PoisonError::into_inner) = hosts;
-        }
-        Ok(())
+    pub fn read(&self) -> Done<Hosts> {
+        Ok(self.file.as_deref().map(Hosts::load).transpose()?.unwrap_or_default())
+    }
+
+    /// This holds from now on.
+    pub fn are_now(&self, hosts: Hosts) {
+        *self.hosts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
     }
 
     /// What it says now.

@@ -94,11 +94,20 @@ async fn newest(
     images: &Arc<Images>,
 ) -> Result<usize, Failure> {
     let wanted = images.find(repository, &TagOrDigest::from(channel)).await?.entry.digest.clone();
+    let mut failed = None;
     for (at, version) in versions.iter().enumerate().rev().take(COMPARED) {
-        let found = find(repository, version, images).await?;
-        if found.entry.digest == wanted {
-            return Ok(at);
+        match find(repository, version, images).await {
+            Ok(found) if found.entry.digest == wanted => return Ok(at),
+            Ok(_) => {}
+            // The others are compared all the same.
+            Err(failure) => {
+                log::warn!("{repository}:{} is not compared: {failure}", version.tag);
+                failed = Some(failure);
+            }
         }
+    }
+    if let Some(failure) = failed.filter(Failure::is_of_the_network) {
+        return Err(failure);
     }
     let what = format!("no version of {repository} is what {channel} stands for");
     log::warn!("{what}");

@@ -1,6 +1,6 @@
 //! What may be asked for, and that nobody can tell what else there is.
 
-use super::{Layers, Served};
+use super::{Layers, Served, put_index};
 use crate::common::Scratch;
 use crate::common::registry::Registry;
 
@@ -48,6 +48,51 @@ fn what_is_not_allowed_is_as_what_is_not_there() {
     // No address of another machine comes out of a path.
     for host in ["127.0.0.1:1", "169.254.169.254", "localhost:22", "[::1]:1", "h.io"] {
         assert_eq!(served.get(&format!("/boot/{host}/os/v1/vmlinuz")).status, 404, "{host}");
+    }
+    served.stop();
+}
+
+#[test]
+fn an_image_that_is_not_there_keeps_no_other_one_from_being_served() {
+    let (scratch, registry) = (Scratch::new(), Registry::start());
+    let (host, layers) = (registry.host(), Layers::new(1));
+    layers.put(&registry, "os", Some("v1"));
+    let digest = registry.tag("os", "v1").unwrap();
+    let served = Served::start(&scratch, &[&format!("{host}/os:gone"), &format!("{host}/os:v1")]);
+    let kernel = osimage::digest::Digest::of(&layers.kernel);
+    for path in [
+        format!("/boot/{host}/os/{digest}/vmlinuz"),
+        format!("/httpboot/{host}/os/sha256-{}.efi", kernel.hex()),
+        format!("/v2/{}/os/blobs/{kernel}", host.replace(':', "_")),
+    ] {
+        served.get(&path).is(&layers.kernel, &path);
+    }
+    served.stop();
+}
+
+#[test]
+fn a_machine_gets_all_of_the_image_that_its_script_names() {
+    let (scratch, registry) = (Scratch::new(), Registry::start());
+    let host = registry.host();
+    let images = [Layers::new(1), Layers::new(2)];
+    images[0].put(&registry, "os", Some("v1"));
+    let entries = images.each_ref().map(|layers| layers.put(&registry, "many", None));
+    let [amd64, arm64] = entries;
+    put_index(&registry, "many", "v1", &[("amd64", amd64), ("arm64", arm64)]);
+    let names = ["os", "many"].map(|repository| format!("{host}/{repository}:v1"));
+    let served = Served::start(&scratch, &[&names[0], &names[1], "--fresh", "0"]);
+    for (script, repository, layers) in
+        [("os/v1", "os", &images[0]), ("many/v1/arm64", "many", &images[1])]
+    {
+        let script = served.get(&format!("/boot/{host}/{script}/boot.ipxe")).body;
+        let script = String::from_utf8(script).unwrap();
+        let kernel = script.split_whitespace().find(|word| word.ends_with("/vmlinuz")).unwrap();
+        // The tag moves before the machine has asked for anything.
+        Layers::new(3).put(&registry, repository, Some("v1"));
+        let moved = served.get(&format!("/boot/{host}/{repository}/v1/vmlinuz"));
+        moved.is(&Layers::new(3).kernel, "the tag has moved");
+        let path = kernel.strip_prefix(&format!("http://{}", served.address)).unwrap();
+        served.get(path).is(&layers.kernel, "as the script has it");
     }
     served.stop();
 }

@@ -85,6 +85,100 @@ fn what_is_damaged_in_the_cache_is_fetched_anew() {
 }
 
 #[test]
+fn what_comes_out_of_a_damaged_layer_in_chunks_is_fetched_anew() {
+    use crate::update::{How, put, versions};
+    let (scratch, registry) = (Scratch::new(), Registry::start());
+    let [_, content] = versions(4_000_000);
+    let packed = How::Native.pack(&content);
+    put(&registry, &packed);
+    let args = [&*name(&registry)];
+    let served = Served::start(&scratch, &args);
+    served.get(&Served::path(&registry, "rootfs.raw.zst")).is(&packed.blob, "as it is stored");
+    served.stop();
+    let digest = osimage::digest::Digest::of(&packed.blob);
+    let path = scratch.path("cache/blobs/sha256").join(digest.hex());
+    for at in [packed.blob.len() / 2, 10] {
+        let mut wrong = packed.blob.clone();
+        wrong[at] ^= 0x55;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, wrong).unwrap();
+        let out = osimage::digest::Digest::of(&content);
+        let _ = fs::remove_file(scratch.path("cache/blobs/sha256").join(out.hex()));
+        let served = Served::start(&scratch, &args);
+        let get = || served.get(&Served::path(&registry, "rootfs.raw"));
+        // Whoever reads the damaged one meanwhile is cut off.
+        let first = get();
+        if first.is_complete() {
+            first.is(&content, "fetched anew");
+        }
+        get().is(&content, "fetched anew");
+        served.stop();
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_fetched() {
+    use std::io::Write;
+    const BLOBS: u64 = 60;
+    let (scratch, registry, _) = bench();
+    let blobs: Vec<_> = (0..BLOBS)
+        .map(|n| registry.put_blob("os", Content::bytes(crate::common::noise(n, 1000))))
+        .collect();
+    // Each request waits until the other end is gone.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Arc::new(std::sync::Mutex::new(gone));
+    registry.on(move |request| {
+        let gate = gate.clone();
+        let waits = move || drop(gate.lock().map(|gate| gate.recv()));
+        let is_blob = request.method == "GET" && request.path.contains("/blobs/");
+        is_blob.then(|| crate::common::registry::Fault::Wait(Box::new(waits), Box::new(|it| it)))
+    });
+    let served = Served::start(&scratch, &["--allow", &registry.host()]);
+    let below = format!("/v2/{}/os/blobs", registry.host().replace(':', "_"));
+    for digest in &blobs {
+        let mut socket = std::net::TcpStream::connect(&served.address).unwrap();
+        let request = format!("GET {below}/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        // It is asked for, and then the client goes away.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(go);
+    registry.behave();
+    let last = blobs.last().unwrap();
+    let content = crate::common::noise(BLOBS - 1, 1000);
+    served.get(&format!("{below}/{last}")).is(&content, "asked for again");
+    let fetched = served.counter("fetches_total");
+    assert!(fetched < BLOBS / 2, "{fetched} of {BLOBS}");
+    served.stop();
+}
+
+#[test]
+fn a_size_that_is_a_lie_takes_nothing_out_of_the_cache() {
+    let (scratch, registry, layers) = bench();
+    let host = registry.host();
+    crate::common::remote::image(&registry, |manifest| {
+        manifest["layers"][0]["size"] = serde_json::json!(1u64 << 60);
+    });
+    let lying = registry.tag("os", "v1").unwrap();
+    layers.put(&registry, "os", Some("v1"));
+    let args = ["--allow", &*host, "--cache-size", "10000000"];
+    let served = Served::start(&scratch, &args);
+    let get = || served.get(&Served::path(&registry, "rootfs.raw"));
+    get().is(&layers.rootfs, "first");
+    let fetched = |registry: &Registry| {
+        let hex = osimage::digest::Digest::of(&layers.rootfs).hex().to_owned();
+        registry.requests().iter().filter(|it| it.path.contains(&hex)).count()
+    };
+    let before = fetched(&registry);
+    assert_eq!(served.get(&format!("/boot/{host}/os/{lying}/vmlinuz")).status, 502);
+    get().is(&layers.rootfs, "still there");
+    assert_eq!(fetched(&registry), before);
+    assert_eq!(served.counter("evicted_total"), 0);
+    served.stop();
+}
+
+#[test]
 fn a_kill_leaves_a_sound_cache_and_what_has_come() {
     let (scratch, registry) = (Scratch::new(), Registry::start());
     let mut layers = Layers::new(1);

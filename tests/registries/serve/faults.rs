@@ -118,3 +118,31 @@ fn a_registry_that_is_away_leaves_what_was_found() {
         served.stop();
     }
 }
+
+#[test]
+fn what_fails_fails_once_for_all_who_wait_for_it() {
+    const CLIENTS: usize = 6;
+    let (scratch, registry, layers) = bench();
+    let served = Served::start(&scratch, &[&name(&registry)]);
+    let kernel = layers.kernel.clone();
+    // The config of the image, without which nothing is known of its files.
+    registry.on(move |request| {
+        let is_config = request.path.contains("/blobs/") && !is_blob(request, &kernel);
+        is_config.then(|| Fault::Answer(Response::none()))
+    });
+    let path = Served::path(&registry, "vmlinuz");
+    assert_eq!(served.get(&path).status, 504);
+    let once = registry.count("GET blob");
+    let barrier = std::sync::Barrier::new(CLIENTS);
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                barrier.wait();
+                assert_eq!(served.get(&path).status, 504);
+            });
+        }
+    });
+    let all = registry.count("GET blob");
+    assert!(all <= 3 * once, "{all} requests for {once}");
+    served.stop();
+}

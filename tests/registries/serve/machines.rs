@@ -1,8 +1,11 @@
 //! What machines ask for: scripts by who they are, updates, and layers by the names of others.
 
+use serde_json::json;
+
 use super::{Layers, Served, bench, put_index};
 use crate::common::Scratch;
-use crate::common::registry::Registry;
+use crate::common::answer::Response;
+use crate::common::registry::{Fault, Registry};
 use crate::common::remote::name;
 use crate::trust::{scratch_with_keys, sign};
 
@@ -136,6 +139,15 @@ fn versions_are_offered_as_updates() {
         }
     }
     Layers::new(1000).put(&registry, "me/os", Some("stable"));
+    // What no registry should list, and what it lists and has not.
+    registry.on(|request| {
+        let lists = request.path.ends_with("/me/os/tags/list");
+        lists.then(|| {
+            let tags =
+                ["1.0", "1.1", "1.2-rc.1", "2.0", "latest", "stable", "9.0", "9.1\n00 *x", "9 9"];
+            Fault::Answer(Response::json(200, &json!({"name": "me/os", "tags": tags})))
+        })
+    });
     let args = ["--allow", &*host, "--require-signature", "p256.pub", "--fresh", "0"];
     let served = Served::start(&scratch, &args);
     let sums = |path: &str| {
@@ -152,6 +164,9 @@ fn versions_are_offered_as_updates() {
     assert_eq!(sums(""), all);
     assert_eq!(sums("/stable"), files("1.1"), "as far as the tag of the channel goes");
     assert_eq!(sums("/stable/amd64"), files("1.1"), "for an architecture");
+    let below = format!("/v2/{}/me/os/tags/list", host.replace(':', "_"));
+    let tags = text(&served, &below);
+    assert!(tags.contains("9.0") && !tags.contains("*x") && !tags.contains("9 9"), "{tags}");
     let no_version = served.get(&format!("/sysupdate/{host}/me/os/latest/SHA256SUMS"));
     assert_eq!(no_version.status, 404, "no version is what that tag stands for");
     let kernel = format!("/sysupdate/{host}/me/os/os_1.2~rc.1.vmlinuz");
@@ -204,5 +219,44 @@ fn a_layer_has_the_names_of_the_boot_operator() {
             assert_eq!(answer.header("content-type"), Some("application/efi"));
         }
     }
+    served.stop();
+}
+
+#[test]
+fn what_is_read_anew_is_all_or_nothing() {
+    let (scratch, registry) = (Scratch::new(), Registry::start());
+    let host = registry.host();
+    for tag in ["v1", "v2"] {
+        Layers::new(1).put(&registry, "os", Some(tag));
+    }
+    let hosts = |append: &str| {
+        let text = format!("default = {{ image = \"{host}/os:v1\", append = \"{append}\" }}\n");
+        scratch.write("hosts.toml", text);
+    };
+    let pki = crate::common::pki::Pki::new(&scratch, "pki");
+    for (from, to) in [(&pki.server.certificate, "cert.pem"), (&pki.server.key, "key.pem")] {
+        std::fs::copy(from, scratch.path(to)).unwrap();
+    }
+    hosts("before");
+    let args = ["--hosts", "hosts.toml", "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let mut served = Served::start(&scratch, &args);
+    let url = format!("https://{}/boot.ipxe", served.address);
+    let script = || {
+        let ca = pki.ca.to_str().unwrap();
+        scratch.program("curl").args(["-sS", "--cacert", ca, &url]).ok()
+    };
+    assert!(script().contains(" before\n"));
+    hosts("after");
+    scratch.write("cert.pem", "nonsense");
+    reload(&mut served, "nothing was read anew");
+    assert!(script().contains(" before\n"), "what is said is so");
+    std::fs::copy(&pki.server.certificate, scratch.path("cert.pem")).unwrap();
+    reload(&mut served, "osimage: read anew");
+    assert!(script().contains(" after\n"));
+    // What no script can have is told when it is read, and not when a machine starts.
+    hosts("a ; b");
+    reload(&mut served, "nothing was read anew");
+    assert!(served.log().contains("has the word ;"), "{}", served.log());
+    assert!(script().contains(" after\n"));
     served.stop();
 }

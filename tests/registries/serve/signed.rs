@@ -1,8 +1,11 @@
 //! Nothing comes of an image before all who must have signed it.
 
+use serde_json::json;
+
 use super::{Layers, Served, put_index};
 use crate::common::answer::Response;
 use crate::common::registry::{Fault, Registry};
+use crate::common::remote::{CONFIG, INDEX, KERNEL, MANIFEST, descriptor};
 use crate::trust::{scratch_with_keys, sign};
 
 #[test]
@@ -66,4 +69,54 @@ fn a_signature_of_the_index_or_of_the_image_counts() {
     sign(&scratch, &format!("{host}/os:v1"), "p256", &[]).ok();
     get("arm64").is(&images[1].kernel, "signed with the index");
     served.stop();
+}
+
+#[test]
+fn what_is_attached_to_a_signed_image_is_not_signed_by_that() {
+    let (scratch, registry) = (scratch_with_keys(), Registry::start());
+    let host = registry.host();
+    let [signed, other] = [Layers::new(1), Layers::new(2)];
+    // By each way in which a registry may say that something is attached.
+    for way in ["referrers", "att", "index"] {
+        let entry = signed.put(&registry, way, Some("v1"));
+        sign(&scratch, &format!("{host}/{way}:v1"), "p256", &[]).ok();
+        let subject = entry["digest"].as_str().unwrap().to_owned();
+        let tag = subject.replace(':', "-");
+        other.put(&registry, way, None);
+        let config = br#"{"commandLine":"root=LABEL=ROOT ro"}"#;
+        let mut manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST,
+            "config": descriptor(CONFIG, config), "layers": [descriptor(KERNEL, &other.kernel)]});
+        let asked = match way {
+            "referrers" => {
+                manifest["subject"] = entry;
+                format!("referrers/{subject}")
+            }
+            "att" => format!("manifests/{tag}.att"),
+            _ => format!("manifests/{tag}"),
+        };
+        let manifest = manifest.to_string();
+        let attached = (way == "att").then(|| format!("{tag}.att"));
+        registry.put_manifest(way, attached.as_deref(), MANIFEST, &*manifest);
+        if way == "index" {
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX,
+                "manifests": [descriptor(MANIFEST, manifest.as_bytes())]});
+            registry.put_manifest(way, Some(&tag), INDEX, index.to_string());
+        }
+        let image = format!("{host}/{way}");
+        let args = [&*image, "--fresh", "0", "--require-signature", "p256.pub"];
+        let served = Served::start(&scratch, &args);
+        let path = format!("/boot/{host}/{way}/v1/vmlinuz");
+        served.get(&path).is(&signed.kernel, way);
+        let below = format!("/v2/{}/{way}", host.replace(':', "_"));
+        assert_eq!(served.get(&format!("{below}/{asked}")).status, 200, "{way}");
+        // Whoever pulls gets it, and no machine boots it, by whatever name.
+        let digest = osimage::digest::Digest::of(manifest.as_bytes());
+        assert_eq!(served.get(&format!("{below}/manifests/{digest}")).status, 200, "{way}");
+        registry.put_manifest(way, Some("v1"), MANIFEST, &*manifest);
+        for wanted in ["v1", &digest.to_string()] {
+            let path = format!("/boot/{host}/{way}/{wanted}/vmlinuz");
+            assert_eq!(served.get(&path).status, 403, "{way}: {wanted}");
+        }
+        served.stop();
+    }
 }
