@@ -130,6 +130,10 @@ pub fn transfers(image: &Image, name: &str, url: &str, keeps: &Keeps) -> Result<
             .with_hint("it has letters, digits, `-`, `.` and `_`"));
     }
     check_value(url)?;
+    if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(Error::usage(format!("{url} is no address of a server"))
+            .with_hint("it begins with http:// or https://"));
+    }
     if let Keeps::Files(dir) = keeps {
         check_value(dir)?;
         if !dir.starts_with('/') {

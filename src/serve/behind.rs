@@ -13,7 +13,7 @@ use super::cache::{Cache, Upstream};
 use crate::content::{self, Source};
 use crate::digest::Digest;
 use crate::manifest::{Manifests, RawManifest};
-use crate::names::{EntryName, Reference, RepositoryName, Tag};
+use crate::names::{EntryName, Host, Reference, RepositoryName, Tag};
 use crate::oci::{self, Descriptor, Index, MAX_MANIFEST};
 use crate::registry::{Client, RemoteImage};
 use crate::update::{self, Seed};
@@ -317,6 +317,10 @@ impl Source for Behind {
 
 /// A layer as it lies in the registry.
 impl Upstream for Behind {
+    fn host(&self) -> &Host {
+        self.reference.repository().host()
+    }
+
     fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
         match &self.remote {
             Some(remote) if self.seeds.is_empty() => work(remote),

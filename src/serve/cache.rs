@@ -17,25 +17,36 @@ use super::metrics::Metrics;
 use crate::content::Source;
 use crate::digest::{BLOCK, Digest, Hasher};
 use crate::layout::Layout;
+use crate::names::Host;
 use crate::oci::Descriptor;
 use crate::{Error, Result};
 
-/// How many pieces come at once; further ones wait.
+/// How many pieces come from one registry at once; further ones wait.
 const AT_ONCE: usize = 8;
 
 /// What is on its way here.
 #[derive(Default)]
 struct Coming {
-    /// How many threads bring something.
-    threads: usize,
+    /// By the registry that it comes from: one that stalls keeps no other one waiting.
+    lines: HashMap<Host, Line>,
     /// How many pieces have come as a whole, and do not have their names yet.
     unnamed: usize,
+}
+
+/// What comes from one registry.
+#[derive(Default)]
+struct Line {
+    /// How many threads bring something.
+    threads: usize,
     /// What waits for its turn, for as long as somebody waits for it.
     waiting: VecDeque<(Weak<Content>, Arc<dyn Upstream>)>,
 }
 
 /// Where content comes from that the cache does not have.
 pub(super) trait Upstream: Send + Sync {
+    /// The registry that has it.
+    fn host(&self) -> &Host;
+
     /// Runs `work` with a source that has it.
     ///
     /// # Errors
@@ -111,38 +122,41 @@ impl Cache {
     /// Has content come, now or when something else has.
     fn line_up(self: &Arc<Self>, content: &Arc<Content>, upstream: Arc<dyn Upstream>) {
         let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = upstream.host().clone();
+        let line = coming.lines.entry(from.clone()).or_default();
         // Nobody can fill the queue and go away.
-        coming.waiting.retain(|(content, _)| content.strong_count() > 0);
-        coming.waiting.push_back((Arc::downgrade(content), upstream));
-        if coming.threads >= AT_ONCE {
+        line.waiting.retain(|(content, _)| content.strong_count() > 0);
+        line.waiting.push_back((Arc::downgrade(content), upstream));
+        if line.threads >= AT_ONCE {
             return;
         }
         let cache = self.clone();
         let bring = move || {
-            while let Some((content, upstream)) = cache.next() {
+            while let Some((content, upstream)) = cache.next(&from) {
                 cache.bring(&content, &*upstream);
             }
         };
         match std::thread::Builder::new().name("fill".into()).spawn(bring) {
-            Ok(_) => coming.threads += 1,
+            Ok(_) => line.threads += 1,
             // Another one will come to it.
-            Err(_) if coming.threads > 0 => {}
+            Err(_) if line.threads > 0 => {}
             Err(e) => {
-                coming.waiting.clear();
+                line.waiting.clear();
                 content.is_now(State::Failed(Error::io("start", "a thread", e).into()));
             }
         }
     }
 
-    /// What is to come next; nothing where the thread that asks may end.
-    fn next(&self) -> Option<(Arc<Content>, Arc<dyn Upstream>)> {
+    /// What is to come next from a registry; nothing where the thread that asks may end.
+    fn next(&self, from: &Host) -> Option<(Arc<Content>, Arc<dyn Upstream>)> {
         let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((content, upstream)) = coming.waiting.pop_front() {
+        let line = coming.lines.get_mut(from)?;
+        while let Some((content, upstream)) = line.waiting.pop_front() {
             if let Some(content) = content.upgrade() {
                 return Some((content, upstream));
             }
         }
-        coming.threads -= 1;
+        line.threads -= 1;
         None
     }
 

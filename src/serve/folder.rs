@@ -10,6 +10,7 @@ use super::cache::Upstream;
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::image::{Contents, Image, Layer, Role};
+use crate::names::Host;
 use crate::netboot::{self, Holds};
 use crate::oci::Descriptor;
 use crate::{Kind, Result};
@@ -169,6 +170,10 @@ struct Decoded {
 }
 
 impl Upstream for Decoded {
+    fn host(&self) -> &Host {
+        self.source.host()
+    }
+
     fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
         let cache = self.source.cache();
         let is_there = cache.has(&self.layer);

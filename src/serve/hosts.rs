@@ -189,12 +189,16 @@ impl Hosts {
 fn boots(all: &[&What], called: &str) -> Result<Boots> {
     let wrong = |why: &str| Error::invalid(format!("{called} {why}"));
     let image = all.iter().rev().find_map(|it| it.image.as_ref());
-    let image: Reference = image.ok_or_else(|| wrong("has no image"))?.parse()?;
+    let image = image.ok_or_else(|| wrong("has no image"))?;
+    let none = |e: Error| wrong(&format!("boots what is none: {e}"));
+    let image: Reference = image.parse().map_err(none)?;
     // A channel belongs to the image beside it, or to one that is said more generally.
     let at = all.iter().rposition(|it| it.image.is_some()).unwrap_or_default();
     let channel = all[at..].iter().rev().find_map(|it| it.channel.as_ref());
     let image = match channel {
-        Some(channel) if image.digest().is_none() => image.with_tag(&channel.parse::<Tag>()?),
+        Some(channel) if image.digest().is_none() => {
+            image.with_tag(&channel.parse::<Tag>().map_err(none)?)
+        }
         Some(_) => return Err(wrong("has a digest, and a channel beside it")),
         None => image,
     };
@@ -273,7 +277,8 @@ channel = "1.1"
         for (text, said) in [
             ("x", "TOML"),
             ("imgae = 1", "unknown field"),
-            ("[default]\nimage = \"os\"", "not the name"),
+            ("[default]\nimage = \"os\"", "default boots what is none: \"os\" is not the name"),
+            ("[default]\nimage = \"h.io/os\"\nchannel = \"a b\"", "\"a b\" is not a tag"),
             ("[default]\nimage = \"h.io/os\"", "neither a tag nor a channel"),
             ("[[machine]]\nimage = \"h.io/os:1\"", "neither a uuid nor a mac"),
             ("[[machine]]\nmac = \"52:54:00:00:00:01\"", "has no image"),
@@ -290,6 +295,7 @@ channel = "1.1"
         ] {
             let e = Hosts::parse(text).unwrap_err();
             assert!(e.to_string().contains(said), "{text}: {e}");
+            assert_eq!(e.kind(), crate::Kind::Verification, "{text}: {e}");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::digest::Digest;
 use crate::graph::MAX_DEPTH;
 use crate::image::{Image, Role, select};
 use crate::lock::ImagesLock;
-use crate::names::{Reference, RepositoryName, TagOrDigest, digest_of_tag};
+use crate::names::{Host, Reference, RepositoryName, TagOrDigest, digest_of_tag};
 use crate::oci::{self, Descriptor};
 use crate::platform::{self, Wanted};
 use crate::registry::Client;
@@ -34,7 +34,7 @@ pub(super) const MOST: usize = 4096;
 pub(super) const MOST_LEARNT: usize = 20_000;
 /// How many images the page for people has.
 const MOST_SHOWN: usize = 100;
-/// How much is asked of registries at once.
+/// How much is asked of one registry at once.
 const ASKING: usize = 32;
 /// How long a failure is remembered at most.
 const FAILURE: Duration = Duration::from_secs(5);
@@ -65,8 +65,9 @@ pub(super) struct Images {
     known: Slots<(RepositoryName, TagOrDigest), Arc<Found>>,
     pub(super) lists: Mutex<HashMap<RepositoryName, Arc<List>>>,
     pub(super) learnt: Mutex<Learnt>,
-    /// Who asks a registry, which may take its time, leaves threads for whoever reads files.
-    asking: Semaphore,
+    /// Who asks a registry, which may take its time, leaves threads for whoever reads files, and
+    /// asks another one.
+    asking: Mutex<HashMap<Host, Arc<Semaphore>>>,
 }
 
 /// The tags of a repository, as they were listed; who lists them holds it.
@@ -119,7 +120,7 @@ impl Images {
             known: Mutex::default(),
             lists: Mutex::default(),
             learnt: Mutex::default(),
-            asking: Semaphore::new(ASKING),
+            asking: Mutex::default(),
         }
     }
 
@@ -176,8 +177,9 @@ impl Images {
             }
         }
         let before = slot.as_ref().and_then(|(_, found)| found.as_ref().ok().cloned());
-        let (images, repository, wanted) = (self.clone(), repository.clone(), wanted.clone());
-        let found = self.asked(move || images.look(&repository, &wanted, before.as_ref())).await;
+        let (images, of, wanted) = (self.clone(), repository.clone(), wanted.clone());
+        let look = move || images.look(&of, &wanted, before.as_ref());
+        let found = self.asked(repository.host(), look).await;
         *slot = Some((Instant::now(), found.clone()));
         found
     }
@@ -313,25 +315,37 @@ impl Images {
         more.sort_by_cached_key(ToString::to_string);
         names.extend(more);
         names.truncate(MOST_SHOWN);
+        // At once: one whose registry is away takes its time.
+        let finds: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let images = self.clone();
+                tokio::spawn(async move { (images.show(&name).await, name) })
+            })
+            .collect();
         let mut all = Vec::new();
-        for name in names {
-            let found = match name.tag_or_digest() {
-                Ok(wanted) => self.find(name.repository(), &wanted).await,
-                Err(e) => Err(e.into()),
-            };
-            let found = found.and_then(|found| match oci::is_index(&found.entry.media_type) {
-                true => Ok(found),
-                false => self.check(&found, &found.entry.digest).map(|()| found),
-            });
-            all.push((name, found));
+        for find in finds {
+            match find.await {
+                Ok((found, name)) => all.push((name, found)),
+                Err(e) => log::error!("a fault of this program: {e}"),
+            }
         }
         all
     }
 
+    /// What one of the images stands for that are shown.
+    async fn show(self: &Arc<Self>, name: &Reference) -> Result<Arc<Found>, Failure> {
+        let found = self.find(name.repository(), &name.tag_or_digest()?).await?;
+        if !oci::is_index(&found.entry.media_type) {
+            self.check(&found, &found.entry.digest)?;
+        }
+        Ok(found)
+    }
+
     /// For which architectures an index has images, as they stand in an address.
     pub async fn architectures(self: &Arc<Self>, found: &Arc<Found>) -> Vec<String> {
-        let found = found.clone();
-        let listed = self.asked(move || {
+        let (found, of) = (found.clone(), found.reference.repository().host());
+        let listed = self.asked(of, move || {
             let root = found.source.manifest(&found.entry)?;
             let mut all: Vec<_> = root
                 .index()
@@ -350,10 +364,16 @@ impl Images {
     /// Does what may ask a registry.
     pub(super) async fn asked<T: Send + 'static, E: Into<Failure> + Send + 'static>(
         &self,
+        host: &Host,
         work: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, Failure> {
+        let places = {
+            let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(ASKING));
+            asking.entry(host.clone()).or_insert_with(new).clone()
+        };
         // It is closed by nobody.
-        let _place = self.asking.acquire().await;
+        let _place = places.acquire().await;
         blocking(work).await
     }
 
@@ -384,7 +404,8 @@ impl Images {
             return known.clone();
         }
         let (images, of) = (self.clone(), found.clone());
-        let folder = self.asked(move || images.open_folder(&of, wanted.as_ref())).await;
+        let host = found.reference.repository().host();
+        let folder = self.asked(host, move || images.open_folder(&of, wanted.as_ref())).await;
         *slot = Some((Instant::now(), folder.clone()));
         folder
     }

@@ -9,12 +9,21 @@ use crate::{Error, Result};
 /// A socket that listens on an address; the port 0 is a free one.
 ///
 /// # Errors
-/// [`Error::Refused`] where somebody else listens there, [`Error::Io`].
+/// [`Error::Refused`] where somebody else listens there, or this user may not; [`Error::Usage`]
+/// for an address that is not this machine's; [`Error::Io`].
 pub fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             Error::refused(format!("somebody else listens on {address}"))
                 .with_hint("name another port, or end who listens there")
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            Error::usage(format!("{} is no address of this machine", address.ip()))
+                .with_hint("`ip address` lists those that are; 0.0.0.0 and [::] are all of them")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Error::refused(format!("this user may not listen on {address}"))
+                .with_hint("name a port from 1024 on, or have systemd hand over the socket")
         }
         _ => Error::io("listen on", address.to_string(), e),
     })

@@ -302,8 +302,8 @@ impl Server {
     /// # Errors
     /// [`Error::Io`] where the sockets cannot be used.
     pub fn run(self) -> Result<()> {
-        /// How many threads do what blocks.
-        const THREADS: usize = 64;
+        /// How many threads do what blocks: enough for some registries that do not answer.
+        const THREADS: usize = 256;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(THREADS)

@@ -111,7 +111,8 @@ impl Images {
         if found.entry.digest == *digest {
             return Ok(true);
         }
-        let below = self.asked(move || below(&found.source, &found.entry)).await?;
+        let list = move || below(&found.source, &found.entry);
+        let below = self.asked(name.repository().host(), list).await?;
         Ok(below.iter().any(|it| it.digest == *digest))
     }
 }

@@ -15,7 +15,7 @@ use super::images::{Found, Images, MOST, MOST_LEARNT, below};
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
-use crate::names::{RepositoryName, Tag, TagOrDigest, digest_of_tag};
+use crate::names::{Host, RepositoryName, Tag, TagOrDigest, digest_of_tag};
 use crate::oci::Descriptor;
 use crate::registry::{Access, Repository};
 use crate::{Error, Kind, Result};
@@ -72,7 +72,7 @@ impl Images {
             }
         };
         let (images, is_attached) = (self.clone(), is_attached || subject.is_some());
-        let learnt = self.asked(move || {
+        let learnt = self.asked(repository.host(), move || {
             let root = images.learn(&found, &found.entry)?;
             let below = root.children().into_iter().map(|it| it.digest.clone());
             match is_attached {
@@ -134,9 +134,10 @@ impl Images {
         let free = self.rules.required.is_empty() && self.rules.lock.is_none();
         let allowed = self.allowed();
         if allowed.has_all_of(repository) && free && !self.rules.offline {
+            let of = repository;
             let (images, repository, digest) = (self.clone(), repository.clone(), digest.clone());
             let (found, upstream) = self
-                .asked(move || {
+                .asked(of.host(), move || {
                     let repository = images.client.repository(&repository, Access::Pull)?;
                     let descriptor = repository.blob(&digest)?;
                     let upstream: Arc<dyn Upstream> = Arc::new(InRegistry(repository));
@@ -174,7 +175,7 @@ impl Images {
         let found = self.find(repository, wanted).await?;
         self.check(&found, &found.entry.digest)?;
         let images = self.clone();
-        self.asked(move || {
+        self.asked(repository.host(), move || {
             images.learn(&found, &found.entry)?;
             for image in below(&found.source, &found.entry)? {
                 images.learn(&found, &image)?;
@@ -225,7 +226,7 @@ impl Images {
             return known.clone();
         }
         let (images, of) = (self.clone(), repository.clone());
-        let listed = self.asked(move || images.list(&of)).await;
+        let listed = self.asked(repository.host(), move || images.list(&of)).await;
         let tags = match (listed, list.take()) {
             (Ok(tags), _) => Ok(Arc::new(tags)),
             (Err(failure), Some((_, Ok(known)))) if failure.is_of_the_network() => Ok(known),
@@ -270,7 +271,8 @@ impl Images {
         let found = self.find(repository, &TagOrDigest::Digest(digest.clone())).await?;
         self.check(&found, digest)?;
         let (source, of) = (found.source.clone(), digest.clone());
-        let listed = self.asked(move || source.listed_referrers(&of)).await?;
+        let list = move || source.listed_referrers(&of);
+        let listed = self.asked(repository.host(), list).await?;
         self.attach(repository, listed.iter().map(|it| it.digest.clone()));
         Ok(listed)
     }
@@ -280,6 +282,10 @@ impl Images {
 struct InRegistry(Repository);
 
 impl Upstream for InRegistry {
+    fn host(&self) -> &Host {
+        self.0.name().host()
+    }
+
     fn with(&self, work: &mut dyn FnMut(&dyn Source) -> Result<()>) -> Result<()> {
         work(&self.0)
     }

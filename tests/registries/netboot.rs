@@ -90,6 +90,7 @@ fn definitions_for_sysupdate_are_these() {
         (["--files", "var/lib"], "no absolute path"),
         (["--files", "/var/%m"], "cannot stand in a definition"),
         (["--server", "http://a b"], "cannot stand in a definition"),
+        (["--server", "h:8080"], "is no address of a server"),
         (["--channel", "a/b"], "a/b"),
     ] {
         config(&args).says(&[said]).fails(2);

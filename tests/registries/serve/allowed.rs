@@ -132,6 +132,7 @@ fn a_server_that_serves_nothing_does_not_start() {
         (&["--allow", "h.io", "--tls-cert", "nowhere", "--tls-key", "nowhere"], 3),
         (&["--allow", "h.io", "--tls-cert", "nowhere"], 2),
         (&["not/an/image:"], 2),
+        (&["h.io/os", "--listen", "192.0.2.1:0"], 2),
     ] {
         let _ = super::launch(&scratch, args).fails(code);
     }

@@ -1,8 +1,10 @@
 //! Registries that lie, break off and go away: nothing complete goes out that is wrong.
 
+use rustix::process::Signal;
+
 use super::{LARGE, Served, bench};
-use crate::common::answer::Response;
-use crate::common::registry::{Fault, call_of};
+use crate::common::answer::{Content, Response};
+use crate::common::registry::{Fault, Registry, call_of};
 use crate::common::remote::name;
 
 /// The layers of [`bench`] by what a fault is to hit.
@@ -145,4 +147,47 @@ fn what_fails_fails_once_for_all_who_wait_for_it() {
     let all = registry.count("GET blob");
     assert!(all <= 3 * once, "{all} requests for {once}");
     served.stop();
+}
+
+#[test]
+fn a_registry_that_stalls_keeps_no_other_one_waiting() {
+    use std::io::Write;
+    const BLOBS: u64 = 40;
+    let (scratch, registry, layers) = bench();
+    let stalling = Registry::start();
+    let blobs: Vec<_> = (0..2 * BLOBS)
+        .map(|n| stalling.put_blob("os", Content::bytes(crate::common::noise(n, 1000))))
+        .collect();
+    let allowed = [registry.host(), stalling.host()];
+    let args = ["--allow", &*allowed[0], "--allow", &*allowed[1]];
+    let mut served = Served::start(&scratch, &args);
+    let below = format!("/v2/{}/os/blobs", stalling.host().replace(':', "_"));
+    let mut sockets = Vec::new();
+    // It answers when the other end is gone.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Arc::new(std::sync::Mutex::new(gone));
+    // What is fetched, and what is only looked up.
+    for (method, blobs, file, content) in [
+        ("GET", &blobs[..BLOBS as usize], "vmlinuz", &layers.kernel),
+        ("HEAD", &blobs[BLOBS as usize..], "initrd", &layers.initrd),
+    ] {
+        let gate = gate.clone();
+        stalling.on(move |request| {
+            let is_it = request.method == method && request.path.contains("/blobs/");
+            let gate = gate.clone();
+            let waits = move || drop(gate.lock().map(|gate| gate.recv()));
+            is_it.then(|| Fault::Wait(Box::new(waits), Box::new(|answer| answer)))
+        });
+        for digest in blobs {
+            let mut socket = std::net::TcpStream::connect(&served.address).unwrap();
+            let request = format!("GET {below}/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+            socket.write_all(request.as_bytes()).unwrap();
+            sockets.push(socket);
+        }
+        let call = format!("{method} blob");
+        served.wait_until("it stalls", || stalling.count(&call) >= 8);
+        served.get(&Served::path(&registry, file)).is(content, method);
+    }
+    drop((sockets, go));
+    served.running.signal(Signal::KILL);
 }

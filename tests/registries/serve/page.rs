@@ -57,6 +57,27 @@ fn the_page_shows_what_there_is() {
 }
 
 #[test]
+fn no_image_of_the_page_waits_for_another_one() {
+    use crate::common::registry::Fault;
+    let (scratch, registry, _) = bench();
+    let host = registry.host();
+    // No manifest comes before both are asked for.
+    let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+    registry.on(move |request| {
+        let both = both.clone();
+        let is_it = request.path.contains("/manifests/");
+        let waits = move || {
+            both.wait();
+        };
+        is_it.then(|| Fault::Wait(Box::new(waits), Box::new(|it| it)))
+    });
+    let served = Served::start(&scratch, &[&format!("{host}/a:v1"), &format!("{host}/b:v1")]);
+    let page = String::from_utf8(served.get("/").body).unwrap();
+    assert_eq!(page.matches("Not served: ").count(), 2, "{page}");
+    served.stop();
+}
+
+#[test]
 fn dnsmasq_takes_the_lines_that_are_meant_for_it() {
     let scratch = Scratch::new();
     let args = ["serve", "--listen", "192.0.2.1:8080", "--print-dnsmasq", "h.io/me/os:1.0"];
