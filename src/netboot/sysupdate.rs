@@ -87,9 +87,16 @@ pub fn file_name(name: &str, version: &str, file: &str) -> String {
 }
 
 /// The files of an image that are offered for updates: all but the command line, which no machine
-/// keeps as a file of its own.
+/// keeps as a file of its own, and what would have the name of a part of another version: of the
+/// version 1 a file `5.rootfs.raw` would be the root file system of a version 1.5.
 pub fn offered(files: &[Served]) -> impl Iterator<Item = &Served> {
-    files.iter().filter(|file| file.role != Some(Role::CommandLine))
+    files.iter().filter(|file| file.role != Some(Role::CommandLine) && !reads_as_version(file))
+}
+
+/// Whether something in a file's name may be taken for the end of a version.
+fn reads_as_version(file: &Served) -> bool {
+    let of_roles = Role::ALL.into_iter().flat_map(Role::file_names).chain(&["root.squashfs"]);
+    file.role.is_none() && of_roles.copied().any(|name| file.name.contains(&format!(".{name}")))
 }
 
 /// Where a machine keeps what is updated.
@@ -221,6 +228,24 @@ fn check_value(text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_file_has_the_name_of_another_version() {
+        for (name, role, is_offered) in [
+            ("rootfs.raw", Some(Role::Rootfs), true),
+            ("rootfs.raw.zst", None, true),
+            ("cmdline", Some(Role::CommandLine), false),
+            ("notes.raw", None, true),
+            ("5.rootfs.raw", None, false),
+            ("5.rootfs.raw.zst", None, false),
+            ("a.root.squashfs", None, false),
+            ("rc.1.uki.efi", None, false),
+        ] {
+            let holds = Holds::Text(String::new());
+            let files = [Served { name: name.to_owned(), role, holds }];
+            assert_eq!(offered(&files).count() == 1, is_offered, "{name}");
+        }
+    }
 
     #[test]
     fn tags_are_versions_or_not() {
