@@ -8,7 +8,10 @@
 # shellcheck source=scripts/test-build.d/netboot.sh
 . "$here/scripts/test-build.d/netboot.sh"
 
-all=(netboot sysupdate local_mirror network places disk_starts platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux)
+# shellcheck source=scripts/test-build.d/package.sh
+. "$here/scripts/test-build.d/package.sh"
+
+all=(netboot sysupdate local_mirror network places disk_starts platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux packages)
 
 # build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown
 # away.
@@ -96,10 +99,9 @@ in_machine() {
 		exec env --ignore-environment HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' in_machine "$@"
 }
 
-# fresh_machine RELEASE: on a minimal Debian, with nothing but this machine's sources, `./build
-# gcp_oci` does all of it.
-fresh_machine() {
-	local release="$1" machine="$scratch/$1" round begun
+# make_machine RELEASE: a minimal Debian in $scratch/RELEASE, with nothing but this machine's sources.
+make_machine() {
+	local release="$1" machine="$scratch/$1"
 	mkdir "$machine"
 	(
 		# shellcheck source=builder/mirror.sh
@@ -110,6 +112,12 @@ fresh_machine() {
 	# How this machine reaches the network: the test is not about that.
 	cp /etc/resolv.conf "$machine/etc/"
 	if [ -d /usr/local/share/ca-certificates ]; then cp -r /usr/local/share/ca-certificates "$machine/usr/local/share/"; fi
+}
+
+# fresh_machine RELEASE: on a minimal Debian `./build gcp_oci` does all of it.
+fresh_machine() {
+	local release="$1" machine="$scratch/$1" round begun
+	make_machine "$release"
 	mkdir "$machine/root/osimage"
 	tar --create --directory "$here" --exclude ./target --exclude ./.build --exclude ./.git . | tar --extract --directory "$machine/root/osimage" --no-same-owner
 	for round in first second; do

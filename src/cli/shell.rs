@@ -52,7 +52,7 @@ pub fn man(args: &ManArgs, manner: &Manner) -> Result<()> {
 
 /// Writes the page of a command, called `osimage-build` and so on, and those of its subcommands.
 fn write_pages(folder: &std::path::Path, command: &clap::Command) -> Result<()> {
-    let name = command.get_display_name().unwrap_or("osimage");
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let path = folder.join(format!("{name}.1"));
     durable::write(&path, page(command)?.as_bytes())?;
     output::line(&path.display().to_string())?;

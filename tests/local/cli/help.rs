@@ -88,6 +88,10 @@ fn completions_and_manual_pages() {
         assert!(scratch.path("man/man1").join(page).is_file(), "{page}");
     }
     assert!(scratch.osimage(["man"]).ok().contains(".TH "));
+    // Each name has pages of its own, which a package can put beside the others.
+    let written = scratch.called("onmetal-image").args(["man", "-o", "man/man1"]).ok();
+    assert!(written.lines().all(|path| path.starts_with("man/man1/onmetal-image")), "{written}");
+    assert!(scratch.path("man/man1/onmetal-image.1").is_file());
     assert!(scratch.osimage(["--version"]).ok().starts_with("osimage "));
 }
 
