@@ -15,15 +15,15 @@ readonly UNWINDER=libunwind-14-dev
 make_toolchain() {
 	local state
 	machine_sources "$TOOLCHAIN_SUITE" > "$work/sources.list"
+	apt_settings > "$work/apt.conf"
 	rm -rf "$work/releases"
 	mkdir "$work/releases"
-	fetch_releases "$work/sources.list" "$work/releases" \
+	APT_CONFIG="$work/apt.conf" fetch_releases "$work/sources.list" "$work/releases" \
 		|| refuse "no release file can be fetched" "look at the mirrors: $(head -n 1 "$work/sources.list")"
 	state="$(sha256sum "$work/releases"/* scripts/package.d/toolchain.sh | cut -c 1-64 | sha256sum)"
 	if [ "$(cat "$work/state" 2> /dev/null)" = "$state" ]; then return; fi
 	step "a Debian $TOOLCHAIN_SUITE with the compilers"
 	rm -rf "$work/state" "$toolchain" "$work/build"
-	apt_settings > "$work/apt.conf"
 	# Both instances of the unwinder cannot be installed beside each other.
 	# shellcheck disable=SC2016
 	mmdebstrap --quiet --mode=root --variant=minbase --format=directory --architectures=amd64,arm64 \
