@@ -155,6 +155,16 @@ impl<'a> Table<'a> {
         over.next().map(|it| format!("the partition {}", it.number))
     }
 
+    /// Whether its backup lies behind all that it speaks for, as it must (5.3.2): behind the table
+    /// itself, what partitions may use, and those that there are.
+    pub fn ends_with_its_backup(&self) -> bool {
+        let backup = self.alternate.checked_mul(self.sector);
+        let ends = self.partitions().iter().map(|it| it.start.checked_add(it.size)).max().flatten();
+        let last = u64_at(&self.head[self.sector as usize..], LAST_USABLE_LBA);
+        let used = ends.unwrap_or_default().max(self.entries.end as u64);
+        last < self.alternate && backup.is_some_and(|backup| backup >= used)
+    }
+
     /// The table with its backup at the end of a disk of that size in bytes; `None` where the disk
     /// has no room for it behind the one that there is.
     pub fn moved_to_end_of(&self, disk: u64) -> Option<Moved> {

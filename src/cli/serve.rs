@@ -120,6 +120,10 @@ pub fn run(args: &Args, context: &Context) -> Result<()> {
 fn server_address(args: &Args) -> Result<String> {
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     match args.listen.first() {
+        Some(address) if address.port() == 0 => {
+            Err(Error::usage("machines cannot be sent to a port that is chosen later")
+                .with_hint("name the port by which they reach the server with --listen"))
+        }
         Some(address) if !address.ip().is_unspecified() => Ok(format!("{scheme}://{address}")),
         _ => Err(Error::usage("machines cannot be sent to every address of this one")
             .with_hint("name the address by which they reach it with --listen")),

@@ -183,7 +183,8 @@ impl copy::Target for Writer<'_> {
         let written = match &self.target.what {
             What::There(medium) => {
                 let mut content = self.disk.open(source)?;
-                writing::write(medium, &mut *content, &source.origin(), self.options)?
+                let size = self.disk.size();
+                writing::write(medium, &mut *content, &source.origin(), size, self.options)?
             }
             What::New { dir, name, path } => self.make(source, dir, name, path)?,
         };

@@ -26,7 +26,7 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 const WRITE_BACK: u64 = 8 << 20;
 const SYNC: u64 = 128 << 20;
 
-/// Writes content to what is there.
+/// Writes content to what is there; `size` is how large it is in bytes, where that is known before.
 ///
 /// # Errors
 /// What the content gives; [`Error::Refused`] where it is larger than the medium, or for a disk of
@@ -36,6 +36,7 @@ pub(super) fn write(
     medium: &Medium,
     content: &mut dyn Read,
     origin: &str,
+    size: Option<u64>,
     options: &Options<'_>,
 ) -> Result<Written> {
     let mut head = vec![0; EDGE as usize];
@@ -44,13 +45,16 @@ pub(super) fn write(
     if len as u64 > medium.size {
         return Err(medium.too_small(None));
     }
-    let moved = check_table(medium, &head, options)?;
+    let moved = check_table(medium, &head, size, options)?;
     let mut edges = Edges { medium, head, end: None };
     let done = edges
         .wipe()
         .map_err(|e| medium.failed("write", e))
         .and_then(|()| edges.write_between(content, origin))
-        .and_then(|written| edges.take_table(moved).map(|grown| Written { grown, ..written }));
+        .and_then(|written| {
+            let grown = edges.take_table(moved, written.size)?;
+            Ok(Written { grown, ..written })
+        });
     let written = done.inspect_err(|_| edges.leave(options.preserve))?;
     edges.write().map_err(|e| medium.failed("write", e)).inspect_err(|_| {
         let name = medium.name();
@@ -64,7 +68,12 @@ pub(super) fn write(
 
 /// Refuses content whose partition table means other sectors than the disk has; gives the table as
 /// it is to be at the disk's end, where that is asked for.
-fn check_table(medium: &Medium, head: &[u8], options: &Options<'_>) -> Result<Option<Moved>> {
+fn check_table(
+    medium: &Medium,
+    head: &[u8],
+    size: Option<u64>,
+    options: &Options<'_>,
+) -> Result<Option<Moved>> {
     if !medium.is_whole() {
         return Ok(None);
     }
@@ -82,11 +91,34 @@ fn check_table(medium: &Medium, head: &[u8], options: &Options<'_>) -> Result<Op
     if !options.grow {
         return Ok(None);
     }
-    let table = Table::read(head).map_err(|why| {
+    let refuse = |why: &str| {
         Error::invalid(format!("the image cannot take up all of {}: {why}", medium.name()))
             .with_hint("deploy it as it is")
-    })?;
-    Ok(table.moved_to_end_of(medium.size))
+    };
+    let table = Table::read(head).map_err(refuse)?;
+    if !table.ends_with_its_backup() {
+        return Err(refuse("the backup of its partition table does not lie behind its partitions"));
+    }
+    let moved = table.moved_to_end_of(medium.size);
+    if let Some(moved) = &moved
+        && !has_room_for(moved, medium, size.unwrap_or_default())
+    {
+        return Err(refuse(GOES_ON));
+    }
+    Ok(moved)
+}
+
+/// Why the backup of a table is not moved over content.
+const GOES_ON: &str = "it goes on behind the end that its partition table tells";
+
+/// Whether the backup of a table lies behind content of that size, in what is written last.
+fn has_room_for(moved: &Moved, medium: &Medium, size: u64) -> bool {
+    moved.at >= end_of(medium).max(size)
+}
+
+/// Where the end of a medium begins that is written late.
+fn end_of(medium: &Medium) -> u64 {
+    medium.size.saturating_sub(EDGE).max(EDGE.min(medium.size))
 }
 
 /// What of a medium is written last.
@@ -99,14 +131,9 @@ struct Edges<'a> {
 }
 
 impl Edges<'_> {
-    /// Where the end begins that is written late.
-    fn end_at(&self) -> u64 {
-        self.medium.size.saturating_sub(EDGE).max(EDGE.min(self.medium.size))
-    }
-
     /// Makes both zeros, on the disk.
     fn wipe(&self) -> io::Result<()> {
-        let (medium, end) = (self.medium, self.end_at());
+        let (medium, end) = (self.medium, end_of(self.medium));
         write_zeros(medium, 0, EDGE.min(medium.size))?;
         write_zeros(medium, end, medium.size - end)?;
         medium.sync()
@@ -120,7 +147,7 @@ impl Edges<'_> {
             at: self.head.len() as u64,
             zeros: 0,
             data: Stretch::new(medium),
-            end_at: self.end_at(),
+            end_at: end_of(medium),
             end: Vec::new(),
             zeroing: Zeroing::Punch,
         };
@@ -147,30 +174,28 @@ impl Edges<'_> {
     }
 
     /// Takes a table whose backup was moved to the end; gives whether there is one.
-    fn take_table(&mut self, moved: Option<Moved>) -> Result<bool> {
-        let Some(Moved { head, backup, at }) = moved else { return Ok(false) };
-        let end_at = self.end_at();
-        let end = self.end.get_or_insert_default();
-        let from = at.checked_sub(end_at).and_then(|from| usize::try_from(from).ok());
-        // Content that goes on behind its own table's end is nothing that a table speaks for.
-        let Some(from) = from.filter(|from| *from >= end.len()) else {
+    fn take_table(&mut self, moved: Option<Moved>, size: u64) -> Result<bool> {
+        let Some(moved) = moved else { return Ok(false) };
+        // Of what is compressed, the size is not known before.
+        if !has_room_for(&moved, self.medium, size) {
+            let name = self.medium.name();
             return Err(Error::invalid(format!(
-                "the image goes on behind the end that its partition table tells, and cannot take \
-                 up all of {}",
-                self.medium.name()
+                "the image cannot take up all of {name}: {GOES_ON}"
             ))
             .with_hint("deploy it as it is"));
-        };
+        }
+        let from = usize::try_from(moved.at - end_of(self.medium)).unwrap_or(usize::MAX);
+        let end = self.end.get_or_insert_default();
         end.resize(from, 0);
-        end.extend(backup);
-        self.head = head;
+        end.extend(moved.backup);
+        self.head = moved.head;
         Ok(true)
     }
 
     /// Writes the end, and then the beginning.
     fn write(&self) -> io::Result<()> {
         if let Some(end) = &self.end {
-            self.medium.write(end, self.end_at())?;
+            self.medium.write(end, end_of(self.medium))?;
             self.medium.sync()?;
         }
         self.medium.write(&self.head, 0)?;
@@ -443,7 +468,7 @@ mod tests {
     fn deploy(medium: &Medium, content: &[u8], fails_at: usize, preserve: bool) -> Result<Written> {
         let mut content = Watching { content, at: 0, fails_at, medium };
         let options = Options::new().preserve_on_error(preserve);
-        write(medium, &mut content, "it", &options)
+        write(medium, &mut content, "it", None, &options)
     }
 
     const SIZES: [(usize, usize); 7] = [

@@ -12,6 +12,7 @@ use url::Url;
 use super::Settings;
 use super::failure::{Failure, TlsFailure};
 use super::tls::Remedy;
+use super::trace;
 use crate::error::Advice;
 use crate::{Error, Result};
 
@@ -104,9 +105,7 @@ impl Host {
             from.join(text).map_err(|_| refuse("to something that is not an address".into()))?;
         match self.is_own(&url) {
             true => Ok(url),
-            false => {
-                Err(refuse(format!("to another place, {}", url.origin().ascii_serialization())))
-            }
+            false => Err(refuse(format!("to another place, {}", trace::place(&url)))),
         }
     }
 }

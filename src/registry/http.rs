@@ -213,7 +213,7 @@ impl Registry {
                     return Err(self.refuse(Error::invalid(format!(
                         "{} sends to {}, which is for this machine alone; nothing was sent there",
                         self.host.name,
-                        url.origin().ascii_serialization()
+                        trace::place(&url)
                     ))));
                 }
                 answered => answered?,
@@ -248,7 +248,7 @@ impl Registry {
         let next = from.join(to).map_err(|_| {
             self.refuse(Error::invalid(format!("{name} sends to something that is not an address")))
         })?;
-        let place = next.origin().ascii_serialization();
+        let place = trace::place(&next);
         if !call.reads() && !self.host.is_own(&next) {
             return Err(self.refuse(Error::invalid(format!(
                 "{name} sends what is put there to another place, {place}"

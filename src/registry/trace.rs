@@ -25,12 +25,20 @@ pub(super) fn answer(answer: Result<&Response, &Failure>) {
     }
 }
 
+/// Where an address leads: its scheme, host and port, or of one that is not of the web its scheme.
+pub(super) fn place(url: &Url) -> String {
+    match url.origin() {
+        url::Origin::Opaque(_) => format!("{}:", url.scheme()),
+        origin => origin.ascii_serialization(),
+    }
+}
+
 /// An address without what may be secret in it: whoever signs addresses puts the signature into the
 /// query.
 pub(super) fn redacted(url: &Url) -> String {
     const HARMLESS: &[&str] =
         &["n", "last", "digest", "mount", "from", "service", "scope", "artifactType", "ns"];
-    let mut shown = format!("{}{}", url.origin().ascii_serialization(), words::foreign(url.path()));
+    let mut shown = format!("{}{}", place(url), words::foreign(url.path()));
     for (i, (key, value)) in url.query_pairs().enumerate() {
         let value = if HARMLESS.contains(&&*key) { &*value } else { "***" };
         let pair = words::foreign(&format!("{key}={value}"));

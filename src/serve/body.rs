@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -31,6 +31,8 @@ pub(super) struct Traffic {
     pub moved: AtomicU64,
     /// How many answers wait for something here, and not for the client.
     pub waiting: AtomicUsize,
+    /// Whether the server ended before what is waited for came.
+    given_up: AtomicBool,
     queue: Mutex<VecDeque<(Arc<File>, u64, u64)>>,
 }
 
@@ -39,6 +41,21 @@ impl Traffic {
     pub fn wait(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(self.clone())
+    }
+
+    /// What is waited for comes.
+    pub fn moves(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What is waited for is waited for no more, since the server ends.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server ended before what was waited for came.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     fn push(&self, file: &Arc<File>, start: u64, len: u64) {
@@ -79,7 +96,7 @@ pub(super) struct Waiting(Arc<Traffic>);
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.moved.fetch_add(1, Ordering::Relaxed);
+        self.0.moves();
     }
 }
 

@@ -74,7 +74,9 @@ impl Cache {
     /// # Errors
     /// As [`Layout::open_or_create`].
     pub fn open(path: &Path, most: u64, metrics: Arc<Metrics>) -> Result<Self> {
-        let layout = Layout::open_or_create(path)?;
+        // Its place is known by this in what goes wrong, and is told to no client.
+        let path = std::path::absolute(path).map_err(|e| Error::io("find", path, e))?;
+        let layout = Layout::open_or_create(&path)?;
         let cache = Cache {
             layout,
             most,

@@ -31,6 +31,9 @@ const MOST: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take nothing of what is sent to it.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a server that ends waits for what does not come by itself, as from a registry that
+/// stalls. What has come of it is kept.
+const LAST: Duration = Duration::from_secs(1);
 /// How large the head of a request may be, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 /// How many headers it may have.
@@ -163,13 +166,25 @@ async fn run<A: Answers, S: Read + Write + Unpin>(
     let mut connection = std::pin::pin!(connection);
     let mut tick = interval(IDLE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut moved, mut stops) = (u64::MAX, false);
+    let mut last = interval(LAST);
+    last.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut moved, mut stops, mut waits) = (u64::MAX, false, None);
     loop {
         tokio::select! {
             done = connection.as_mut() => return Ok(done?),
             _ = stop.wait_for(|stop| *stop), if !stops => {
                 stops = true;
                 connection.as_mut().graceful_shutdown();
+                last.reset();
+            }
+            _ = last.tick(), if stops => {
+                let now = traffic.moved.load(Ordering::Relaxed);
+                let waiting = traffic.waiting.load(Ordering::Relaxed) > 0;
+                if waiting && waits == Some(now) {
+                    traffic.give_up();
+                    return Err("the server ended, and what was waited for did not come".into());
+                }
+                waits = waiting.then_some(now);
             }
             _ = tick.tick() => {
                 let now = traffic.moved.load(Ordering::Relaxed);

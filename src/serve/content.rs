@@ -73,16 +73,19 @@ impl Content {
     }
 
     /// Waits until the byte at `start` may be sent; with `whole`, until all of it is there and
-    /// right.
+    /// right. `moves` is told whenever more of it has come.
     ///
     /// # Errors
     /// Why it does not come.
-    pub async fn ready(&self, start: u64, whole: bool) -> Result<(), Failure> {
+    pub async fn ready(&self, start: u64, whole: bool, moves: impl Fn()) -> Result<(), Failure> {
         let mut states = self.watch();
-        let is_ready = |state: &State| match state {
-            State::Whole(_) | State::Failed(_) => true,
-            _ if whole => false,
-            state => self.sendable(state).is_some_and(|(_, end)| start < end),
+        let is_ready = |state: &State| {
+            moves();
+            match state {
+                State::Whole(_) | State::Failed(_) => true,
+                _ if whole => false,
+                state => self.sendable(state).is_some_and(|(_, end)| start < end),
+            }
         };
         let state = states.wait_for(is_ready).await;
         match state.as_deref() {

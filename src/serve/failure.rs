@@ -1,6 +1,7 @@
 //! Why something cannot be answered: shared by all who asked for it at once.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -36,6 +37,20 @@ impl Failure {
     /// The status that tells it.
     pub fn status(&self) -> StatusCode {
         self.0.status
+    }
+
+    /// What a client gets to hear: where on this machine the cache lies, and what else is wrong
+    /// here, is for the log alone.
+    pub fn told(&self, cache: &Path) -> Failure {
+        let is_ours = self.0.status == StatusCode::SERVICE_UNAVAILABLE
+            || self.0.text.contains(&*cache.to_string_lossy());
+        match is_ours {
+            true => Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this server cannot get at what it keeps; its log says why",
+            ),
+            false => self.clone(),
+        }
     }
 
     /// Whether a registry that is away is what is wrong.

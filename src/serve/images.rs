@@ -84,7 +84,16 @@ pub(super) struct Learnt {
     /// What names stood for that may be asked for, now or before.
     pub stood: HashSet<(RepositoryName, Digest)>,
     /// The layers and configs of images, with where they come from.
-    pub blobs: HashMap<(RepositoryName, Digest), (Descriptor, Arc<dyn Upstream>)>,
+    pub blobs: HashMap<(RepositoryName, Digest), Blob>,
+}
+
+/// A layer or a config.
+#[derive(Clone)]
+pub(super) struct Blob {
+    pub descriptor: Descriptor,
+    pub upstream: Arc<dyn Upstream>,
+    /// It is known from nothing but what is attached to an image.
+    pub is_attached: bool,
 }
 
 /// What was found of something, and when; who looks it up holds it.
@@ -430,7 +439,7 @@ impl Images {
             return Ok(());
         }
         let content = self.cache.content(&uki.descriptor, source.clone());
-        Handle::current().block_on(content.ready(0, true))
+        Handle::current().block_on(content.ready(0, true, || ()))
     }
 
     /// Refuses an image that nobody has signed who must: neither it nor the index over it.

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
 
 use crate::{Error, Result};
 
@@ -33,16 +34,21 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener> {
 /// none, where there are none. They can be taken once.
 ///
 /// # Errors
-/// [`Error::Usage`] where one of them is no socket for TCP.
+/// [`Error::Usage`] where one of them is no socket for TCP, or does not listen.
 pub fn inherited() -> Result<Vec<TcpListener>> {
     let mut all = ListenFd::from_env();
     let mut listeners = Vec::new();
     for n in 0..all.len() {
-        let taken = all.take_tcp_listener(n).map_err(|e| {
-            Error::usage(format!("the socket {n} that was handed over cannot be used: {e}"))
+        let unusable = |why: &dyn std::fmt::Display| {
+            Error::usage(format!("the socket {n} that was handed over cannot be used: {why}"))
                 .with_hint("a socket unit names an address and a port with ListenStream=")
-        })?;
-        listeners.extend(taken);
+        };
+        let Some(taken) = all.take_tcp_listener(n).map_err(|e| unusable(&e))? else { continue };
+        // Nobody would ever come by it.
+        if !socket_acceptconn(&taken).map_err(|e| unusable(&e))? {
+            return Err(unusable(&"nobody listens on it"));
+        }
+        listeners.push(taken);
     }
     Ok(listeners)
 }

@@ -51,7 +51,7 @@ pub(super) async fn page(images: &Arc<Images>, server: &str) -> String {
         let _ = write!(text, "<section aria-labelledby=\"image-{n}\">\n<h2 id=\"image-{n}\">");
         let _ = writeln!(text, "{}</h2>", escaped(&name.to_string()));
         match found {
-            Err(failure) => wrong(&mut text, failure),
+            Err(failure) => wrong(&mut text, name, failure, images),
             Ok(found) => image(&mut text, n, name, found, images, server).await,
         }
         text.push_str("</section>\n");
@@ -71,8 +71,10 @@ fn counted(count: usize) -> String {
     }
 }
 
-fn wrong(text: &mut String, failure: &Failure) {
-    let _ = writeln!(text, "<p class=\"bad\">Not served: {}</p>", escaped(&failure.to_string()));
+fn wrong(text: &mut String, name: &Reference, failure: &Failure, images: &Images) {
+    log::warn!("{name} is not served: {failure}");
+    let told = failure.told(images.cache().layout().path()).to_string();
+    let _ = writeln!(text, "<p class=\"bad\">Not served: {}</p>", escaped(&told));
 }
 
 async fn image(
@@ -105,7 +107,7 @@ async fn image(
                 let id = format!("{n}-{}", arch.as_deref().unwrap_or("files"));
                 files(text, &id, name, arch.as_deref(), &folder, images, server).await;
             }
-            Err(failure) => wrong(text, &failure),
+            Err(failure) => wrong(text, name, &failure, images),
         }
     }
 }

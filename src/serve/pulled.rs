@@ -11,7 +11,7 @@ use super::allowed::Answer;
 use super::behind::Behind;
 use super::cache::Upstream;
 use super::failure::Failure;
-use super::images::{Found, Images, MOST, MOST_LEARNT, below};
+use super::images::{Blob, Found, Images, MOST, MOST_LEARNT, below};
 use crate::content::Source;
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
@@ -73,7 +73,7 @@ impl Images {
         };
         let (images, is_attached) = (self.clone(), is_attached || subject.is_some());
         let learnt = self.asked(repository.host(), move || {
-            let root = images.learn(&found, &found.entry)?;
+            let root = images.learn(&found, &found.entry, is_attached)?;
             let below = root.children().into_iter().map(|it| it.digest.clone());
             match is_attached {
                 true => images.attach(found.reference.repository(), below),
@@ -100,8 +100,14 @@ impl Images {
         (!is_named).then_some(TagOrDigest::Digest(digest))
     }
 
-    /// Reads what was found, or what lies below it, and lets what it points to be asked for.
-    fn learn(&self, found: &Found, entry: &Descriptor) -> Result<Arc<RawManifest>> {
+    /// Reads what was found, or what lies below it, and lets what it points to be asked for; by
+    /// clients of registries alone, where it is attached to an image.
+    fn learn(
+        &self,
+        found: &Found,
+        entry: &Descriptor,
+        is_attached: bool,
+    ) -> Result<Arc<RawManifest>> {
         let root = found.source.manifest(entry)?;
         if let Some(manifest) = root.manifest() {
             let mut learnt = self.learnt();
@@ -110,14 +116,20 @@ impl Images {
             }
             for blob in manifest.layers.iter().chain([&manifest.config]) {
                 let key = (found.reference.repository().clone(), blob.digest.clone());
-                learnt.blobs.insert(key, (blob.clone(), found.source.clone()));
+                let is_layer = |known: &Blob| !known.is_attached;
+                // What is a layer of an image too stays that.
+                if is_attached && learnt.blobs.get(&key).is_some_and(is_layer) {
+                    continue;
+                }
+                let (descriptor, upstream) = (blob.clone(), found.source.clone());
+                learnt.blobs.insert(key, Blob { descriptor, upstream, is_attached });
             }
         }
         Ok(root)
     }
 
-    /// A blob of a repository, and where it comes from: of an image that may be asked for, or any
-    /// where all of the repository may.
+    /// A blob of a repository, and where it comes from: of an image that may be asked for, of what
+    /// is attached to one if `attached`, or any where all of the repository may.
     ///
     /// # Errors
     /// What keeps it from being used.
@@ -125,9 +137,14 @@ impl Images {
         self: &Arc<Self>,
         repository: &RepositoryName,
         digest: &Digest,
+        attached: bool,
     ) -> Result<(Descriptor, Arc<dyn Upstream>), Failure> {
         let key = (repository.clone(), digest.clone());
-        let known = |images: &Images| images.learnt().blobs.get(&key).cloned();
+        let known = |images: &Images| {
+            let known = images.learnt().blobs.get(&key).cloned();
+            let known = known.filter(|it| attached || !it.is_attached)?;
+            Some((known.descriptor, known.upstream))
+        };
         if let Some(known) = known(self) {
             return Ok(known);
         }
@@ -176,9 +193,9 @@ impl Images {
         self.check(&found, &found.entry.digest)?;
         let images = self.clone();
         self.asked(repository.host(), move || {
-            images.learn(&found, &found.entry)?;
+            images.learn(&found, &found.entry, false)?;
             for image in below(&found.source, &found.entry)? {
-                images.learn(&found, &image)?;
+                images.learn(&found, &image, false)?;
             }
             Ok::<_, Error>(())
         })

@@ -50,12 +50,15 @@ pub(super) async fn answer(
         Api::Referrers(repository, digest) => referrers(repository, digest, query, images).await,
     };
     let mut response = answered.unwrap_or_else(|failure| {
-        let code = match failure.status() {
+        let told = failure.told(images.cache().layout().path());
+        let code = match told.status() {
             StatusCode::NOT_FOUND => unknown,
             StatusCode::FORBIDDEN => "DENIED",
             _ => "UNKNOWN",
         };
-        error(failure.status(), code, &failure.to_string())
+        let mut response = error(told.status(), code, &told.to_string());
+        response.extensions_mut().insert(failure);
+        response
     });
     response.headers_mut().insert(VERSION, HeaderValue::from_static("registry/2.0"));
     response
@@ -92,7 +95,7 @@ async fn blob(
     digest: &Digest,
     images: &Arc<Images>,
 ) -> Result<Response<Body>, Failure> {
-    let (descriptor, upstream) = images.blob(repository, digest).await?;
+    let (descriptor, upstream) = images.blob(repository, digest, true).await?;
     let media_type = "application/octet-stream".to_owned();
     let from = From::Cache { upstream, whole: false };
     let served = Served { name: String::new(), descriptor, media_type, from };

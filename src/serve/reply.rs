@@ -86,7 +86,7 @@ pub(super) async fn file(
             let upstream = upstream.clone();
             let opened = move || Ok::<_, Failure>(cache.content(&descriptor, upstream));
             let content = blocking(opened).await?;
-            content.ready(start, *whole).await?;
+            content.ready(start, *whole, || asking.traffic.moves()).await?;
             Body::of(content, (start, end), asking.traffic, asking.by_kernel)
         }
     };
@@ -111,9 +111,13 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body>
     response
 }
 
-/// Answers with why it cannot be answered.
-pub(super) fn failure(failure: &Failure) -> Response<Body> {
-    text(failure.status(), format!("{failure}\n"))
+/// Answers with why it cannot be answered, as far as a client gets to hear that; the failure goes
+/// along, for the log.
+pub(super) fn failure(failure: Failure, cache: &Cache) -> Response<Body> {
+    let told = failure.told(cache.layout().path());
+    let mut response = text(told.status(), format!("{told}\n"));
+    response.extensions_mut().insert(failure);
+    response
 }
 
 /// Whoever gets to know of each request.
@@ -125,6 +129,7 @@ pub(super) struct Told {
     body: Body,
     record: Record,
     begun: Instant,
+    traffic: Arc<Traffic>,
     observer: Arc<Observer>,
     metrics: Arc<Metrics>,
 }
@@ -134,10 +139,11 @@ impl Told {
         body: Body,
         record: Record,
         begun: Instant,
+        traffic: Arc<Traffic>,
         observer: Arc<Observer>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Told { body, record, begun, observer, metrics }
+        Told { body, record, begun, traffic, observer, metrics }
     }
 }
 
@@ -174,7 +180,12 @@ impl Drop for Told {
     fn drop(&mut self) {
         self.record.took = self.begun.elapsed();
         if self.record.error.is_none() && !http_body::Body::is_end_stream(&self.body) {
-            self.record.error = Some("the client went away".to_owned());
+            let who = if self.traffic.is_given_up() {
+                "the server ended"
+            } else {
+                "the client went away"
+            };
+            self.record.error = Some(who.to_owned());
         }
         self.metrics.answered(self.record.status, self.record.bytes);
         (self.observer)(&self.record);

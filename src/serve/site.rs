@@ -102,13 +102,10 @@ impl Answers for Site {
         let waiting = client.traffic.wait();
         let found = self.find(&asking, request.uri()).await;
         drop(waiting);
-        let mut response = match found {
-            Ok(response) => response,
-            Err(failure) => {
-                record.error = Some(failure.to_string());
-                reply::failure(&failure)
-            }
-        };
+        let cache = self.images.cache();
+        let mut response = found.unwrap_or_else(|failure| reply::failure(failure, cache));
+        let failure = response.extensions_mut().remove::<Failure>();
+        record.error = failure.map(|failure| failure.to_string());
         record.status = response.status().as_u16();
         if request.method() == Method::HEAD {
             *response.body_mut() = Body::empty();
@@ -117,7 +114,8 @@ impl Answers for Site {
         // What an image has is nobody's page.
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let (observer, metrics) = (self.observer.clone(), self.metrics.clone());
-        response.map(|body| Told::new(body, record, begun, observer, metrics))
+        let traffic = client.traffic;
+        response.map(|body| Told::new(body, record, begun, traffic, observer, metrics))
     }
 
     fn count(&self, come: bool) {
@@ -232,7 +230,7 @@ impl Site {
         if let Some(tag) = image {
             self.images.learn_all(repository, &tag.into()).await?;
         }
-        let (descriptor, upstream) = self.images.blob(repository, digest).await?;
+        let (descriptor, upstream) = self.images.blob(repository, digest, false).await?;
         let role = Role::of(&descriptor.media_type);
         let is_efi = image.is_none() || role == Some(Role::Uki);
         let media_type = if is_efi { "application/efi" } else { "application/octet-stream" };

@@ -70,6 +70,44 @@ fn a_table_takes_up_a_larger_disk_on_demand() {
     assert!(fs::read(scratch.path("larger")).unwrap().iter().all(|byte| *byte == 0xff));
 }
 
+/// Has the table at the beginning of a disk tell another place of its backup, with right checksums.
+fn with_backup_at(disk: &[u8], alternate: u64) -> Vec<u8> {
+    let mut disk = disk.to_vec();
+    let header = &mut disk[512..512 + 92];
+    header[32..40].copy_from_slice(&alternate.to_le_bytes());
+    header[16..20].fill(0);
+    let crc = crc32fast::hash(header);
+    header[16..20].copy_from_slice(&crc.to_le_bytes());
+    disk
+}
+
+#[test]
+fn a_table_whose_backup_lies_nowhere_is_refused_before_anything_is_written() {
+    let scratch = Scratch::new();
+    if !disk(&scratch) {
+        return;
+    }
+    let good = fs::read(scratch.path("disk")).unwrap();
+    let last = SIZE as u64 / 512 - 1;
+    for more in [0, 100 * 512, 16 * MIB] {
+        for (alternate, longer) in [(0, 0), (1, 0), (40, 0), (u64::MAX, 0), (last, MIB)] {
+            let mut image = with_backup_at(&good, alternate);
+            image.resize(SIZE + longer, 0xaa);
+            archive(&scratch, "bad.oci.tar", &image);
+            used(&scratch.path("target"), SIZE + longer + more);
+            let args = ["deploy", "bad.oci.tar", "target", "--yes", "--grow"];
+            let run = scratch.osimage(args).run();
+            // Behind what goes on there may be room.
+            if run.code == 0 && longer > 0 && more > 0 {
+                continue;
+            }
+            run.says(&["cannot take up all of"]).fails(5);
+            let target = fs::read(scratch.path("target")).unwrap();
+            assert!(target.iter().all(|byte| *byte == 0xff), "{alternate} {longer} {more}");
+        }
+    }
+}
+
 #[test]
 fn a_disk_of_other_sectors_is_refused() {
     let (scratch, test) = (Scratch::new(), "deploying to a disk of other sectors");

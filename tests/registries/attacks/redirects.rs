@@ -113,10 +113,15 @@ fn redirects_end() {
         .fails(5);
     assert_eq!(registry.requests().len(), 11);
     only_files(&scratch.path("out"), &[]);
-    for location in ["http://", "file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"] {
+    for (location, said) in [
+        ("http://", "sends to something that is not an address"),
+        ("file:///etc/passwd", "sends to file:, which is not of the web"),
+        ("ftp://127.0.0.1/x", "sends to ftp://127.0.0.1, which is not of the web"),
+        ("data:,x", "sends to data:, which is not of the web"),
+    ] {
         registry.behave();
         registry.on(move |_| Some(Fault::Answer(Response::redirect(302, location))));
-        scratch.osimage(["resolve", &name(&registry)]).run().says(&[]).fails(5);
+        scratch.osimage(["resolve", &name(&registry)]).run().says(&[said]).fails(5);
     }
 }
 

@@ -180,6 +180,15 @@ fn a_size_that_is_a_lie_takes_nothing_out_of_the_cache() {
 
 #[test]
 fn a_kill_leaves_a_sound_cache_and_what_has_come() {
+    ends_while_a_registry_stalls(rustix::process::Signal::KILL);
+}
+
+#[test]
+fn an_end_does_not_wait_for_a_registry_that_stalls() {
+    ends_while_a_registry_stalls(rustix::process::Signal::TERM);
+}
+
+fn ends_while_a_registry_stalls(signal: rustix::process::Signal) {
     let (scratch, registry) = (Scratch::new(), Registry::start());
     let mut layers = Layers::new(1);
     layers.rootfs = crate::common::noise(9, 12_000_000);
@@ -202,11 +211,18 @@ fn a_kill_leaves_a_sound_cache_and_what_has_come() {
             entries.filter(partial).map(|it| it.metadata().map_or(0, |it| it.len())).max()
         };
         served.wait_until("some of it", || there().is_some_and(|len| len > 3_000_000));
-        served.running.signal(rustix::process::Signal::KILL);
+        let began = std::time::Instant::now();
+        served.running.signal(signal);
         let answer = reader.join().unwrap();
         assert!(!answer.is_complete());
+        let run = served.running.end();
+        // What stalls is given up after some 13 s.
+        assert!(began.elapsed().as_secs() < 9, "{:?}", began.elapsed());
+        if signal == rustix::process::Signal::TERM {
+            assert!(run.stderr.contains("the server ended"), "{}", run.stderr);
+            run.ok();
+        }
     });
-    drop(served);
     scratch.osimage(["verify", "cache"]).ok();
     registry.behave();
     let served = Served::start(&scratch, &[&name(&registry)]);

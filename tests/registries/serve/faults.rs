@@ -52,6 +52,30 @@ fn content_that_is_wrong_is_never_complete() {
 }
 
 #[test]
+fn where_the_cache_lies_is_for_the_log_alone() {
+    let (scratch, registry, layers) = bench();
+    let served = Served::start(&scratch, &["--allow", &registry.host(), "--fresh", "0"]);
+    // It cannot be written to, by whoever.
+    std::fs::remove_dir_all(scratch.path("cache/blobs/sha256")).unwrap();
+    scratch.write("cache/blobs/sha256", "no folder");
+    let of_client = format!("/v2/{}/os", registry.host().replace(':', "_"));
+    let kernel = osimage::digest::Digest::of(&layers.kernel);
+    for path in
+        [Served::path(&registry, "vmlinuz"), format!("{of_client}/blobs/{kernel}"), "/".to_owned()]
+    {
+        let answer = served.get(&path);
+        assert!(answer.status == 503 || path == "/", "{path}: {answer:?}");
+        let text = String::from_utf8(answer.body).unwrap();
+        assert!(!text.contains("cache/"), "{path}: {text}");
+    }
+    let log = served.stop();
+    for line in ["vmlinuz", &*kernel.to_string()] {
+        let of = |it: &&str| it.contains(line) && it.contains("cache/blobs");
+        assert!(log.lines().any(|it| of(&it)), "{line}: {log}");
+    }
+}
+
+#[test]
 fn a_registry_that_breaks_off_is_asked_for_the_rest() {
     let (scratch, registry, layers) = bench();
     let served = Served::start(&scratch, &[&name(&registry)]);

@@ -94,6 +94,8 @@ fn dnsmasq_takes_the_lines_that_are_meant_for_it() {
     assert!(!several.contains("uki.efi"), "{several}");
     let any = ["serve", "--listen", "0.0.0.0:8080", "--print-dnsmasq"];
     scratch.osimage(any).run().says(&["--listen"]).fails(2);
+    let free = ["serve", "--listen", "192.0.2.1:0", "--print-dnsmasq"];
+    scratch.osimage(free).run().says(&["a port that is chosen later", "--listen"]).fails(2);
     let _ = scratch.osimage(["serve", "--print-dnsmasq"]).fails(2);
     if let Some(dnsmasq) = installed("dnsmasq") {
         let config = scratch.write("dnsmasq.conf", &lines);

@@ -112,6 +112,10 @@ fn what_is_attached_to_a_signed_image_is_not_signed_by_that() {
         // Whoever pulls gets it, and no machine boots it, by whatever name.
         let digest = osimage::digest::Digest::of(manifest.as_bytes());
         assert_eq!(served.get(&format!("{below}/manifests/{digest}")).status, 200, "{way}");
+        let layer = osimage::digest::Digest::of(&other.kernel);
+        served.get(&format!("{below}/blobs/{layer}")).is(&other.kernel, way);
+        let path = format!("/httpboot/{host}/{way}/sha256-{}.efi", layer.hex());
+        assert_eq!(served.get(&path).status, 404, "{way}");
         registry.put_manifest(way, Some("v1"), MANIFEST, &*manifest);
         for wanted in ["v1", &digest.to_string()] {
             let path = format!("/boot/{host}/{way}/{wanted}/vmlinuz");

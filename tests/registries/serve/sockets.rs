@@ -77,7 +77,8 @@ fn sockets_may_be_handed_over() {
     // As systemd starts a service (sd_listen_fds(3)).
     let activate = r#"
 import os, socket, sys
-server = socket.create_server(("127.0.0.1", 0))
+server = socket.socket() if "--silent" in sys.argv else socket.create_server(("127.0.0.1", 0))
+sys.argv = [it for it in sys.argv if it != "--silent"]
 print("serving on http://%s:%d" % server.getsockname(), file=sys.stderr, flush=True)
 os.dup2(server.fileno(), 3)
 os.set_inheritable(3, True)
@@ -94,6 +95,9 @@ os.execv(sys.argv[1], sys.argv[1:])
     // Both make no sense.
     let args = ["-c", activate, program, "serve", "--listen", "127.0.0.1:0", &*image];
     let _ = scratch.program("python3").args(args).fails(2);
+    let args = ["-c", activate, program, "--silent", "serve", "--cache", "cache", &*image];
+    let run = scratch.program("python3").args(args).run();
+    run.says(&["the socket 0 that was handed over", "nobody listens on it"]).fails(2);
 }
 
 #[test]
