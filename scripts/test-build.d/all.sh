@@ -11,7 +11,11 @@
 # shellcheck source=scripts/test-build.d/package.sh
 . "$here/scripts/test-build.d/package.sh"
 
-all=(netboot sysupdate local_mirror network places disk_starts platforms another_release unprivileged fresh_debian_12 fresh_debian_13 gardenlinux packages)
+# shellcheck source=scripts/test-build.d/self_update.sh
+. "$here/scripts/test-build.d/self_update.sh"
+
+all=(netboot sysupdate self_update local_mirror network places disk_starts platforms another_release unprivileged
+	fresh_debian_12 fresh_debian_13 gardenlinux packages)
 
 # build_and_boot ARGUMENT…: with the project's own features and their tests; the results are thrown
 # away.

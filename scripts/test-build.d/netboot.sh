@@ -25,15 +25,17 @@ boot_tools() {
 # machine NAME SECONDS PATTERN ARGUMENT…: a machine without KVM starts, and its console says that in
 # so much time. Nothing that it writes stays.
 machine() {
-	local name="$1" limit="$2" pattern="$3" console="$scratch/$1.console" pid begun="$EPOCHSECONDS"
+	local name="$1" limit="$2" pattern="$3" console="$scratch/$1.console" pid begun="$EPOCHSECONDS" runs=yes
 	shift 3
 	: > "$console"
 	timeout "$limit" qemu-system-x86_64 -accel tcg -cpu max -m 1536 -nodefaults -display none -serial stdio \
 		-no-reboot -snapshot "$@" > "$console" 2>&1 < /dev/null &
 	pid="$!"
-	while kill -0 "$pid" 2> /dev/null; do
+	while [ -n "$runs" ]; do
+		# What it says before it stops by itself counts too.
+		kill -0 "$pid" 2> /dev/null || runs=""
 		if grep --text --quiet "$pattern" "$console"; then
-			kill "$pid"
+			kill "$pid" 2> /dev/null || true
 			wait "$pid" || true
 			printf '    %s: %s s\n' "$name" "$((EPOCHSECONDS - begun))"
 			return

@@ -290,7 +290,7 @@ impl Said<'_> {
                 self.note("no tag", "give it one that begins with a digit, in a registry");
             }
         }
-        let kept = [Role::Rootfs, Role::Squashfs];
+        let kept = [Role::Squashfs, Role::Rootfs];
         let Some(root) = kept.into_iter().find(|role| self.is_there(*role)) else {
             return match self.is_there(Role::Uki) {
                 true => self.has("a unified kernel image, which is all that there is to update"),

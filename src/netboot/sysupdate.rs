@@ -149,9 +149,18 @@ pub fn transfers(image: &Image, name: &str, url: &str, keeps: &Keeps) -> Result<
         }
     }
     let files = folder(image, None);
+    let is_there = |role| files.iter().any(|file| file.role == Some(role));
+    // A slot holds one file system: beside a squashfs, the root file system is a whole disk. And a
+    // unified kernel image has the kernel and the initramfs in it.
+    let is_part = |role: &Role| match (keeps, role) {
+        (Keeps::Partitions, Role::Rootfs) => !is_there(Role::Squashfs),
+        (Keeps::Partitions, Role::Initramfs | Role::Kernel) => !is_there(Role::Uki),
+        _ => true,
+    };
     let mut order = 50;
     let mut transfers = Vec::new();
-    for role in [Role::Squashfs, Role::Rootfs, Role::Initramfs, Role::Kernel, Role::Uki] {
+    let roles = [Role::Squashfs, Role::Rootfs, Role::Initramfs, Role::Kernel, Role::Uki];
+    for role in roles.into_iter().filter(is_part) {
         let as_stored = |file: &&Served| file.role == Some(role);
         let Some(file) = files.iter().find(as_stored) else { continue };
         let target = target(file, role, name, keeps)?;

@@ -19,6 +19,10 @@ fn built(name: &str) -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--example", name, "--manifest-path", manifest]);
+    // As the tests were built, so that the library is not built once more.
+    if cfg!(feature = "oci-spec") {
+        cargo.args(["--features", "oci-spec"]);
+    }
     if folder.ends_with("release/examples") {
         cargo.arg("--release");
     }

@@ -109,3 +109,37 @@ fn definitions_for_sysupdate_are_these() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "mine");
     assert!(!scratch.path("sysupdate.d/50-rootfs.transfer").exists());
 }
+
+#[test]
+fn a_slot_takes_one_file_system_and_what_starts_it() {
+    let (scratch, registry) = (Scratch::new(), Registry::start());
+    let parts = ["rootfs", "squashfs", "uki", "kernel", "initramfs"];
+    let files = parts.map(|part| {
+        scratch.write(part, part.repeat(1000));
+        [format!("--{part}-file"), part.to_owned()]
+    });
+    let all = ["50-squashfs", "60-rootfs", "70-initramfs", "80-kernel", "90-uki"];
+    for (parts, slots, kept) in [
+        (0..5, &["50-squashfs", "60-uki"][..], &all[..]),
+        (
+            1..5,
+            &["50-squashfs", "60-uki"][..],
+            &["50-squashfs", "60-initramfs", "70-kernel", "80-uki"],
+        ),
+        (2..3, &["50-uki"][..], &["50-uki"]),
+    ] {
+        let name = format!("{}/fleet/os:1.{}", registry.host(), parts.start);
+        let build = ["build", "--profile", "native", "--tag", &name];
+        scratch.osimage(build).args(files[parts.clone()].iter().flatten()).ok();
+        scratch.osimage(["push", &name]).ok();
+        let config = |more: &[&str]| {
+            let told = scratch.osimage(["sysupdate-config", &name]).args(more).ok();
+            let names = told.lines().filter_map(|line| {
+                Some(line.strip_prefix("# ")?.strip_suffix(".transfer")?.to_owned())
+            });
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(config(&[]), slots, "{parts:?}");
+        assert_eq!(config(&["--files", "/srv/os"]), kept, "{parts:?}");
+    }
+}
