@@ -28,8 +28,10 @@ fleet_feature() {
 		. /etc/os-release
 		exec > /dev/console 2>&1
 		echo "RUNS $IMAGE_VERSION in $(lsblk --noheadings --output PARTLABEL "$(realpath /run/systemd/volatile-root)")"
-		if systemctl start systemd-sysupdate.service; then echo "LOOKED"; else echo "NOT LOOKED"; fi
-		lsblk --output PARTLABEL,SIZE
+		if systemctl start --wait systemd-sysupdate.service; then echo "LOOKED"; else echo "NOT LOOKED"; fi
+		exec 3<> /dev/tcp/127.0.0.1/8080
+		printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3
+		grep '^osimage_' <&3
 		journalctl --boot --no-pager --output cat --unit systemd-sysupdate --unit osimage-update
 		systemctl poweroff
 	END
@@ -57,7 +59,7 @@ release() {
 # said PATTERN NAME: the console of that start has said it.
 said() {
 	grep --text --quiet "$1" "$scratch/$2.console" || {
-		tr -d '\r' < "$scratch/$2.console" | tail -n 60 > "$scratch/console"
+		tr -d '\r' < "$scratch/$2.console" | sed -n '/^RUNS/,$p' | head -n 60 > "$scratch/console"
 		fail "the console does not say $1" "$scratch/console"
 	}
 }
@@ -84,7 +86,10 @@ test_self_update() { # a system with two slots takes the next version out of its
 	starts first
 	said 'RUNS 1.0 in os_1.0' first
 	said '^LOOKED' first
-	said '^os_1.1 ' first
+	sfdisk --dump "$scratch/machine.raw" 2> /dev/null | grep -q 'name="os_1.1"' || {
+		tr -d '\r' < "$scratch/first.console" | sed -n '/^RUNS/,$p' | head -n 60 > "$scratch/console"
+		fail "the second slot is not the new version" "$scratch/console"
+	}
 	starts second
 	said 'RUNS 1.1 in os_1.1' second
 
