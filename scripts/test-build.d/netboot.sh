@@ -101,7 +101,7 @@ closed_registry() {
 	export HOME="$scratch/home"
 	mkdir -p "$HOME"
 	htpasswd -Bbn me secret > "$scratch/htpasswd" 2> /dev/null
-	printf '%s\n' 'version: 0.1' 'log: {level: info, accesslog: {disabled: true}}' \
+	printf '%s\n' 'version: 0.1' 'log: {level: info}' \
 		"storage: {filesystem: {rootdirectory: '$scratch/registry'}}" "http: {addr: '127.0.0.1:0'}" \
 		"auth: {htpasswd: {realm: r, path: '$scratch/htpasswd'}}" > "$scratch/registry.yml"
 	docker-registry serve "$scratch/registry.yml" > "$log" 2>&1 &

@@ -64,8 +64,13 @@ said() {
 	}
 }
 
+# given: how many bytes the registry has given until now.
+given() {
+	awk '/ "GET \/v2\// { sum += $10 } END { print sum + 0 }' "$scratch/registry.log"
+}
+
 test_self_update() { # a system with two slots takes the next version out of its registry, and starts it
-	local registry port uefi vars="$scratch/vars.fd"
+	local registry port before uefi vars="$scratch/vars.fd"
 	if left_out docker-registry htpasswd; then return; fi
 	boot_tools || fail "the tools to boot with could not be installed"
 	trap end_servers EXIT
@@ -83,7 +88,11 @@ test_self_update() { # a system with two slots takes the next version out of its
 	cp /usr/share/OVMF/OVMF_VARS_4M.fd "$vars"
 	uefi
 
+	before="$(given)"
 	starts first
+	printf '    fetched for the update: %s bytes\n' "$(($(given) - before))"
+	# The slot has hundreds of MB; what is new is the list and the initramfs in the kernel's image.
+	[ "$(($(given) - before))" -lt 60000000 ] || fail "more was fetched than what changed" "$scratch/registry.log"
 	said 'RUNS 1.0 in os_1.0' first
 	said '^LOOKED' first
 	sfdisk --dump "$scratch/machine.raw" 2> /dev/null | grep -q 'name="os_1.1"' || {
