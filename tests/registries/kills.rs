@@ -3,7 +3,6 @@
 //! whatever the size.
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::common::registry::{Fault, Registry, call_of};
 use crate::common::remote::{CONFIG, KERNEL, MANIFEST, name};
@@ -144,7 +143,7 @@ fn a_push_that_is_ended_goes_on_from_what_is_there() {
         let large = Digest::of(&noise(2, LARGE)).to_string();
         registry.on(move |request| {
             let large = call_of(request) == "PUT upload" && request.query("digest") == Some(&large);
-            large.then_some(Fault::SlowRequest(10_000, Duration::from_millis(50)))
+            large.then_some(Fault::StallRequest(1_000_000))
         });
         let args = ["push", "./layout:v1", &name(&registry)];
         let before = crate::common::listing(&scratch.path("layout"));

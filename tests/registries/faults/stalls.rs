@@ -15,15 +15,17 @@ fn what_stalls_is_begun_again_and_what_is_slow_is_not() {
     let blob = Memory(noise(8, 4_000_000));
     let descriptor = blob.descriptor();
     let quick = |settings: Settings| settings.stall(Duration::from_millis(1500));
-    for (call, fault) in [
-        ("POST uploads", (|| Fault::StallRequest(0)) as fn() -> Fault),
+    type Made = fn() -> Fault;
+    let cases: [(&str, Made); 7] = [
+        ("POST uploads", || Fault::StallRequest(0)),
         ("PUT upload", || Fault::StallRequest(0)),
         ("PUT upload", || Fault::StallRequest(100_000)),
         ("HEAD blob", || Fault::StallRequest(0)),
         ("GET blob", || Fault::StallRequest(0)),
         ("GET blob", || Fault::change(|answer| answer.stall(0))),
         ("GET blob", || Fault::change(|answer| answer.stall(1_000_000))),
-    ] {
+    ];
+    let begins_again = |call: &'static str, fault: fn() -> Fault| {
         let registry = Registry::start();
         registry.first(1, call, move |_| fault());
         let client = client(quick);
@@ -31,7 +33,14 @@ fn what_stalls_is_begun_again_and_what_is_slow_is_not() {
         upload(&client, &registry.host(), &blob).unwrap_or_else(|e| panic!("{call}: {e}"));
         assert!(download(&client, &registry.host(), &descriptor).unwrap() == blob.0, "{call}");
         assert!(registry.count(call) >= 2, "{call}: {:?}", registry.calls());
-    }
+    };
+    // All wait at once.
+    std::thread::scope(|scope| {
+        for (call, fault) in cases {
+            let begins_again = &begins_again;
+            scope.spawn(move || begins_again(call, fault));
+        }
+    });
     // Twice as long as a stall, but something comes all the time; unless this machine itself stands
     // still.
     let at_once = || {
@@ -69,7 +78,8 @@ fn what_never_moves_again_is_an_error() {
 #[test]
 fn what_is_to_be_kept_may_be_thought_about_for_long() {
     let blob = Memory(noise(20, 600));
-    let late = |call: &'static str, client: &Client, work: &dyn Fn(&Client, &str) -> Result<()>| {
+    type Work<'a> = dyn Fn(&Client, &str) -> Result<()> + Sync + 'a;
+    let late = |call: &'static str, client: &Client, work: &Work<'_>| {
         let registry = Registry::start();
         registry.on(move |request| {
             (call_of(request) == call).then(|| {
@@ -92,12 +102,7 @@ fn what_is_to_be_kept_may_be_thought_about_for_long() {
         let change = |_| Ok(Some(osimage::oci::Index::over(entries.clone())));
         repository(client, host).rewrite_index(&"1".parse()?, change, |_| true).map(drop)
     };
-    for (call, chunk, kept) in [
-        ("PATCH upload", 400, true),
-        ("PUT upload", 400, true),
-        ("PUT upload", 10_000, true),
-        ("POST uploads", 400, false),
-    ] {
+    let uploads = |call, chunk, kept: bool| {
         let upload = |client: &Client, host: &str| upload(client, host, &blob);
         let (done, count) = late(call, &hasty(chunk), &upload);
         assert_eq!(done.is_ok(), kept, "{call}: {done:?}");
@@ -107,10 +112,24 @@ fn what_is_to_be_kept_may_be_thought_about_for_long() {
                     == blob.0.len().div_ceil(400).min(if call == "PATCH upload" { 2 } else { 1 }),
             "{call} {count}"
         );
-    }
-    let (done, count) = late("PUT manifest", &hasty(400), &index);
-    assert!(done.is_ok() && count == 1, "{done:?} {count}");
-    assert!(late("GET manifest", &hasty(400), &index).0.is_err());
+    };
+    // All wait at once.
+    std::thread::scope(|scope| {
+        for (call, chunk, kept) in [
+            ("PATCH upload", 400, true),
+            ("PUT upload", 400, true),
+            ("PUT upload", 10_000, true),
+            ("POST uploads", 400, false),
+        ] {
+            let uploads = &uploads;
+            scope.spawn(move || uploads(call, chunk, kept));
+        }
+        scope.spawn(|| {
+            let (done, count) = late("PUT manifest", &hasty(400), &index);
+            assert!(done.is_ok() && count == 1, "{done:?} {count}");
+        });
+        scope.spawn(|| assert!(late("GET manifest", &hasty(400), &index).0.is_err()));
+    });
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! What an update takes of memory and of threads.
 
 use super::*;
+use crate::common::bounds;
 
 /// What the program may have; by itself it has some 20 of it, when it is built for tests.
 const MOST: u64 = 48 << 20;
 
 #[test]
 fn memory_does_not_grow_with_a_layer() {
-    const SIZE: usize = 200 << 20;
+    // Twice what the program may have; four times, where the whole sizes are tried.
+    let size = if bounds::whole() { 200 << 20 } else { 100 << 20 };
     let scratch = Scratch::new();
-    let [old, new] = versions(SIZE);
+    let [old, new] = versions(size);
     scratch.write("old", &old);
     let registry = Registry::start();
     for how in How::ALL {
