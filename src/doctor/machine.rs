@@ -60,13 +60,13 @@ fn kernel() -> Vec<Finding> {
         };
     findings.push(device(
         "/dev/loop-control",
-        "for building disks",
-        "no disk can be built here, and no image be written to a loop device",
+        "for writing an image to a loop device",
+        "an image can be written to no loop device",
         "modprobe loop; in a container, give it the device",
     ));
     findings.push(device(
         "/dev/kvm",
-        "for starting images at full speed",
+        "by which QEMU may start images at full speed",
         "QEMU starts images slowly",
         "enable virtualisation in the firmware; in a container, give it the device",
     ));
